@@ -1,0 +1,82 @@
+//! What the kernel is told: attempts, what became of them, people's answers and acts, and the passing of time.
+
+use crate::{action::Action, action::Value, ruling::Verdict};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One input of [`crate::Kernel::step`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// The number, in the session's stream, of the entry that records this input. Strictly increasing.
+    pub seq: u64,
+    /// When it happened, nanoseconds since the Unix epoch. Never runs backwards within a session: the kernel refuses
+    /// an input that is earlier than the one before.
+    pub at_ns: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// An agent asks to do this. Gives exactly one ruling.
+    Attempt(Action),
+    /// An allowed attempt is being carried out: from here on facts count it as `did`.
+    Dispatch {
+        /// The attempt's entry.
+        of: u64,
+    },
+    /// What became of a dispatched attempt: from here on facts see its `result`.
+    Outcome {
+        /// The attempt's entry.
+        of: u64,
+        /// Whether it did what it was to do.
+        ok: bool,
+        /// `exit`, `rows`, `digest`, … as the verb's outcome has them.
+        #[serde(default)]
+        attrs: BTreeMap<String, Value>,
+    },
+    /// An allowed or held attempt will not be carried out (a sibling was refused, the asker died): what it reserved is
+    /// given back, its question withdrawn.
+    Withdraw {
+        /// The attempt's entry.
+        of: u64,
+    },
+    /// Something seen of the world that no action of the agent's made.
+    Observe {
+        /// What was seen, by name.
+        #[serde(default)]
+        attrs: BTreeMap<String, Value>,
+    },
+    /// A person's answer to a held attempt. Gives a ruling on that attempt.
+    Answer {
+        /// The held attempt's entry.
+        of: u64,
+        /// The digest of the action that the person saw ([`crate::Ruling::action`]); another one is refused.
+        action: String,
+        /// `allow`, `deny`, or `modify` together with `with`.
+        verdict: Verdict,
+        /// The changed action, for `modify`.
+        #[serde(default)]
+        with: Option<Box<Action>>,
+        /// Who answers, an owner's contact as the charter names it.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A person's (or the charter's) act on the session.
+    Control {
+        /// `pause`, `resume`, `quarantine`, `kill`, or `autonomy` together with `level`.
+        act: String,
+        /// The new autonomy level, for `autonomy`.
+        #[serde(default)]
+        level: Option<String>,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Time passes: deadlines that have come are acted on.
+    Tick,
+}

@@ -1,0 +1,20 @@
+//! The pure heart of Flyball: what an action is, what a charter says, and what the ruling on an input is.
+//!
+//! [`Kernel::step`] is a function of the kernel's state and one [`Input`]; it has no clock, I/O, randomness, threads,
+//! floats or hash order. Time comes with the input. The same inputs give the same rulings, to the byte.
+//!
+//! Entry points: [`Action`] (the vocabulary's values), [`Charter::compile`], [`Kernel::new`], [`Kernel::step`].
+//!
+//! Not here: reading files (callers hand over text), bytes of protocols (`intent`), records (`ledger`), people (`runtime`).
+
+mod action;
+mod diagnostic;
+mod input;
+mod ruling;
+mod vocabulary;
+
+pub use action::{Action, ActionError, Resource, Surface, Value};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
+pub use input::{Event, Input};
+pub use ruling::{Effect, Governance, Reason, Ruling, Verdict};
+pub use vocabulary::{AttrType, Consequence, FieldSpec, ResourceKind, Reversibility, Verb, VerbSpec, verbs};

@@ -1,0 +1,125 @@
+//! What the kernel says of an input.
+
+use crate::action::Action;
+use crate::vocabulary::{Consequence, Reversibility};
+use serde::{Deserialize, Serialize};
+
+/// What is to be done with an attempt. Ordered by strictness: `allow < modify < hold < deny`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Carry it out.
+    Allow,
+    /// Carry out [`Ruling::modified`] in its place.
+    Modify,
+    /// Ask people first.
+    Hold,
+    /// Refuse it.
+    Deny,
+}
+
+/// One reason for a verdict. Sorted by `rule` within a ruling.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Reason {
+    /// The rule's, envelope's or budget's id, or a kernel reason such as `no-rule-permits`, `session-quarantined`.
+    pub rule: String,
+    /// Who answers for it; empty for the kernel's own.
+    pub owner: String,
+    /// Why, in the charter's words.
+    pub reason: String,
+    /// Entries of the stream that made it so, ascending.
+    #[serde(default)]
+    pub witnesses: Vec<u64>,
+    /// What would make the same action pass, if anything is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
+    /// `file:line` of the rule in the charter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+/// What the runtime must do beside giving the verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "effect")]
+pub enum Effect {
+    /// Open (or hand to the next tier) a question on the attempt.
+    Ask {
+        /// The escalation path's tier.
+        tier: String,
+        /// Who may answer: owners' contacts.
+        who: Vec<String>,
+        /// How many must agree.
+        quorum: u32,
+        /// When it is answered for them, nanoseconds since the epoch.
+        deadline_ns: u64,
+    },
+    /// Budget reserved for the attempt.
+    Reserve {
+        /// The budget.
+        budget: String,
+        /// How much.
+        amount: i64,
+        /// What is used with it.
+        used: i64,
+        /// The limit.
+        limit: i64,
+    },
+    /// A budget passed one of its `warn_at` fractions.
+    Warn {
+        /// The budget.
+        budget: String,
+        /// What is used.
+        used: i64,
+        /// The limit.
+        limit: i64,
+    },
+    /// Autonomy was lowered or set.
+    Autonomy {
+        /// The level now.
+        level: String,
+        /// Why.
+        because: String,
+    },
+    /// An obligation's deadline passed: the session must be paused, rolled back or killed as it says.
+    Cause {
+        /// `pause`, `kill`, `quarantine`, …
+        act: String,
+        /// The obligation or rule.
+        because: String,
+    },
+}
+
+/// How deeply an action is governed: the product of consequence and reversibility.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Governance {
+    /// How much harm it can do.
+    pub consequence: Consequence,
+    /// What it takes to undo it.
+    pub reversibility: Reversibility,
+    /// Whether attempt and ruling must be durable before it takes effect.
+    pub durable: bool,
+    /// Whether the workspace is captured first.
+    pub snapshot: bool,
+}
+
+/// What the kernel says of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// The attempt's entry.
+    pub of: u64,
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// Why, sorted by rule; for an allow, the permits that let it through.
+    pub reasons: Vec<Reason>,
+    /// What the runtime must do besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<Effect>,
+    /// Digest of the action ruled on, `sha256:…`: what an approval is bound to.
+    pub action: String,
+    /// The charter's digest, `sha256:…`.
+    pub charter: String,
+    /// How deeply it is governed.
+    pub governance: Governance,
+    /// The changed action, for `modify`.
+    pub modified: Option<Box<Action>>,
+}

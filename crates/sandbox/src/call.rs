@@ -1,0 +1,225 @@
+//! A world-changing call of the governed program, as the mediator is asked about it.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Names one call from the question to its outcome. Never reused within a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// One call that waits for a decision.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its name.
+    pub ticket: Ticket,
+    /// The calling thread group, as the supervisor's pid namespace numbers it.
+    pub pid: i32,
+    /// What is attempted.
+    pub attempt: Attempt,
+}
+
+/// What kind of file a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the variants say it")]
+pub enum FileKind {
+    File,
+    Directory,
+    Symlink,
+    Other,
+}
+
+/// A file's identity: what was ruled on must be what runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    /// Size, bytes.
+    pub size: u64,
+    /// Modification time, nanoseconds since the epoch.
+    pub mtime_ns: i128,
+}
+
+/// A `#!` script, judged as interpreter plus script.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// The script's path.
+    pub path: PathBuf,
+    /// The interpreter's path as the `#!` line names it.
+    pub interpreter: PathBuf,
+    /// The one argument that the line may carry.
+    pub argument: Option<OsString>,
+}
+
+/// What is attempted. Every path is absolute and canonical as seen inside: all links but a final one that the call does
+/// not follow are resolved, there is no `..`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Attempt {
+    /// Run a program.
+    Exec {
+        /// The file that will run; for a script, the script.
+        path: PathBuf,
+        /// Its arguments, the zeroth included.
+        argv: Vec<OsString>,
+        /// The caller's working directory.
+        cwd: PathBuf,
+        /// What stands behind a `#!`.
+        script: Option<Script>,
+        /// Identity of `path`.
+        file: FileId,
+    },
+    /// Open a file, by path.
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// For writing.
+        write: bool,
+        /// Made if it is not there.
+        create: bool,
+        /// Emptied.
+        truncate: bool,
+        /// What is there now.
+        existing: Option<FileKind>,
+    },
+    /// Make a directory, FIFO or socket file (device nodes are refused before anyone is asked).
+    Make {
+        /// The path.
+        path: PathBuf,
+        /// What is made.
+        kind: FileKind,
+    },
+    /// Unlink or remove a directory.
+    Remove {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        kind: FileKind,
+    },
+    /// Rename; `to` is replaced, or exchanged with `from`.
+    Rename {
+        /// The old path.
+        from: PathBuf,
+        /// The new path.
+        to: PathBuf,
+        /// What `from` is.
+        kind: FileKind,
+        /// Whether something stands at `to`.
+        replaces: bool,
+        /// `RENAME_EXCHANGE`.
+        exchange: bool,
+    },
+    /// A hard link.
+    Link {
+        /// The existing file.
+        target: PathBuf,
+        /// The new name.
+        path: PathBuf,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// What it says.
+        target: OsString,
+        /// The new name.
+        path: PathBuf,
+    },
+    /// Truncate by path.
+    Truncate {
+        /// The path.
+        path: PathBuf,
+        /// The new length, bytes.
+        bytes: u64,
+    },
+    /// Mode, owner, extended attribute or times, by path or descriptor.
+    Metadata {
+        /// The path.
+        path: PathBuf,
+        /// What changes.
+        change: MetadataChange,
+    },
+    /// A TCP connection.
+    Connect {
+        /// Where to.
+        address: SocketAddr,
+        /// The name that the broker's DNS gave this address for, if it did.
+        name: Option<String>,
+    },
+    /// A unix-domain socket connection or send, by path.
+    ConnectUnix {
+        /// The socket's path.
+        path: PathBuf,
+    },
+    /// A listening or bound address other than an ephemeral one.
+    Bind {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// A unix socket made at a path.
+    BindUnix {
+        /// The socket's path.
+        path: PathBuf,
+    },
+}
+
+/// What a [`Attempt::Metadata`] call changes.
+#[derive(Clone, Debug)]
+pub enum MetadataChange {
+    /// Permission bits.
+    Mode(u32),
+    /// Owner and group; `None` leaves it.
+    Owner(Option<u32>, Option<u32>),
+    /// An extended attribute set or (`false`) removed.
+    Xattr(OsString, bool),
+    /// Access and modification times.
+    Times,
+}
+
+/// A refusal: what the caller's call fails with and what it can read about it.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// `EACCES`, `EPERM`, … as `libc` numbers it.
+    pub errno: i32,
+    /// Five lines at most; written to the caller's standard error where that is the session's own.
+    pub text: String,
+}
+
+/// What is to be done with a call.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Perform it.
+    Allow,
+    /// Fail it.
+    Deny(Refusal),
+    /// Park it until [`crate::Running::answer`] names its ticket. The mediator hears of the asker's death by
+    /// [`Mediator::withdrawn`].
+    Hold,
+}
+
+/// What became of an allowed call.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// Performed; for an exec, the new image was verified.
+    Ok,
+    /// The operating system refused, with this errno.
+    Failed(i32),
+}
+
+/// Decides calls. Called from the one mediation thread, one call at a time: be quick, never block on people.
+pub trait Mediator: Send {
+    /// What is to be done with this call. A panic or a missing answer is a denial.
+    fn decide(&mut self, call: &Call) -> Decision;
+
+    /// What became of an allowed call.
+    fn done(&mut self, ticket: Ticket, pid: i32, done: Done);
+
+    /// A parked call's asker died or was interrupted; its ticket is dead.
+    fn withdrawn(&mut self, ticket: Ticket);
+
+    /// A process that had exec'ed ended, with its wait status, where the supervisor can see it.
+    fn exited(&mut self, pid: i32, status: i32);
+
+    /// The boundary itself was attacked (another image ran than was ruled on, say): the tree is being killed.
+    fn breached(&mut self, what: &str);
+}

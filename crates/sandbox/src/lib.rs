@@ -1,0 +1,14 @@
+//! Linux isolation, mediation and workspace overlays (shared/SANDBOX.md): what a governed program can touch, and the
+//! place where each of its world-changing calls waits for a decision.
+//!
+//! Entry points: [`Spec`] says what to build, [`start`] builds it and runs the program, [`Mediator`] decides each
+//! [`Call`], [`Running`] is the handle to pause, resume, answer and kill. [`workspace`] reads, rewinds and applies what a
+//! session changed. [`doctor`] says what this machine can enforce.
+//!
+//! Not here: rules, actions, records. The only crate with `unsafe`.
+
+mod call;
+mod spec;
+
+pub use call::{Attempt, Call, Decision, Done, FileId, FileKind, Mediator, MetadataChange, Refusal, Script, Ticket};
+pub use spec::{Limits, Network, Spec, Terminal, Weakness};

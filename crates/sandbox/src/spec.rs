@@ -1,0 +1,95 @@
+//! What to build around a program.
+
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// What to build around a program before it starts. All paths are absolute and canonical on the host; inside they
+/// stand at the same place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Spec {
+    /// Program and arguments. The program is looked up in the inner `PATH` when it has no slash.
+    pub argv: Vec<OsString>,
+    /// The whole environment that the program gets.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where it starts; below `workspace`.
+    pub cwd: PathBuf,
+    /// The supervisor's private folder for this session, on a file system that can be an overlay's upper layer. Below it:
+    /// `workspace/{upper,work}`, `home/…`. Never visible inside.
+    pub session_dir: PathBuf,
+    /// The user's tree: the overlay's lower layer, never written by the sandbox.
+    pub workspace: PathBuf,
+    /// The user's home. Its dot entries appear inside through overlays; the rest of it is not there, but for the way to
+    /// `workspace`.
+    pub home: PathBuf,
+    /// Where the home's upper layers are kept for the agent's next session; `None` throws them away.
+    pub home_keep: Option<PathBuf>,
+    /// Paths that read as absent or unreadable inside (credentials), links resolved.
+    pub hide: Vec<PathBuf>,
+    /// Paths that are readable and never writable inside (the charter).
+    pub protect: Vec<PathBuf>,
+    /// Further host paths that are readable inside.
+    pub expose: Vec<PathBuf>,
+    /// Resource limits.
+    pub limits: Limits,
+    /// What the program's standard streams are.
+    pub terminal: Terminal,
+    /// What the program can reach.
+    pub network: Network,
+    /// Whether opens for reading are mediated as well.
+    pub mediate_reads: bool,
+    /// Layers that may be missing without refusing to start.
+    pub accept_weaker: Vec<Weakness>,
+}
+
+/// Resource limits of the whole tree; `None` is no limit of ours.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Limits {
+    /// Processes and threads.
+    pub pids_max: Option<u64>,
+    /// Memory, bytes.
+    pub memory_bytes_max: Option<u64>,
+    /// CPU, percent of one core.
+    pub cpu_percent_max: Option<u64>,
+}
+
+/// What the program's standard streams are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Terminal {
+    /// The caller's own 0, 1 and 2, as they are.
+    Inherit,
+    /// A private pty of that size; the supervisor relays.
+    Pty {
+        /// Rows.
+        rows: u16,
+        /// Columns.
+        columns: u16,
+    },
+}
+
+/// What the program can reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// Its own loopback only.
+    Closed,
+    /// TCP through the broker, each connection decided by name and port.
+    Brokered,
+}
+
+/// A layer that a machine may lack (SANDBOX.md, "Fallbacks"). The names are what `--accept-weaker` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weakness {
+    /// No user, mount, pid or network namespaces.
+    Namespaces,
+    /// No overlayfs: the workspace is a copy.
+    Overlay,
+    /// No Landlock, or an ABI below 4.
+    Landlock,
+    /// No seccomp user notification: nothing is mediated.
+    Mediation,
+    /// No freezer: pause stops processes by signal.
+    Freezer,
+    /// No cgroup controllers: limits are not enforced.
+    Limits,
+}
