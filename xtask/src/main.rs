@@ -1,1 +1,48 @@
-fn main() {}
+//! The project's own chores, run as `cargo xtask CHORE`. Nothing here ships.
+//!
+//! `tidy` holds the laws that the compiler can't, `test` installs what the tests need and runs them, `agents` installs
+//! the pinned agent programs, `deps` the system packages, and `bench` measures against baselines.
+#![forbid(unsafe_code)]
+
+mod agents;
+mod deps;
+mod exec;
+mod suite;
+mod tidy;
+
+use std::process::ExitCode;
+
+/// A chore's failure: already worded for the person who reads the terminal.
+type Failure = Box<dyn std::error::Error>;
+
+const USAGE: &str = "\
+cargo xtask CHORE
+
+  tidy              hold the tree against the laws that the compiler can't check
+  test [--slow]     install what the tests need, then run every test and doc test
+  deps              install the system packages that tests use, where that is possible
+  agents            install the pinned agent programs into .agents/
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let chore = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let done = match chore.as_str() {
+        "tidy" => tidy::tidy(),
+        "test" => suite::test(&rest),
+        "deps" => deps::install().map(|missing| deps::tell(&missing)),
+        "agents" => agents::install(),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask {chore}: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

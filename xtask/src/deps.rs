@@ -1,0 +1,77 @@
+//! The system packages that tests use. Installed where we may; told where we may not, and then those tests are skipped.
+
+use std::process::{Command, Stdio};
+
+use crate::{Failure, exec};
+
+/// A program, the Debian package that brings it, and what can't run without it.
+pub(crate) struct Need {
+    program: &'static str,
+    package: &'static str,
+    for_what: &'static str,
+}
+
+const NEEDS: &[Need] = &[
+    Need { program: "git", package: "git", for_what: "every test on a repository" },
+    Need { program: "rg", package: "ripgrep", for_what: "the run of ripgrep under governance, and its workload" },
+    Need { program: "bwrap", package: "bubblewrap", for_what: "the baseline beside Flyball in the workloads" },
+];
+
+/// Installs what is missing; gives what still is.
+pub(crate) fn install() -> Result<Vec<&'static Need>, Failure> {
+    let missing = still_missing();
+    if missing.is_empty() {
+        return Ok(missing);
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    let Some(prefix) = root_prefix() else {
+        return Ok(missing);
+    };
+    for arguments in
+        [vec!["update", "-qq"], [vec!["install", "-y", "-qq", "--no-install-recommends"], packages].concat()]
+    {
+        let mut command = apt(prefix);
+        command.args(&arguments);
+        if let Err(failure) = exec::run(&mut command) {
+            // A machine without the registry still runs every other test.
+            eprintln!("deps: {failure}");
+        }
+    }
+    Ok(still_missing())
+}
+
+/// Says what can't run without the packages that are missing.
+pub(crate) fn tell(missing: &[&Need]) {
+    for need in missing {
+        eprintln!(
+            "deps: `{}` (Debian package {}) is not here; skipped without it: {}",
+            need.program, need.package, need.for_what
+        );
+    }
+}
+
+fn still_missing() -> Vec<&'static Need> {
+    NEEDS.iter().filter(|need| !exec::has(need.program)).collect()
+}
+
+/// The words before `apt-get` that make it root's: none for root, `sudo -n` where that asks for no password.
+fn root_prefix() -> Option<&'static [&'static str]> {
+    if !exec::has("apt-get") {
+        return None;
+    }
+    let is_root = exec::read(Command::new("id").arg("-u")).is_ok_and(|told| told.trim() == "0");
+    if is_root {
+        return Some(&[]);
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.args(["-n", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
+    sudo.status().is_ok_and(|status| status.success()).then_some(&["sudo", "-n"])
+}
+
+fn apt(prefix: &[&str]) -> Command {
+    let words: Vec<&str> = prefix.iter().copied().chain(["apt-get"]).collect();
+    let (program, rest) = words.split_first().unwrap_or((&"apt-get", &[]));
+    let mut command = Command::new(program);
+    command.args(rest).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+    command
+}

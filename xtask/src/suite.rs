@@ -1,0 +1,35 @@
+//! The test run: what it needs is installed first, then nextest where it is, cargo's own runner where it is not.
+
+use crate::{Failure, agents, deps, exec};
+
+/// Runs every test and doc test of the workspace; `--slow` also those marked ignored for their length.
+pub(crate) fn test(arguments: &[String]) -> Result<(), Failure> {
+    let with_slow = match arguments {
+        [] => false,
+        [only] if only == "--slow" => true,
+        _ => return Err("`test` takes `--slow` or nothing".into()),
+    };
+    deps::tell(&deps::install()?);
+    if let Err(failure) = agents::install() {
+        eprintln!("agents: {failure}; tests that run an agent program are skipped");
+    }
+    let suite = run_suite(with_slow);
+    let docs = exec::run(exec::cargo().args(["test", "--workspace", "--locked", "--doc"]));
+    suite.and(docs)
+}
+
+fn run_suite(with_slow: bool) -> Result<(), Failure> {
+    let mut command = exec::cargo();
+    if exec::has("cargo-nextest") {
+        command.args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]);
+        if with_slow {
+            command.args(["--run-ignored", "all"]);
+        }
+    } else {
+        command.args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"]);
+        if with_slow {
+            command.args(["--", "--include-ignored"]);
+        }
+    }
+    exec::run(&mut command)
+}
