@@ -1,1 +1,16 @@
-//! stub
+//! What tests stand on: a scripted model endpoint, a small real repository with a home full of bait, the users that a
+//! test runs as, and the command line of a real agent program.
+//!
+//! INVARIANT: nothing here stands in for a part of Flyball. The endpoint replaces the model's service, which no test may
+//! reach; everything else is the real thing, made small.
+//!
+//! Entry points: [`model_endpoint::ModelEndpoint`], [`repo::Repo`], [`user::User`], [`claude::Claude`].
+//!
+//! A test that can't run here (no agent installed, not root) says why and counts as skipped: see [`claude::Claude::find`]
+//! and [`user::User::each`].
+#![forbid(unsafe_code)]
+
+pub mod claude;
+pub mod model_endpoint;
+pub mod repo;
+pub mod user;
