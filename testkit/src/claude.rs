@@ -1,16 +1,19 @@
 //! The command line and environment of an unmodified Claude Code against a scripted endpoint.
 //!
 //! What was found to be needed with version 2.1.197:
-//! - `HOME` that it may write, `PATH`, `ANTHROPIC_BASE_URL`, and a key that it does not check (`ANTHROPIC_API_KEY`);
-//! - the three variables that keep it from looking for updates and sending telemetry;
-//! - tools allowed by a settings file. `--dangerously-skip-permissions` is refused to root; an allow list is not.
+//! - `HOME` that it may write, and `PATH`;
+//! - the endpoint and a key that nobody checks. Both can stand in the `env` of a settings file as well as in the
+//!   environment; here they do, so that a run needs nothing passed through a sandbox;
+//! - `CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC`, or it looks for updates and sends telemetry;
+//! - tools allowed by a settings file. `--dangerously-skip-permissions` is refused to root unless `IS_SANDBOX=1`;
+//!   an allow list works for root and for an ordinary user alike.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::model_endpoint::ModelEndpoint;
 use crate::repo::Repo;
@@ -18,15 +21,6 @@ use crate::user::User;
 
 /// The version that `cargo xtask agents` pins.
 pub const VERSION: &str = "2.1.197";
-
-/// The variables that must reach the agent for a scripted run, and so must be passed by a charter's `[env]`.
-pub const ENV_NAMES: [&str; 5] = [
-    "ANTHROPIC_BASE_URL",
-    "ANTHROPIC_API_KEY",
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
-    "DISABLE_TELEMETRY",
-    "DISABLE_AUTOUPDATER",
-];
 
 /// An installed Claude Code.
 #[derive(Debug, Clone)]
@@ -54,13 +48,11 @@ impl Claude {
     }
 }
 
-/// One run of the agent: what to execute, with which variables, where.
+/// One run of the agent: what to execute, as whom, where. Its environment is PATH, HOME, TERM and LANG.
 #[derive(Debug, Clone)]
 pub struct Invocation {
     /// Program and arguments.
     pub argv: Vec<OsString>,
-    /// Variables beside PATH, HOME, TERM and LANG.
-    pub env: Vec<(&'static str, OsString)>,
     user: User,
     cwd: PathBuf,
     home: PathBuf,
@@ -72,14 +64,11 @@ impl Invocation {
     /// # Errors
     /// When the settings file or a reachable copy of the program can't be written to the repository's scratch folder.
     pub fn new(claude: &Claude, endpoint: &ModelEndpoint, repo: &Repo, user: User, prompt: &str) -> io::Result<Self> {
-        let tools = ["Bash", "Read", "Edit", "Write", "Glob", "Grep"];
-        let settings = json!({"permissions": {"allow": tools}}).to_string();
         let program = user.reach(claude.program(), repo.scratch())?;
+        let settings = settings(endpoint).to_string();
         let flags = ["-p", prompt, "--output-format", "stream-json", "--verbose", "--settings", &settings];
         let argv = std::iter::once(program.into_os_string()).chain(flags.map(OsString::from)).collect();
-        let values = [&endpoint.url(), "scripted-no-key", "1", "1", "1"];
-        let env = ENV_NAMES.into_iter().zip(values.map(OsString::from)).collect();
-        Ok(Self { argv, env, user, cwd: repo.workspace(), home: repo.home() })
+        Ok(Self { argv, user, cwd: repo.workspace(), home: repo.home() })
     }
 
     /// The command without Flyball: the baseline.
@@ -87,7 +76,7 @@ impl Invocation {
         self.command(&[])
     }
 
-    /// The command under Flyball: `FLYBALL [flags before run] run [FLAGS] -- claude …`; `words` are all before `--`.
+    /// The command under Flyball: `words` are all that stands before `--`, as in `flyball --ledger DIR run --json`.
     pub fn governed(&self, words: &[&OsStr]) -> Command {
         let mut front: Vec<&OsStr> = words.to_vec();
         front.push(OsStr::new("--"));
@@ -99,7 +88,20 @@ impl Invocation {
         let (program, rest) =
             words.split_first().map_or((OsStr::new("false"), &[][..]), |(first, rest)| (*first, rest));
         let mut command = self.user.command(program, &self.home);
-        command.args(rest).envs(self.env.iter().map(|(name, value)| (*name, value))).current_dir(&self.cwd);
+        command.args(rest).current_dir(&self.cwd);
         command
     }
+}
+
+fn settings(endpoint: &ModelEndpoint) -> Value {
+    json!({
+        "permissions": {"allow": ["Bash", "Read", "Edit", "Write", "Glob", "Grep"]},
+        "env": {
+            "ANTHROPIC_BASE_URL": endpoint.url(),
+            "ANTHROPIC_API_KEY": "scripted-no-key",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "DISABLE_TELEMETRY": "1",
+            "DISABLE_AUTOUPDATER": "1",
+        },
+    })
 }
