@@ -153,6 +153,24 @@ impl Resource {
         self.fields.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// What names it within its kind: a path, `host:port`, or its strings joined by `/`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        match self.kind {
+            ResourceKind::File => self.str("path").to_owned(),
+            ResourceKind::Command => self.str("program").to_owned(),
+            ResourceKind::Endpoint => {
+                let port = if let Some(Value::Long(port)) = self.field("port") { *port } else { 0 };
+                format!("{}:{port}", self.str("host"))
+            }
+            kind => {
+                let parts: Vec<&str> =
+                    kind.fields().iter().map(|f| self.str(f.name)).filter(|part| !part.is_empty()).collect();
+                parts.join("/")
+            }
+        }
+    }
+
     /// All fields, by name.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &Value)> {
         self.fields.iter().map(|(k, v)| (*k, v))
@@ -231,6 +249,13 @@ pub enum ActionError {
 }
 
 impl Action {
+    /// `sha256:…` over the canonical JSON form: what an approval is bound to.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        // INVARIANT: names are static strings and values plain data, so that serialising can't fail.
+        crate::hash::sha256(&serde_json::to_vec(self).unwrap_or_default())
+    }
+
     /// An action of that verb on that resource, with no attributes.
     ///
     /// # Errors

@@ -8,13 +8,25 @@
 //! Not here: reading files (callers hand over text), bytes of protocols (`intent`), records (`ledger`), people (`runtime`).
 
 mod action;
+mod charter;
+mod decide;
 mod diagnostic;
+mod hash;
 mod input;
+mod kernel;
+mod question;
+mod request;
 mod ruling;
+mod session;
 mod vocabulary;
 
 pub use action::{Action, ActionError, Resource, Surface, Value};
+pub use charter::{
+    CODES, Charter, DefaultVerdict, FactType, HomeKeep, Limits, Owner, Rule, RuleEffect, SandboxSettings, Sources, Tier,
+};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 pub use input::{Event, Input};
+pub use kernel::Kernel;
 pub use ruling::{Effect, Governance, Reason, Ruling, Verdict};
+pub use session::Session;
 pub use vocabulary::{AttrType, Consequence, FieldSpec, ResourceKind, Reversibility, Verb, VerbSpec, verbs};

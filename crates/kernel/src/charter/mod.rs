@@ -1,0 +1,284 @@
+//! The charter: compiled from text to a value with a digest, or refused with everything that is wrong with it.
+
+mod cedar;
+mod codes;
+pub(crate) mod escalation;
+pub(crate) mod report;
+mod schema;
+pub(crate) mod settings;
+pub(crate) mod table;
+
+use crate::diagnostic::Diagnostics;
+use crate::hash::sha256;
+use crate::vocabulary::Verb;
+use report::{Place, Report, clip};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use table::Keys;
+use toml::de::DeTable;
+
+pub use cedar::{Rule, RuleEffect};
+pub(crate) use cedar::{Rules, Slice};
+pub use codes::CODES;
+pub use escalation::Tier;
+pub use schema::FactType;
+pub(crate) use schema::rule_attrs;
+pub use settings::{DefaultVerdict, HomeKeep, Limits, Owner, SandboxSettings};
+
+/// A charter's files: name within its folder -> text. `charter.toml` and any `*.cedar`.
+pub type Sources = BTreeMap<String, String>;
+
+/// Largest file of a charter.
+const FILE_BYTES_MAX: usize = 4 << 20;
+
+/// A compiled charter.
+#[derive(Clone, Debug)]
+pub struct Charter {
+    pub(crate) name: String,
+    pub(crate) default: DefaultVerdict,
+    pub(crate) on_error: Option<String>,
+    pub(crate) owners: BTreeMap<String, Owner>,
+    pub(crate) tiers: BTreeMap<String, Tier>,
+    pub(crate) consequences: Vec<settings::ConsequenceRow>,
+    pub(crate) env_pass: Vec<String>,
+    pub(crate) home: HomeKeep,
+    pub(crate) sandbox: SandboxSettings,
+    pub(crate) limits: Limits,
+    pub(crate) rules: Rules,
+    schema: String,
+    digest: String,
+}
+
+impl Charter {
+    /// Compiles a charter. Gives it with its warnings, or everything that is wrong with it.
+    ///
+    /// # Errors
+    /// [`Diagnostics`] with at least one error, sorted by file and place.
+    pub fn compile(sources: &Sources) -> Result<(Charter, Diagnostics), Diagnostics> {
+        let mut report = Report::new(sources);
+        let charter = compile(&mut report, sources);
+        match charter {
+            Some(charter) if !report.has_errors() => Ok((charter, report.finish())),
+            _ => Err(report.finish()),
+        }
+    }
+
+    /// `[charter] name`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `sha256:…` over the canonical form of every file, the schema's version and the versions of readers and engine.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// What becomes of an action that no rule speaks of.
+    #[must_use]
+    pub fn default_verdict(&self) -> DefaultVerdict {
+        self.default
+    }
+
+    /// The schema that the rules were checked against, in Cedar's own syntax.
+    #[must_use]
+    pub fn schema_cedar(&self) -> String {
+        self.schema.clone()
+    }
+
+    /// All rules, sorted by id.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules.rules
+    }
+
+    /// All rules as one Cedar policy set, ids as in the charter.
+    #[must_use]
+    pub fn policy_set(&self) -> &cedar_policy::PolicySet {
+        &self.rules.all
+    }
+
+    /// `[owners]`.
+    #[must_use]
+    pub fn owners(&self) -> &BTreeMap<String, Owner> {
+        &self.owners
+    }
+
+    /// `[escalation]`.
+    #[must_use]
+    pub fn escalations(&self) -> &BTreeMap<String, Tier> {
+        &self.tiers
+    }
+
+    /// `[env] pass`: names (or `NAME*`) of the caller's variables that the program sees.
+    #[must_use]
+    pub fn env_pass(&self) -> &[String] {
+        &self.env_pass
+    }
+
+    /// `[home] keep`.
+    #[must_use]
+    pub fn home_keep(&self) -> HomeKeep {
+        self.home
+    }
+
+    /// `[sandbox]`.
+    #[must_use]
+    pub fn sandbox(&self) -> &SandboxSettings {
+        &self.sandbox
+    }
+
+    /// `[limits]`.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether anything in the charter can let a connection through.
+    #[must_use]
+    pub fn mentions_network(&self) -> bool {
+        self.default == DefaultVerdict::Allow
+            || self.rules.rules.iter().any(|r| r.effect == RuleEffect::Permit && r.verbs.contains(&"net.connect"))
+    }
+
+    pub(crate) fn slice(&self, verb: Verb) -> Option<&Slice> {
+        self.rules.slices.get(&verb)
+    }
+
+    pub(crate) fn rule(&self, id: &str) -> Option<&Rule> {
+        self.rules.by_id.get(id).and_then(|n| self.rules.rules.get(*n))
+    }
+}
+
+fn compile(report: &mut Report, sources: &Sources) -> Option<Charter> {
+    refuse_foreign_files(report, sources);
+    let file: Arc<str> = Arc::from("charter.toml");
+    let Some(text) = sources.get("charter.toml") else {
+        let place = escalation::start_of(&file);
+        report.error("FB0107", &place, "the charter's folder has no `charter.toml`", "`flyball init` writes one");
+        return None;
+    };
+    let (parsed, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let place = Place::new(&file, error.span().unwrap_or(0..0));
+        report.error("FB0101", &place, error.message().to_owned(), ());
+    }
+    if !errors.is_empty() {
+        return None;
+    }
+    let mut root = Keys::new("charter.toml".to_owned(), escalation::start_of(&file), parsed.get_ref());
+
+    let owners = settings::owners(report, &mut root);
+    let tiers = escalation::tiers(report, &mut root, &owners);
+    let (name, default, on_error) = head(report, &mut root, &tiers);
+    let consequences = settings::consequences(report, &mut root);
+    let env_pass = settings::env_pass(report, &mut root);
+    let home = settings::home(report, &mut root);
+    let sandbox = settings::sandbox(report, &mut root);
+    let limits = settings::limits(report, &mut root);
+    for later in ["facts", "budget", "envelope", "obligation", "autonomy", "example", "contract"] {
+        not_yet(report, &mut root, later);
+    }
+    root.finish(report);
+
+    let fact_types: BTreeMap<String, FactType> = BTreeMap::new();
+    let fact_names: BTreeSet<String> = fact_types.keys().cloned().collect();
+    let schema = schema::schema_text(&fact_types);
+    let rules = match cedar_policy::Schema::from_cedarschema_str(&schema) {
+        Ok((compiled, _)) => {
+            let context = cedar::Context { owners: &owners, tiers: &tiers, schema: &compiled, facts: &fact_names };
+            cedar::compile(report, sources, &context)
+        }
+        Err(error) => {
+            // The text is our own: this says that the vocabulary does not fit Cedar.
+            let place = escalation::start_of(&file);
+            report.error("FB0199", &place, format!("the generated schema is wrong: {error}"), "please report this");
+            return None;
+        }
+    };
+    let digest = digest(sources);
+    Some(Charter {
+        name,
+        default,
+        on_error,
+        owners,
+        tiers,
+        consequences,
+        env_pass,
+        home,
+        sandbox,
+        limits,
+        rules,
+        schema,
+        digest,
+    })
+}
+
+fn refuse_foreign_files(report: &mut Report, sources: &Sources) {
+    for (name, text) in sources {
+        let place = Place::new(&Arc::from(name.as_str()), 0..0);
+        if name != "charter.toml" && !name.ends_with(".cedar") {
+            let message = format!("`{}` is no file of a charter", clip(name));
+            report.error("FB0107", &place, message, "a charter is `charter.toml` and any `*.cedar` beside it");
+        }
+        if text.len() > FILE_BYTES_MAX {
+            report.error("FB0160", &place, format!("`{}` is larger than 4 MiB", clip(name)), ());
+        }
+    }
+}
+
+/// `[charter]`.
+fn head(
+    report: &mut Report,
+    root: &mut Keys,
+    tiers: &BTreeMap<String, Tier>,
+) -> (String, DefaultVerdict, Option<String>) {
+    let Some(mut head) = root.table(report, "charter") else {
+        report.error(
+            "FB0104",
+            &root.place.clone(),
+            "charter.toml lacks [charter]",
+            "add `[charter]` and `name = \"…\"`",
+        );
+        return (String::new(), DefaultVerdict::Deny, None);
+    };
+    let name = head.required_str(report, "name").map(|n| n.value).unwrap_or_default();
+    let default = match head.choice(report, "default", &["deny", "allow"]) {
+        Some(d) if d.value == "allow" => DefaultVerdict::Allow,
+        _ => DefaultVerdict::Deny,
+    };
+    let on_error =
+        head.str(report, "on_error").and_then(|text| escalation::deny_or_escalate(report, tiers, &text)).flatten();
+    head.finish(report);
+    (name, default, on_error)
+}
+
+/// Refuses a section that the language has and this version does not compile: it is never ignored.
+fn not_yet(report: &mut Report, root: &mut Keys, section: &'static str) {
+    if let Some(value) = root.raw(section) {
+        let place = Place::new(&root.place.file, value.span());
+        report.error("FB0106", &place, format!("`{section}` is not supported yet"), "remove it for now");
+    }
+}
+
+/// Versions of what reads a charter: another reader may understand the same text otherwise.
+const READERS: &str = "facts 1, settings 1";
+
+fn digest(sources: &Sources) -> String {
+    let mut bytes = Vec::new();
+    let mut part = |text: &str| {
+        bytes.extend_from_slice(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+    };
+    part("flyball-charter");
+    part(&schema::SCHEMA_VERSION.to_string());
+    part(READERS);
+    part(&format!("cedar {}", cedar_policy::get_sdk_version()));
+    for (name, text) in sources {
+        part(name);
+        // A checkout on another system may change line ends, and nothing else.
+        part(&text.replace("\r\n", "\n"));
+    }
+    sha256(&bytes)
+}

@@ -1,0 +1,171 @@
+//! One decision: rules, and what else has a say, to the strictest verdict with its reasons.
+
+use crate::action::Action;
+use crate::charter::{Charter, DefaultVerdict};
+use crate::request::{Cedar, Judged, Matched, RuleError, ask};
+use crate::ruling::{Reason, Verdict};
+use cedar_policy::Decision as CedarDecision;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One voice in a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub verdict: Verdict,
+    pub reason: Reason,
+    /// The path to ask, for a hold that people can lift.
+    pub escalate: Option<String>,
+}
+
+/// What was decided, before it is given out as a ruling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub verdict: Verdict,
+    pub reasons: Vec<Reason>,
+    /// Paths to ask, each with the rules that want it.
+    pub asks: BTreeMap<String, BTreeSet<String>>,
+    pub modified: Option<Box<Action>>,
+}
+
+/// What the facts that a rule reads say for its reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    pub witnesses: Vec<u64>,
+    pub needs: Option<String>,
+}
+
+/// A reason of the kernel's own.
+pub(crate) fn own(rule: &str, reason: impl Into<String>, needs: Option<String>) -> Reason {
+    Reason {
+        rule: rule.to_owned(),
+        owner: String::new(),
+        reason: reason.into(),
+        witnesses: Vec::new(),
+        needs,
+        source: None,
+    }
+}
+
+impl Finding {
+    pub fn deny(reason: Reason) -> Self {
+        Self { verdict: Verdict::Deny, reason, escalate: None }
+    }
+
+    pub fn hold(reason: Reason, escalate: Option<String>) -> Self {
+        Self { verdict: Verdict::Hold, reason, escalate }
+    }
+}
+
+/// The strictest of the findings, with the reasons that gave it.
+pub(crate) fn strictest(findings: Vec<Finding>) -> Decision {
+    let verdict = findings.iter().map(|f| f.verdict).max().unwrap_or(Verdict::Deny);
+    let mut asks: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut reasons = Vec::new();
+    for finding in findings.into_iter().filter(|f| f.verdict == verdict) {
+        if let Some(path) = finding.escalate {
+            asks.entry(path).or_default().insert(finding.reason.rule.clone());
+        }
+        reasons.push(finding.reason);
+    }
+    reasons.sort();
+    reasons.dedup();
+    Decision { verdict, reasons, asks, modified: None }
+}
+
+/// What turns an error into a finding: a refusal, or the question that `on_error` asks for.
+pub(crate) fn error(charter: &Charter, rule: &str, message: String, waived: &BTreeSet<String>) -> Option<Finding> {
+    if waived.contains(rule) {
+        return None;
+    }
+    let reason = own(rule, message, None);
+    Some(match &charter.on_error {
+        Some(path) => {
+            let needs = needs_answer(charter, path);
+            Finding::hold(Reason { needs, ..reason }, Some(path.clone()))
+        }
+        None => Finding::deny(reason),
+    })
+}
+
+/// `an answer by one of sre: alice, bob`.
+pub(crate) fn needs_answer(charter: &Charter, path: &str) -> Option<String> {
+    let tier = charter.tiers.get(path)?;
+    let many =
+        if tier.quorum > 1 { format!("answers by {} of", tier.quorum) } else { "an answer by one of".to_owned() };
+    Some(format!("{many} {path}: {}", tier.who.join(", ")))
+}
+
+/// What the Cedar rules say of an action; rules in `waived` have been answered for by people.
+pub(crate) fn rules(
+    charter: &Charter,
+    cedar: &Cedar,
+    judged: &Judged,
+    evidence: &BTreeMap<String, Evidence>,
+    waived: &BTreeSet<String>,
+) -> Vec<Finding> {
+    let action = judged.action;
+    let mut findings = Vec::new();
+    let (mut forbids, mut permits) = (Matched::default(), Matched::default());
+    if let Some(slice) = charter.slice(action.verb) {
+        match cedar.request(judged) {
+            Ok((request, entities)) => {
+                forbids = ask(&slice.forbids, &request, &entities, CedarDecision::Deny);
+                permits = ask(&slice.permits, &request, &entities, CedarDecision::Allow);
+            }
+            Err(fault) => forbids.errors.push(fault),
+        }
+    }
+    for RuleError { rule, message } in forbids.errors.iter().chain(&permits.errors) {
+        let said = match rule {
+            Some(rule) => format!("rule `{rule}` could not be evaluated: {message}"),
+            None => format!("the action could not be put to the rules: {message}"),
+        };
+        findings.extend(error(charter, "rule-error", said, waived));
+    }
+    for id in &forbids.ids {
+        let Some(rule) = charter.rule(id) else { continue };
+        match &rule.escalate {
+            Some(_) if waived.contains(id) => {}
+            Some(path) => {
+                let mut reason = reason_of(charter, id, evidence);
+                reason.needs = needs_answer(charter, path);
+                findings.push(Finding::hold(reason, Some(path.clone())));
+            }
+            None => findings.push(Finding::deny(reason_of(charter, id, evidence))),
+        }
+    }
+    let is_permitted = !permits.ids.is_empty() || charter.default == DefaultVerdict::Allow;
+    if !is_permitted {
+        let needs = format!("a permit rule for {} on {}", action.verb, clip(&action.resource.id()));
+        let reason = format!("no rule permits {} here, and the charter's default is `deny`", action.verb);
+        findings.push(Finding::deny(own("no-rule-permits", reason, Some(needs))));
+    }
+    for id in &permits.ids {
+        let reason = Reason { needs: None, ..reason_of(charter, id, evidence) };
+        findings.push(Finding { verdict: Verdict::Allow, reason, escalate: None });
+    }
+    if findings.is_empty() {
+        let reason = own("default", "no rule forbids it, and the charter's default is `allow`", None);
+        findings.push(Finding { verdict: Verdict::Allow, reason, escalate: None });
+    }
+    findings
+}
+
+fn reason_of(charter: &Charter, id: &str, evidence: &BTreeMap<String, Evidence>) -> Reason {
+    let Some(rule) = charter.rule(id) else { return own(id, "", None) };
+    let read: Vec<&Evidence> = rule.facts.iter().filter_map(|f| evidence.get(f)).collect();
+    let witnesses: BTreeSet<u64> = read.iter().flat_map(|e| e.witnesses.iter().copied()).collect();
+    let needs: Vec<&str> = read.iter().filter_map(|e| e.needs.as_deref()).collect();
+    Reason {
+        rule: rule.id.clone(),
+        owner: rule.owner.clone(),
+        reason: rule.reason.clone(),
+        witnesses: witnesses.into_iter().collect(),
+        needs: (!needs.is_empty()).then(|| needs.join("; ")),
+        source: Some(rule.source.clone()),
+    }
+}
+
+/// At most 200 characters: a path may be long, and a reason is read by people.
+pub(crate) fn clip(text: &str) -> String {
+    if text.chars().count() <= 200 { text.to_owned() } else { text.chars().take(199).chain(['…']).collect() }
+}

@@ -1,0 +1,160 @@
+//! Open questions: what was asked of whom, who has answered, and when it is answered for them.
+
+use crate::action::Action;
+use crate::charter::Tier;
+use crate::ruling::{Effect, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What one tier was asked about a held attempt. An attempt is let through when all its demands are met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// The tier that is asked now.
+    pub tier: String,
+    /// The rules that this answers for, sorted.
+    pub rules: BTreeSet<String>,
+    pub deadline_ns: u64,
+    /// Who agreed, and to which action's digest: as asked, or as they changed it.
+    agreed: BTreeMap<String, String>,
+}
+
+/// A held attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub action: Action,
+    /// The action's digest: answers name it.
+    pub digest: String,
+    pub demands: Vec<Demand>,
+    /// The changed actions that people proposed, by digest.
+    pub changed: BTreeMap<String, Action>,
+}
+
+/// Most questions that are open at once in a session; further ones are refused.
+pub(crate) const QUESTIONS_MAX: usize = 256;
+
+impl Demand {
+    pub fn new(tier: &str, rules: BTreeSet<String>, within_ns: u64, now_ns: u64) -> Self {
+        Self { tier: tier.to_owned(), rules, deadline_ns: now_ns.saturating_add(within_ns), agreed: BTreeMap::new() }
+    }
+
+    /// The effect that opens it or hands it on.
+    pub fn ask(&self, tier: &Tier) -> Effect {
+        Effect::Ask {
+            tier: self.tier.clone(),
+            who: tier.who.clone(),
+            quorum: tier.quorum,
+            deadline_ns: self.deadline_ns,
+        }
+    }
+
+    pub fn has_answer_of(&self, person: &str) -> bool {
+        self.agreed.contains_key(person)
+    }
+
+    pub fn agree(&mut self, person: &str, digest: &str) {
+        self.agreed.insert(person.to_owned(), digest.to_owned());
+    }
+
+    /// The digest that enough of them agreed to.
+    fn agreed_to(&self, quorum: u32) -> Option<&str> {
+        let mut votes: BTreeMap<&str, u32> = BTreeMap::new();
+        for digest in self.agreed.values() {
+            let count = votes.entry(digest).or_default();
+            *count = count.saturating_add(1);
+        }
+        votes.into_iter().find(|(_, count)| *count >= quorum).map(|(digest, _)| digest)
+    }
+
+    pub fn agreed_count(&self) -> usize {
+        self.agreed.len()
+    }
+}
+
+/// What a person says to a question, or why they may not.
+pub(crate) struct Reply<'a> {
+    pub digest: &'a str,
+    pub verdict: Verdict,
+    pub with: Option<&'a Action>,
+    pub by: &'a str,
+    pub is_agent: bool,
+    pub now_ns: u64,
+}
+
+/// What became of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// It does not count: a reason's name and text. Nothing changed.
+    Refused(&'static str, String),
+    /// It counts, and more are needed.
+    Counted(String),
+    /// All demands are met, for this action; `true` when it is not the one that was asked about.
+    Agreed(Box<Action>, bool),
+    /// Refused by a person who may.
+    Denied,
+}
+
+impl Question {
+    pub fn answer(&mut self, reply: &Reply, tiers: &BTreeMap<String, Tier>) -> Answered {
+        let quorum = |d: &Demand| tiers.get(&d.tier).map_or(u32::MAX, |t| t.quorum);
+        let is_asked = |d: &Demand| tiers.get(&d.tier).is_some_and(|t| t.who.iter().any(|w| w == reply.by));
+        if reply.is_agent {
+            return Answered::Refused("answer-by-agent", "an agent does not answer for itself".to_owned());
+        }
+        if !self.demands.iter().any(is_asked) {
+            return Answered::Refused("answer-not-asked", format!("`{}` is not among those who are asked", reply.by));
+        }
+        if reply.digest != self.digest {
+            let message = "the answer is for another action than the one that was asked about".to_owned();
+            return Answered::Refused("answer-other-action", message);
+        }
+        if !self.demands.iter().any(|d| is_asked(d) && reply.now_ns <= d.deadline_ns) {
+            return Answered::Refused("answer-late", "the question's deadline has passed".to_owned());
+        }
+        if reply.verdict == Verdict::Deny {
+            return Answered::Denied;
+        }
+        let (chosen, changed) = match (reply.verdict, reply.with) {
+            (Verdict::Allow, None) => (self.digest.clone(), None),
+            (Verdict::Modify, Some(with)) if with.verb != self.action.verb => {
+                let message = format!("the changed action is a `{}`, not a `{}`", with.verb, self.action.verb);
+                return Answered::Refused("answer-other-action", message);
+            }
+            (Verdict::Modify, Some(with)) => (with.digest(), Some(with)),
+            _ => {
+                let message = "an answer is `allow`, `deny`, or `modify` with the changed action".to_owned();
+                return Answered::Refused("answer-unclear", message);
+            }
+        };
+        let mut counts = false;
+        for demand in &mut self.demands {
+            if is_asked(demand) && reply.now_ns <= demand.deadline_ns && !demand.has_answer_of(reply.by) {
+                demand.agree(reply.by, &chosen);
+                counts = true;
+            }
+        }
+        if !counts {
+            return Answered::Refused("answer-twice", format!("`{}` has answered already", reply.by));
+        }
+        if let Some(with) = changed {
+            self.changed.insert(chosen, with.clone());
+        }
+        let agreed: Vec<Option<&str>> = self.demands.iter().map(|d| d.agreed_to(quorum(d))).collect();
+        let first = agreed.first().copied().flatten();
+        match first {
+            Some(digest) if agreed.iter().all(|a| *a == Some(digest)) => {
+                let is_changed = digest != self.digest;
+                let action = self.changed.get(digest).unwrap_or(&self.action).clone();
+                Answered::Agreed(Box::new(action), is_changed)
+            }
+            _ => {
+                let told =
+                    self.demands.iter().map(|d| format!("{} of {} for `{}`", d.agreed_count(), quorum(d), d.tier));
+                Answered::Counted(told.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
+    /// All rules that the answer stands in for.
+    pub fn rules(&self) -> BTreeSet<String> {
+        self.demands.iter().flat_map(|d| d.rules.iter().cloned()).collect()
+    }
+}
