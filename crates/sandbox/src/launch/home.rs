@@ -1,0 +1,173 @@
+//! The agent's home: a private folder with an overlay for each dot folder of the user's, and copies of small dot files.
+//!
+//! One overlay over all of the home is not possible: its upper layer (the session's folder) commonly lies below the
+//! home, and an overlay can't hold its own layers. And the rest of the home is not the agent's business.
+//!
+//! Layout of the layers, below `home_keep` or `SESSION/home`: `top/` is the home itself; `upper/NAME` and `work/NAME` are
+//! the layers of the overlay at `~/NAME`, where a `/` of the name is written `%2f`.
+
+use super::prepare::like;
+use super::root::{Root, WRITABLE, exists, is_dir_or_absent};
+use super::step::{At, Step};
+use super::wire::Boot;
+use super::{root, root::READ_ONLY};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Dot files above this are not copied.
+const COPIED_BYTES_MAX: u64 = 1 << 20;
+/// Entries of the home that are looked at.
+const ENTRIES_MAX: usize = 4096;
+/// Folders that many programs share: where our own files lie in one, its entries are composed one by one.
+const SHARED: &[&str] = &[".local", ".local/share", ".local/state", ".config", ".cache"];
+/// Records of what the user did, and keys to the user's display.
+const NEVER_COPIED: &[&str] =
+    &[".lesshst", ".viminfo", ".wget-hsts", ".Xauthority", ".ICEauthority", ".netrc", ".pgpass"];
+
+/// Where the layers of the home lie.
+pub(super) fn layers(boot: &Boot) -> PathBuf {
+    boot.spec.home_keep.clone().unwrap_or_else(|| boot.spec.session_dir.join("home"))
+}
+
+/// Builds the home in the new root.
+pub(super) fn build(root: &Root, boot: &Boot) -> Step<()> {
+    let home = &boot.spec.home;
+    if home.parent().is_none() {
+        return Ok(());
+    }
+    let layers = layers(boot);
+    for name in ["top", "upper", "work"] {
+        make_dir(&layers.join(name)).at("making the home's layers", layers.join(name))?;
+    }
+    let top = rustix::fs::open(layers.join("top"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .at("opening the home's layers", &layers)?;
+    root.bind(&layers.join("top"), home, WRITABLE)?;
+    let plan = Plan { root, boot, home, layers: &layers, hidden: hidden(boot) };
+    plan.folder(&top, home, "")
+}
+
+struct Plan<'a> {
+    root: &'a Root,
+    boot: &'a Boot,
+    home: &'a Path,
+    layers: &'a Path,
+    hidden: Vec<PathBuf>,
+}
+
+impl Plan<'_> {
+    /// Composes the entries of one folder; `inside` is the private folder that stands for it, `name` its path below home.
+    fn folder(&self, inside: &OwnedFd, folder: &Path, name: &str) -> Step<()> {
+        let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+        for entry in entries.flatten().take(ENTRIES_MAX) {
+            let file_name = entry.file_name();
+            if name.is_empty() && !file_name.as_bytes().starts_with(b".") {
+                continue;
+            }
+            let Some(text) = file_name.to_str() else { continue };
+            let below = if name.is_empty() { text.to_owned() } else { format!("{name}/{text}") };
+            self.entry(inside, &file_name, &entry.path(), &below)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, inside: &OwnedFd, file_name: &OsStr, path: &Path, below: &str) -> Step<()> {
+        // What a link leads to decides: a credential stays one by any name.
+        let (Ok(link), Ok(real)) = (fs::symlink_metadata(path), fs::canonicalize(path)) else { return Ok(()) };
+        if self.is_hidden(path) || self.is_hidden(&real) {
+            return Ok(());
+        }
+        let Ok(meta) = fs::metadata(&real) else { return Ok(()) };
+        if link.is_symlink() && self.is_visible(&real) {
+            return match rustix::fs::symlinkat(fs::read_link(path).at("reading a link", path)?, inside, file_name) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+                Err(error) => Err(error).at("making a link of the home", path),
+            };
+        }
+        if meta.is_file() {
+            // What can't be read is not there: nothing of the agent's depends on a file that the user can't read.
+            let _ = copy(inside, file_name, &real, &meta);
+            return Ok(());
+        }
+        if !meta.is_dir() || !is_dir_or_absent(inside, file_name) {
+            return Ok(());
+        }
+        if self.holds_private(&real) {
+            if !SHARED.contains(&below) || link.is_symlink() {
+                return Ok(());
+            }
+            let _ = rustix::fs::mkdirat(inside, file_name, Mode::from_raw_mode(0o700));
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let deeper =
+                rustix::fs::openat(inside, file_name, flags, Mode::empty()).at("opening a folder of the home", path)?;
+            return self.folder(&deeper, &real, below);
+        }
+        self.overlay(&real, below)
+    }
+
+    fn overlay(&self, lower: &Path, below: &str) -> Step<()> {
+        let place = self.home.join(below);
+        if !self.boot.has_overlay {
+            return self.root.bind(lower, &place, READ_ONLY);
+        }
+        let layer = below.replace('%', "%25").replace('/', "%2f");
+        let (upper, work) = (self.layers.join("upper").join(&layer), self.layers.join("work").join(&layer));
+        make_dir(&upper).at("making the home's layers", &upper)?;
+        make_dir(&work).at("making the home's layers", &work)?;
+        like(&upper, lower).at("making the home's layers", &upper)?;
+        match self.root.overlay(&place, lower, &upper, &work) {
+            // Someone else's folder within this user's home.
+            Err(failure) if failure.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            other => other,
+        }
+    }
+
+    fn is_hidden(&self, path: &Path) -> bool {
+        self.hidden.iter().any(|hidden| path.starts_with(hidden))
+    }
+
+    /// Reachable inside by its own path.
+    fn is_visible(&self, real: &Path) -> bool {
+        let in_dot_folder = real.strip_prefix(self.home).is_ok_and(|rest| {
+            rest.components().next().is_some_and(|first| first.as_os_str().as_bytes().starts_with(b"."))
+        });
+        in_dot_folder || real.starts_with("/usr") || real.starts_with("/opt") || real.starts_with("/etc")
+    }
+
+    /// Whether our own files, or the whole workspace, lie in it.
+    fn holds_private(&self, real: &Path) -> bool {
+        let spec = &self.boot.spec;
+        spec.session_dir.starts_with(real)
+            || real.starts_with(&spec.session_dir)
+            || spec.home_keep.as_ref().is_some_and(|keep| keep.starts_with(real) || real.starts_with(keep))
+    }
+}
+
+fn hidden(boot: &Boot) -> Vec<PathBuf> {
+    let mut hidden = boot.spec.hide.clone();
+    hidden.extend(boot.spec.hide.iter().filter_map(|path| fs::canonicalize(path).ok()));
+    hidden
+}
+
+/// Copies a small file, once: what stands there from an earlier session is the agent's.
+fn copy(inside: &OwnedFd, name: &OsStr, real: &Path, meta: &fs::Metadata) -> io::Result<()> {
+    let text = name.to_string_lossy();
+    let is_record = text.ends_with("_history") || NEVER_COPIED.contains(&text.as_ref());
+    if is_record || meta.len() > COPIED_BYTES_MAX || exists(inside, name) {
+        return Ok(());
+    }
+    let bytes = fs::read(real)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = root::create_at(inside, name, flags, meta.mode() & 0o777)?;
+    fs::File::from(file).write_all(&bytes)
+}
+
+/// Makes a directory for this user only, with its parents.
+pub(super) fn make_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}

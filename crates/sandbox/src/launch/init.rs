@@ -1,0 +1,191 @@
+//! The launcher process and pid 1 of the sandbox: builds the boundary, starts the agent, serves the supervisor, reaps.
+//!
+//! The supervisor's death is seen as the end of its socket; pid 1 then ends, and the kernel ends all of its namespace.
+
+use super::agent;
+use super::confine::keep_capabilities;
+use super::mounts;
+use super::netns;
+use super::step::{At, Step};
+use super::sys::{self, Forked};
+use super::wire::{self, Boot, Reply, Report, Request};
+use crate::spec::{Network, Terminal};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::net::RecvFlags;
+use rustix::process::{DumpableBehavior, Signal};
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+use rustix::thread::{CapabilitySet, UnshareFlags};
+use std::fs;
+use std::io::Read;
+
+/// The sockets that the launcher was started with, and its orders.
+pub(super) struct Sockets {
+    pub(super) control: OwnedFd,
+    pub(super) agent: OwnedFd,
+    pub(super) end: OwnedFd,
+    pub(super) boot: OwnedFd,
+}
+
+/// Runs the launcher to its end; returns its exit code.
+pub(super) fn run(sockets: Sockets) -> i32 {
+    match launch(&sockets) {
+        Ok(code) => code,
+        Err(failure) => {
+            let _ = wire::send(&sockets.control, &failure.report(), &[]);
+            1
+        }
+    }
+}
+
+fn launch(sockets: &Sockets) -> Step<i32> {
+    sys::block_signals();
+    rustix::process::setsid().doing("starting a session")?;
+    let boot = read_boot(&sockets.boot)?;
+    namespaces(&boot)?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing the launcher to others")?;
+    match sys::fork().doing("starting pid 1")? {
+        Forked::Parent(init) => Ok(sys::wait_for(init).map_or(1, |status| i32::from(status != 0))),
+        Forked::Child => {
+            let code = match init(&boot, sockets) {
+                Ok(()) => 0,
+                Err(failure) => {
+                    let _ = wire::send(&sockets.control, &failure.report(), &[]);
+                    1
+                }
+            };
+            sys::exit_now(code)
+        }
+    }
+}
+
+fn read_boot(memfd: &OwnedFd) -> Step<Boot> {
+    let mut file = fs::File::from(memfd.try_clone().doing("reading the orders")?);
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).doing("reading the orders")?;
+    serde_json::from_slice(&bytes).map_err(std::io::Error::other).doing("reading the orders")
+}
+
+fn namespaces(boot: &Boot) -> Step<()> {
+    let flags = UnshareFlags::NEWNS
+        | UnshareFlags::NEWPID
+        | UnshareFlags::NEWNET
+        | UnshareFlags::NEWIPC
+        | UnshareFlags::NEWUTS
+        | UnshareFlags::NEWCGROUP;
+    if boot.is_ordinary {
+        unshare(UnshareFlags::NEWUSER).doing("making a user namespace")?;
+        fs::write("/proc/self/setgroups", "deny").doing("closing the group list")?;
+        fs::write("/proc/self/uid_map", format!("{0} {0} 1", boot.uid)).doing("mapping the user")?;
+        fs::write("/proc/self/gid_map", format!("{0} {0} 1", boot.gid)).doing("mapping the group")?;
+    }
+    unshare(flags).doing("making namespaces")
+}
+
+fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
+    // SAFETY: without FILES the descriptor table stays as it is, so no owned descriptor changes its meaning; and this
+    // process has one thread.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+fn init(boot: &Boot, sockets: &Sockets) -> Step<()> {
+    // The launcher's own death, which the supervisor can't cause unseen, ends this one.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing("binding to the launcher")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing pid 1 to others")?;
+    mounts::enter(boot)?;
+    netns::configure(boot.spec.network == Network::Brokered).doing("setting up the inner network")?;
+    let terminal = match boot.spec.terminal {
+        Terminal::Inherit => None,
+        Terminal::Pty { rows, columns } => Some(open_terminal(rows, columns)?),
+    };
+    let children = sys::child_signals().doing("watching children")?;
+
+    let agent_socket = sockets.agent.try_clone().doing("starting the agent")?;
+    let (master, slave) = terminal.unzip();
+    let agent = match sys::fork().doing("starting the agent")? {
+        Forked::Child => agent::run(boot, agent_socket, slave),
+        Forked::Parent(pid) => pid,
+    };
+    drop((agent_socket, slave));
+    report_ready(sockets, master)?;
+    settle()?;
+    serve(sockets, &children, agent);
+    Ok(())
+}
+
+fn open_terminal(rows: u16, columns: u16) -> Step<(OwnedFd, OwnedFd)> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).doing("opening a terminal")?;
+    rustix::pty::unlockpt(&master).doing("opening a terminal")?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).doing("opening a terminal")?;
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&master, size).doing("sizing the terminal")?;
+    Ok((master, slave))
+}
+
+fn report_ready(sockets: &Sockets, master: Option<OwnedFd>) -> Step<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open("/", flags, Mode::empty()).doing("opening the new root")?;
+    let fds: Vec<BorrowedFd<'_>> =
+        [Some(root.as_fd()), master.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();
+    wire::send(&sockets.control, &Report::Ready { weaker: Vec::new() }, &fds).doing("reporting")
+}
+
+/// Gives up what pid 1 no longer needs: the caller's streams, and all capabilities but to bind low ports for the broker.
+fn settle() -> Step<()> {
+    let null =
+        rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).doing("opening /dev/null")?;
+    rustix::stdio::dup2_stdin(&null).doing("leaving the streams")?;
+    rustix::stdio::dup2_stdout(&null).doing("leaving the streams")?;
+    rustix::stdio::dup2_stderr(&null).doing("leaving the streams")?;
+    keep_capabilities(CapabilitySet::NET_BIND_SERVICE)
+}
+
+/// Serves until the agent ends or the supervisor is gone.
+fn serve(sockets: &Sockets, children: &OwnedFd, agent: i32) {
+    loop {
+        let mut polled = [PollFd::new(&sockets.control, PollFlags::IN), PollFd::new(children, PollFlags::IN)];
+        match rustix::event::poll(&mut polled, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+        let [control, child] = polled.map(|fd| fd.revents());
+        if child.intersects(PollFlags::IN) {
+            let _ = rustix::io::read(children, &mut [0u8; 1024]);
+            while let Some((pid, status)) = sys::reap() {
+                if pid == agent {
+                    let _ = wire::send(&sockets.end, &Report::Ended { status }, &[]);
+                    return;
+                }
+            }
+        }
+        if !control.is_empty() && !answer(sockets, agent) {
+            return;
+        }
+    }
+}
+
+/// Answers one request; `false` when the supervisor is gone.
+fn answer(sockets: &Sockets, agent: i32) -> bool {
+    let request = match wire::receive::<Request>(&sockets.control, RecvFlags::DONTWAIT) {
+        Ok(Some(received)) => received.message,
+        Ok(None) => return false,
+        Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+    };
+    let done = match request {
+        Request::Listen(address) => netns::listen(address).map(Some),
+        Request::BindUdp(address) => netns::bind_udp(address).map(Some),
+        // From pid 1, -1 is every process of the namespace but itself.
+        Request::SignalAll(signal) => sys::kill(-1, signal).map(|()| None),
+        Request::SignalAgent(signal) => sys::kill(-agent, signal).map(|()| None),
+    };
+    let (errno, socket) = match done {
+        Ok(socket) => (0, socket),
+        Err(error) => (error.raw_os_error().unwrap_or(libc::EIO), None),
+    };
+    let fds: Vec<BorrowedFd<'_>> = socket.as_ref().map(AsFd::as_fd).into_iter().collect();
+    wire::send(&sockets.control, &Reply(errno), &fds).is_ok()
+}

@@ -1,0 +1,362 @@
+//! Building the boundary and starting the program in it (SANDBOX.md, layers 1, 2, 3, 6, 7, 9).
+//!
+//! Who runs where: the **supervisor** (many threads, may hold keys) calls [`launch`], which re-executes this very binary
+//! as the **launcher**, one thread, no environment. The launcher makes the namespaces and forks **pid 1** of the new pid
+//! namespace, our own code, non-dumpable: it mounts the new root, sets up the inner network, forks the **agent**, and
+//! from then on only serves the supervisor and reaps. The agent gives up everything, puts the filter on, waits for the
+//! go, and execs the program.
+//!
+//! Four sockets: control (requests to pid 1; its end tells pid 1 that the supervisor is dead, and pid 1 ends all), agent
+//! (until the exec), end (the agent's wait status), and the orders in a sealed memfd.
+
+mod agent;
+mod cgroup;
+mod confine;
+mod error;
+mod home;
+mod init;
+mod mounts;
+mod netns;
+mod prepare;
+mod root;
+mod step;
+mod sys;
+mod wire;
+
+pub(crate) use cgroup::Cgroup;
+pub use error::{CODES, LaunchError, weakness_name};
+
+use crate::spec::{Spec, Weakness};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::net::RecvFlags;
+use rustix::net::sockopt::{self, Timeout};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal};
+use std::ffi::OsStr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use wire::{Reply, Report, Request};
+
+/// Where programs inside ask for names: the broker answers there (RFC 2544 benchmarking space, never routed).
+pub(crate) const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+
+/// What the launcher is called, so that `ps` tells it apart and [`enter_if_launcher`] knows it.
+const LAUNCHER: &str = "flyball-launcher";
+/// How long each step of the start may take.
+const START_WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long pid 1 may take to answer.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long the tree may take to be gone after it was killed.
+const END_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A boundary that stands, with the agent waiting in it for [`Launched::go`].
+#[derive(Debug)]
+pub(crate) struct Launched {
+    /// Pid 1 of the sandbox, as a pidfd: readable when it has ended.
+    pub(crate) init: OwnedFd,
+    /// Pid 1, as the supervisor numbers it.
+    pub(crate) init_pid: i32,
+    /// The agent, as the supervisor numbers it. Its process group and session have the same number.
+    pub(crate) agent_pid: i32,
+    /// The seccomp listener.
+    pub(crate) notify: OwnedFd,
+    /// The new root, `O_PATH`, for `openat2(RESOLVE_IN_ROOT)`.
+    ///
+    /// NOTE for whoever performs calls through it: the supervisor is in another mount namespace, so the kernel does not
+    /// keep it from unlinking or renaming what is a mount point inside (`EBUSY` is per namespace), and would take the
+    /// mount away. Check for `STATX_ATTR_MOUNT_ROOT` first, on both names of a rename: protected and hidden paths,
+    /// `/tmp`, the workspace itself are such.
+    pub(crate) root: OwnedFd,
+    /// Makes sockets inside.
+    pub(crate) net: NetHelper,
+    /// The other side of the agent's terminal.
+    pub(crate) pty_master: Option<OwnedFd>,
+    /// The groups of the agent's tree; `None` where this user can make none.
+    pub(crate) cgroup: Option<Cgroup>,
+    /// Layers that are missing: accepted ones, and the freezer, which signals stand in for.
+    pub(crate) weaker: Vec<Weakness>,
+    agent: OwnedFd,
+    end: OwnedFd,
+    launcher: Child,
+}
+
+/// How the agent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal ended it.
+    Signalled(i32),
+    /// The program's exec was refused with this errno, by the system or a decision; a shell would say 126 or 127.
+    ExecFailed(i32),
+    /// Pid 1 was killed from outside, and all with it.
+    Killed,
+}
+
+/// Makes sockets in the sandbox's network namespace, through pid 1.
+#[derive(Debug, Clone)]
+pub(crate) struct NetHelper {
+    control: Arc<Mutex<OwnedFd>>,
+}
+
+/// The binary must call this first thing in `main`: when it was started as the sandbox's launcher this never returns.
+///
+/// A process is one when it was given the launcher's name and its four descriptors; anyone may start one, and gets a
+/// process that builds a sandbox around itself with no more rights than it had.
+pub fn enter_if_launcher() {
+    let mut args = std::env::args_os();
+    if args.next().as_deref() != Some(OsStr::new(LAUNCHER)) {
+        return;
+    }
+    let mut fd = || {
+        let number = args.next().and_then(|text| text.to_str()?.parse().ok()).unwrap_or(-1);
+        sys::inherited(number)
+    };
+    let code = match (fd(), fd(), fd(), fd()) {
+        (Ok(control), Ok(agent), Ok(end), Ok(boot)) => init::run(init::Sockets { control, agent, end, boot }),
+        _ => 2,
+    };
+    sys::exit_now(code)
+}
+
+/// Builds the boundary that `spec` describes and puts an agent in it that waits, `filter` installed, for the go.
+///
+/// # Errors
+/// See [`LaunchError`]; nothing was run then.
+pub(crate) fn launch(spec: &Spec, filter: &[libc::sock_filter]) -> Result<Launched, LaunchError> {
+    let prepared = prepare::prepare(spec)?;
+    let setup =
+        |step: &'static str| move |source: io::Error| LaunchError::Setup { step: step.into(), path: None, source };
+    let boot = prepare::orders(spec, filter, &prepared).map_err(setup("writing the launcher's orders"))?;
+    let (control, control_inside) = wire::pair().map_err(setup("making sockets"))?;
+    let (agent, agent_inside) = wire::pair().map_err(setup("making sockets"))?;
+    let (end, end_inside) = wire::pair().map_err(setup("making sockets"))?;
+    for socket in [&control, &agent] {
+        sockopt::set_socket_passcred(socket, true).map_err(|error| setup("preparing sockets")(error.into()))?;
+        sockopt::set_socket_timeout(socket, Timeout::Recv, Some(START_WAIT_MAX))
+            .map_err(|error| setup("preparing sockets")(error.into()))?;
+    }
+    let inherited = [&control_inside, &agent_inside, &end_inside, &boot].map(AsRawFd::as_raw_fd);
+    let launcher = spawn(inherited).map_err(setup("starting the launcher"))?;
+    drop((control_inside, agent_inside, end_inside, boot));
+
+    let mut starting = Starting { launcher: Some(launcher) };
+    let ready = starting.expect(&control)?;
+    let mut fds = ready.fds.into_iter();
+    let (Report::Ready { weaker }, Some(root), Some(init_pid)) = (ready.message, fds.next(), ready.pid) else {
+        return Err(starting.died());
+    };
+    let listening = starting.expect(&agent)?;
+    let (Report::Listening { fd }, Some(agent_pid)) = (listening.message, listening.pid) else {
+        return Err(starting.died());
+    };
+    let init = pidfd(init_pid).map_err(setup("watching pid 1"))?;
+    let notify = pidfd(agent_pid)
+        .and_then(|agent| Ok(rustix::process::pidfd_getfd(agent, fd, PidfdGetfdFlags::empty())?))
+        .map_err(setup("taking over the listener"))?;
+    if let Some(cgroup) = &prepared.cgroup {
+        cgroup.add(agent_pid).map_err(setup("moving the agent into its control group"))?;
+    }
+    sockopt::set_socket_timeout(&control, Timeout::Recv, Some(ANSWER_WAIT_MAX))
+        .map_err(|error| setup("preparing sockets")(error.into()))?;
+    let Some(launcher) = starting.launcher.take() else { return Err(starting.died()) };
+    Ok(Launched {
+        init,
+        init_pid,
+        agent_pid,
+        notify,
+        root,
+        net: NetHelper { control: Arc::new(Mutex::new(control)) },
+        pty_master: fds.next(),
+        cgroup: prepared.cgroup,
+        weaker: prepared.weaker.into_iter().chain(weaker).collect(),
+        agent,
+        end,
+        launcher,
+    })
+}
+
+fn spawn(inherited: [i32; 4]) -> io::Result<Child> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(LAUNCHER).env_clear().args(inherited.map(|fd| fd.to_string()));
+    command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    // SAFETY: the closure only makes system calls by number on an array that it owns: nothing that another thread's lock
+    // could hold up.
+    unsafe {
+        command.pre_exec(move || inherited.into_iter().try_for_each(sys::clear_cloexec));
+    }
+    command.spawn()
+}
+
+/// A start under way: whatever goes wrong, the launcher and all behind it end.
+struct Starting {
+    launcher: Option<Child>,
+}
+
+impl Starting {
+    /// The next report, or the error that it stands for.
+    fn expect(&mut self, socket: &OwnedFd) -> Result<wire::Received<Report>, LaunchError> {
+        let received = match wire::receive::<Report>(socket, RecvFlags::empty()) {
+            Ok(Some(received)) => received,
+            Ok(None) => return Err(self.died()),
+            Err(source) => {
+                return Err(LaunchError::Setup { step: "waiting for the launcher".into(), path: None, source });
+            }
+        };
+        match received.message {
+            Report::Failed { step, path, errno } => {
+                Err(prepare::setup_error(step, path, io::Error::from_raw_os_error(errno)))
+            }
+            Report::ProgramNotFound { program, looked_in } => Err(LaunchError::ProgramNotFound { program, looked_in }),
+            Report::ProgramNotRunnable { program, errno } => {
+                Err(LaunchError::ProgramNotRunnable { program, why: io::Error::from_raw_os_error(errno).to_string() })
+            }
+            Report::Bypassed { what } => Err(LaunchError::SelfTest { what }),
+            _ => Ok(received),
+        }
+    }
+
+    fn died(&mut self) -> LaunchError {
+        let how = match self.launcher.as_mut().map(Child::wait) {
+            Some(Ok(status)) => status.to_string(),
+            _ => "no status".to_owned(),
+        };
+        LaunchError::LauncherDied { how }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(launcher) = &mut self.launcher {
+            // Pid 1 has the launcher's death as its own.
+            let _ = launcher.kill();
+            let _ = launcher.wait();
+        }
+    }
+}
+
+impl Launched {
+    /// Lets the agent exec its program. Someone must be serving [`Launched::notify`].
+    ///
+    /// # Errors
+    /// The agent is gone.
+    pub(crate) fn go(&self) -> io::Result<()> {
+        rustix::io::write(&self.agent, b"go")?;
+        Ok(())
+    }
+
+    /// Readable when [`Launched::end`] has something to say.
+    pub(crate) fn end_fd(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+
+    /// How the agent ended; `None` while it runs. What it left running is ended with it.
+    pub(crate) fn end(&self) -> Option<End> {
+        let status = match wire::receive::<Report>(&self.end, RecvFlags::DONTWAIT) {
+            Ok(Some(received)) => match received.message {
+                Report::Ended { status } => status,
+                _ => return Some(End::Killed),
+            },
+            Ok(None) => return Some(End::Killed),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(_) => return Some(End::Killed),
+        };
+        if let Ok(Some(received)) = wire::receive::<Report>(&self.agent, RecvFlags::DONTWAIT)
+            && let Report::ExecFailed { errno } = received.message
+        {
+            return Some(End::ExecFailed(errno));
+        }
+        Some(if libc::WIFSIGNALED(status) {
+            End::Signalled(libc::WTERMSIG(status))
+        } else {
+            End::Exited(libc::WEXITSTATUS(status))
+        })
+    }
+
+    /// Ends everything inside, frozen or not. Answer held calls first.
+    pub(crate) fn kill_all(&self) {
+        let is_killed = self.cgroup.as_ref().is_some_and(Cgroup::kill);
+        let _ = rustix::process::pidfd_send_signal(&self.init, Signal::KILL);
+        if !is_killed && let Some(cgroup) = &self.cgroup {
+            // What is frozen by version 1 dies when it thaws, before it runs on.
+            let _ = cgroup.thaw();
+        }
+    }
+
+    /// Stops everything inside by signal: the way to pause where there is no freezer.
+    ///
+    /// # Errors
+    /// Pid 1 does not answer.
+    pub(crate) fn stop_all(&self) -> io::Result<()> {
+        self.net.ask(&Request::SignalAll(libc::SIGSTOP)).map(drop)
+    }
+
+    /// Undoes [`Launched::stop_all`].
+    ///
+    /// # Errors
+    /// Pid 1 does not answer.
+    pub(crate) fn cont_all(&self) -> io::Result<()> {
+        self.net.ask(&Request::SignalAll(libc::SIGCONT)).map(drop)
+    }
+
+    /// Sends a signal to the agent's foreground process group, as its terminal would.
+    ///
+    /// # Errors
+    /// The group is gone, or pid 1 does not answer.
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        let foreground = self.pty_master.as_ref().and_then(|master| rustix::termios::tcgetpgrp(master).ok());
+        match foreground {
+            Some(group) => sys::kill(-group.as_raw_nonzero().get(), signal),
+            None => self.net.ask(&Request::SignalAgent(signal)).map(drop),
+        }
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        self.kill_all();
+        let timeout = rustix::event::Timespec::try_from(END_WAIT_MAX).ok();
+        let mut polled = [rustix::event::PollFd::new(&self.init, rustix::event::PollFlags::IN)];
+        // A tree that does not die in time (a dead network file system, say) leaves a zombie rather than a hang.
+        if matches!(rustix::event::poll(&mut polled, timeout.as_ref()), Ok(1..)) {
+            let _ = self.launcher.wait();
+        }
+    }
+}
+
+impl NetHelper {
+    /// A TCP listener at exactly this address, non-blocking, close-on-exec.
+    ///
+    /// # Errors
+    /// What binding or listening said, or pid 1 does not answer.
+    pub(crate) fn listen(&self, address: SocketAddr) -> io::Result<OwnedFd> {
+        self.ask(&Request::Listen(address))?.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// A UDP socket bound to exactly this address, non-blocking, close-on-exec.
+    ///
+    /// # Errors
+    /// What binding said, or pid 1 does not answer.
+    pub(crate) fn bind_udp(&self, address: SocketAddr) -> io::Result<OwnedFd> {
+        self.ask(&Request::BindUdp(address))?.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    fn ask(&self, request: &Request) -> io::Result<Option<OwnedFd>> {
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        wire::send(&*control, request, &[])?;
+        let received = wire::receive::<Reply>(&*control, RecvFlags::empty())?;
+        let Some(received) = received else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        match received.message {
+            Reply(0) => Ok(received.fds.into_iter().next()),
+            Reply(errno) => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+fn pidfd(pid: i32) -> io::Result<OwnedFd> {
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+}

@@ -1,0 +1,262 @@
+//! What the agent sees: the system read-only, private places, its home, the workspace's overlay (SANDBOX.md, layers 1, 2).
+
+use super::home;
+use super::root::{READ_ONLY, Root, WRITABLE, attach, mount_at, tree};
+use super::step::{At, Step};
+use super::sys;
+use super::{DNS_ADDRESS, wire::Boot};
+use crate::spec::{Network, Spec};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The system, where it is there. Not `/home`, `/root`, `/mnt`, `/media`, `/srv`, `/boot`: those are data.
+const SYSTEM: &[&str] = &[
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/etc",
+    "/opt",
+    "/nix",
+    "/gnu",
+    "/snap",
+    "/var/lib/dpkg",
+    "/var/lib/rpm",
+    "/var/lib/alternatives",
+    "/var/lib/pacman",
+    "/var/cache/fontconfig",
+];
+/// Secrets of the system that a root user could read.
+const SYSTEM_SECRETS: &[&str] = &[
+    "/etc/shadow",
+    "/etc/shadow-",
+    "/etc/gshadow",
+    "/etc/gshadow-",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/ssl/private",
+    "/etc/NetworkManager/system-connections",
+    "/etc/wireguard",
+    "/etc/krb5.keytab",
+    "/etc/kubernetes",
+    "/etc/rancher",
+];
+/// What of `/proc` speaks of, or to, the whole machine.
+const PROC_MASKED: &[&str] = &[
+    "/proc/sysrq-trigger",
+    "/proc/kcore",
+    "/proc/kmsg",
+    "/proc/keys",
+    "/proc/key-users",
+    "/proc/timer_list",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/acpi",
+    "/proc/scsi",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/kpagecgroup",
+    "/proc/vmallocinfo",
+    "/proc/interrupts",
+];
+const PROC_READ_ONLY: &[&str] = &["/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"];
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+/// Where masks come from: visible inside, empty and closed.
+const MASKS: &str = "/.masked";
+
+/// Builds the new root and moves into it. Runs as init, in its own namespaces.
+pub(super) fn enter(boot: &Boot) -> Step<()> {
+    let spec = &boot.spec;
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .doing("cutting off the host's mounts")?;
+    let root = Root::new(&spec.session_dir.join("root"))?;
+    system(&root)?;
+    private_places(&root)?;
+    devices(&root)?;
+    mount_at(root.dir(Path::new("/proc"))?, "proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, "")
+        .doing("mounting a fresh /proc")?;
+    for path in &spec.expose {
+        if path.exists() {
+            root.bind(path, path, READ_ONLY)?;
+        }
+    }
+    home::build(&root, boot)?;
+    workspace(&root, boot)?;
+    let protected = protected_trees(spec)?;
+    pivot(&root)?;
+
+    // From here `/` is the new root, and paths resolve as they will for the agent.
+    for (path, tree) in &protected {
+        let place = if is_dir(tree) { root.dir(path)? } else { root.file(path)? };
+        attach(tree, &place).at("protecting a path", path)?;
+    }
+    devpts()?;
+    masks(spec)?;
+    for path in PROC_READ_ONLY.iter().map(Path::new).filter(|path| path.exists()) {
+        cover(path, path)?;
+    }
+    if spec.network == Network::Brokered {
+        resolver()?;
+    }
+    sys::mount_setattr(root.fd(), READ_ONLY, false).doing("closing the new root")
+}
+
+fn system(root: &Root) -> Step<()> {
+    for path in SYSTEM.iter().map(Path::new) {
+        match fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_symlink() => {
+                let target = fs::read_link(path).at("reading a link", path)?;
+                root.link(path, target.as_os_str())?;
+            }
+            Ok(meta) if meta.is_dir() => root.bind(path, path, READ_ONLY)?,
+            _ => {}
+        }
+    }
+    // What programs ask of the machine's processors; the rest of /sys is not there.
+    for path in ["/sys/devices/system/cpu", "/sys/devices/system/node"].map(Path::new) {
+        if path.is_dir() {
+            root.bind(path, path, READ_ONLY | libc::MOUNT_ATTR_NOEXEC)?;
+        }
+    }
+    Ok(())
+}
+
+fn private_places(root: &Root) -> Step<()> {
+    for path in ["/tmp", "/var/tmp", "/dev/shm"] {
+        root.tmpfs(Path::new(path), "mode=1777")?;
+    }
+    root.tmpfs(Path::new("/run"), "mode=0755")?;
+    root.dir(Path::new("/run/lock"))?;
+    root.link(Path::new("/var/run"), "/run".as_ref())?;
+    root.link(Path::new("/var/lock"), "/run/lock".as_ref())
+}
+
+fn devices(root: &Root) -> Step<()> {
+    let dev = Path::new("/dev");
+    for name in DEVICES {
+        let path = dev.join(name);
+        root.bind(&path, &path, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)?;
+    }
+    root.dir(Path::new("/dev/pts"))?;
+    for (name, target) in [
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
+        root.link(&dev.join(name), target.as_ref())?;
+    }
+    Ok(())
+}
+
+fn devpts() -> Step<()> {
+    rustix::mount::mount(
+        "devpts",
+        "/dev/pts",
+        "devpts",
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        Some(c"newinstance,ptmxmode=0666,mode=620"),
+    )
+    .doing("mounting private terminals")
+}
+
+fn workspace(root: &Root, boot: &Boot) -> Step<()> {
+    let spec = &boot.spec;
+    let layers = spec.session_dir.join("workspace");
+    if boot.has_overlay {
+        root.overlay(&spec.workspace, &spec.workspace, &layers.join("upper"), &layers.join("work"))
+    } else {
+        root.bind(&layers.join("copy"), &spec.workspace, WRITABLE)
+    }
+}
+
+/// The protected paths as the host has them now, to be laid over whatever the layers say.
+fn protected_trees(spec: &Spec) -> Step<Vec<(PathBuf, OwnedFd)>> {
+    let mut trees = Vec::new();
+    for path in &spec.protect {
+        match tree(path, READ_ONLY) {
+            Ok(tree) => trees.push((path.clone(), tree)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).at("reading a protected path", path),
+        }
+    }
+    Ok(trees)
+}
+
+fn is_dir(tree: &OwnedFd) -> bool {
+    rustix::fs::fstat(tree).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+fn pivot(root: &Root) -> Step<()> {
+    rustix::process::fchdir(root.fd()).doing("entering the new root")?;
+    rustix::process::pivot_root(".", ".").doing("making it the root")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).doing("leaving the old root")?;
+    rustix::process::chdir("/").doing("entering the new root")
+}
+
+fn masks(spec: &Spec) -> Step<()> {
+    let masks = Path::new(MASKS);
+    fs::create_dir_all(masks.join("dir")).doing("making masks")?;
+    fs::write(masks.join("file"), "").doing("making masks")?;
+    for name in ["dir", "file"] {
+        let closed = fs::Permissions::from_mode(0o000);
+        fs::set_permissions(masks.join(name), closed).doing("making masks")?;
+    }
+    let host_keys = fs::read_dir("/etc/ssh").into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("ssh_host_") && name.ends_with("_key")
+    });
+    let fixed = SYSTEM_SECRETS.iter().chain(PROC_MASKED).map(PathBuf::from);
+    let private = [Some(&spec.session_dir), spec.home_keep.as_ref()].into_iter().flatten();
+    for path in spec.hide.iter().chain(private).cloned().chain(fixed).chain(host_keys) {
+        mask(&path)?;
+    }
+    Ok(())
+}
+
+/// Lays something empty and closed over a path, links resolved; what can't be reached needs no mask.
+fn mask(path: &Path) -> Step<()> {
+    match rustix::fs::stat(path) {
+        Ok(stat) if stat.st_mode & libc::S_IFMT == libc::S_IFDIR => cover(&Path::new(MASKS).join("dir"), path),
+        Ok(_) => cover(&Path::new(MASKS).join("file"), path),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => Ok(()),
+        Err(error) => Err(error).at("looking at a path to hide", path),
+    }
+}
+
+fn cover(source: &Path, path: &Path) -> Step<()> {
+    let place =
+        rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at("opening a path to cover", path)?;
+    let tree = tree(source, READ_ONLY | libc::MOUNT_ATTR_NOEXEC).at("copying a mount", source)?;
+    attach(&tree, &place).at("covering a path", path)
+}
+
+/// Puts the broker's name server in place of the host's.
+fn resolver() -> Step<()> {
+    let path = Path::new("/etc/resolv.conf");
+    let own = Path::new(MASKS).join("resolv.conf");
+    let text = format!("# flyball: names are answered by the session's broker\nnameserver {DNS_ADDRESS}\n");
+    fs::write(&own, &text).doing("writing the resolver's configuration")?;
+    if path.exists() {
+        return cover(&own, path);
+    }
+    // Often a link into /run, which is private and empty here. Where it is absent for good, programs ask 127.0.0.1.
+    if let Ok(target) = fs::read_link(path) {
+        let target = Path::new("/etc").join(target);
+        if let Some(parent) = target.parent() {
+            let _ = fs::create_dir_all(parent);
+        }
+        let _ = fs::write(&target, &text);
+    }
+    Ok(())
+}

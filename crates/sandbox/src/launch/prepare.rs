@@ -1,0 +1,184 @@
+//! What is checked and made before the launcher starts: the session's folders, the control groups, the orders.
+
+use super::cgroup::Cgroup;
+use super::confine::LANDLOCK_ABI_MIN;
+use super::error::LaunchError;
+use super::home::make_dir;
+use super::wire::Boot;
+use crate::spec::{Spec, Weakness};
+use rustix::fd::OwnedFd;
+use rustix::fs::{MemfdFlags, SealFlags};
+use std::fs;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// What stands before the launcher starts.
+pub(super) struct Prepared {
+    pub(super) cgroup: Option<Cgroup>,
+    pub(super) weaker: Vec<Weakness>,
+    pub(super) nproc_max: Option<u64>,
+}
+
+/// Checks the spec against the machine and makes the session's folders.
+pub(super) fn prepare(spec: &Spec) -> Result<Prepared, LaunchError> {
+    strings(spec)?;
+    workspace(spec)?;
+    let is_ordinary = !rustix::process::geteuid().is_root();
+    let mut weaker = Vec::new();
+    let mut accept = |weakness: Weakness, found: String| {
+        if !spec.accept_weaker.contains(&weakness) {
+            return Err(LaunchError::Weaker { weakness, found });
+        }
+        weaker.push(weakness);
+        Ok(())
+    };
+    let abi = landlock_abi();
+    if abi < LANDLOCK_ABI_MIN {
+        accept(Weakness::Landlock, format!("Landlock ABI {abi}, needed is {LANDLOCK_ABI_MIN}"))?;
+    }
+    session_dirs(spec)?;
+
+    let cgroup = Cgroup::new(&spec.limits);
+    let mut unlimited: Vec<&str> = match &cgroup {
+        Some(cgroup) => cgroup.unlimited.clone(),
+        None => [
+            spec.limits.pids_max.map(|_| "pids"),
+            spec.limits.memory_bytes_max.map(|_| "memory"),
+            spec.limits.cpu_percent_max.map(|_| "cpu"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+    };
+    // In a user namespace of its own, RLIMIT_NPROC counts exactly the processes of this sandbox (kernel 5.14).
+    let nproc_max = spec.limits.pids_max.filter(|_| is_ordinary && unlimited.contains(&"pids"));
+    if nproc_max.is_some() {
+        unlimited.retain(|name| *name != "pids");
+    }
+    if !unlimited.is_empty() {
+        accept(Weakness::Limits, format!("no cgroup controller for {} that this user can use", unlimited.join(", ")))?;
+    }
+    if !cgroup.as_ref().is_some_and(Cgroup::has_freezer) {
+        // Announced, not refused: stopping by signal pauses as well.
+        weaker.push(Weakness::Freezer);
+    }
+    Ok(Prepared { cgroup, weaker, nproc_max })
+}
+
+/// The launcher's orders, sealed.
+pub(super) fn orders(spec: &Spec, filter: &[libc::sock_filter], prepared: &Prepared) -> io::Result<OwnedFd> {
+    let boot = Boot {
+        spec: spec.clone(),
+        filter: filter.iter().map(|part| (part.code, part.jt, part.jf, part.k)).collect(),
+        is_ordinary: !rustix::process::geteuid().is_root(),
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        has_landlock: !prepared.weaker.contains(&Weakness::Landlock),
+        has_overlay: !prepared.weaker.contains(&Weakness::Overlay),
+        nproc_max: prepared.nproc_max,
+    };
+    let memfd = rustix::fs::memfd_create("flyball-orders", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = fs::File::from(memfd);
+    file.write_all(&serde_json::to_vec(&boot).map_err(io::Error::other)?)?;
+    file.seek(SeekFrom::Start(0))?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(file.into())
+}
+
+/// The error that a failed step of the set-up stands for.
+pub(super) fn setup_error(step: String, path: Option<String>, source: io::Error) -> LaunchError {
+    if step.contains("namespace") {
+        return LaunchError::Weaker { weakness: Weakness::Namespaces, found: format!("{step}: {source}") };
+    }
+    if source.raw_os_error() == Some(libc::ENOSPC) && path.is_some() {
+        return LaunchError::SessionDirFull { path: path.unwrap_or_default().into() };
+    }
+    LaunchError::Setup { step, path, source }
+}
+
+/// The Landlock ABI of this kernel; 0 when there is none.
+pub(crate) fn landlock_abi() -> i32 {
+    const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
+    // SAFETY: with this flag the call takes no ruleset (NULL, size 0) and only returns a number.
+    let abi = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<libc::c_void>(),
+            0usize,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    };
+    i32::try_from(abi).unwrap_or(0).max(0)
+}
+
+fn strings(spec: &Spec) -> Result<(), LaunchError> {
+    let bad = |what: &dyn AsRef<std::ffi::OsStr>, why: &str| LaunchError::BadSpec {
+        what: what.as_ref().to_string_lossy().into_owned(),
+        why: why.to_owned(),
+    };
+    if spec.argv.is_empty() {
+        return Err(bad(&"argv", "there is no program"));
+    }
+    let pairs = spec.env.iter().flat_map(|(name, value)| [name, value]);
+    if let Some(text) = spec.argv.iter().chain(pairs).find(|text| text.as_bytes().contains(&0)) {
+        return Err(bad(text, "it holds a NUL byte"));
+    }
+    let single = [&spec.cwd, &spec.session_dir, &spec.workspace, &spec.home];
+    let many = spec.hide.iter().chain(&spec.protect).chain(&spec.expose).chain(&spec.home_keep);
+    for path in single.into_iter().chain(many) {
+        if !path.is_absolute() || path.components().any(|part| matches!(part, std::path::Component::ParentDir)) {
+            return Err(bad(path, "the path is not absolute and canonical"));
+        }
+        if path.to_str().is_none() {
+            return Err(bad(path, "the path is not valid UTF-8"));
+        }
+    }
+    Ok(())
+}
+
+fn workspace(spec: &Spec) -> Result<(), LaunchError> {
+    let path = spec.workspace.clone();
+    match fs::metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LaunchError::WorkspaceMissing { path }),
+        Err(source) => return Err(LaunchError::WorkspaceUnreadable { path, source }),
+        Ok(meta) if !meta.is_dir() => return Err(LaunchError::WorkspaceNotDirectory { path }),
+        Ok(_) => {}
+    }
+    fs::read_dir(&path).map_err(|source| LaunchError::WorkspaceUnreadable { path: path.clone(), source })?;
+    for private in [Some(&spec.session_dir), spec.home_keep.as_ref()].into_iter().flatten() {
+        if private.starts_with(&path) || path.starts_with(private) {
+            return Err(LaunchError::SessionInsideWorkspace { workspace: path, session_dir: private.clone() });
+        }
+    }
+    if !spec.cwd.starts_with(&path) {
+        return Err(LaunchError::CwdOutsideWorkspace { cwd: spec.cwd.clone(), workspace: path });
+    }
+    Ok(())
+}
+
+fn session_dirs(spec: &Spec) -> Result<(), LaunchError> {
+    let layers = spec.session_dir.join("workspace");
+    let upper = layers.join("upper");
+    for path in [spec.session_dir.join("root"), upper.clone(), layers.join("work")] {
+        make_dir(&path).map_err(|source| folder_error(&path, source))?;
+    }
+    like(&upper, &spec.workspace).map_err(|source| folder_error(&upper, source))
+}
+
+/// Gives a layer the owner and mode of what it lies over: the overlay shows the upper one's.
+pub(super) fn like(upper: &Path, lower: &Path) -> io::Result<()> {
+    let meta = fs::metadata(lower)?;
+    fs::set_permissions(upper, fs::Permissions::from_mode(meta.mode() & 0o7777))?;
+    // An ordinary user can't give it away, and in its own tree need not.
+    let _ = std::os::unix::fs::chown(upper, Some(meta.uid()), Some(meta.gid()));
+    Ok(())
+}
+
+fn folder_error(path: &Path, source: io::Error) -> LaunchError {
+    match source.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => LaunchError::SessionDirFull { path: path.to_owned() },
+        _ => LaunchError::SessionDirUnwritable { path: path.to_owned(), source },
+    }
+}
