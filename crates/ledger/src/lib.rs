@@ -1,1 +1,46 @@
-//! stub
+//! The ledger: what happened, in order, so that nobody can change it afterwards unseen.
+//!
+//! A [`Ledger`] is a folder that several processes share. Each session has a [`Stream`] of entries, numbered from 1
+//! without gaps. All entries together are the leaves of one Merkle tree (RFC 6962), in the order in which they were
+//! committed; each commit signs a [`Checkpoint`] of it.
+//!
+//! What always holds:
+//!
+//! - An entry is encoded once, and the exact stored bytes are the tree's leaf.
+//! - [`Stream::durable`] returns only after the entry, all before it in its stream, and the blobs that it names are
+//!   on the disk; after a crash the ledger has a prefix of each stream that includes all of these.
+//! - After a failed commit nothing more is taken: what reached the disk is unknown, so nobody goes on as if it were.
+//! - A commit extends only a tree head that bears this ledger's signature.
+//!
+//! Entry points: [`Ledger::open`], [`Ledger::open_read`], [`Ledger::stream`], [`Stream::append`], [`Ledger::entries`].
+//!
+//! Not here: what entries mean (`kernel`, `runtime`), printing, network.
+#![warn(missing_docs)]
+
+mod blob;
+mod digest;
+mod entry;
+mod error;
+mod head;
+mod key;
+mod ledger;
+pub mod merkle;
+mod note;
+mod read;
+mod schema;
+mod stream;
+#[cfg(test)]
+mod testing;
+mod tiles;
+mod time;
+mod writer;
+
+pub use blob::{CHUNK_BYTES, INLINE_BYTES_MAX, commit};
+pub use digest::Digest;
+pub use entry::{Draft, ENTRY_BYTES_MAX, Entry, Kind};
+pub use error::{CODES, LedgerError};
+pub use ledger::Ledger;
+pub use note::{Checkpoint, Note, NoteVerifier};
+pub use read::{Entries, Filter, StreamInfo};
+pub use stream::Stream;
+pub use time::{format_ns, parse_ns};

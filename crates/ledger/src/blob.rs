@@ -1,0 +1,231 @@
+//! Content beside the entries: blobs by digest, and payloads that an entry commits to without telling their digest.
+
+use crate::{
+    Digest, Entry, Ledger, LedgerError,
+    digest::Hasher,
+    writer::{Item, to_sql},
+};
+use rusqlite::OptionalExtension as _;
+use serde_json::{Value, json};
+use std::{
+    fs::{self, File},
+    io::{Read, Seek as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// A piece of a blob, as a row: the most that is in memory at a time of a blob that is put from a reader.
+pub const CHUNK_BYTES: usize = 1 << 20;
+/// The longest payload that stands in its entry.
+pub const INLINE_BYTES_MAX: usize = 4096;
+
+impl Ledger {
+    /// Stores `bytes` and returns their digest. They are durable no later than any entry appended afterwards through
+    /// this handle.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stopped`], [`LedgerError::ReadOnly`].
+    pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, LedgerError> {
+        let digest = Digest::of(bytes);
+        if !self.has_blob(&digest)? {
+            for (piece, chunk) in (0..).zip(bytes.chunks(CHUNK_BYTES)) {
+                self.queue()?.push([Item::Chunk { digest, piece, bytes: chunk.to_vec() }])?;
+            }
+            self.queue()?.push([Item::Blob { digest, bytes: bytes.len() as u64 }])?;
+        }
+        Ok(digest)
+    }
+
+    /// Stores what `reader` gives, however long, and returns its digest and length. Durable as with
+    /// [`Ledger::put_blob`].
+    ///
+    /// # Errors
+    /// Those of the reader and of the copy that is made while the digest is not known yet, as [`LedgerError::Io`];
+    /// otherwise as for [`Ledger::put_blob`].
+    pub fn put_blob_from(&self, mut reader: impl Read) -> Result<(Digest, u64), LedgerError> {
+        let path =
+            self.dir().join(format!("spool-{}-{}", std::process::id(), NEXT_SPOOL.fetch_add(1, Ordering::Relaxed)));
+        let fail = |e| LedgerError::io("copy content into", &path, e);
+        let mut options = fs::OpenOptions::new();
+        let spool = options.read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
+        // Without a name it goes away with this process, however that ends.
+        fs::remove_file(&path).map_err(fail)?;
+        let (digest, bytes) = copy(&mut reader, &spool).map_err(fail)?;
+        if !self.has_blob(&digest)? {
+            let mut spool = spool;
+            spool.rewind().map_err(fail)?;
+            for piece in 0..bytes.div_ceil(CHUNK_BYTES as u64) {
+                let mut chunk = Vec::new();
+                (&spool).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).map_err(fail)?;
+                self.queue()?.push([Item::Chunk { digest, piece, bytes: chunk }])?;
+            }
+            self.queue()?.push([Item::Blob { digest, bytes }])?;
+        }
+        Ok((digest, bytes))
+    }
+
+    /// The whole content of a blob, once it is committed.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoBlob`]; [`LedgerError::Damaged`] if its bytes no longer have this digest.
+    pub fn blob(&self, digest: &Digest) -> Result<Vec<u8>, LedgerError> {
+        let mut bytes = Vec::new();
+        self.blob_to(digest, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes a blob's content to `out`, a piece at a time. On an error, what was written is worth nothing.
+    ///
+    /// # Errors
+    /// As for [`Ledger::blob`]; those of `out` as [`LedgerError::Io`].
+    pub fn blob_to(&self, digest: &Digest, out: &mut dyn std::io::Write) -> Result<u64, LedgerError> {
+        let length = self.blob_bytes(digest)?.ok_or_else(|| LedgerError::NoBlob(digest.to_string()))?;
+        let mut hasher = Hasher::new();
+        let mut written = 0;
+        for piece in 0..length.div_ceil(CHUNK_BYTES as u64) {
+            let Some(chunk) = self.chunk(digest, piece)? else { break };
+            hasher.update(&chunk);
+            written += chunk.len() as u64;
+            out.write_all(&chunk).map_err(|e| LedgerError::io("write a blob out of", self.dir(), e))?;
+        }
+        if written != length || hasher.finish() != *digest {
+            return Err(LedgerError::damaged(self.dir(), format!("the stored bytes of blob {digest} are others")));
+        }
+        Ok(length)
+    }
+
+    /// Whether a blob is stored.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn has_blob(&self, digest: &Digest) -> Result<bool, LedgerError> {
+        Ok(self.blob_bytes(digest)?.is_some())
+    }
+
+    /// `bytes` as a member of an entry's body: up to 4 KiB as they are, `{"text":…}` or, if not UTF-8, `{"base64":…}`;
+    /// else stored, and `{"bytes":N,"commitment":"sha256:…"}`, where the commitment is SHA-256 of a random salt of 32
+    /// bytes and the content. So an entry never tells the digest of what may have to be erased, and an erased payload
+    /// cannot be found again by guessing; nor does its erasure break a proof.
+    ///
+    /// # Errors
+    /// As for [`Ledger::put_blob`].
+    pub fn payload(&self, bytes: &[u8]) -> Result<Value, LedgerError> {
+        if bytes.len() > INLINE_BYTES_MAX {
+            return self.commit_payload(bytes);
+        }
+        Ok(match std::str::from_utf8(bytes) {
+            Ok(text) => json!({ "text": text }),
+            Err(_) => {
+                use base64::Engine as _;
+                json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) })
+            }
+        })
+    }
+
+    /// The bytes of a member that [`Ledger::payload`] made.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoBlob`] if it was erased or is not committed yet; [`LedgerError::Damaged`] if the stored bytes do
+    /// not give the commitment; [`LedgerError::Malformed`] if `member` is no payload.
+    pub fn payload_bytes(&self, member: &Value) -> Result<Vec<u8>, LedgerError> {
+        let malformed = |cause: &str| LedgerError::Malformed { what: "a payload", cause: cause.to_owned() };
+        if let Some(text) = member.get("text").and_then(Value::as_str) {
+            return Ok(text.as_bytes().to_vec());
+        }
+        if let Some(text) = member.get("base64").and_then(Value::as_str) {
+            use base64::Engine as _;
+            let bytes = base64::engine::general_purpose::STANDARD.decode(text);
+            return bytes.map_err(|_| malformed("its base64 is invalid"));
+        }
+        let commitment = member.get("commitment").and_then(Value::as_str);
+        let commitment: Digest = commitment.ok_or_else(|| malformed("it has no content and no commitment"))?.parse()?;
+        let Some((salt, digest)) = self.salt(&commitment)? else {
+            return Err(LedgerError::NoBlob(commitment.to_string()));
+        };
+        let bytes = self.blob(&digest)?;
+        if commit(&salt, &bytes) != commitment {
+            return Err(LedgerError::damaged(self.dir(), format!("the payload of {commitment} is another")));
+        }
+        Ok(bytes)
+    }
+
+    /// An entry's whole body: what stands in it, or, of one that was too large for an entry, the payload.
+    ///
+    /// # Errors
+    /// As for [`Ledger::payload_bytes`].
+    pub fn body(&self, entry: &Entry) -> Result<Value, LedgerError> {
+        let spilled = entry.body.as_object().filter(|members| members.len() == 1).and_then(|m| m.get("payload"));
+        match spilled.filter(|payload| payload.get("commitment").is_some()) {
+            None => Ok(entry.body.clone()),
+            Some(payload) => {
+                let bytes = self.payload_bytes(payload)?;
+                let read = serde_json::from_slice(&bytes);
+                read.map_err(|e| LedgerError::Malformed { what: "a body", cause: e.to_string() })
+            }
+        }
+    }
+
+    pub(crate) fn payload_of_body(&self, body: &Value) -> Result<Value, LedgerError> {
+        let bytes =
+            serde_json::to_vec(body).map_err(|e| LedgerError::Malformed { what: "a body", cause: e.to_string() })?;
+        Ok(json!({ "payload": self.commit_payload(&bytes)? }))
+    }
+
+    fn commit_payload(&self, bytes: &[u8]) -> Result<Value, LedgerError> {
+        let mut salt = [0u8; 32];
+        getrandom::fill(&mut salt).map_err(|e| LedgerError::io("draw a salt for", self.dir(), e.into()))?;
+        let digest = self.put_blob(bytes)?;
+        let commitment = commit(&salt, bytes);
+        self.queue()?.push([Item::Payload { commitment, salt, digest }])?;
+        Ok(json!({ "bytes": bytes.len(), "commitment": commitment.to_string() }))
+    }
+
+    pub(crate) fn salt(&self, commitment: &Digest) -> Result<Option<([u8; 32], Digest)>, LedgerError> {
+        let db = self.db();
+        let found = db
+            .prepare_cached("SELECT salt, digest FROM payloads WHERE commitment = ?1")
+            .and_then(|mut s| s.query_row([commitment.0], |row| Ok((row.get(0)?, Digest(row.get(1)?)))).optional());
+        found.map_err(|e| self.fail(e))
+    }
+
+    pub(crate) fn chunk(&self, digest: &Digest, piece: u64) -> Result<Option<Vec<u8>>, LedgerError> {
+        let db = self.db();
+        let found = db.prepare_cached("SELECT data FROM chunks WHERE digest = ?1 AND piece = ?2");
+        let found = found.and_then(|mut s| s.query_row((digest.0, to_sql(piece)), |row| row.get(0)).optional());
+        found.map_err(|e| self.fail(e))
+    }
+
+    fn blob_bytes(&self, digest: &Digest) -> Result<Option<u64>, LedgerError> {
+        let db = self.db();
+        let found = db.prepare_cached("SELECT bytes FROM blobs WHERE digest = ?1");
+        let found = found.and_then(|mut s| s.query_row([digest.0], |row| row.get::<_, i64>(0)).optional());
+        Ok(found.map_err(|e| self.fail(e))?.map(i64::unsigned_abs))
+    }
+}
+
+static NEXT_SPOOL: AtomicU64 = AtomicU64::new(0);
+
+/// The salted commitment to a payload.
+#[must_use]
+pub fn commit(salt: &[u8; 32], bytes: &[u8]) -> Digest {
+    let mut hasher = Hasher::new();
+    hasher.update(salt);
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+fn copy(reader: &mut impl Read, mut spool: &File) -> std::io::Result<(Digest, u64)> {
+    let (mut hasher, mut total, mut buffer) = (Hasher::new(), 0, vec![0; 256 << 10]);
+    loop {
+        let read = match reader.read(&mut buffer) {
+            Ok(0) => return Ok((hasher.finish(), total)),
+            Ok(read) => read,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        let bytes = buffer.get(..read).unwrap_or_default();
+        hasher.update(bytes);
+        spool.write_all(bytes)?;
+        total += read as u64;
+    }
+}

@@ -1,0 +1,190 @@
+//! Entries: what is recorded, and the one encoding whose bytes are the tree's leaf.
+
+use crate::{Digest, LedgerError, time};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+
+/// The longest entry, in bytes: entry bundles of C2SP tlog-tiles have 16-bit lengths.
+pub const ENTRY_BYTES_MAX: usize = 65_535;
+
+/// What an entry records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// An agent asks to act.
+    Attempt,
+    /// What the kernel ruled.
+    Ruling,
+    /// An allowed attempt is being carried out.
+    Dispatch,
+    /// What became of it.
+    Outcome,
+    /// People are asked.
+    Question,
+    /// A person answered.
+    Answer,
+    /// A person's or rule's act on the session.
+    Intervention,
+    /// The session begins. Its body's `name` is the session's name.
+    Open,
+    /// The session ends.
+    Close,
+    /// The charter in force.
+    Charter,
+    /// Something seen of the world.
+    Observe,
+    /// Time passed.
+    Tick,
+    /// Something that people should know.
+    Alert,
+    /// A signed tree head, or a mark of saved state.
+    Checkpoint,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 14] = [
+        Self::Attempt,
+        Self::Ruling,
+        Self::Dispatch,
+        Self::Outcome,
+        Self::Question,
+        Self::Answer,
+        Self::Intervention,
+        Self::Open,
+        Self::Close,
+        Self::Charter,
+        Self::Observe,
+        Self::Tick,
+        Self::Alert,
+        Self::Checkpoint,
+    ];
+
+    /// Its name in an entry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempt => "attempt",
+            Self::Ruling => "ruling",
+            Self::Dispatch => "dispatch",
+            Self::Outcome => "outcome",
+            Self::Question => "question",
+            Self::Answer => "answer",
+            Self::Intervention => "intervention",
+            Self::Open => "open",
+            Self::Close => "close",
+            Self::Charter => "charter",
+            Self::Observe => "observe",
+            Self::Tick => "tick",
+            Self::Alert => "alert",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An entry to be appended: all but its stream and number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// When, in nanoseconds since the Unix epoch. Not before the stream's last entry.
+    pub at_ns: u64,
+    /// What it records.
+    pub kind: Kind,
+    /// Who: an agent, a person, `flyball`.
+    pub actor: String,
+    /// The entries of the same stream that led to it.
+    pub cause: Vec<u64>,
+    /// The rest, by kind. A member `blob` with a digest names a stored blob, a member `commitment` a stored payload.
+    pub body: Value,
+}
+
+/// A recorded entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its stream.
+    pub stream: String,
+    /// Its number in the stream, from 1.
+    pub seq: u64,
+    /// When, in nanoseconds since the Unix epoch.
+    pub at_ns: u64,
+    /// What it records.
+    pub kind: Kind,
+    /// Who.
+    pub actor: String,
+    /// The entries of the same stream that led to it.
+    pub cause: Vec<u64>,
+    /// The rest. One that was too large to stand here is `{"payload":{…}}`: see [`crate::Ledger::body`].
+    pub body: Value,
+    /// Its place in the tree, from 0.
+    pub index: u64,
+    /// Its RFC 6962 leaf digest.
+    pub leaf: Digest,
+    /// The exact stored bytes.
+    pub raw: Vec<u8>,
+}
+
+impl Entry {
+    /// The object that `flyball log --json` prints: the stored fields, then `leaf`.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        serde_json::json!({
+            "stream": self.stream, "seq": self.seq, "at": time::format_ns(self.at_ns), "kind": self.kind.as_str(),
+            "actor": self.actor, "cause": self.cause, "body": self.body, "leaf": self.leaf.to_string(),
+        })
+    }
+
+    pub(crate) fn decode(raw: Vec<u8>, index: u64, leaf: Digest) -> Result<Self, LedgerError> {
+        let wire: Wire<Value> = serde_json::from_slice(&raw).map_err(malformed)?;
+        let at_ns = time::parse_ns(&wire.at).ok_or_else(|| malformed(format!("`{}` is not a time", wire.at)))?;
+        let Wire { stream, seq, kind, actor, cause, body, .. } = wire;
+        Ok(Self { stream, seq, at_ns, kind, actor, cause, body, index, leaf, raw })
+    }
+}
+
+/// An entry as it is encoded; the order of its fields is the order of the bytes. `B` is how the body is read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wire<B> {
+    pub(crate) stream: String,
+    pub(crate) seq: u64,
+    pub(crate) at: String,
+    pub(crate) kind: Kind,
+    pub(crate) actor: String,
+    pub(crate) cause: Vec<u64>,
+    pub(crate) body: B,
+}
+
+#[derive(Serialize)]
+struct WireRef<'a> {
+    stream: &'a str,
+    seq: u64,
+    at: String,
+    kind: Kind,
+    actor: &'a str,
+    cause: &'a [u64],
+    body: &'a Value,
+}
+
+pub(crate) fn encode(stream: &str, seq: u64, draft: &Draft, body: &Value) -> Result<Vec<u8>, LedgerError> {
+    let Draft { at_ns, kind, actor, cause, .. } = draft;
+    let mut bytes = Vec::with_capacity(512);
+    let wire = WireRef { stream, seq, at: time::format_ns(*at_ns), kind: *kind, actor, cause, body };
+    serde_json::to_writer(&mut bytes, &wire).map_err(malformed)?;
+    Ok(bytes)
+}
+
+fn malformed(cause: impl ToString) -> LedgerError {
+    LedgerError::Malformed { what: "an entry", cause: cause.to_string() }
+}

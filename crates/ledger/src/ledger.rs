@@ -1,0 +1,245 @@
+//! A ledger on this machine: one folder with the store, the keys, and the marks of who writes which stream.
+
+use crate::{
+    Digest, LedgerError, Stream, head, key, merkle,
+    note::{Checkpoint, NoteVerifier},
+    schema, tiles,
+    writer::{Queue, Writer},
+};
+use rusqlite::Connection;
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+};
+
+/// A handle on a ledger; cheap to clone, shared between threads. Other processes may have their own on the same folder.
+#[derive(Clone)]
+pub struct Ledger(Arc<Inner>);
+
+struct Inner {
+    dir: PathBuf,
+    verifier: NoteVerifier,
+    db: Mutex<Connection>,
+    // Both none in a handle for reading.
+    queue: Option<Arc<Queue>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Ledger {
+    /// Opens the ledger in `dir` for reading and writing; makes it, and its signing key, when there is none.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, written or locked, or holds a ledger that is damaged, newer, or without its key:
+    /// a ledger is never made anew over another.
+    pub fn open(dir: &Path) -> Result<Self, LedgerError> {
+        make_folder(dir)?;
+        let dir = dir.canonicalize().map_err(|e| LedgerError::io("open the folder", dir, e))?;
+        // INVARIANT: the key is made after the store. A key without a store is what a lost store leaves behind.
+        let had_key = key::private_path(&dir).exists();
+        let db = schema::open_write(&dir, !had_key)?;
+        let head = head::read_unchecked(&db, &dir)?;
+        let key = key::open(&dir, head.frontier.size() == 0 && head.note.is_empty())?;
+        let trusted = head::read(&db, &dir, &key.verifier, "")?.note;
+        let reader = schema::open_write(&dir, false)?;
+
+        let queue = Arc::new(Queue::new(&dir));
+        let (verifier, signing) = (key.verifier.clone(), key.signing);
+        let writer = Writer { dir: dir.clone(), db, verifier, signing, trusted, streams: HashMap::new() };
+        let theirs = queue.clone();
+        let thread = std::thread::Builder::new().name("ledger-writer".into()).spawn(move || writer.run(&theirs));
+        let thread = thread.map_err(|e| LedgerError::io("start the writer of", &dir, e))?;
+        let (queue, writer) = (Some(queue), Some(thread));
+        Ok(Self(Arc::new(Inner { dir, verifier: key.verifier, db: Mutex::new(reader), queue, writer })))
+    }
+
+    /// Opens the ledger in `dir` for reading, while supervisors may be writing to it. Changes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Absent`] if there is none; otherwise as for [`Ledger::open`].
+    pub fn open_read(dir: &Path) -> Result<Self, LedgerError> {
+        let db = schema::open_read(dir)?;
+        let verifier = match key::open_public(dir) {
+            Err(LedgerError::Io { path, source, .. }) => {
+                return Err(LedgerError::Key { path, cause: source.to_string() });
+            }
+            other => other?,
+        };
+        let dir = dir.canonicalize().map_err(|e| LedgerError::io("open the folder", dir, e))?;
+        Ok(Self(Arc::new(Inner { dir, verifier, db: Mutex::new(db), queue: None, writer: None })))
+    }
+
+    /// The ledger's folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
+    /// The ledger's name and public key, under which its checkpoints are signed.
+    #[must_use]
+    pub fn verifier(&self) -> &NoteVerifier {
+        &self.0.verifier
+    }
+
+    /// Takes the right to append to stream `id`: a new one, or an existing one, whose numbers go on.
+    ///
+    /// # Errors
+    /// [`LedgerError::StreamOwned`] while another holds that right; [`LedgerError::StreamName`].
+    pub fn stream(&self, id: &str) -> Result<Stream, LedgerError> {
+        Stream::open(self, id)
+    }
+
+    /// Whether some living process appends to stream `id`.
+    #[must_use]
+    pub fn is_owned(&self, id: &str) -> bool {
+        crate::stream::is_owned(self.dir(), id)
+    }
+
+    /// Waits until everything queued through this handle is on the disk.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stopped`], [`LedgerError::ReadOnly`].
+    pub fn flush(&self) -> Result<(), LedgerError> {
+        let queue = self.queue()?;
+        queue.wait(queue.ticket())
+    }
+
+    /// The latest signed checkpoint, as a note; `None` while the ledger is empty.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn checkpoint(&self) -> Result<Option<String>, LedgerError> {
+        let note = head::read_unchecked(&self.db(), self.dir())?.note;
+        Ok((!note.is_empty()).then_some(note))
+    }
+
+    /// The bytes of tile `tile` of `level`, `width` digests wide (1 to 256), as C2SP tlog-tiles serves them.
+    ///
+    /// # Errors
+    /// [`LedgerError::OutOfRange`] if the tree is not as large.
+    pub fn tile(&self, level: u32, tile: u64, width: u64) -> Result<Vec<u8>, LedgerError> {
+        let (db, dir) = (self.db(), self.dir());
+        let found = tiles::read(&db, dir, level, tile, width)?;
+        found.map_or_else(|| Err(out_of_range(&db, dir, tile)), Ok)
+    }
+
+    /// The bytes of entry bundle `bundle`, `width` entries wide (1 to 256): each with its length in two bytes before it.
+    ///
+    /// # Errors
+    /// [`LedgerError::OutOfRange`] if the tree is not as large.
+    pub fn bundle(&self, bundle: u64, width: u64) -> Result<Vec<u8>, LedgerError> {
+        let (db, dir) = (self.db(), self.dir());
+        let fail = |e| LedgerError::store(dir, e);
+        let start = bundle.saturating_mul(tiles::WIDTH);
+        let sql = "SELECT data FROM entries WHERE leaf >= ?1 AND leaf < ?2 ORDER BY leaf";
+        let mut statement = db.prepare_cached(sql).map_err(fail)?;
+        let range = (crate::writer::to_sql(start), crate::writer::to_sql(start.saturating_add(width)));
+        let mut rows = statement.query(range).map_err(fail)?;
+        let (mut out, mut count) = (Vec::new(), 0);
+        while let Some(row) = rows.next().map_err(fail)? {
+            let data: Vec<u8> = row.get(0).map_err(fail)?;
+            let length =
+                u16::try_from(data.len()).map_err(|_| LedgerError::damaged(dir, "an entry is over its limit"))?;
+            out.extend(length.to_be_bytes());
+            out.extend(data);
+            count += 1;
+        }
+        if count == width && (1..=tiles::WIDTH).contains(&width) {
+            Ok(out)
+        } else {
+            Err(out_of_range(&db, dir, bundle))
+        }
+    }
+
+    /// The proof that leaf `index` is in the tree of the first `size` leaves (RFC 6962 section 2.1.1).
+    ///
+    /// # Errors
+    /// [`LedgerError::OutOfRange`] unless `index < size` and the tree is as large.
+    pub fn prove_inclusion(&self, index: u64, size: u64) -> Result<Vec<Digest>, LedgerError> {
+        self.prove(index, size, |node| merkle::inclusion_proof(index, size, node))
+    }
+
+    /// The proof that the tree of `old` leaves is the beginning of the one of `new` leaves (RFC 6962 section 2.1.2).
+    ///
+    /// # Errors
+    /// [`LedgerError::OutOfRange`] unless `old <= new` and the tree is as large.
+    pub fn prove_consistency(&self, old: u64, new: u64) -> Result<Vec<Digest>, LedgerError> {
+        self.prove(old.saturating_sub(1), new, |node| merkle::consistency_proof(old, new, node))
+    }
+
+    /// The root of the tree of the first `size` leaves.
+    ///
+    /// # Errors
+    /// [`LedgerError::OutOfRange`] if the tree is not as large.
+    pub fn root_at(&self, size: u64) -> Result<Digest, LedgerError> {
+        if size == 0 {
+            return Ok(merkle::empty_root());
+        }
+        self.prove(0, size, |node| merkle::root(size, node))
+    }
+
+    /// The latest checkpoint, read and held against the ledger's key.
+    ///
+    /// # Errors
+    /// [`LedgerError::Malformed`] if it is not signed by it.
+    pub fn signed_head(&self) -> Result<Option<Checkpoint>, LedgerError> {
+        self.checkpoint()?.map(|note| Checkpoint::open(&note, self.verifier())).transpose()
+    }
+
+    fn prove<T>(
+        &self,
+        index: u64,
+        size: u64,
+        make: impl FnOnce(&mut dyn FnMut(u32, u64) -> Result<Digest, LedgerError>) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let (db, dir) = (self.db(), self.dir());
+        let whole = head::read_unchecked(&db, dir)?.frontier.size();
+        if index >= size || size > whole {
+            return Err(LedgerError::OutOfRange { asked: size.max(index), size: whole });
+        }
+        make(&mut |level, index| tiles::node(&db, dir, level, index))
+    }
+
+    pub(crate) fn queue(&self) -> Result<&Queue, LedgerError> {
+        self.0.queue.as_deref().ok_or_else(|| LedgerError::ReadOnly(self.dir().to_owned()))
+    }
+
+    pub(crate) fn db(&self) -> MutexGuard<'_, Connection> {
+        self.0.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(queue) = &self.queue {
+            queue.close();
+        }
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn out_of_range(db: &Connection, dir: &Path, asked: u64) -> LedgerError {
+    match head::read_unchecked(db, dir) {
+        Ok(head) => LedgerError::OutOfRange { asked, size: head.frontier.size() },
+        Err(error) => error,
+    }
+}
+
+fn make_folder(dir: &Path) -> Result<(), LedgerError> {
+    let is_new = !dir.exists();
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|e| LedgerError::io("make the folder", dir, e))?;
+    if is_new {
+        return Ok(());
+    }
+    let mode = fs::metadata(dir).map_err(|e| LedgerError::io("open the folder", dir, e))?.permissions().mode() & 0o777;
+    if mode & 0o022 != 0 {
+        return Err(LedgerError::KeyExposed { path: dir.to_owned(), mode });
+    }
+    Ok(())
+}

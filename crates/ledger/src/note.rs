@@ -1,0 +1,188 @@
+//! Signed notes (<https://c2sp.org/signed-note>) and tree checkpoints (<https://c2sp.org/tlog-checkpoint>): parsing,
+//! signing, verifying. Bytes in, values out.
+
+use crate::{Digest, LedgerError};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+
+const ED25519: u8 = 1;
+const SIGNATURES_MAX: usize = 100;
+const NOTE_BYTES_MAX: usize = 64 * 1024;
+
+/// A public key that signs notes under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoteVerifier {
+    name: String,
+    key: VerifyingKey,
+}
+
+impl NoteVerifier {
+    /// A key under a name; `None` if the name is empty or has spaces or a plus.
+    #[must_use]
+    pub fn new(name: &str, key: VerifyingKey) -> Option<Self> {
+        is_name(name).then(|| Self { name: name.to_owned(), key })
+    }
+
+    /// Reads the text form `NAME+KEYID+BASE64` (a "vkey").
+    ///
+    /// # Errors
+    /// [`LedgerError::Malformed`], also when the key's id is not the one of its bytes.
+    pub fn parse(text: &str) -> Result<Self, LedgerError> {
+        let bad = |cause: &str| LedgerError::Malformed { what: "a verifier key", cause: cause.to_owned() };
+        let mut parts = text.trim_end().splitn(3, '+');
+        let (Some(name), Some(id), Some(data)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(bad("it is not `NAME+ID+KEY`"));
+        };
+        let data = BASE64.decode(data).map_err(|_| bad("its key is not base64"))?;
+        let Some((&ED25519, key)) = data.split_first() else { return Err(bad("its key is not of type Ed25519")) };
+        let key = key.try_into().ok().and_then(|bytes| VerifyingKey::from_bytes(bytes).ok());
+        let verifier = key.and_then(|key| Self::new(name, key)).ok_or_else(|| bad("its name or key is invalid"))?;
+        if id != crate::digest::to_hex(&verifier.id()) {
+            return Err(bad("its id is not the one of its name and key"));
+        }
+        Ok(verifier)
+    }
+
+    /// The name it signs under.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256(name || 0x0A || 0x01 || key), first four bytes.
+    #[must_use]
+    pub fn id(&self) -> [u8; 4] {
+        let mut bytes = self.name.clone().into_bytes();
+        bytes.extend([b'\n', ED25519]);
+        bytes.extend(self.key.as_bytes());
+        let [a, b, c, d, ..] = Digest::of(&bytes).0;
+        [a, b, c, d]
+    }
+
+    /// The text form `NAME+KEYID+BASE64`.
+    #[must_use]
+    pub fn to_vkey(&self) -> String {
+        let mut data = vec![ED25519];
+        data.extend(self.key.as_bytes());
+        format!("{}+{}+{}", self.name, crate::digest::to_hex(&self.id()), BASE64.encode(data))
+    }
+}
+
+/// A note: a text and the signatures under it, none of them verified yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The signed text, with its last newline.
+    pub text: String,
+    /// Name, key id and signature bytes of each line.
+    pub signatures: Vec<(String, [u8; 4], Vec<u8>)>,
+}
+
+impl Note {
+    /// Reads a note in bounded time.
+    ///
+    /// # Errors
+    /// [`LedgerError::Malformed`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, LedgerError> {
+        let bad = |cause: &str| LedgerError::Malformed { what: "a signed note", cause: cause.to_owned() };
+        if bytes.len() > NOTE_BYTES_MAX {
+            return Err(bad("it is too long"));
+        }
+        let all = std::str::from_utf8(bytes).map_err(|_| bad("it is not UTF-8"))?;
+        if all.bytes().any(|b| b < 0x20 && b != b'\n') {
+            return Err(bad("it has control characters"));
+        }
+        let split = all.rfind("\n\n").ok_or_else(|| bad("it has no signatures"))?;
+        let (text, lines) = (all.get(..=split).unwrap_or_default(), all.get(split + 2..).unwrap_or_default());
+        let lines = lines.strip_suffix('\n').ok_or_else(|| bad("its last line is cut off"))?;
+        let mut signatures = Vec::new();
+        for line in lines.split('\n') {
+            let parsed = line.strip_prefix("— ").and_then(|rest| rest.split_once(' ')).and_then(|(name, data)| {
+                let data = BASE64.decode(data).ok()?;
+                let (id, signature) = data.split_first_chunk::<4>()?;
+                (is_name(name) && !signature.is_empty()).then(|| (name.to_owned(), *id, signature.to_vec()))
+            });
+            signatures.push(parsed.ok_or_else(|| bad("a signature line is malformed"))?);
+            if signatures.len() > SIGNATURES_MAX {
+                return Err(bad("it has over 100 signatures"));
+            }
+        }
+        Ok(Self { text: text.to_owned(), signatures })
+    }
+
+    /// Whether `verifier` signed this text. As the specification asks, a false signature under the key's name and id
+    /// makes the whole note false, however many others there are.
+    #[must_use]
+    pub fn is_signed_by(&self, verifier: &NoteVerifier) -> bool {
+        let id = verifier.id();
+        let mut theirs = self.signatures.iter().filter(|(n, i, _)| *n == verifier.name && *i == id).peekable();
+        theirs.peek().is_some()
+            && theirs.all(|(_, _, bytes)| {
+                Signature::from_slice(bytes).is_ok_and(|s| verifier.key.verify_strict(self.text.as_bytes(), &s).is_ok())
+            })
+    }
+}
+
+/// Signs `text`, which ends in a newline, and gives the whole note.
+pub(crate) fn sign(text: &str, verifier: &NoteVerifier, key: &SigningKey) -> String {
+    let mut data = verifier.id().to_vec();
+    data.extend(key.sign(text.as_bytes()).to_bytes());
+    format!("{text}\n— {} {}\n", verifier.name, BASE64.encode(data))
+}
+
+/// A tree head: who keeps the tree, how many leaves it has, and its root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The ledger's name.
+    pub origin: String,
+    /// The number of leaves.
+    pub size: u64,
+    /// The root.
+    pub root: Digest,
+}
+
+impl Checkpoint {
+    /// The text that is signed: origin, size and root in base64, a line each.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!("{}\n{}\n{}\n", self.origin, self.size, BASE64.encode(self.root.0))
+    }
+
+    /// Reads a note's text; extension lines are passed over.
+    ///
+    /// # Errors
+    /// [`LedgerError::Malformed`].
+    pub fn parse(text: &str) -> Result<Self, LedgerError> {
+        let bad = |cause: &str| LedgerError::Malformed { what: "a checkpoint", cause: cause.to_owned() };
+        let mut lines = text.strip_suffix('\n').ok_or_else(|| bad("it is cut off"))?.split('\n');
+        let (Some(origin), Some(digits), Some(root)) = (lines.next(), lines.next(), lines.next()) else {
+            return Err(bad("it has fewer than three lines"));
+        };
+        let size: u64 = digits.parse().map_err(|_| bad("its size is not a number"))?;
+        if origin.is_empty() || size.to_string() != digits || lines.any(str::is_empty) {
+            return Err(bad("its lines are malformed"));
+        }
+        let root = BASE64.decode(root).ok().and_then(|bytes| Digest::from_slice(&bytes));
+        Ok(Self { origin: origin.to_owned(), size, root: root.ok_or_else(|| bad("its root is not a digest"))? })
+    }
+
+    /// Reads a signed checkpoint and holds it against the ledger's key.
+    ///
+    /// # Errors
+    /// [`LedgerError::Malformed`] for a text that is no checkpoint of `verifier`'s, signed by it.
+    pub fn open(note: &str, verifier: &NoteVerifier) -> Result<Self, LedgerError> {
+        let bad = |cause: String| LedgerError::Malformed { what: "a checkpoint", cause };
+        let note = Note::parse(note.as_bytes())?;
+        let checkpoint = Self::parse(&note.text)?;
+        if checkpoint.origin != verifier.name {
+            return Err(bad(format!("it is one of `{}`, not of `{}`", checkpoint.origin, verifier.name)));
+        }
+        if !note.is_signed_by(verifier) {
+            return Err(bad(format!("it is not signed by `{}`", verifier.to_vkey())));
+        }
+        Ok(checkpoint)
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('+') && !name.chars().any(char::is_whitespace)
+}

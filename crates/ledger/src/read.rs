@@ -1,0 +1,250 @@
+//! Reading what is recorded.
+
+use crate::{Digest, Entry, Kind, Ledger, LedgerError, writer::to_sql};
+use rusqlite::{OptionalExtension as _, Row};
+use serde_json::Value;
+use std::{
+    collections::VecDeque,
+    ops::{Bound, RangeBounds},
+};
+
+const PAGE_ENTRIES: usize = 256;
+const PAGE_BYTES: usize = 4 << 20;
+
+/// A stream, as far as it is committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamInfo {
+    /// Its id.
+    pub id: String,
+    /// The session's name: `name` in the body of its `open` entry.
+    pub name: Option<String>,
+    /// The number of its first entry: 1.
+    pub first_seq: u64,
+    /// The number of its last entry.
+    pub last_seq: u64,
+    /// When its first entry was made.
+    pub first_at_ns: u64,
+    /// When its last entry was made.
+    pub last_at_ns: u64,
+    /// When its session was opened.
+    pub opened_at_ns: Option<u64>,
+    /// When its session was closed; `None` while it is open.
+    pub closed_at_ns: Option<u64>,
+    /// Whether a living process appends to it.
+    pub is_owned: bool,
+}
+
+/// Which entries of a stream to give; the default gives all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only these kinds; empty for all.
+    pub kinds: Vec<Kind>,
+    /// Only this actor's.
+    pub actor: Option<String>,
+    /// Only those of this time or later.
+    pub since_ns: Option<u64>,
+    /// Only those that name this entry among their causes.
+    pub caused_by: Option<u64>,
+}
+
+impl Filter {
+    fn passes(&self, entry: &Entry) -> bool {
+        (self.kinds.is_empty() || self.kinds.contains(&entry.kind))
+            && self.actor.as_ref().is_none_or(|actor| *actor == entry.actor)
+            && self.since_ns.is_none_or(|since| entry.at_ns >= since)
+            && self.caused_by.is_none_or(|cause| entry.cause.contains(&cause))
+    }
+}
+
+impl Ledger {
+    /// All streams, oldest first.
+    ///
+    /// # Errors
+    /// Those of the store; [`LedgerError::Malformed`] for an entry that cannot be read.
+    pub fn streams(&self) -> Result<Vec<StreamInfo>, LedgerError> {
+        let rows: Vec<(String, u64, Option<u64>, Option<u64>)> = {
+            let db = self.db();
+            let sql = "SELECT name, last_seq, opened_seq, closed_seq FROM streams ORDER BY id";
+            let mut statement = db.prepare_cached(sql).map_err(|e| self.fail(e))?;
+            let rows = statement
+                .query_map([], |row| {
+                    let number = |n: i64| u64::try_from(n).unwrap_or(0);
+                    let (last, opened, closed): (i64, Option<i64>, Option<i64>) =
+                        (row.get(1)?, row.get(2)?, row.get(3)?);
+                    Ok((row.get(0)?, number(last), opened.map(number), closed.map(number)))
+                })
+                .map_err(|e| self.fail(e))?;
+            rows.collect::<Result<_, _>>().map_err(|e| self.fail(e))?
+        };
+        rows.into_iter().map(|(id, last, opened, closed)| self.stream_info(id, last, opened, closed)).collect()
+    }
+
+    /// The one stream that `prefix` names: by its whole id or name, or as the beginning of just one id.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoStream`], [`LedgerError::Ambiguous`].
+    pub fn resolve(&self, prefix: &str) -> Result<String, LedgerError> {
+        let streams = self.streams()?;
+        if let Some(exact) = streams.iter().find(|s| s.id == prefix) {
+            return Ok(exact.id.clone());
+        }
+        // The latest session of a name is the one that is meant: names are people's, and used again.
+        if let Some(named) = streams.iter().rev().find(|s| s.name.as_deref() == Some(prefix)) {
+            return Ok(named.id.clone());
+        }
+        let mut found = streams.into_iter().map(|s| s.id).filter(|id| !prefix.is_empty() && id.starts_with(prefix));
+        match (found.next(), found.next()) {
+            (None, _) => Err(LedgerError::NoStream(prefix.to_owned())),
+            (Some(only), None) => Ok(only),
+            (Some(a), Some(b)) => {
+                let candidates = [a, b].into_iter().chain(found).take(10).collect();
+                Err(LedgerError::Ambiguous { prefix: prefix.to_owned(), candidates })
+            }
+        }
+    }
+
+    /// Entry `seq` of a stream.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoStream`], [`LedgerError::NoEntry`], [`LedgerError::Malformed`].
+    pub fn entry(&self, stream: &str, seq: u64) -> Result<Entry, LedgerError> {
+        let id = self.stream_number(stream)?.ok_or_else(|| LedgerError::NoStream(stream.to_owned()))?;
+        let found = {
+            let db = self.db();
+            let sql = "SELECT leaf, digest, data FROM entries WHERE stream = ?1 AND seq = ?2";
+            let mut statement = db.prepare_cached(sql).map_err(|e| self.fail(e))?;
+            statement.query_row((id, to_sql(seq)), row).optional().map_err(|e| self.fail(e))?
+        };
+        let (index, digest, data) = found.ok_or_else(|| LedgerError::NoEntry { stream: stream.to_owned(), seq })?;
+        Entry::decode(data, index, digest)
+    }
+
+    /// The committed entries of a stream whose numbers are in `range`, in order, as far as they pass `filter`. What is
+    /// appended while this goes on is given too.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoStream`].
+    pub fn entries(&self, stream: &str, range: impl RangeBounds<u64>, filter: Filter) -> Result<Entries, LedgerError> {
+        let id = self.stream_number(stream)?.ok_or_else(|| LedgerError::NoStream(stream.to_owned()))?;
+        let next = match range.start_bound() {
+            Bound::Included(n) => *n,
+            Bound::Excluded(n) => n.saturating_add(1),
+            Bound::Unbounded => 1,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(n) => n.saturating_add(1),
+            Bound::Excluded(n) => *n,
+            Bound::Unbounded => u64::MAX,
+        };
+        Ok(Entries { ledger: self.clone(), id, next, end, filter, page: VecDeque::new(), has_ended: false })
+    }
+
+    /// The number and time of a stream's last committed entry; zeros if it has none.
+    pub(crate) fn tip(&self, stream: &str) -> Result<(u64, u64), LedgerError> {
+        let Some(id) = self.stream_number(stream)? else { return Ok((0, 0)) };
+        let last: Option<i64> = {
+            let db = self.db();
+            let sql = "SELECT max(seq) FROM entries WHERE stream = ?1";
+            db.query_row(sql, [id], |row| row.get(0)).map_err(|e| self.fail(e))?
+        };
+        match last.and_then(|n| u64::try_from(n).ok()) {
+            Some(seq) if seq > 0 => Ok((seq, self.entry(stream, seq)?.at_ns)),
+            _ => Ok((0, 0)),
+        }
+    }
+
+    fn stream_number(&self, stream: &str) -> Result<Option<i64>, LedgerError> {
+        let db = self.db();
+        let found = db.prepare_cached("SELECT id FROM streams WHERE name = ?1");
+        found.and_then(|mut s| s.query_row([stream], |row| row.get(0)).optional()).map_err(|e| self.fail(e))
+    }
+
+    fn stream_info(
+        &self,
+        id: String,
+        last_seq: u64,
+        opened: Option<u64>,
+        closed: Option<u64>,
+    ) -> Result<StreamInfo, LedgerError> {
+        let (first, last) = (self.entry(&id, 1)?, self.entry(&id, last_seq)?);
+        let opened = opened.map(|seq| self.entry(&id, seq)).transpose()?;
+        let closed = closed.map(|seq| self.entry(&id, seq)).transpose()?;
+        let name = opened.as_ref().and_then(|e| e.body.get("name")).and_then(Value::as_str).map(str::to_owned);
+        Ok(StreamInfo {
+            name,
+            first_seq: 1,
+            last_seq,
+            first_at_ns: first.at_ns,
+            last_at_ns: last.at_ns,
+            opened_at_ns: opened.map(|e| e.at_ns),
+            closed_at_ns: closed.map(|e| e.at_ns),
+            is_owned: self.is_owned(&id),
+            id,
+        })
+    }
+
+    pub(crate) fn fail(&self, error: rusqlite::Error) -> LedgerError {
+        LedgerError::store(self.dir(), error)
+    }
+}
+
+/// Entries of a stream, read a page at a time.
+pub struct Entries {
+    ledger: Ledger,
+    id: i64,
+    next: u64,
+    end: u64,
+    filter: Filter,
+    page: VecDeque<(u64, Digest, Vec<u8>)>,
+    has_ended: bool,
+}
+
+impl Entries {
+    fn fill(&mut self) -> Result<(), LedgerError> {
+        let db = self.ledger.db();
+        let fail = |e| LedgerError::store(self.ledger.dir(), e);
+        let end = i64::try_from(self.end).unwrap_or(i64::MAX);
+        let sql =
+            "SELECT leaf, digest, data, seq FROM entries WHERE stream = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq";
+        let mut statement = db.prepare_cached(sql).map_err(fail)?;
+        let mut rows = statement.query((self.id, i64::try_from(self.next).unwrap_or(i64::MAX), end)).map_err(fail)?;
+        let mut bytes = 0;
+        while let Some(found) = rows.next().map_err(fail)? {
+            let (index, digest, data) = row(found).map_err(fail)?;
+            bytes += data.len();
+            self.page.push_back((index, digest, data));
+            self.next = found.get::<_, i64>(3).map_err(fail)?.unsigned_abs() + 1;
+            if self.page.len() >= PAGE_ENTRIES || bytes >= PAGE_BYTES {
+                return Ok(());
+            }
+        }
+        self.has_ended = true;
+        Ok(())
+    }
+}
+
+impl Iterator for Entries {
+    type Item = Result<Entry, LedgerError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.page.is_empty()
+                && !self.has_ended
+                && let Err(error) = self.fill()
+            {
+                self.has_ended = true;
+                return Some(Err(error));
+            }
+            let (index, digest, data) = self.page.pop_front()?;
+            match Entry::decode(data, index, digest) {
+                Ok(entry) if !self.filter.passes(&entry) => {}
+                other => return Some(other),
+            }
+        }
+    }
+}
+
+fn row(row: &Row<'_>) -> rusqlite::Result<(u64, Digest, Vec<u8>)> {
+    let (index, digest): (i64, [u8; 32]) = (row.get(0)?, row.get(1)?);
+    Ok((index.unsigned_abs(), Digest(digest), row.get(2)?))
+}

@@ -1,0 +1,157 @@
+//! The SQLite file: how it is opened, what is in it, and which versions of it are known.
+
+use crate::LedgerError;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::{path::Path, time::Duration};
+
+/// The format that this version writes, in `user_version`.
+pub(crate) const VERSION: i64 = 1;
+/// `FLYB`: tells a ledger from any other SQLite file.
+const APPLICATION: i64 = 0x464c_5942;
+/// How long a connection waits for another process's transaction.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// What an empty ledger is made of. `digest` stands before `data` so that reading digests does not read entries.
+///
+/// - `entries`: the leaves, by index. The level-0 tiles are its `digest` column.
+/// - `streams`: a stream's number and what is kept of it for quick reading; `verify` recomputes it.
+/// - `tiles`: the tiles of level 1 and above, the last of each level partial.
+/// - `head`: the frontier and the signed checkpoint of the latest commit, one row.
+/// - `checkpoints`: signed checkpoints that are kept.
+/// - `chunks`, `blobs`: content by digest, in pieces; a blob is there once its row in `blobs` is.
+/// - `payloads`: salted commitments of entries, to salt and blob.
+pub(crate) const TABLES: &[(&str, &str)] = &[
+    (
+        "streams",
+        "CREATE TABLE streams (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last_seq INTEGER NOT NULL, \
+         opened_seq INTEGER, closed_seq INTEGER) STRICT",
+    ),
+    (
+        "entries",
+        "CREATE TABLE entries (leaf INTEGER PRIMARY KEY, stream INTEGER NOT NULL, seq INTEGER NOT NULL, \
+         digest BLOB NOT NULL, data BLOB NOT NULL, UNIQUE (stream, seq)) STRICT",
+    ),
+    (
+        "tiles",
+        "CREATE TABLE tiles (level INTEGER NOT NULL, tile INTEGER NOT NULL, data BLOB NOT NULL, \
+         PRIMARY KEY (level, tile)) STRICT, WITHOUT ROWID",
+    ),
+    (
+        "head",
+        "CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 0), size INTEGER NOT NULL, peaks BLOB NOT NULL, \
+         note TEXT NOT NULL) STRICT",
+    ),
+    ("checkpoints", "CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT"),
+    (
+        "chunks",
+        "CREATE TABLE chunks (digest BLOB NOT NULL, piece INTEGER NOT NULL, data BLOB NOT NULL, \
+         UNIQUE (digest, piece)) STRICT",
+    ),
+    ("blobs", "CREATE TABLE blobs (digest BLOB PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID"),
+    (
+        "payloads",
+        "CREATE TABLE payloads (commitment BLOB PRIMARY KEY, salt BLOB NOT NULL, digest BLOB NOT NULL) \
+         STRICT, WITHOUT ROWID",
+    ),
+];
+
+/// Opens `dir/ledger.db` for writing; makes what an empty one needs, if `may_make`.
+pub(crate) fn open_write(dir: &Path, may_make: bool) -> Result<Connection, LedgerError> {
+    let fail = |e| LedgerError::store(dir, e);
+    let path = dir.join("ledger.db");
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if may_make {
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+    } else if !path.exists() {
+        return Err(LedgerError::damaged(dir, "there is a signing key and no `ledger.db`"));
+    }
+    let mut db = Connection::open_with_flags(path, flags).map_err(fail)?;
+    configure(&db, dir)?;
+    if is_empty(&db, dir)? {
+        if !may_make {
+            return Err(LedgerError::damaged(dir, "there is a signing key, and `ledger.db` is empty"));
+        }
+        make(&mut db, dir)?;
+    }
+    check_version(&db, dir)?;
+    db.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
+    let mode: String = db.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(fail)?;
+    if mode != "wal" {
+        return Err(LedgerError::damaged(dir, format!("its journal mode is `{mode}`, not `wal`")));
+    }
+    db.pragma_update(None, "wal_autocheckpoint", 4000).map_err(fail)?;
+    Ok(db)
+}
+
+/// Opens `dir/ledger.db` for reading while others write.
+pub(crate) fn open_read(dir: &Path) -> Result<Connection, LedgerError> {
+    let path = dir.join("ledger.db");
+    if !path.exists() {
+        return Err(LedgerError::Absent(dir.to_owned()));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(|e| LedgerError::store(dir, e))?;
+    configure(&db, dir)?;
+    if is_empty(&db, dir)? {
+        return Err(LedgerError::damaged(dir, "`ledger.db` is empty"));
+    }
+    check_version(&db, dir)?;
+    Ok(db)
+}
+
+fn configure(db: &Connection, dir: &Path) -> Result<(), LedgerError> {
+    let fail = |e| LedgerError::store(dir, e);
+    db.busy_timeout(BUSY).map_err(fail)?;
+    db.set_prepared_statement_cache_capacity(64);
+    // A file that someone tampered with must not run their SQL: no functions or tables from its schema.
+    db.pragma_update(None, "trusted_schema", "OFF").map_err(fail)?;
+    db.pragma_update(None, "cell_size_check", "ON").map_err(fail)
+}
+
+fn is_empty(db: &Connection, dir: &Path) -> Result<bool, LedgerError> {
+    let fail = |e| LedgerError::store(dir, e);
+    let objects: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
+    Ok(objects == 0 && pragma(db, dir, "PRAGMA user_version")? == 0)
+}
+
+fn make(db: &mut Connection, dir: &Path) -> Result<(), LedgerError> {
+    let fail = |e| LedgerError::store(dir, e);
+    db.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+    db.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+    // Another process may have made it while this one waited for the lock.
+    if is_empty(&tx, dir)? {
+        for (_, sql) in TABLES {
+            tx.execute(sql, []).map_err(fail)?;
+        }
+        tx.execute("INSERT INTO head VALUES (0, 0, x'', '')", []).map_err(fail)?;
+        tx.pragma_update(None, "application_id", APPLICATION).map_err(fail)?;
+        tx.pragma_update(None, "user_version", VERSION).map_err(fail)?;
+    }
+    tx.commit().map_err(fail)
+}
+
+fn check_version(db: &Connection, dir: &Path) -> Result<(), LedgerError> {
+    if pragma(db, dir, "PRAGMA application_id")? != APPLICATION {
+        return Err(LedgerError::damaged(dir, "`ledger.db` is a database of something else"));
+    }
+    let found = pragma(db, dir, "PRAGMA user_version")?;
+    if found > VERSION {
+        return Err(LedgerError::Newer { path: dir.to_owned(), found, known: VERSION });
+    }
+    if found < VERSION {
+        return Err(LedgerError::damaged(dir, format!("its format is {found}, which no version has")));
+    }
+    for (table, _) in TABLES {
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+        let count: i64 = db.query_row(sql, [table], |row| row.get(0)).map_err(|e| LedgerError::store(dir, e))?;
+        if count != 1 {
+            return Err(LedgerError::damaged(dir, format!("its table `{table}` is gone")));
+        }
+    }
+    Ok(())
+}
+
+fn pragma(db: &Connection, dir: &Path, sql: &str) -> Result<i64, LedgerError> {
+    db.query_row(sql, [], |row| row.get(0)).map_err(|e| LedgerError::store(dir, e))
+}

@@ -1,0 +1,181 @@
+//! A stream of one session: numbers, causes and times are kept in order here, before anything is queued.
+
+use crate::{
+    Draft, Ledger, LedgerError,
+    entry::{self, ENTRY_BYTES_MAX},
+    time,
+    writer::{Item, Progress},
+};
+use std::{
+    fs::{self, File, TryLockError},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+};
+
+/// The right to append to one stream. There is one at a time, on the whole machine; dropping it writes out what is
+/// queued and gives the right back. Shared between threads by reference.
+pub struct Stream {
+    ledger: Ledger,
+    progress: Arc<Progress>,
+    tip: Mutex<Tip>,
+    _owner: Owner,
+}
+
+struct Tip {
+    seq: u64,
+    at_ns: u64,
+}
+
+impl Stream {
+    pub(crate) fn open(ledger: &Ledger, id: &str) -> Result<Self, LedgerError> {
+        ledger.queue()?.check_running()?;
+        if !is_stream_name(id) {
+            return Err(LedgerError::StreamName(id.to_owned()));
+        }
+        let owner = Owner::take(ledger.dir(), id)?;
+        // INVARIANT: read after the lock is held, so that nobody appends behind this.
+        let (seq, at_ns) = ledger.tip(id)?;
+        let progress = Arc::new(Progress { name: id.to_owned(), durable_seq: AtomicU64::new(seq) });
+        Ok(Self { ledger: ledger.clone(), progress, tip: Mutex::new(Tip { seq, at_ns }), _owner: owner })
+    }
+
+    /// The stream's name.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.progress.name
+    }
+
+    /// The number of the last entry appended, durable or not; 0 if there is none.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.tip.lock().unwrap_or_else(PoisonError::into_inner).seq
+    }
+
+    /// The time of the last entry appended: what the next one's must not be before.
+    #[must_use]
+    pub fn last_at_ns(&self) -> u64 {
+        self.tip.lock().unwrap_or_else(PoisonError::into_inner).at_ns
+    }
+
+    /// Appends an entry and returns its number, without waiting for the disk (unless too much is queued). A body that
+    /// would make the entry longer than [`ENTRY_BYTES_MAX`] is stored as a payload: see [`Ledger::body`].
+    ///
+    /// # Errors
+    /// [`LedgerError::TimeBackwards`], [`LedgerError::Cause`], [`LedgerError::EntryTooLarge`] refuse this entry and no
+    /// number is used up. [`LedgerError::Stopped`]: a commit failed, and nothing can be appended any more.
+    pub fn append(&self, draft: Draft) -> Result<u64, LedgerError> {
+        // INVARIANT: held until the entry is queued, so that a stream is queued in the order of its numbers.
+        let mut tip = self.tip.lock().unwrap_or_else(PoisonError::into_inner);
+        let seq = tip.seq + 1;
+        if draft.at_ns < tip.at_ns {
+            let (at, last) = (time::format_ns(draft.at_ns), time::format_ns(tip.at_ns));
+            return Err(LedgerError::TimeBackwards { stream: self.id().to_owned(), at, last });
+        }
+        if let Some(&cause) = draft.cause.iter().find(|cause| **cause == 0 || **cause >= seq) {
+            return Err(LedgerError::Cause { stream: self.id().to_owned(), seq, cause });
+        }
+        let mut bytes = entry::encode(self.id(), seq, &draft, &draft.body)?;
+        if bytes.len() > ENTRY_BYTES_MAX {
+            let body = self.ledger.payload_of_body(&draft.body)?;
+            bytes = entry::encode(self.id(), seq, &draft, &body)?;
+            if bytes.len() > ENTRY_BYTES_MAX {
+                return Err(LedgerError::EntryTooLarge { bytes: bytes.len(), limit_bytes: ENTRY_BYTES_MAX });
+            }
+        }
+        let item = Item::Entry { stream: self.progress.clone(), seq, kind: draft.kind, bytes };
+        self.ledger.queue()?.push([item])?;
+        *tip = Tip { seq, at_ns: draft.at_ns };
+        Ok(seq)
+    }
+
+    /// Waits until entry `seq`, and with it all before it, is on the disk.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoEntry`] if it was never appended; [`LedgerError::Stopped`] if it can no longer become durable.
+    pub fn durable(&self, seq: u64) -> Result<(), LedgerError> {
+        if seq > self.last_seq() {
+            return Err(LedgerError::NoEntry { stream: self.id().to_owned(), seq });
+        }
+        self.ledger.queue()?.wait_durable(&self.progress, seq)
+    }
+
+    /// Waits until everything appended so far is on the disk.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stopped`].
+    pub fn flush(&self) -> Result<(), LedgerError> {
+        self.ledger.queue()?.wait_durable(&self.progress, self.last_seq())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // The next owner reads the last number from the disk. A stopped store has nothing left to wait for.
+        let _ = self.flush();
+    }
+}
+
+/// Whether some process holds the right to append to this stream.
+pub(crate) fn is_owned(dir: &Path, id: &str) -> bool {
+    let path = lock_path(dir, id);
+    // Shared, so that two who look do not see each other.
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// The lock on a stream: of the operating system, so that it ends with its holder.
+struct Owner {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Owner {
+    fn take(dir: &Path, id: &str) -> Result<Self, LedgerError> {
+        let path = lock_path(dir, id);
+        let fail = |e| LedgerError::io("lock the stream's file", &path, e);
+        let folder = dir.join("owners");
+        if let Err(e) = fs::create_dir(&folder)
+            && e.kind() != std::io::ErrorKind::AlreadyExists
+        {
+            return Err(LedgerError::io("make the folder", &folder, e));
+        }
+        let mut tries_left = 20;
+        loop {
+            let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let file = file.map_err(fail)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                // Someone who looks whether the stream is owned holds a shared lock for microseconds.
+                Err(TryLockError::WouldBlock) if tries_left > 0 => {
+                    tries_left -= 1;
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    continue;
+                }
+                Err(TryLockError::WouldBlock) => return Err(LedgerError::StreamOwned(id.to_owned())),
+                Err(TryLockError::Error(e)) => return Err(fail(e)),
+            }
+            // The last owner removes the file while it holds the lock: a lock on a file without a name is worth nothing.
+            let is_current =
+                fs::metadata(&path).is_ok_and(|named| file.metadata().is_ok_and(|m| m.ino() == named.ino()));
+            if is_current {
+                return Ok(Self { path, _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn lock_path(dir: &Path, id: &str) -> PathBuf {
+    dir.join("owners").join(id)
+}
+
+fn is_stream_name(id: &str) -> bool {
+    (1..=128).contains(&id.len())
+        && !id.starts_with('.')
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}

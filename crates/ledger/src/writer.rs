@@ -1,0 +1,331 @@
+//! The one thread that writes: it takes what has queued up, and commits it as one transaction.
+
+use crate::{
+    Digest, Kind, LedgerError, head, merkle,
+    note::{self, Checkpoint, NoteVerifier},
+    tiles,
+};
+use ed25519_dalek::SigningKey;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use std::{
+    collections::{HashMap, VecDeque},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// What may wait to be written: beyond it, `append` waits. Seconds of work for a slow disk, megabytes of memory.
+const QUEUED_BYTES_MAX: usize = 32 << 20;
+const QUEUED_ITEMS_MAX: usize = 16_384;
+/// What one transaction takes at most, so that other processes and whoever waits for `durable` get their turn.
+const COMMIT_BYTES_MAX: usize = 8 << 20;
+const COMMIT_ITEMS_MAX: usize = 4096;
+/// A signed checkpoint is kept at least each time that the tree crosses a multiple of this.
+pub(crate) const CHECKPOINT_EVERY: u64 = 4096;
+
+/// What a stream and the writer share.
+pub(crate) struct Progress {
+    pub(crate) name: String,
+    /// The last entry that is committed.
+    pub(crate) durable_seq: AtomicU64,
+}
+
+/// Something to be written, in the order in which it was queued.
+pub(crate) enum Item {
+    Entry { stream: Arc<Progress>, seq: u64, kind: Kind, bytes: Vec<u8> },
+    Chunk { digest: Digest, piece: u64, bytes: Vec<u8> },
+    Blob { digest: Digest, bytes: u64 },
+    Payload { commitment: Digest, salt: [u8; 32], digest: Digest },
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        128 + match self {
+            Self::Entry { bytes, .. } | Self::Chunk { bytes, .. } => bytes.len(),
+            Self::Blob { .. } | Self::Payload { .. } => 0,
+        }
+    }
+}
+
+/// The queue between those who append and the thread that commits.
+pub(crate) struct Queue {
+    dir: PathBuf,
+    state: Mutex<State>,
+    /// For the writer: there is something to do.
+    work: Condvar,
+    /// For all others: something was committed, or the store has stopped.
+    committed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    items: VecDeque<Item>,
+    bytes: usize,
+    /// Counts items ever queued and ever committed.
+    queued: u64,
+    done: u64,
+    is_writer_idle: bool,
+    is_closing: bool,
+    /// Why the store takes nothing more.
+    stopped: Option<String>,
+}
+
+impl Queue {
+    pub(crate) fn new(dir: &Path) -> Self {
+        let (state, work, committed) = Default::default();
+        Self { dir: dir.to_owned(), state, work, committed }
+    }
+
+    /// Queues items, together and in order; waits while the queue is full. Returns the ticket for [`Queue::wait`].
+    pub(crate) fn push(&self, items: impl IntoIterator<Item = Item>) -> Result<u64, LedgerError> {
+        let mut state = self.lock();
+        while state.stopped.is_none() && (state.bytes > QUEUED_BYTES_MAX || state.items.len() > QUEUED_ITEMS_MAX) {
+            state = self.committed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.check(&state)?;
+        for item in items {
+            state.bytes += item.bytes();
+            state.queued += 1;
+            state.items.push_back(item);
+        }
+        let ticket = state.queued;
+        // A writer that is busy looks at the queue again by itself: no wake-up to pay for.
+        if std::mem::take(&mut state.is_writer_idle) {
+            self.work.notify_one();
+        }
+        Ok(ticket)
+    }
+
+    /// Waits until all that was queued up to `ticket` is committed.
+    pub(crate) fn wait(&self, ticket: u64) -> Result<(), LedgerError> {
+        let mut state = self.lock();
+        while state.done < ticket {
+            self.check(&state)?;
+            state = self.committed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    /// Waits until entry `seq` of a stream is committed.
+    pub(crate) fn wait_durable(&self, stream: &Progress, seq: u64) -> Result<(), LedgerError> {
+        if stream.durable_seq.load(Ordering::Acquire) >= seq {
+            return Ok(());
+        }
+        let mut state = self.lock();
+        while stream.durable_seq.load(Ordering::Acquire) < seq {
+            self.check(&state)?;
+            state = self.committed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    /// The ticket of what was queued last.
+    pub(crate) fn ticket(&self) -> u64 {
+        self.lock().queued
+    }
+
+    /// Whether the store has stopped, and why.
+    pub(crate) fn check_running(&self) -> Result<(), LedgerError> {
+        self.check(&self.lock())
+    }
+
+    /// Tells the writer to end when the queue is empty.
+    pub(crate) fn close(&self) {
+        self.lock().is_closing = true;
+        self.work.notify_one();
+    }
+
+    fn stop(&self, cause: String) {
+        let mut state = self.lock();
+        state.stopped = Some(cause);
+        state.items.clear();
+        state.bytes = 0;
+        self.committed.notify_all();
+    }
+
+    fn check(&self, state: &State) -> Result<(), LedgerError> {
+        match &state.stopped {
+            Some(cause) => Err(LedgerError::Stopped { path: self.dir.clone(), cause: cause.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// What is next to be committed; `None` at the end.
+    fn take(&self) -> Option<Vec<Item>> {
+        let mut state = self.lock();
+        while state.items.is_empty() {
+            if state.is_closing || state.stopped.is_some() {
+                return None;
+            }
+            state.is_writer_idle = true;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.is_writer_idle = false;
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while let Some(item) = state.items.pop_front() {
+            bytes += item.bytes();
+            taken.push(item);
+            if bytes >= COMMIT_BYTES_MAX || taken.len() >= COMMIT_ITEMS_MAX {
+                break;
+            }
+        }
+        state.bytes = state.bytes.saturating_sub(bytes);
+        Some(taken)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock can be left half-done by a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the writer's thread owns.
+pub(crate) struct Writer {
+    pub(crate) dir: PathBuf,
+    pub(crate) db: Connection,
+    pub(crate) verifier: NoteVerifier,
+    pub(crate) signing: SigningKey,
+    /// The note of the head that was last read or written here, and so is known to be good.
+    pub(crate) trusted: String,
+    pub(crate) streams: HashMap<String, i64>,
+}
+
+impl Writer {
+    /// Commits until the queue is closed or the store has to stop.
+    pub(crate) fn run(mut self, queue: &Queue) {
+        while let Some(items) = queue.take() {
+            // INVARIANT: whatever a failed commit left behind is unknown, so there is no second try and nothing after it.
+            match self.commit(&items) {
+                Ok(()) => {
+                    for item in &items {
+                        if let Item::Entry { stream, seq, .. } = item {
+                            stream.durable_seq.store(*seq, Ordering::Release);
+                        }
+                    }
+                    let mut state = queue.lock();
+                    state.done += items.len() as u64;
+                    queue.committed.notify_all();
+                }
+                Err(error) => return queue.stop(format!("{error} ({})", error.code())),
+            }
+        }
+    }
+
+    fn commit(&mut self, items: &[Item]) -> Result<(), LedgerError> {
+        let dir = self.dir.clone();
+        let fail = |e| LedgerError::store(&dir, e);
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+        let head = head::read(&tx, &dir, &self.verifier, &self.trusted)?;
+        let mut frontier = head.frontier;
+        let size_before = frontier.size();
+        let mut is_kept = false;
+        let mut touched: HashMap<i64, Touched> = HashMap::new();
+        let mut grown = tiles::Grown::default();
+        for item in items {
+            match item {
+                Item::Entry { stream, seq, kind, bytes } => {
+                    let id = stream_id(&tx, &mut self.streams, &stream.name).map_err(fail)?;
+                    let digest = merkle::leaf_digest(bytes);
+                    let sql = "INSERT INTO entries (leaf, stream, seq, digest, data) VALUES (?1, ?2, ?3, ?4, ?5)";
+                    let row = (to_sql(frontier.size()), id, to_sql(*seq), digest.0, bytes);
+                    tx.prepare_cached(sql).and_then(|mut s| s.execute(row)).map_err(fail)?;
+                    frontier.append(digest, |level, index, digest| grown.note(level, index, digest));
+                    touched.entry(id).or_default().note(*seq, *kind);
+                    is_kept |= matches!(kind, Kind::Open | Kind::Close | Kind::Checkpoint);
+                }
+                Item::Chunk { digest, piece, bytes } => {
+                    let sql = "INSERT OR IGNORE INTO chunks (digest, piece, data) VALUES (?1, ?2, ?3)";
+                    let row = (digest.0, to_sql(*piece), bytes);
+                    tx.prepare_cached(sql).and_then(|mut s| s.execute(row)).map_err(fail)?;
+                }
+                Item::Blob { digest, bytes } => {
+                    let sql = "INSERT OR IGNORE INTO blobs (digest, bytes) VALUES (?1, ?2)";
+                    tx.prepare_cached(sql).and_then(|mut s| s.execute((digest.0, to_sql(*bytes)))).map_err(fail)?;
+                }
+                Item::Payload { commitment, salt, digest } => {
+                    let sql = "INSERT OR IGNORE INTO payloads (commitment, salt, digest) VALUES (?1, ?2, ?3)";
+                    let row = (commitment.0, salt, digest.0);
+                    tx.prepare_cached(sql).and_then(|mut s| s.execute(row)).map_err(fail)?;
+                }
+            }
+        }
+        if frontier.size() > size_before {
+            for (id, touched) in touched {
+                touched.write(&tx, id).map_err(fail)?;
+            }
+            grown.write(&tx, &dir)?;
+            is_kept |= frontier.size() / CHECKPOINT_EVERY != size_before / CHECKPOINT_EVERY;
+            let origin = self.verifier.name().to_owned();
+            let text = Checkpoint { origin, size: frontier.size(), root: frontier.root() }.to_text();
+            let note = note::sign(&text, &self.verifier, &self.signing);
+            let peaks: Vec<u8> = frontier.peaks().iter().flat_map(|digest| digest.0).collect();
+            let sql = "UPDATE head SET size = ?1, peaks = ?2, note = ?3 WHERE id = 0";
+            let row = (to_sql(frontier.size()), peaks, &note);
+            tx.prepare_cached(sql).and_then(|mut s| s.execute(row)).map_err(fail)?;
+            if is_kept {
+                let sql = "INSERT INTO checkpoints (size, note) VALUES (?1, ?2)";
+                tx.prepare_cached(sql).and_then(|mut s| s.execute((to_sql(frontier.size()), &note))).map_err(fail)?;
+            }
+            tx.commit().map_err(fail)?;
+            self.trusted = note;
+        } else {
+            tx.commit().map_err(fail)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a commit changes of a stream's row.
+#[derive(Default)]
+struct Touched {
+    last: u64,
+    opened: Option<u64>,
+    closed: Option<u64>,
+}
+
+impl Touched {
+    fn note(&mut self, seq: u64, kind: Kind) {
+        self.last = seq;
+        match kind {
+            Kind::Open => (self.opened, self.closed) = (self.opened.or(Some(seq)), None),
+            Kind::Close => self.closed = Some(seq),
+            _ => {}
+        }
+    }
+
+    fn write(&self, tx: &Transaction<'_>, id: i64) -> rusqlite::Result<()> {
+        tx.prepare_cached("UPDATE streams SET last_seq = ?2 WHERE id = ?1")?.execute((id, to_sql(self.last)))?;
+        if let Some(seq) = self.opened {
+            // A session that opens again after its close is the same session, and open.
+            let sql = "UPDATE streams SET opened_seq = coalesce(opened_seq, ?2), closed_seq = NULL WHERE id = ?1";
+            tx.prepare_cached(sql)?.execute((id, to_sql(seq)))?;
+        }
+        if let Some(seq) = self.closed {
+            tx.prepare_cached("UPDATE streams SET closed_seq = ?2 WHERE id = ?1")?.execute((id, to_sql(seq)))?;
+        }
+        Ok(())
+    }
+}
+
+fn stream_id(tx: &Transaction<'_>, known: &mut HashMap<String, i64>, name: &str) -> rusqlite::Result<i64> {
+    if let Some(id) = known.get(name) {
+        return Ok(*id);
+    }
+    let found = tx.query_row("SELECT id FROM streams WHERE name = ?1", [name], |row| row.get(0)).optional()?;
+    let id = match found {
+        Some(id) => id,
+        None => {
+            tx.execute("INSERT INTO streams (name, last_seq) VALUES (?1, 0)", [name])?;
+            tx.last_insert_rowid()
+        }
+    };
+    known.insert(name.to_owned(), id);
+    Ok(id)
+}
+
+/// SQLite's integers are signed. What is over their range cannot occur, and would be refused as negative.
+pub(crate) fn to_sql(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(-1)
+}
