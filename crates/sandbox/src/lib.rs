@@ -11,6 +11,7 @@ mod call;
 #[allow(dead_code, reason = "the mediator, which calls it, lands next")]
 mod launch;
 mod spec;
+pub mod workspace;
 
 pub use call::{Attempt, Call, Decision, Done, FileId, FileKind, Mediator, MetadataChange, Refusal, Script, Ticket};
 pub use launch::{CODES as LAUNCH_CODES, LaunchError, enter_if_launcher, weakness_name};
