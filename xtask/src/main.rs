@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod bench;
 mod deps;
 mod exec;
 mod suite;
@@ -22,6 +23,8 @@ cargo xtask CHORE
   test [--slow]     install what the tests need, then run every test and doc test
   deps              install the system packages that tests use, where that is possible
   agents            install the pinned agent programs into .agents/
+  bench [NAME…]     measure beside the baselines and write docs/benchmarks.md: kernel, ledger,
+                    sandbox, workloads; --flyball PATH picks the binary, --rounds N (5)
 ";
 
 fn main() -> ExitCode {
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         "test" => suite::test(&rest),
         "deps" => deps::install().map(|missing| deps::tell(&missing)),
         "agents" => agents::install(),
+        "bench" => bench::bench(&rest),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
