@@ -1,7 +1,8 @@
 //! The laws of this tree that the compiler can't hold: which crate may know which, who may print, where time and
 //! I/O may come in, which licences we may carry, and what must never be committed.
 //!
-//! A line that must break a law says so on itself or on the line above: `// tidy: allow RULE: why`.
+//! A line that must break a law says so on itself or on the line above: `// tidy: allow RULE: why`. Where a file's whole
+//! matter breaks it: `// tidy: allow RULE in this file: why`.
 
 mod arrows;
 mod laws;

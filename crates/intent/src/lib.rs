@@ -8,6 +8,7 @@
 //! Entry point: [`exec_actions`], a program about to run.
 //!
 //! Not here: rules, files, the operating system's idea of a path (callers hand over canonical ones).
+#![forbid(unsafe_code)]
 
 mod exec;
 mod names;

@@ -52,7 +52,7 @@ mod tests {
         for (path, zeroth, is) in [
             ("/usr/bin/cargo", "cargo", "cargo"),
             ("/usr/bin/rm", "cargo", "rm"),
-            ("/root/.cargo/bin/rustup", "cargo", "cargo"),
+            ("/home/me/.cargo/bin/rustup", "cargo", "cargo"),
             ("/bin/busybox", "/bin/sh", "sh"),
             ("/usr/bin/python3.11", "python", "python3"),
             ("/usr/bin/python2", "python", "python2"),

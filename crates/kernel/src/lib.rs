@@ -6,6 +6,7 @@
 //! Entry points: [`Action`] (the vocabulary's values), [`Charter::compile`], [`Kernel::new`], [`Kernel::step`].
 //!
 //! Not here: reading files (callers hand over text), bytes of protocols (`intent`), records (`ledger`), people (`runtime`).
+#![forbid(unsafe_code)]
 
 mod action;
 mod charter;

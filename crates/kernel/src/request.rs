@@ -1,4 +1,5 @@
 //! An action as Cedar sees it: entities and context.
+// tidy: allow hash-order in this file: Cedar's constructors take hash collections; nothing here iterates over one.
 
 use crate::action::{Action, Value};
 use crate::charter::rule_attrs;

@@ -15,6 +15,7 @@
 //! Entry points: [`Ledger::open`], [`Ledger::open_read`], [`Ledger::stream`], [`Stream::append`], [`Ledger::entries`].
 //!
 //! Not here: what entries mean (`kernel`, `runtime`), printing, network.
+#![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 mod blob;

@@ -37,7 +37,8 @@ const BANNED: &[(&str, &[&str], &str)] = &[
     ("openssl-sys", &[], "rustls is our TLS"),
     ("native-tls", &[], "rustls is our TLS"),
     ("anyhow", &["flyball", "xtask"], "below `cli` each error has its own type and code"),
-    ("miette", &["flyball"], "only `cli` renders"),
+    // The kernel reads the spans of Cedar's diagnostics through miette's trait; it renders nothing.
+    ("miette", &["flyball", "flyball-kernel"], "only `cli` renders"),
     ("clap", &["flyball"], "only `cli` reads arguments"),
     ("lazy_static", &[], "std's `LazyLock` does it"),
 ];

@@ -141,10 +141,16 @@ fn check_tokens(path: &str, text: &str, source: &Source) -> Vec<Breach> {
     breaches
 }
 
-/// Whether the line, or one of the comment lines right above it, says `tidy: allow RULE: why`.
+/// Whether the line, or one of the comment lines right above it, says `tidy: allow RULE: why`; or any line of the file
+/// says `tidy: allow RULE in this file: why`.
 fn is_excused(lines: &[&str], number: usize, rule: &str) -> bool {
     let excuse = format!("tidy: allow {rule}: ");
-    let has_excuse = |line: &&str| line.split_once(&excuse).is_some_and(|(_, why)| why.trim().len() > 10);
+    let file_excuse = format!("tidy: allow {rule} in this file: ");
+    let has = |line: &str, excuse: &str| line.split_once(excuse).is_some_and(|(_, why)| why.trim().len() > 10);
+    let has_excuse = |line: &&str| has(line, &excuse);
+    if lines.iter().any(|line| has(line, &file_excuse)) {
+        return true;
+    }
     let above = lines.get(..number).unwrap_or_default().iter().rev();
     lines.get(number).is_some_and(has_excuse)
         || above.take_while(|line| line.trim_start().starts_with("//")).any(has_excuse)
@@ -249,6 +255,9 @@ mod tests {
         let path = "crates/kernel/src/a.rs";
         let excused = "// tidy: allow hash-order: Cedar's constructor takes one; never iterated\nuse std::collections::HashMap;\n";
         assert_eq!(rules_of(path, excused), ["x"; 0]);
+        let whole =
+            "// tidy: allow hash-order in this file: Cedar takes them\n\nfn f(a: HashMap) {}\nfn g(a: HashSet) {}\n";
+        assert_eq!(rules_of(path, whole), ["x"; 0]);
         assert_eq!(rules_of(path, "use std::collections::HashMap; // tidy: allow hash-order: \n"), ["hash-order"]);
         assert_eq!(
             rules_of(path, "use std::collections::HashMap; // tidy: allow float: a good long reason\n"),
