@@ -43,7 +43,7 @@ pub struct SandboxSettings {
     pub expose: Vec<String>,
     /// Paths relative to the workspace that are read-only inside.
     pub protect: Vec<String>,
-    /// Patterns relative to the workspace: writable, and not recorded file by file.
+    /// Patterns (relative to the workspace, `~/…`, or absolute): writable inside, and not recorded file by file.
     pub scratch: Vec<String>,
     /// Whether opens for reading are decided as well.
     pub mediate_reads: bool,
@@ -134,7 +134,7 @@ pub(crate) fn sandbox(report: &mut Report, root: &mut Keys) -> SandboxSettings {
     for pattern in &scratch_globs {
         glob(report, pattern, true);
     }
-    let scratch = inside(report, scratch_globs);
+    let scratch = anywhere(report, scratch_globs);
     let mediate_reads = section.bool(report, "mediate_reads").is_some_and(|b| b.value);
     let mut require = Vec::new();
     let layers = ["namespaces", "overlay", "landlock", "mediation", "freezer", "limits"];
@@ -164,6 +164,14 @@ fn outside(report: &mut Report, paths: Vec<At<String>>) -> Vec<String> {
             ok.then_some(path.value)
         })
         .collect()
+}
+
+/// Paths of the workspace, of the home (`~/…`), or absolute.
+fn anywhere(report: &mut Report, paths: Vec<At<String>>) -> Vec<String> {
+    let (beyond, within): (Vec<_>, Vec<_>) = paths.into_iter().partition(|p| p.value.starts_with(['/', '~']));
+    let mut all = inside(report, within);
+    all.extend(outside(report, beyond));
+    all
 }
 
 /// Paths relative to the workspace, that stay in it.

@@ -21,6 +21,7 @@ mod changes;
 mod error;
 mod journal;
 mod node;
+mod probe;
 mod rewind;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use changes::{CHANGES_MAX, Change, ChangeKind, Scratch, changes, digest};
 pub use error::{Conflict, PAGES, WorkspaceError};
 pub use journal::{Recovered, recover};
 pub use node::{Node, capture, node_at, read};
+pub use probe::{has_writers, lower_file, lower_node, remove_tree};
 pub use rewind::{set, set_upper};
 pub use text::{escape, unescape};
 
