@@ -173,7 +173,8 @@ impl Ledger {
 
     fn commit_payload(&self, bytes: &[u8]) -> Result<Value, LedgerError> {
         let mut salt = [0u8; 32];
-        getrandom::fill(&mut salt).map_err(|e| LedgerError::io("draw a salt for", self.dir(), e.into()))?;
+        let no_salt = |e: getrandom::Error| std::io::Error::other(e.to_string());
+        getrandom::fill(&mut salt).map_err(|e| LedgerError::io("draw a salt for", self.dir(), no_salt(e)))?;
         let digest = self.put_blob(bytes)?;
         let commitment = commit(&salt, bytes);
         self.queue()?.push([Item::Payload { commitment, salt, digest }])?;

@@ -14,6 +14,8 @@ pub(crate) struct Head {
     pub(crate) frontier: Frontier,
     /// Empty while the tree is.
     pub(crate) note: String,
+    /// How many checkpoints are kept.
+    pub(crate) kept: u64,
 }
 
 /// Reads the head. `trusted` is a note that this process has checked or written: a head that has it needs no second
@@ -44,11 +46,13 @@ pub(crate) fn read(db: &Connection, dir: &Path, verifier: &NoteVerifier, trusted
 
 /// Reads the head without holding it against its signature.
 pub(crate) fn read_unchecked(db: &Connection, dir: &Path) -> Result<Head, LedgerError> {
-    let sql = "SELECT size, peaks, note FROM head WHERE id = 0";
+    let sql = "SELECT size, peaks, note, kept FROM head WHERE id = 0";
     let row = db.prepare_cached(sql).and_then(|mut statement| {
-        statement.query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?)))
+        statement.query_row([], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?, row.get::<_, i64>(3)?))
+        })
     });
-    let (size, peaks, note) = row.map_err(|e| match e {
+    let (size, peaks, note, kept) = row.map_err(|e| match e {
         rusqlite::Error::QueryReturnedNoRows => LedgerError::damaged(dir, "the tree's head is gone"),
         e => LedgerError::store(dir, e),
     })?;
@@ -56,5 +60,5 @@ pub(crate) fn read_unchecked(db: &Connection, dir: &Path) -> Result<Head, Ledger
     let peaks: Vec<Digest> = peaks.chunks_exact(32).filter_map(Digest::from_slice).collect();
     let frontier = u64::try_from(size).ok().filter(|_| is_whole).and_then(|size| Frontier::from_parts(size, peaks));
     let frontier = frontier.ok_or_else(|| LedgerError::damaged(dir, "the tree's frontier is malformed"))?;
-    Ok(Head { frontier, note })
+    Ok(Head { frontier, note, kept: kept.unsigned_abs() })
 }

@@ -12,7 +12,8 @@
 //! - After a failed commit nothing more is taken: what reached the disk is unknown, so nobody goes on as if it were.
 //! - A commit extends only a tree head that bears this ledger's signature.
 //!
-//! Entry points: [`Ledger::open`], [`Ledger::open_read`], [`Ledger::stream`], [`Stream::append`], [`Ledger::entries`].
+//! Entry points: [`Ledger::open`], [`Ledger::open_read`], [`Ledger::stream`], [`Stream::append`], [`Ledger::entries`],
+//! [`Ledger::verify`].
 //!
 //! Not here: what entries mean (`kernel`, `runtime`), printing, network.
 #![forbid(unsafe_code)]
@@ -34,6 +35,7 @@ mod stream;
 mod testing;
 mod tiles;
 mod time;
+mod verify;
 mod writer;
 
 pub use blob::{CHUNK_BYTES, INLINE_BYTES_MAX, commit};
@@ -45,3 +47,4 @@ pub use note::{Checkpoint, Note, NoteVerifier};
 pub use read::{Entries, Filter, StreamInfo};
 pub use stream::Stream;
 pub use time::{format_ns, parse_ns};
+pub use verify::{Problem, Report};

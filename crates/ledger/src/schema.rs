@@ -16,8 +16,8 @@ const BUSY: Duration = Duration::from_secs(30);
 /// - `entries`: the leaves, by index. The level-0 tiles are its `digest` column.
 /// - `streams`: a stream's number and what is kept of it for quick reading; `verify` recomputes it.
 /// - `tiles`: the tiles of level 1 and above, the last of each level partial.
-/// - `head`: the frontier and the signed checkpoint of the latest commit, one row.
-/// - `checkpoints`: signed checkpoints that are kept.
+/// - `head`: the frontier, the signed checkpoint of the latest commit, and how many checkpoints are kept; one row.
+/// - `checkpoints`: signed checkpoints that are kept, numbered from 1.
 /// - `chunks`, `blobs`: content by digest, in pieces; a blob is there once its row in `blobs` is.
 /// - `payloads`: salted commitments of entries, to salt and blob.
 pub(crate) const TABLES: &[(&str, &str)] = &[
@@ -39,9 +39,12 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
     (
         "head",
         "CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 0), size INTEGER NOT NULL, peaks BLOB NOT NULL, \
-         note TEXT NOT NULL) STRICT",
+         note TEXT NOT NULL, kept INTEGER NOT NULL) STRICT",
     ),
-    ("checkpoints", "CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT"),
+    (
+        "checkpoints",
+        "CREATE TABLE checkpoints (number INTEGER PRIMARY KEY, size INTEGER NOT NULL UNIQUE, note TEXT NOT NULL) STRICT",
+    ),
     (
         "chunks",
         "CREATE TABLE chunks (digest BLOB NOT NULL, piece INTEGER NOT NULL, data BLOB NOT NULL, \
@@ -124,7 +127,7 @@ fn make(db: &mut Connection, dir: &Path) -> Result<(), LedgerError> {
         for (_, sql) in TABLES {
             tx.execute(sql, []).map_err(fail)?;
         }
-        tx.execute("INSERT INTO head VALUES (0, 0, x'', '')", []).map_err(fail)?;
+        tx.execute("INSERT INTO head VALUES (0, 0, x'', '', 0)", []).map_err(fail)?;
         tx.pragma_update(None, "application_id", APPLICATION).map_err(fail)?;
         tx.pragma_update(None, "user_version", VERSION).map_err(fail)?;
     }

@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, path::Path};
 
 /// A full tile's digests.
 pub(crate) const WIDTH: u64 = 256;
-const HEIGHT: u32 = 8;
+/// The levels of the tree in one tile.
+pub(crate) const HEIGHT: u32 = 8;
 
 /// Digests that a commit adds to the tiles above level 0.
 #[derive(Default)]

@@ -261,12 +261,15 @@ impl Writer {
             let text = Checkpoint { origin, size: frontier.size(), root: frontier.root() }.to_text();
             let note = note::sign(&text, &self.verifier, &self.signing);
             let peaks: Vec<u8> = frontier.peaks().iter().flat_map(|digest| digest.0).collect();
-            let sql = "UPDATE head SET size = ?1, peaks = ?2, note = ?3 WHERE id = 0";
-            let row = (to_sql(frontier.size()), peaks, &note);
+            let sql = "UPDATE head SET size = ?1, peaks = ?2, note = ?3, kept = ?4 WHERE id = 0";
+            let kept = head.kept + u64::from(is_kept);
+            let row = (to_sql(frontier.size()), peaks, &note, to_sql(kept));
             tx.prepare_cached(sql).and_then(|mut s| s.execute(row)).map_err(fail)?;
             if is_kept {
-                let sql = "INSERT INTO checkpoints (size, note) VALUES (?1, ?2)";
-                tx.prepare_cached(sql).and_then(|mut s| s.execute((to_sql(frontier.size()), &note))).map_err(fail)?;
+                let sql = "INSERT INTO checkpoints (number, size, note) VALUES (?1, ?2, ?3)";
+                tx.prepare_cached(sql)
+                    .and_then(|mut s| s.execute((to_sql(kept), to_sql(frontier.size()), &note)))
+                    .map_err(fail)?;
             }
             tx.commit().map_err(fail)?;
             self.trusted = note;
