@@ -1,0 +1,373 @@
+//! The text of a first charter.
+
+use super::{Ecosystem, Repository};
+use std::collections::BTreeSet;
+
+/// Where agent programs reach their models.
+const MODEL_HOSTS: &[&str] = &[
+    "api.anthropic.com",
+    "api.openai.com",
+    "chatgpt.com",
+    "generativelanguage.googleapis.com",
+    "cloudcode-pa.googleapis.com",
+];
+
+/// What agent programs read of the environment: where their model is and by which key.
+const MODEL_VARIABLES: &[&str] = &[
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_BASE_URL",
+    "ANTHROPIC_MODEL",
+    "CLAUDE_CODE_*",
+    "DISABLE_*",
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "GEMINI_API_KEY",
+    "GOOGLE_GEMINI_BASE_URL",
+];
+
+/// Files that the host or its services run later: whoever writes them acts outside of the session.
+const RUN_LATER: &[(&str, &[&str])] = &[
+    (
+        "ci",
+        &[
+            ".github/workflows/*",
+            ".github/actions/*",
+            ".gitlab-ci.yml",
+            ".gitlab/ci/*",
+            ".circleci/*",
+            ".buildkite/*",
+            "Jenkinsfile",
+            "azure-pipelines.yml",
+            ".travis.yml",
+            "bitbucket-pipelines.yml",
+            ".drone.yml",
+            ".woodpecker/*",
+        ],
+    ),
+    (
+        "tools",
+        &[
+            ".claude/settings*",
+            ".claude/hooks/*",
+            ".mcp.json",
+            ".codex/*",
+            ".gemini/*",
+            ".cursor/*",
+            ".vscode/*",
+            ".idea/*",
+            ".husky/*",
+            ".pre-commit-config.yaml",
+            ".envrc",
+            ".devcontainer/*",
+        ],
+    ),
+];
+
+/// Start-up files of the user's programs, below home.
+const START_UP: &[&str] = &[
+    "*/.bashrc",
+    "*/.bash_profile",
+    "*/.bash_login",
+    "*/.profile",
+    "*/.zshrc",
+    "*/.zshenv",
+    "*/.zprofile",
+    "*/.gitconfig",
+    "*/.config/git/*",
+    "*/.config/fish/*",
+    "*/.config/systemd/*",
+    "*/.config/autostart/*",
+    "*/.ssh/*",
+    "*/.cargo/config*",
+];
+
+pub(super) fn charter_toml(it: &Repository) -> String {
+    let made_with = it.ecosystems.iter().map(|e| e.name()).collect::<Vec<_>>().join(", ");
+    let made_with = if made_with.is_empty() { "nothing that was recognised".to_owned() } else { made_with };
+    let mut out = format!(
+        "# What an agent may do in this repository (made with {made_with}). `flyball check` compiles this folder, `flyball test`
+# rules on actions without running them. The rules are in rules.cedar.
+
+[charter]
+name = {name}
+default = \"deny\"
+
+# Who answers for the rules, and is asked. `user:NAME` is a local account.
+[owners]
+maintainer = [{owner}]
+
+[escalation.maintainer]
+ask = \"maintainer\"
+within = \"15m\"
+then = \"deny\"
+
+# What the agent's program gets of your environment, beside locale, terminal and PATH.
+[env]
+pass = [
+{variables}]
+
+# Settings and caches in its home stay for the same agent's next session; yours are not touched.
+[home]
+keep = \"agent\"
+",
+        name = quote(&it.name),
+        owner = quote(&it.owner),
+        variables = MODEL_VARIABLES.iter().map(|v| format!("    {},\n", quote(v))).collect::<String>(),
+    );
+    out.push_str(&sandbox(it));
+    out.push_str(
+        "
+# Files of the work that were deleted in the last minute; what is hidden or scratch does not count.
+[facts]
+deleted = 'count[1m] did fs.delete(zone: \"workspace\", kind: \"file\", rel like \"{[!.]*,[!.]*/**}\")'
+",
+    );
+    out.push_str(&examples(it));
+    out
+}
+
+fn sandbox(it: &Repository) -> String {
+    let scratch: BTreeSet<&str> = it.ecosystems.iter().flat_map(|e| e.scratch()).copied().collect();
+    let mut out = String::new();
+    if !scratch.is_empty() {
+        let list = scratch.iter().map(|s| format!("    {},\n", quote(s))).collect::<String>();
+        out.push_str(&format!(
+            "
+# Scratch places hold what can be made again: written freely, not recorded file by file, not applied.
+[sandbox]
+scratch = [
+{list}]
+"
+        ));
+    }
+    if !it.secrets.is_empty() {
+        if scratch.is_empty() {
+            out.push_str("\n[sandbox]\n");
+        }
+        let list = it.secrets.iter().map(|p| format!("    {},\n", quote(&p.to_string_lossy()))).collect::<String>();
+        out.push_str(&format!(
+            "# Absent for the agent, beside the credentials below home that always are.\nhide = [\n{list}]\n"
+        ));
+    }
+    out
+}
+
+fn examples(it: &Repository) -> String {
+    let mut out = String::from(
+        "
+# Run by `flyball check`.
+",
+    );
+    let mut example = |given: &str, attempt: &str, expect: &str| {
+        let given = if given.is_empty() { String::new() } else { format!("given = [{given}]\n") };
+        out.push_str(&format!("[[example]]\n{given}attempt = {}\nexpect = {}\n\n", quote(attempt), quote(expect)));
+    };
+    example("", "fs.write(rel: 'src/main.rs', zone: 'workspace')", "allow");
+    example("", "process.exec(program: 'ls')", "allow");
+    example("", "fs.write(path: '/etc/passwd')", "deny outside-the-workspace");
+    example("", "fs.write(rel: '.github/workflows/ci.yml', zone: 'workspace')", "hold ci-is-asked-about");
+    example("", "dependency.add(name: 'left-pad')", "hold packages-are-asked-about");
+    example("", "net.connect(host: 'api.anthropic.com', port: 443)", "allow");
+    example("", "net.connect(host: 'paste.example', port: 443)", "hold network-elsewhere-is-asked-about");
+    if it.is_git {
+        let push = format!("git.push(remote: 'origin', name: '{}')", it.default_branch);
+        example("", &push, "hold default-branch-is-asked-about");
+        example("", "git.push(remote: 'origin', name: 'topic')", "allow");
+        example("", "fs.write(rel: '.git/hooks/pre-commit', zone: 'workspace')", "hold git-hooks-are-asked-about");
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}
+
+pub(super) fn rules_cedar(it: &Repository) -> String {
+    let mut out = String::from(PERMITS);
+    out.push_str(&network(it));
+    out.push_str(FORBIDS);
+    for (group, paths) in RUN_LATER {
+        let (id, reason) = match *group {
+            "ci" => ("ci-is-asked-about", "CI runs these with rights that the agent does not have."),
+            _ => ("tool-settings-are-asked-about", "Your editor, shell or agent runs these outside of the session."),
+        };
+        out.push_str(&rule(
+            id,
+            reason,
+            CHANGES,
+            &format!("resource.zone == \"workspace\" &&\n    ({})", any_like("rel", paths)),
+        ));
+    }
+    out.push_str(&rule(
+        "start-up-files-are-asked-about",
+        "Programs of yours read these when they start.",
+        CHANGES,
+        &format!("resource.zone == \"home\" &&\n    ({})", any_like("path", START_UP)),
+    ));
+    if it.is_git {
+        out.push_str(&git(it));
+    }
+    out
+}
+
+/// Verbs that change a file.
+const CHANGES: &str = "action in [Action::\"fs.write\", Action::\"fs.delete\", Action::\"fs.move\", Action::\"fs.link\", Action::\"fs.chmod\"]";
+
+const PERMITS: &str = r#"// Ordinary work. What no rule permits is denied (charter.toml, default).
+
+@id("work-with-files") @owner("maintainer")
+@reason("Workspace, home and temporary folders are the session's own: the real ones change only by `flyball apply`.")
+permit (principal, action in [Action::"fs", Action::"state"], resource);
+
+@id("run-programs") @owner("maintainer")
+@reason("What a program does is decided when it does it.")
+permit (principal, action in Action::"process", resource);
+
+@id("work-with-git") @owner("maintainer")
+@reason("Commits, branches, tags and pushes of topic branches are ordinary work.")
+permit (principal, action in [Action::"git", Action::"pr.open", Action::"pr.comment"], resource);
+
+@id("remove-packages") @owner("maintainer")
+@reason("Fewer packages are no harm.")
+permit (principal, action == Action::"dependency.remove", resource);
+
+@id("serve-inside") @owner("maintainer")
+@reason("Nobody outside can reach what listens in the session's own network.")
+permit (principal, action == Action::"net.listen", resource);
+
+// What people allow when they are asked (the rules with @escalate below) has to be permitted first.
+
+@id("packages-when-asked") @owner("maintainer")
+@reason("Adding a package is fine once somebody has looked at it.")
+permit (principal, action in [Action::"dependency.add", Action::"dependency.change"], resource);
+
+@id("deploy-when-asked") @owner("maintainer")
+@reason("Deploys and merges are fine once somebody has looked at them.")
+permit (principal, action in [Action::"deploy", Action::"pr.merge"], resource);
+
+@id("network-when-asked") @owner("maintainer")
+@reason("Hosts that are not listed are fine once somebody has looked at them.")
+permit (principal, action == Action::"net.connect", resource);
+
+// The well-known harms.
+
+"#;
+
+const FORBIDS: &str = r#"@id("outside-the-workspace") @owner("maintainer")
+@reason("Agents change only this repository, and their own home and temporary files.")
+forbid (principal, action in [Action::"fs.write", Action::"fs.delete", Action::"fs.move", Action::"fs.link", Action::"fs.chmod"], resource)
+when { resource.zone == "system" };
+
+@id("charter-is-not-the-agents") @owner("maintainer")
+@reason("An agent does not write the rules that it works under.")
+forbid (principal, action in [Action::"fs.write", Action::"fs.delete", Action::"fs.move", Action::"fs.link", Action::"fs.chmod"], resource)
+when { resource.zone == "workspace" && (resource.rel == ".flyball" || resource.rel like ".flyball/*") };
+
+@id("mass-deletion-is-asked-about") @owner("maintainer") @escalate("maintainer")
+@reason("More than 100 files of the work were deleted within a minute.")
+forbid (principal, action == Action::"fs.delete", resource)
+when { resource.zone == "workspace" && !(resource.rel like ".*") && context.fact.deleted > 100 };
+
+@id("sweeping-rm-is-asked-about") @owner("maintainer") @escalate("maintainer")
+@reason("This would delete the whole tree, or what lies above it.")
+forbid (principal, action == Action::"process.exec", resource)
+when {
+    resource.program == "rm" &&
+    resource.argv.containsAny(["-r", "-R", "-rf", "-fr", "-Rf", "-fR", "--recursive"]) &&
+    resource.argv.containsAny([".", "./", "..", "../", "/", "*", "~", ".git", ".git/"])
+};
+
+@id("packages-are-asked-about") @owner("maintainer") @escalate("maintainer")
+@reason("A new package runs other people's code with the rights of this repository.")
+forbid (principal, action in [Action::"dependency.add", Action::"dependency.change"], resource);
+
+@id("deploys-are-asked-about") @owner("maintainer") @escalate("maintainer")
+@reason("Deploys and merges act on what others use.")
+forbid (principal, action in [Action::"deploy", Action::"pr.merge"], resource);
+
+"#;
+
+/// `@escalate`d refusal of some actions under a condition.
+fn rule(id: &str, reason: &str, action: &str, when: &str) -> String {
+    format!(
+        "@id({}) @owner(\"maintainer\") @escalate(\"maintainer\")\n@reason({})\nforbid (principal, {action}, resource)\nwhen {{\n    {when}\n}};\n\n",
+        quote(id),
+        quote(reason)
+    )
+}
+
+fn any_like(field: &str, patterns: &[&str]) -> String {
+    let one = |p: &&str| format!("resource.{field} like {}", quote(p));
+    patterns.iter().map(one).collect::<Vec<_>>().join(" ||\n     ")
+}
+
+fn network(it: &Repository) -> String {
+    let mut hosts: BTreeSet<&str> = it.ecosystems.iter().flat_map(|e: &Ecosystem| e.hosts()).copied().collect();
+    hosts.extend(MODEL_HOSTS);
+    hosts.extend(it.remotes.iter().map(String::as_str));
+    let list = hosts.iter().map(|h| quote(h)).collect::<Vec<_>>().join(",\n     ");
+    format!(
+        r#"@id("network-elsewhere-is-asked-about") @owner("maintainer") @escalate("maintainer")
+@reason("This repository has no business with that host; what is sent there can't be taken back.")
+forbid (principal, action == Action::"net.connect", resource)
+unless {{
+    // Models, package registries and git remotes; and what listens in the session itself.
+    ([{list}].contains(resource.host) &&
+     (resource.port == 443 || resource.port == 22)) ||
+    ["localhost", "127.0.0.1", "::1", "unix"].contains(resource.host)
+}};
+
+"#
+    )
+}
+
+fn git(it: &Repository) -> String {
+    let mut branches = BTreeSet::from(["main", "master"]);
+    branches.insert(&it.default_branch);
+    let names = branches.iter().map(|b| quote(b)).collect::<Vec<_>>().join(", ");
+    let protected = [
+        ".git",
+        ".git/hooks",
+        ".git/hooks/*",
+        ".git/config",
+        ".git/config.worktree",
+        ".git/commondir",
+        ".git/modules/*/hooks/*",
+        ".git/modules/*/config",
+    ];
+    let mut out = rule(
+        "git-hooks-are-asked-about",
+        "Git runs these on your machine, outside of the session.",
+        CHANGES,
+        &format!("resource.zone == \"workspace\" &&\n    ({})", any_like("rel", &protected)),
+    );
+    out.push_str(&rule(
+        "default-branch-is-asked-about",
+        "Others build on this branch. Push a topic branch instead.",
+        "action == Action::\"git.push\"",
+        &format!(
+            "// A push that does not say where to may go there too.\n    [{names}, \"\"].contains(resource.name) ||\n    (context.attrs has default_branch && context.attrs.default_branch)"
+        ),
+    ));
+    out.push_str(&rule(
+        "rewriting-is-asked-about",
+        "This takes away what others may have built on.",
+        "action == Action::\"git.push\"",
+        "(context.attrs has force && context.attrs.force) || (context.attrs has delete && context.attrs.delete)",
+    ));
+    out
+}
+
+/// A string as both TOML and Cedar write it.
+fn quote(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            // Neither name nor path of ours has any; a crafted one must not end the string.
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

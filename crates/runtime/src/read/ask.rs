@@ -1,0 +1,104 @@
+//! Open questions to people, over all sessions.
+
+use super::session::{sessions, strings, text};
+use super::{History, ReadError};
+use crate::clock::wall_ns;
+use flyball_kernel::{Action, Reason};
+use flyball_ledger::{Entry, Kind, Ledger};
+use serde::Serialize;
+use serde_json::Value as Json;
+
+/// An open question.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ask {
+    /// Its id.
+    pub id: String,
+    /// The session.
+    pub session: String,
+    /// The session's name.
+    pub name: String,
+    /// The held attempt's entry.
+    pub of: u64,
+    /// Digest of the action: the answer is for this one only.
+    pub action: String,
+    /// The tier that is asked.
+    pub tier: String,
+    /// Who may answer.
+    pub who: Vec<String>,
+    /// How many must agree.
+    pub quorum: u64,
+    /// Who has answered already.
+    pub answered: Vec<String>,
+    /// When it is answered for them.
+    pub deadline: String,
+    /// Seconds until then; negative when it has passed.
+    pub left_s: i64,
+    /// The action in words.
+    pub said: String,
+    /// The whole attempt.
+    pub attempt: Option<Action>,
+    /// Why it was stopped.
+    pub reasons: Vec<Reason>,
+}
+
+/// Open questions of all live sessions, the most urgent first.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read.
+pub fn asks(ledger: &Ledger) -> Result<Vec<Ask>, ReadError> {
+    let mut open = Vec::new();
+    for line in sessions(ledger)?.into_iter().filter(|l| l.state.is_live() && l.questions > 0) {
+        let history = History::read(ledger, &line.id)?;
+        open.extend(history.open_questions().into_iter().map(|q| of_entry(&history, &line.name, q)));
+    }
+    open.sort_by(|a, b| (a.left_s, &a.id).cmp(&(b.left_s, &b.id)));
+    Ok(open)
+}
+
+/// The open question of that id, or the only one that begins so.
+///
+/// # Errors
+/// [`ReadError::NoQuestion`], [`ReadError::Ambiguous`], or the ledger can't be read.
+pub fn ask(ledger: &Ledger, wanted: &str) -> Result<Ask, ReadError> {
+    let open = asks(ledger)?;
+    if let Some(exact) = open.iter().find(|a| a.id == wanted) {
+        return Ok(exact.clone());
+    }
+    let near: Vec<&Ask> = open.iter().filter(|a| !wanted.is_empty() && a.id.starts_with(wanted)).collect();
+    match near.as_slice() {
+        [] => Err(ReadError::NoQuestion(wanted.chars().take(80).collect())),
+        [one] => Ok((*one).clone()),
+        many => Err(ReadError::Ambiguous {
+            wanted: wanted.to_owned(),
+            candidates: many.iter().take(8).map(|a| a.id.clone()).collect(),
+        }),
+    }
+}
+
+fn of_entry(history: &History, name: &str, question: &Entry) -> Ask {
+    let body = &question.body;
+    let of = body.get("of").and_then(Json::as_u64).unwrap_or_default();
+    let attempt = history.find(of);
+    Ask {
+        id: text(body, "id"),
+        session: history.session.clone(),
+        name: name.to_owned(),
+        of,
+        action: text(body, "action"),
+        tier: text(body, "tier"),
+        who: strings(body, "who"),
+        quorum: body.get("quorum").and_then(Json::as_u64).unwrap_or(1),
+        answered: history.life(of).filter(|e| e.kind == Kind::Answer).map(|e| text(&e.body, "by")).collect(),
+        deadline: text(body, "deadline"),
+        left_s: left_s(&text(body, "deadline")),
+        said: attempt.map(|e| history.say(e)).unwrap_or_default(),
+        attempt: history.action(of),
+        reasons: body.get("reasons").and_then(|r| serde_json::from_value(r.clone()).ok()).unwrap_or_default(),
+    }
+}
+
+fn left_s(deadline: &str) -> i64 {
+    let Ok(at) = deadline.parse::<jiff::Timestamp>() else { return 0 };
+    let now = i128::from(wall_ns());
+    i64::try_from((at.as_nanosecond() - now).div_euclid(1_000_000_000)).unwrap_or_default()
+}

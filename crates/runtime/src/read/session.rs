@@ -1,0 +1,344 @@
+//! Which sessions there are and how they stand.
+
+use super::{History, ReadError};
+use crate::clock::rfc3339;
+use flyball_ledger::{Entry, Kind, Ledger};
+use serde::Serialize;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+
+/// How a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Its program runs.
+    Running,
+    /// A person stopped its processes.
+    Paused,
+    /// It runs, and something in it waits for an answer.
+    Waiting,
+    /// It was closed.
+    Ended,
+    /// Its supervisor is gone and it was never closed.
+    Dead,
+}
+
+impl State {
+    /// Its name in output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::Paused => "paused",
+            State::Waiting => "waiting",
+            State::Ended => "ended",
+            State::Dead => "dead",
+        }
+    }
+
+    /// Whether a supervisor holds it.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        matches!(self, State::Running | State::Paused | State::Waiting)
+    }
+}
+
+/// A session in a list.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionLine {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Who acts in it.
+    pub agent: String,
+    /// How it stands.
+    pub state: State,
+    /// Whether a person or the boundary took all rights from it.
+    pub quarantined: bool,
+    /// Attempts.
+    pub actions: u64,
+    /// Open questions.
+    pub questions: usize,
+    /// When it was opened.
+    pub since: String,
+    /// The folder that it works in.
+    pub workspace: String,
+}
+
+/// A session in full.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionView {
+    /// As in a list.
+    #[serde(flatten)]
+    pub line: SessionLine,
+    /// What was run.
+    pub argv: Vec<String>,
+    /// Where it started.
+    pub cwd: String,
+    /// The supervisor's process.
+    pub pid: Option<i64>,
+    /// Flyball's version.
+    pub version: String,
+    /// The charter's digest.
+    pub charter: String,
+    /// Layers that were missing and were accepted.
+    pub weaker: Vec<String>,
+    /// What this run does not cover.
+    pub uncovered: Vec<String>,
+    /// Attempts allowed at once.
+    pub allowed: u64,
+    /// Attempts denied, at once or by an answer.
+    pub denied: u64,
+    /// Attempts put to people.
+    pub held: u64,
+    /// Attempts changed.
+    pub modified: u64,
+    /// Paths of the workspace that stand changed at the end.
+    pub changed_files: usize,
+    /// Refusals by rule, the most frequent first.
+    pub refusals: Vec<RuleCount>,
+    /// What people did to it.
+    pub interventions: Vec<Act>,
+    /// Its alerts, in words.
+    pub alerts: Vec<String>,
+    /// How it ended, if it did.
+    pub close: Option<Closing>,
+    /// Entries.
+    pub entries: usize,
+}
+
+/// How often a rule refused.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleCount {
+    /// The rule.
+    pub rule: String,
+    /// How often.
+    pub count: u64,
+    /// The last entry that it refused.
+    pub last: u64,
+}
+
+/// What a person did to a session.
+#[derive(Clone, Debug, Serialize)]
+pub struct Act {
+    /// Its entry.
+    pub seq: u64,
+    /// When.
+    pub at: String,
+    /// What.
+    pub act: String,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// The step gone back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Closing {
+    /// When.
+    pub at: String,
+    /// `program`, `person`, `charter` or `error`.
+    pub ended_by: String,
+    /// The program's exit code.
+    pub exit: Option<i64>,
+    /// The signal that ended it.
+    pub signal: Option<i64>,
+    /// The replay level that this run can reach.
+    pub replay_level: Option<i64>,
+}
+
+/// Every session of the ledger, the latest first.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read.
+pub fn sessions(ledger: &Ledger) -> Result<Vec<SessionLine>, ReadError> {
+    let mut lines = Vec::new();
+    // A stream without an opening is no session: a ledger's own records, say.
+    for stream in ledger.streams()?.into_iter().filter(|s| s.opened_at_ns.is_some()) {
+        let history = History::read(ledger, &stream.id)?;
+        if let Some(line) = line(&history, stream.is_owned) {
+            lines.push(line);
+        }
+    }
+    lines.sort_by(|a, b| (&b.since, &b.id).cmp(&(&a.since, &a.id)));
+    Ok(lines)
+}
+
+/// The id of the session that is meant: an id, a unique prefix of one, a name (the latest of that name), `@` (the latest).
+///
+/// # Errors
+/// [`ReadError::NoSession`], or the ledger's own when none or several answer to it.
+pub fn resolve(ledger: &Ledger, wanted: &str) -> Result<String, ReadError> {
+    if wanted != "@" {
+        return Ok(ledger.resolve(wanted)?);
+    }
+    let latest = ledger.streams()?.into_iter().filter(|s| s.opened_at_ns.is_some()).max_by_key(|s| s.opened_at_ns);
+    latest.map(|s| s.id).ok_or_else(|| ReadError::NoSession(wanted.to_owned()))
+}
+
+/// A session in full.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read or the session is not there.
+pub fn show(ledger: &Ledger, session: &str) -> Result<SessionView, ReadError> {
+    let history = History::read(ledger, session)?;
+    let open = opening(&history).ok_or_else(|| ReadError::Malformed {
+        session: session.to_owned(),
+        seq: 0,
+        what: "it has no opening".to_owned(),
+    })?;
+    let line = line(&history, ledger.is_owned(session)).ok_or_else(|| ReadError::NoSession(session.to_owned()))?;
+    let close = history.entries().iter().rev().find(|e| e.kind == Kind::Close);
+    let count = |verdict: &str| counted(&history, verdict);
+    Ok(SessionView {
+        line,
+        argv: strings(&open.body, "argv"),
+        cwd: text(&open.body, "cwd"),
+        pid: open.body.get("pid").and_then(Json::as_i64),
+        version: text(&open.body, "version"),
+        charter: open.body.pointer("/charter/digest").and_then(Json::as_str).unwrap_or_default().to_owned(),
+        weaker: strings(&open.body, "weaker"),
+        uncovered: close.map_or_else(|| strings(&open.body, "uncovered"), |c| strings(&c.body, "uncovered")),
+        allowed: count("allow"),
+        denied: count("deny"),
+        held: count("hold"),
+        modified: count("modify"),
+        changed_files: super::fold::changed(&super::fold::fold(&history, u64::MAX)?).count(),
+        refusals: refusals(&history),
+        interventions: history.entries().iter().filter(|e| e.kind == Kind::Intervention).map(intervention).collect(),
+        alerts: history.entries().iter().filter(|e| e.kind == Kind::Alert).map(|e| history.say(e)).collect(),
+        close: close.map(closing),
+        entries: history.entries().len(),
+    })
+}
+
+fn opening(history: &History) -> Option<&Entry> {
+    history.entries().iter().find(|e| e.kind == Kind::Open)
+}
+
+fn line(history: &History, is_owned: bool) -> Option<SessionLine> {
+    let open = opening(history)?;
+    let questions = history.open_questions().len();
+    let state = state(history, is_owned, questions);
+    let acts =
+        |act: &str| history.entries().iter().any(|e| e.kind == Kind::Intervention && text(&e.body, "act") == act);
+    Some(SessionLine {
+        id: history.session.clone(),
+        name: text(&open.body, "name"),
+        agent: text(&open.body, "agent"),
+        state,
+        quarantined: acts("quarantine"),
+        actions: groups(history).count() as u64,
+        questions: if state.is_live() { questions } else { 0 },
+        since: rfc3339(open.at_ns),
+        workspace: text(&open.body, "workspace"),
+    })
+}
+
+fn state(history: &History, is_owned: bool, questions: usize) -> State {
+    if history.entries().iter().any(|e| e.kind == Kind::Close) {
+        return State::Ended;
+    }
+    if !is_owned {
+        return State::Dead;
+    }
+    let last = history
+        .entries()
+        .iter()
+        .rev()
+        .filter(|e| e.kind == Kind::Intervention)
+        .map(|e| text(&e.body, "act"))
+        .find(|act| act == "pause" || act == "resume");
+    match (last.as_deref(), questions) {
+        (Some("pause"), _) => State::Paused,
+        (_, 0) => State::Running,
+        _ => State::Waiting,
+    }
+}
+
+/// Attempts that were asked for as such; what one implied belongs to it.
+pub(super) fn groups(history: &History) -> impl Iterator<Item = u64> {
+    history.attempts().filter(|of| implied_by(history, *of).is_none())
+}
+
+/// The attempt of the same call that implied this one. The gate names a call's first attempt as the last cause of the
+/// others, right after which they stand; an exec that merely is the process' own has had its dispatch before.
+pub(super) fn implied_by(history: &History, of: u64) -> Option<u64> {
+    let first = *history.find(of)?.cause.last()?;
+    if history.find(first)?.kind != Kind::Attempt {
+        return None;
+    }
+    let begun = history.life(first).find(|e| e.kind == Kind::Dispatch || e.kind == Kind::Outcome).map(|e| e.seq);
+    let settled = history.life(first).find(|e| e.kind == Kind::Question).map(|e| e.seq);
+    [begun, settled].into_iter().flatten().all(|seq| seq > of).then_some(first)
+}
+
+/// Groups whose strictest verdict ever was this one; an attempt that was held and then denied counts in both.
+fn counted(history: &History, verdict: &str) -> u64 {
+    let mut seen = BTreeMap::<u64, Vec<&str>>::new();
+    for of in history.attempts() {
+        let group = implied_by(history, of).unwrap_or(of);
+        let verdicts = history
+            .life(of)
+            .filter(|e| e.kind == Kind::Ruling)
+            .filter_map(|e| e.body.get("verdict").and_then(Json::as_str));
+        seen.entry(group).or_default().extend(verdicts);
+    }
+    let counts = |said: &Vec<&str>| match verdict {
+        "allow" => said.iter().all(|v| *v == "allow"),
+        "modify" => said.contains(&"modify") && !said.contains(&"deny"),
+        other => said.contains(&other),
+    };
+    seen.values().filter(|said| counts(said)).count() as u64
+}
+
+fn refusals(history: &History) -> Vec<RuleCount> {
+    let mut by_rule = BTreeMap::<String, (u64, u64)>::new();
+    for entry in history.entries().iter().filter(|e| e.kind == Kind::Ruling && text(&e.body, "verdict") == "deny") {
+        let of = entry.body.get("of").and_then(Json::as_u64).unwrap_or(entry.seq);
+        for rule in entry.body.get("reasons").and_then(Json::as_array).into_iter().flatten() {
+            let count = by_rule.entry(text(rule, "rule")).or_default();
+            *count = (count.0 + 1, of);
+        }
+    }
+    let mut out: Vec<RuleCount> =
+        by_rule.into_iter().map(|(rule, (count, last))| RuleCount { rule, count, last }).collect();
+    out.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.rule.cmp(&b.rule)));
+    out
+}
+
+pub(super) fn intervention(entry: &Entry) -> Act {
+    Act {
+        seq: entry.seq,
+        at: rfc3339(entry.at_ns),
+        act: text(&entry.body, "act"),
+        by: text(&entry.body, "by"),
+        reason: text(&entry.body, "reason"),
+        to: entry.body.get("to").and_then(Json::as_u64),
+    }
+}
+
+fn closing(entry: &Entry) -> Closing {
+    let number = |key: &str| entry.body.get(key).and_then(Json::as_i64);
+    Closing {
+        at: rfc3339(entry.at_ns),
+        ended_by: text(&entry.body, "ended_by"),
+        exit: number("exit"),
+        signal: number("signal"),
+        replay_level: number("replay_level"),
+    }
+}
+
+pub(super) fn text(body: &Json, key: &str) -> String {
+    body.get(key).and_then(Json::as_str).unwrap_or_default().to_owned()
+}
+
+pub(super) fn strings(body: &Json, key: &str) -> Vec<String> {
+    let list = body.get(key).and_then(Json::as_array).into_iter().flatten();
+    list.map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect()
+}

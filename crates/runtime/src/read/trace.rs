@@ -1,0 +1,130 @@
+//! What caused what: a session's attempts and acts as a graph of causes.
+
+use super::session::{implied_by, text};
+use super::{History, ReadError, why};
+use crate::clock::rfc3339;
+use flyball_ledger::{Entry, Kind, Ledger};
+use serde::Serialize;
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A session's graph of causes, or the part of it around one entry.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trace {
+    /// The session.
+    pub session: String,
+    /// The entry that it is about, if one was named; an entry of an attempt's life stands for the attempt.
+    pub focus: Option<u64>,
+    /// Its nodes, oldest first.
+    pub nodes: Vec<TraceNode>,
+}
+
+/// An attempt with its ruling and outcome, or an entry that belongs to no attempt.
+#[derive(Clone, Debug, Serialize)]
+pub struct TraceNode {
+    /// Its entry.
+    pub seq: u64,
+    /// When.
+    pub at: String,
+    /// Its kind.
+    pub kind: String,
+    /// What, in words.
+    pub said: String,
+    /// The verdict that stands, for an attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// What became of it, for an attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub became: Option<String>,
+    /// The node under which it happened: the command that did it.
+    pub parent: Option<u64>,
+    /// Nodes that led to it otherwise: what its ruling rests on.
+    pub because: Vec<u64>,
+}
+
+/// The graph of a session, or, with `seq`, what led to that entry and what came of it.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read or the entry is not there.
+pub fn trace(ledger: &Ledger, session: &str, seq: Option<u64>) -> Result<Trace, ReadError> {
+    of_history(&History::read(ledger, session)?, seq)
+}
+
+pub(super) fn of_history(history: &History, seq: Option<u64>) -> Result<Trace, ReadError> {
+    let focus = match seq {
+        Some(seq) => {
+            history.entry(seq)?;
+            Some(history.attempt_of(seq).unwrap_or(seq))
+        }
+        None => None,
+    };
+    let mut nodes: Vec<TraceNode> = history.entries().iter().filter_map(|e| node(history, e, focus)).collect();
+    if let Some(focus) = focus {
+        let around = around(&nodes, focus);
+        nodes.retain(|n| around.contains(&n.seq));
+    }
+    Ok(Trace { session: history.session.clone(), focus, nodes })
+}
+
+fn node(history: &History, entry: &Entry, focus: Option<u64>) -> Option<TraceNode> {
+    let is_attempt = entry.kind == Kind::Attempt;
+    let stands_alone =
+        matches!(entry.kind, Kind::Open | Kind::Intervention | Kind::Alert | Kind::Close | Kind::Charter);
+    if !is_attempt && !stands_alone && !(entry.kind == Kind::Observe || focus == Some(entry.seq)) {
+        return None;
+    }
+    let to_node = |seq: u64| history.attempt_of(seq).unwrap_or(seq);
+    let parent = match implied_by(history, entry.seq) {
+        Some(first) => Some(first),
+        None => entry.cause.first().copied().map(to_node),
+    };
+    let mut because = BTreeSet::new();
+    for ruling in history.life(entry.seq).filter(|e| is_attempt && e.kind == Kind::Ruling) {
+        for reason in ruling.body.get("reasons").and_then(Json::as_array).into_iter().flatten() {
+            let witnesses = reason.get("witnesses").and_then(Json::as_array).into_iter().flatten();
+            because.extend(witnesses.filter_map(Json::as_u64).map(to_node));
+        }
+    }
+    because.extend(entry.cause.iter().skip(1).copied().map(to_node));
+    because.retain(|seq| *seq != entry.seq && Some(*seq) != parent);
+    Some(TraceNode {
+        seq: entry.seq,
+        at: rfc3339(entry.at_ns),
+        kind: entry.kind.as_str().to_owned(),
+        said: history.say(entry),
+        verdict: history.verdict(entry.seq).map(str::to_owned).filter(|_| is_attempt),
+        became: is_attempt.then(|| {
+            let answered = history.life(entry.seq).filter(|e| e.kind == Kind::Answer).last();
+            let became = why::became(history, entry.seq).said;
+            match answered {
+                Some(answer) => format!("{} by {}; {became}", text(&answer.body, "verdict"), text(&answer.body, "by")),
+                None => became,
+            }
+        }),
+        parent: parent.filter(|p| *p < entry.seq),
+        because: because.into_iter().collect(),
+    })
+}
+
+/// A node, all that led to it and all that came of it.
+fn around(nodes: &[TraceNode], focus: u64) -> BTreeSet<u64> {
+    let by_seq: BTreeMap<u64, &TraceNode> = nodes.iter().map(|n| (n.seq, n)).collect();
+    let causes = |n: &TraceNode| n.parent.into_iter().chain(n.because.iter().copied()).collect::<Vec<_>>();
+    let mut backwards = BTreeSet::from([focus]);
+    let mut waiting = vec![focus];
+    while let Some(seq) = waiting.pop() {
+        for cause in by_seq.get(&seq).map(|n| causes(n)).unwrap_or_default() {
+            if backwards.insert(cause) {
+                waiting.push(cause);
+            }
+        }
+    }
+    // Causes come before effects, so one pass in order finds everything that follows.
+    let mut forwards = BTreeSet::from([focus]);
+    for node in nodes {
+        if causes(node).iter().any(|c| forwards.contains(c)) {
+            forwards.insert(node.seq);
+        }
+    }
+    backwards.union(&forwards).copied().collect()
+}

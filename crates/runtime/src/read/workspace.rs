@@ -1,0 +1,293 @@
+//! The workspace at a step, and between two steps.
+
+use super::fold::{Node, Touched, barrier, changed, fold};
+use super::{History, ReadError};
+use flyball_ledger::{Digest, Ledger, LedgerError};
+use serde::Serialize;
+use similar::TextDiff;
+use std::collections::BTreeMap;
+use std::path::{Component, Path};
+
+/// A side of a file longer than this is compared by digest only, bytes.
+const DIFF_BYTES_MAX: usize = 4 << 20;
+
+/// What had changed at a step.
+#[derive(Clone, Debug, Serialize)]
+pub struct At {
+    /// The session.
+    pub session: String,
+    /// The step.
+    pub seq: u64,
+    /// The entry of the last look at the workspace at or before the step: what is shown is as of then.
+    pub as_of: Option<u64>,
+    /// The state's digest there.
+    pub state: Option<String>,
+    /// The workspace.
+    pub workspace: String,
+    /// What stood otherwise than before the session.
+    pub changes: Vec<ChangedPath>,
+}
+
+/// A path that stood otherwise than before the session.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChangedPath {
+    /// Relative to the workspace.
+    pub path: String,
+    /// `added`, `modified` or `deleted`.
+    pub change: &'static str,
+    /// What stood there.
+    pub node: Node,
+    /// The entry of its last change.
+    pub since: Option<u64>,
+}
+
+/// What stood at a path.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A file's bytes.
+    File {
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// Whether they come from the real workspace, since the session had not touched the file.
+        is_from_workspace: bool,
+    },
+    /// A link, and what it says.
+    Link(String),
+    /// A folder, and what below it had changed.
+    Folder(Vec<ChangedPath>),
+}
+
+/// What changed in the workspace between two steps.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkspaceDiff {
+    /// The session.
+    pub session: String,
+    /// The earlier step.
+    pub from: u64,
+    /// The later step.
+    pub to: u64,
+    /// Each path that differs.
+    pub files: Vec<FileDiff>,
+}
+
+/// How a path differs.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileDiff {
+    /// Relative to the workspace.
+    pub path: String,
+    /// `added`, `modified` or `deleted`.
+    pub change: &'static str,
+    /// At the earlier step.
+    pub from: Node,
+    /// At the later step.
+    pub to: Node,
+    /// The unified diff, where both sides are text on record.
+    pub unified: Option<String>,
+    /// Why there is none.
+    pub note: Option<String>,
+}
+
+/// What had changed at a step.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read or the entry is not there.
+pub fn at(ledger: &Ledger, session: &str, seq: u64) -> Result<At, ReadError> {
+    let history = History::read(ledger, session)?;
+    history.entry(seq)?;
+    let tree = fold(&history, seq)?;
+    let (as_of, state) = barrier(&history, seq).map_or((None, None), |(seq, state)| (Some(seq), state));
+    Ok(At {
+        session: session.to_owned(),
+        seq,
+        as_of,
+        state,
+        workspace: history.workspace().to_owned(),
+        changes: listed(&tree, ""),
+    })
+}
+
+/// What stood at a path at a step.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read, the entry or path was not there, or its content is not on record.
+pub fn at_path(ledger: &Ledger, session: &str, seq: u64, path: &Path) -> Result<Content, ReadError> {
+    let history = History::read(ledger, session)?;
+    history.entry(seq)?;
+    let rel = relative(&history, path)?;
+    let tree = fold(&history, seq)?;
+    let below = listed(&tree, &rel);
+    let source = Source { ledger, history: &history, seq };
+    match tree.get(&rel) {
+        Some(touched) => match touched.node.kind.as_str() {
+            "absent" => Err(ReadError::Absent { path: rel, seq }),
+            "symlink" => Ok(Content::Link(touched.node.target.clone().unwrap_or_default())),
+            "directory" => Ok(Content::Folder(below)),
+            _ => {
+                let bytes = source.content(&rel, &touched.node)?;
+                Ok(Content::File { bytes, is_from_workspace: touched.since.is_none() })
+            }
+        },
+        None if rel.is_empty() || !below.is_empty() => Ok(Content::Folder(below)),
+        None => source.untouched(&rel),
+    }
+}
+
+/// What changed in the workspace between two steps.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read or an entry is not there.
+pub fn diff(ledger: &Ledger, session: &str, from: u64, to: u64) -> Result<WorkspaceDiff, ReadError> {
+    let history = History::read(ledger, session)?;
+    history.entry(from)?;
+    history.entry(to)?;
+    let (before, after) = (fold(&history, from)?, fold(&history, to)?);
+    let mut files = Vec::new();
+    // Both folds know every path that was ever touched.
+    for (path, later) in &after {
+        let Some(earlier) = before.get(path) else { continue };
+        if earlier.node == later.node || (earlier.node.is_absent() && later.node.is_absent()) {
+            continue;
+        }
+        let (unified, note) = compare(&Source { ledger, history: &history, seq: to }, path, &earlier.node, &later.node);
+        files.push(FileDiff {
+            path: path.clone(),
+            change: change(&earlier.node, &later.node),
+            from: earlier.node.clone(),
+            to: later.node.clone(),
+            unified,
+            note,
+        });
+    }
+    Ok(WorkspaceDiff { session: session.to_owned(), from, to, files })
+}
+
+struct Source<'a> {
+    ledger: &'a Ledger,
+    history: &'a History,
+    seq: u64,
+}
+
+impl Source<'_> {
+    /// A file's bytes: from the ledger, or from the real workspace where it still holds exactly these.
+    fn content(&self, path: &str, node: &Node) -> Result<Vec<u8>, ReadError> {
+        let missing = |why: &str| ReadError::NotRecorded { path: path.to_owned(), seq: self.seq, why: why.to_owned() };
+        let Some(digest) = &node.digest else { return Err(missing("only its presence was recorded")) };
+        let wanted: Digest = digest.parse()?;
+        match self.ledger.blob(&wanted) {
+            Err(LedgerError::NoBlob(_)) => {}
+            found => return Ok(found?),
+        }
+        let real =
+            self.real(path).ok_or_else(|| missing("its bytes were not kept, and the workspace has it no more"))?;
+        if Digest::of(&real) == wanted {
+            return Ok(real);
+        }
+        Err(missing("its bytes were not kept, and the workspace has others now"))
+    }
+
+    /// A path that the session never touched: the real workspace's, which the session could not change.
+    fn untouched(&self, path: &str) -> Result<Content, ReadError> {
+        let full = Path::new(self.history.workspace()).join(path);
+        let missing = |why: String| ReadError::NotRecorded { path: path.to_owned(), seq: self.seq, why };
+        let meta = match std::fs::symlink_metadata(&full) {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(ReadError::Absent { path: path.to_owned(), seq: self.seq });
+            }
+            Err(e) => return Err(missing(e.to_string())),
+        };
+        if meta.is_symlink() {
+            let target = std::fs::read_link(&full).map_err(|e| missing(e.to_string()))?;
+            return Ok(Content::Link(target.to_string_lossy().into_owned()));
+        }
+        if meta.is_dir() {
+            return Ok(Content::Folder(Vec::new()));
+        }
+        let bytes = self.real(path).ok_or_else(|| missing("it is no regular file".to_owned()))?;
+        Ok(Content::File { bytes, is_from_workspace: true })
+    }
+
+    fn real(&self, path: &str) -> Option<Vec<u8>> {
+        let full = Path::new(self.history.workspace()).join(path);
+        // A pipe or device in its place would block or never end.
+        std::fs::symlink_metadata(&full).ok().filter(std::fs::Metadata::is_file)?;
+        std::fs::read(full).ok()
+    }
+}
+
+fn compare(source: &Source<'_>, path: &str, from: &Node, to: &Node) -> (Option<String>, Option<String>) {
+    let side = |node: &Node| match node.kind.as_str() {
+        "absent" => Ok(Vec::new()),
+        "file" => source.content(path, node).map_err(|e| e.to_string()),
+        "symlink" => Ok(format!("link to {}\n", node.target.as_deref().unwrap_or_default()).into_bytes()),
+        other => Err(other.to_owned()),
+    };
+    if from.kind == to.kind && from.digest == to.digest && from.target == to.target {
+        let mode = |n: &Node| n.mode.map_or_else(|| "unknown".to_owned(), |m| format!("{m:04o}"));
+        return (None, Some(format!("mode {} to {}", mode(from), mode(to))));
+    }
+    let (old, new) = match (side(from), side(to)) {
+        (Ok(old), Ok(new)) => (old, new),
+        (Err(why), _) | (_, Err(why)) => return (None, Some(why)),
+    };
+    if old.len() > DIFF_BYTES_MAX || new.len() > DIFF_BYTES_MAX || is_binary(&old) || is_binary(&new) {
+        return (None, Some(format!("{} to {}", weigh(from, &old), weigh(to, &new))));
+    }
+    let (old, new) = (String::from_utf8_lossy(&old), String::from_utf8_lossy(&new));
+    let name = |node: &Node, side: &str| {
+        if node.is_absent() { "/dev/null".to_owned() } else { format!("{side}/{path}") }
+    };
+    let text = TextDiff::from_lines(&*old, &*new);
+    (Some(text.unified_diff().header(&name(from, "a"), &name(to, "b")).to_string()), None)
+}
+
+fn weigh(node: &Node, bytes: &[u8]) -> String {
+    match &node.digest {
+        Some(digest) => format!("{} bytes {}", bytes.len(), digest.get(..19).unwrap_or(digest)),
+        None => format!("{} bytes", bytes.len()),
+    }
+}
+
+fn is_binary(bytes: &[u8]) -> bool {
+    bytes.contains(&0) || std::str::from_utf8(bytes).is_err()
+}
+
+/// What stands changed at or below a path.
+fn listed(tree: &BTreeMap<String, Touched>, below: &str) -> Vec<ChangedPath> {
+    let inside = |path: &str| {
+        below.is_empty() || path.strip_prefix(below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    changed(tree)
+        .filter(|(path, _)| inside(path))
+        .map(|(path, t)| ChangedPath {
+            path: path.clone(),
+            change: change(&t.base, &t.node),
+            node: t.node.clone(),
+            since: t.since,
+        })
+        .collect()
+}
+
+fn change(from: &Node, to: &Node) -> &'static str {
+    match (from.is_absent(), to.is_absent()) {
+        (true, false) => "added",
+        (false, true) => "deleted",
+        _ => "modified",
+    }
+}
+
+/// The path as the record names it.
+fn relative(history: &History, path: &Path) -> Result<String, ReadError> {
+    let outside = || ReadError::Outside { path: path.display().to_string(), workspace: history.workspace().to_owned() };
+    let rel = if path.is_absolute() { path.strip_prefix(history.workspace()).map_err(|_| outside())? } else { path };
+    let mut parts = Vec::new();
+    for part in rel.components() {
+        match part {
+            Component::Normal(name) => parts.push(crate::translate::lossless(name)),
+            Component::CurDir => {}
+            Component::ParentDir if parts.pop().is_some() => {}
+            _ => return Err(outside()),
+        }
+    }
+    Ok(parts.join("/"))
+}
