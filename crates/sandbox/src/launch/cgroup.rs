@@ -95,6 +95,11 @@ impl Cgroup {
         self.groups.iter().try_for_each(|group| fs::write(group.join("cgroup.procs"), pid.to_string()))
     }
 
+    /// The folders of the groups.
+    pub(crate) fn groups(&self) -> &[PathBuf] {
+        &self.groups
+    }
+
     /// Whether members can be frozen.
     pub(crate) fn has_freezer(&self) -> bool {
         self.freezer.is_some()

@@ -57,6 +57,12 @@ pub enum LaunchError {
         /// The folder.
         path: PathBuf,
     },
+    /// Another supervisor holds the session's folder, or another session the agent's kept home.
+    #[error("`{}` is in use by another session", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A path or the program's name can't be handed to the launcher.
     #[error("`{what}` cannot be handed to the sandbox: {why}")]
     BadSpec {
@@ -168,6 +174,10 @@ pub const CODES: &[(&str, &str)] = &[
         "FB0213",
         "The sandbox does not hold.\n\nBefore a program starts, the launcher tries each way round the boundary once, from inside, with the program's own confinement. One of them succeeded, so nothing was run. This is a fault of flyball or of the kernel: please report it with the output of `flyball doctor --json`.",
     ),
+    (
+        "FB0214",
+        "A folder is in use by another session.\n\nTwo sessions cannot write the same layers: the kernel does not say what they would see. Wait until the other one has ended, or kill it. A home that is kept for the agent (`keep = \"agent\"`) is one such folder; `keep = \"session\"` gives each session its own.",
+    ),
 ];
 
 impl LaunchError {
@@ -189,6 +199,7 @@ impl LaunchError {
             Self::Setup { .. } => "FB0211",
             Self::LauncherDied { .. } => "FB0212",
             Self::SelfTest { .. } => "FB0213",
+            Self::Busy { .. } => "FB0214",
         }
     }
 
@@ -203,6 +214,9 @@ impl LaunchError {
             Self::CwdOutsideWorkspace { .. } => "start inside the workspace".into(),
             Self::SessionDirUnwritable { .. } => "keep the ledger on a file system that this user can write to".into(),
             Self::SessionDirFull { .. } => "free some space or discard old sessions".into(),
+            Self::Busy { .. } => {
+                "wait until the other session has ended, or let the home be kept for the session only".into()
+            }
             Self::BadSpec { .. } => "use absolute UTF-8 paths and arguments without NUL".into(),
             Self::ProgramNotFound { .. } => {
                 "check the name and the PATH that the charter passes, or expose the program's folder in the charter"

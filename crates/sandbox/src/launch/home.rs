@@ -117,10 +117,16 @@ impl Plan<'_> {
         }
         let layer = below.replace('%', "%25").replace('/', "%2f");
         let (upper, work) = (self.layers.join("upper").join(&layer), self.layers.join("work").join(&layer));
+        let is_kept = self.boot.spec.home_keep.is_some();
+        if !is_kept {
+            // A volatile overlay leaves a mark there that forbids a second mount, after a crash too; at worst what the
+            // session left in its home is lost, which the home of one session may be.
+            let _ = fs::remove_dir_all(&work);
+        }
         make_dir(&upper).at("making the home's layers", &upper)?;
         make_dir(&work).at("making the home's layers", &work)?;
         like(&upper, lower).at("making the home's layers", &upper)?;
-        match self.root.overlay(&place, lower, &upper, &work) {
+        match self.root.overlay(&place, lower, &upper, &work, is_kept) {
             // Someone else's folder within this user's home.
             Err(failure) if failure.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             other => other,

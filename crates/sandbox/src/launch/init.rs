@@ -6,6 +6,7 @@ use super::agent;
 use super::confine::keep_capabilities;
 use super::mounts;
 use super::netns;
+use super::selftest;
 use super::step::{At, Step};
 use super::sys::{self, Forked};
 use super::wire::{self, Boot, Reply, Report, Request};
@@ -32,7 +33,7 @@ pub(super) struct Sockets {
 /// Runs the launcher to its end; returns its exit code.
 pub(super) fn run(sockets: Sockets) -> i32 {
     match launch(&sockets) {
-        Ok(code) => code,
+        Ok(()) => 0,
         Err(failure) => {
             let _ = wire::send(&sockets.control, &failure.report(), &[]);
             1
@@ -40,14 +41,18 @@ pub(super) fn run(sockets: Sockets) -> i32 {
     }
 }
 
-fn launch(sockets: &Sockets) -> Step<i32> {
+fn launch(sockets: &Sockets) -> Step<()> {
     sys::block_signals();
     rustix::process::setsid().doing("starting a session")?;
     let boot = read_boot(&sockets.boot)?;
     namespaces(&boot)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing the launcher to others")?;
     match sys::fork().doing("starting pid 1")? {
-        Forked::Parent(init) => Ok(sys::wait_for(init).map_or(1, |status| i32::from(status != 0))),
+        Forked::Parent(init) => {
+            // Whoever waits for the sockets' end waits for pid 1 alone.
+            let _ = sys::close_from(3, &[]);
+            sys::exit_now(sys::wait_for(init).map_or(1, |status| i32::from(status != 0)))
+        }
         Forked::Child => {
             let code = match init(&boot, sockets) {
                 Ok(()) => 0,
@@ -102,6 +107,7 @@ fn init(boot: &Boot, sockets: &Sockets) -> Step<()> {
     };
     let children = sys::child_signals().doing("watching children")?;
 
+    let probing = selftest::start(boot)?;
     let agent_socket = sockets.agent.try_clone().doing("starting the agent")?;
     let (master, slave) = terminal.unzip();
     let agent = match sys::fork().doing("starting the agent")? {
@@ -109,6 +115,9 @@ fn init(boot: &Boot, sockets: &Sockets) -> Step<()> {
         Forked::Parent(pid) => pid,
     };
     drop((agent_socket, slave));
+    if let Some(what) = selftest::finish(boot, probing)? {
+        return wire::send(&sockets.control, &Report::Bypassed { what }, &[]).doing("reporting");
+    }
     report_ready(sockets, master)?;
     settle()?;
     serve(sockets, &children, agent);

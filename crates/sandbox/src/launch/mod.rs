@@ -19,6 +19,7 @@ mod mounts;
 mod netns;
 mod prepare;
 mod root;
+mod selftest;
 mod step;
 mod sys;
 mod wire;
@@ -81,6 +82,7 @@ pub(crate) struct Launched {
     agent: OwnedFd,
     end: OwnedFd,
     launcher: Child,
+    _locks: Vec<OwnedFd>,
 }
 
 /// How the agent ended.
@@ -176,6 +178,7 @@ pub(crate) fn launch(spec: &Spec, filter: &[libc::sock_filter]) -> Result<Launch
         agent,
         end,
         launcher,
+        _locks: prepared.locks,
     })
 }
 

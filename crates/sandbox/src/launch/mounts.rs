@@ -174,7 +174,7 @@ fn workspace(root: &Root, boot: &Boot) -> Step<()> {
     let spec = &boot.spec;
     let layers = spec.session_dir.join("workspace");
     if boot.has_overlay {
-        root.overlay(&spec.workspace, &spec.workspace, &layers.join("upper"), &layers.join("work"))
+        root.overlay(&spec.workspace, &spec.workspace, &layers.join("upper"), &layers.join("work"), true)
     } else {
         root.bind(&layers.join("copy"), &spec.workspace, WRITABLE)
     }

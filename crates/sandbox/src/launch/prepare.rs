@@ -7,7 +7,8 @@ use super::home::make_dir;
 use super::wire::Boot;
 use crate::spec::{Spec, Weakness};
 use rustix::fd::OwnedFd;
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{FlockOperation, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::io::Errno;
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -19,6 +20,8 @@ pub(super) struct Prepared {
     pub(super) cgroup: Option<Cgroup>,
     pub(super) weaker: Vec<Weakness>,
     pub(super) nproc_max: Option<u64>,
+    /// Held while the session runs: its layers have one writer.
+    pub(super) locks: Vec<OwnedFd>,
 }
 
 /// Checks the spec against the machine and makes the session's folders.
@@ -38,7 +41,7 @@ pub(super) fn prepare(spec: &Spec) -> Result<Prepared, LaunchError> {
     if abi < LANDLOCK_ABI_MIN {
         accept(Weakness::Landlock, format!("Landlock ABI {abi}, needed is {LANDLOCK_ABI_MIN}"))?;
     }
-    session_dirs(spec)?;
+    let locks = session_dirs(spec)?;
 
     let cgroup = Cgroup::new(&spec.limits);
     let mut unlimited: Vec<&str> = match &cgroup {
@@ -64,7 +67,7 @@ pub(super) fn prepare(spec: &Spec) -> Result<Prepared, LaunchError> {
         // Announced, not refused: stopping by signal pauses as well.
         weaker.push(Weakness::Freezer);
     }
-    Ok(Prepared { cgroup, weaker, nproc_max })
+    Ok(Prepared { cgroup, weaker, nproc_max, locks })
 }
 
 /// The launcher's orders, sealed.
@@ -158,13 +161,31 @@ fn workspace(spec: &Spec) -> Result<(), LaunchError> {
     Ok(())
 }
 
-fn session_dirs(spec: &Spec) -> Result<(), LaunchError> {
+fn session_dirs(spec: &Spec) -> Result<Vec<OwnedFd>, LaunchError> {
     let layers = spec.session_dir.join("workspace");
     let upper = layers.join("upper");
     for path in [spec.session_dir.join("root"), upper.clone(), layers.join("work")] {
         make_dir(&path).map_err(|source| folder_error(&path, source))?;
     }
-    like(&upper, &spec.workspace).map_err(|source| folder_error(&upper, source))
+    like(&upper, &spec.workspace).map_err(|source| folder_error(&upper, source))?;
+    let mut locks = vec![lock(&spec.session_dir)?];
+    if let Some(keep) = &spec.home_keep {
+        make_dir(keep).map_err(|source| folder_error(keep, source))?;
+        locks.push(lock(keep)?);
+    }
+    Ok(locks)
+}
+
+fn lock(folder: &Path) -> Result<OwnedFd, LaunchError> {
+    let path = folder.join("lock");
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600))
+        .map_err(|error| folder_error(&path, error.into()))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(LaunchError::Busy { path: folder.to_owned() }),
+        Err(error) => Err(folder_error(&path, error.into())),
+    }
 }
 
 /// Gives a layer the owner and mode of what it lies over: the overlay shows the upper one's.

@@ -94,16 +94,18 @@ impl Root {
     /// An overlay at `path`: `lower` is read only, changes go to `upper`; `work` is its scratch place on `upper`'s disk.
     ///
     /// Always with `userxattr`, so that layers written by root and by an ordinary user have one format.
-    pub(super) fn overlay(&self, path: &Path, lower: &Path, upper: &Path, work: &Path) -> Step<()> {
+    pub(super) fn overlay(&self, path: &Path, lower: &Path, upper: &Path, work: &Path, is_kept: bool) -> Step<()> {
         let target = self.dir(path)?;
         let layer = |path: &Path| open_path(path).at("opening a layer", path);
         let (lower_fd, upper_fd, work_fd) = (layer(lower)?, layer(upper)?, layer(work)?);
         // By descriptor: no escaping of `:` and `,`, and no host path in the agent's mount table.
         let options = format!(
-            "lowerdir=/proc/self/fd/{},upperdir=/proc/self/fd/{},workdir=/proc/self/fd/{},userxattr,index=off",
+            "lowerdir=/proc/self/fd/{},upperdir=/proc/self/fd/{},workdir=/proc/self/fd/{},userxattr,index=off{}",
             lower_fd.as_raw_fd(),
             upper_fd.as_raw_fd(),
             work_fd.as_raw_fd(),
+            // What is thrown away with the session need not wait for the disk.
+            if is_kept { "" } else { ",volatile" },
         );
         mount_at(&target, "overlay", MountFlags::NOSUID | MountFlags::NODEV, &options).at("mounting an overlay", path)
     }

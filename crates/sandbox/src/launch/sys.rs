@@ -1,7 +1,7 @@
 //! The system calls that no safe crate wraps, each in the narrowest shape that the launcher needs.
 
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 
 /// Which side of a [`fork`] this is.
@@ -180,4 +180,41 @@ pub(super) fn wait_for(pid: i32) -> Option<i32> {
 pub(super) fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: sends a signal; touches no memory of ours.
     if unsafe { libc::kill(pid, signal) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Closes one descriptor that has no owner.
+pub(super) fn close_only(fd: RawFd) -> io::Result<()> {
+    close_range(fd, fd)
+}
+
+/// An argument of an [`attempt`].
+#[derive(Clone, Copy)]
+pub(super) enum Arg<'a> {
+    /// A number.
+    Is(isize),
+    /// A string to read.
+    Text(&'a CStr),
+    /// A structure that begins with these words, zeros behind them.
+    Words(&'a [u32]),
+}
+
+/// Makes a system call by number, for the self-test's prober: whether it succeeded. The prober ends after a success, so
+/// it does not matter what one did to this process.
+pub(super) fn attempt(number: libc::c_long, args: &[Arg<'_>]) -> bool {
+    let mut structure = [0u32; 64];
+    let mut raw = [0isize; 5];
+    for (place, arg) in raw.iter_mut().zip(args) {
+        *place = match arg {
+            Arg::Is(number) => *number,
+            Arg::Text(text) => text.as_ptr() as isize,
+            Arg::Words(words) => {
+                structure.iter_mut().zip(*words).for_each(|(place, word)| *place = *word);
+                structure.as_mut_ptr() as isize
+            }
+        };
+    }
+    let [a, b, c, d, e] = raw;
+    // SAFETY: every pointer is to a string that outlives the call and is only read, or to `structure`, 256 bytes, which
+    // is more than bpf, perf_event_open and io_uring_setup read or write there.
+    unsafe { libc::syscall(number, a, b, c, d, e) >= 0 }
 }
