@@ -94,14 +94,21 @@ pub(crate) fn needs_answer(charter: &Charter, path: &str) -> Option<String> {
     Some(format!("{many} {path}: {}", tier.who.join(", ")))
 }
 
-/// What the Cedar rules say of an action; rules in `waived` have been answered for by people.
-pub(crate) fn rules(
-    charter: &Charter,
-    cedar: &Cedar,
-    judged: &Judged,
-    evidence: &BTreeMap<String, Evidence>,
-    waived: &BTreeSet<String>,
-) -> Vec<Finding> {
+/// What rules are judged with.
+pub(crate) struct Bench<'a> {
+    pub charter: &'a Charter,
+    pub cedar: &'a Cedar,
+    /// What stands behind a fact's value, by name.
+    pub evidence: &'a dyn Fn(&str) -> Evidence,
+    /// Facts without a value. The rules that read them can't be evaluated, which is told of elsewhere.
+    pub lost: &'a BTreeSet<String>,
+    /// Reasons that people have answered for.
+    pub waived: &'a BTreeSet<String>,
+}
+
+/// What the Cedar rules say of an action.
+pub(crate) fn rules(bench: &Bench, judged: &Judged) -> Vec<Finding> {
+    let Bench { charter, cedar, evidence, lost, waived } = bench;
     let action = judged.action;
     let mut findings = Vec::new();
     let (mut forbids, mut permits) = (Matched::default(), Matched::default());
@@ -115,6 +122,11 @@ pub(crate) fn rules(
         }
     }
     for RuleError { rule, message } in forbids.errors.iter().chain(&permits.errors) {
+        let reads_lost =
+            rule.as_ref().and_then(|id| charter.rule(id)).is_some_and(|r| r.facts.iter().any(|f| lost.contains(f)));
+        if reads_lost {
+            continue;
+        }
         let said = match rule {
             Some(rule) => format!("rule `{rule}` could not be evaluated: {message}"),
             None => format!("the action could not be put to the rules: {message}"),
@@ -150,9 +162,9 @@ pub(crate) fn rules(
     findings
 }
 
-fn reason_of(charter: &Charter, id: &str, evidence: &BTreeMap<String, Evidence>) -> Reason {
+fn reason_of(charter: &Charter, id: &str, evidence: &dyn Fn(&str) -> Evidence) -> Reason {
     let Some(rule) = charter.rule(id) else { return own(id, "", None) };
-    let read: Vec<&Evidence> = rule.facts.iter().filter_map(|f| evidence.get(f)).collect();
+    let read: Vec<Evidence> = rule.facts.iter().map(|f| evidence(f)).collect();
     let witnesses: BTreeSet<u64> = read.iter().flat_map(|e| e.witnesses.iter().copied()).collect();
     let needs: Vec<&str> = read.iter().filter_map(|e| e.needs.as_deref()).collect();
     Reason {

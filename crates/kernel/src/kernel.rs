@@ -1,8 +1,11 @@
 //! The kernel: session state, and the step that takes one input to its rulings.
 
-use crate::action::Action;
-use crate::charter::{Charter, settings};
-use crate::decide::{self, Decision, Finding, own};
+use crate::action::{Action, Value};
+use crate::budget;
+use crate::charter::{Charter, Level, settings};
+use crate::decide::{self, Bench, Decision, Finding, own};
+use crate::envelope::{Positions, Said};
+use crate::facts::{Facts, Lost, Occurrence, Phase};
 use crate::input::{Event, Input};
 use crate::question::{Answered, Demand, QUESTIONS_MAX, Question, Reply};
 use crate::request::{Cedar, Judged, RuleError};
@@ -47,7 +50,12 @@ pub struct Kernel {
     /// What Cedar needs, or why it can't be had: then every action is refused.
     cedar: Result<Cedar, RuleError>,
     gate: Gate,
-    autonomy: usize,
+    autonomy: Level,
+    facts: Facts,
+    budgets: budget::Ledger,
+    positions: Positions,
+    /// What deciding did to the session's state, to be told with the ruling.
+    effects: Vec<Effect>,
     last_seq: Option<u64>,
     last_at_ns: u64,
     open: BTreeMap<u64, Open>,
@@ -58,7 +66,11 @@ impl Kernel {
     #[must_use]
     pub fn new(charter: Arc<Charter>, session: Session) -> Self {
         Self {
-            autonomy: 2,
+            autonomy: charter.autonomy.start,
+            facts: charter.facts.clone(),
+            budgets: budget::Ledger::default(),
+            positions: Positions::default(),
+            effects: Vec::new(),
             charter,
             session,
             cedar: Cedar::new(),
@@ -91,19 +103,27 @@ impl Kernel {
                     verdict: *verdict,
                     with: with.as_deref(),
                     by,
-                    is_agent: *by == self.session.agent || by.starts_with("agent:"),
+                    is_agent: self.is_agent(by),
                     now_ns: self.last_at_ns,
                 };
                 vec![self.answer(*of, &reply, reason)]
             }
-            Event::Dispatch { of } => self.dispatch(*of, input.seq),
-            Event::Outcome { of, .. } => self.outcome(*of),
-            Event::Withdraw { of } => {
-                self.open.remove(of);
+            Event::Dispatch { of } => {
+                self.dispatch(*of, input.seq);
                 Vec::new()
             }
-            Event::Control { act, level, .. } => {
-                self.control(act, level.as_deref());
+            Event::Outcome { of, ok, attrs } => {
+                self.outcome(*of, input.seq, *ok, attrs);
+                Vec::new()
+            }
+            Event::Withdraw { of } => {
+                self.withdraw(*of);
+                Vec::new()
+            }
+            Event::Control { act, level, by, .. } => {
+                if !self.is_agent(by) {
+                    self.control(act, level.as_deref());
+                }
                 Vec::new()
             }
             Event::Observe { .. } => Vec::new(),
@@ -130,14 +150,27 @@ impl Kernel {
         vec![self.ruling(of, action.as_ref(), decide::strictest(vec![finding]), Vec::new())]
     }
 
+    fn is_agent(&self, who: &str) -> bool {
+        who == self.session.agent || who.starts_with("agent:")
+    }
+
     fn attempt(&mut self, seq: u64, action: &Action) -> Ruling {
         let decision = self.decide(action, &BTreeSet::new());
-        self.settle(seq, action, decision)
+        // Facts are as of just before the action: it counts from here on, whatever was ruled.
+        let values = self.session.values(action);
+        self.note(Phase::Attempt, action, &values, seq);
+        self.settle(seq, action, decision, &BTreeSet::new())
+    }
+
+    /// Lets facts see an event.
+    fn note(&mut self, phase: Phase, action: &Action, values: &Values, seq: u64) {
+        let event = Occurrence { phase, verb: action.verb, values, seq, at_ns: self.last_at_ns };
+        self.facts.commit(&event);
     }
 
     /// Gives a decision out: opens a question for a hold, keeps what may take effect.
-    fn settle(&mut self, of: u64, action: &Action, mut decision: Decision) -> Ruling {
-        let mut effects = Vec::new();
+    fn settle(&mut self, of: u64, action: &Action, mut decision: Decision, waived: &BTreeSet<String>) -> Ruling {
+        let mut effects = std::mem::take(&mut self.effects);
         if matches!(decision.verdict, Verdict::Allow | Verdict::Modify | Verdict::Hold) && self.open.len() >= OPEN_MAX {
             let reason = own("too-many-open", format!("{OPEN_MAX} attempts are open without an outcome"), None);
             decision = decide::strictest(vec![Finding::deny(reason)]);
@@ -148,6 +181,8 @@ impl Kernel {
             }
             Verdict::Allow | Verdict::Modify => {
                 let action = decision.modified.as_deref().unwrap_or(action).clone();
+                let values = self.session.values(&action);
+                effects.extend(self.budgets.reserve(&self.charter.budgets, of, &action, &values));
                 self.open.insert(of, Open { action, state: OpenState::Allowed });
             }
             // A hold that nobody is asked about ends when its cause does: the caller attempts again.
@@ -158,14 +193,20 @@ impl Kernel {
                     let reason = own("too-many-questions", format!("{QUESTIONS_MAX} questions are open"), None);
                     decision = decide::strictest(vec![Finding::deny(reason)]);
                 } else {
-                    effects = self.open_question(of, action, &decision.asks);
+                    effects.extend(self.open_question(of, action, &decision.asks, waived));
                 }
             }
         }
         self.ruling(of, Some(action), decision, effects)
     }
 
-    fn open_question(&mut self, of: u64, action: &Action, asks: &BTreeMap<String, BTreeSet<String>>) -> Vec<Effect> {
+    fn open_question(
+        &mut self,
+        of: u64,
+        action: &Action,
+        asks: &BTreeMap<String, BTreeSet<String>>,
+        waived: &BTreeSet<String>,
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut demands = Vec::new();
         for (path, rules) in asks {
@@ -175,21 +216,72 @@ impl Kernel {
             effects.push(demand.ask(tier));
             demands.push(demand);
         }
-        let question = Question { action: action.clone(), digest: action.digest(), demands, changed: BTreeMap::new() };
+        let question = Question {
+            action: action.clone(),
+            digest: action.digest(),
+            demands,
+            changed: BTreeMap::new(),
+            answered_for: waived.clone(),
+        };
         self.open.insert(of, Open { action: action.clone(), state: OpenState::Held(Box::new(question)) });
         effects
     }
 
-    /// The session gate, the rules, and whatever else has a say.
+    /// The session gate, autonomy, facts, rules, envelopes and budgets, to one decision.
     fn decide(&mut self, action: &Action, waived: &BTreeSet<String>) -> Decision {
         if let Some(finding) = self.session_gate() {
             return decide::strictest(vec![finding]);
         }
+        let (findings, clamped) = self.findings(action, waived);
+        let decision = decide::strictest(findings);
+        if decision.verdict != Verdict::Modify {
+            return decision;
+        }
+        let Some(changed) = clamped else {
+            let reason = own("envelope-error", "the clamped value does not fit the action", None);
+            return decide::strictest(vec![Finding::deny(reason)]);
+        };
+        // Once more, on what would really be done, and never a third time.
+        let (findings, clamped_again) = self.findings(&changed, waived);
+        let mut second = decide::strictest(findings);
+        match second.verdict {
+            Verdict::Modify => {
+                let last = clamped_again.map(|a| a.resource.id()).unwrap_or_default();
+                let reason = own("envelope-conflict", format!("no value fits every envelope of {last}"), None);
+                decide::strictest(vec![Finding::deny(reason)])
+            }
+            Verdict::Allow => Decision { modified: Some(Box::new(changed)), ..decision },
+            Verdict::Hold | Verdict::Deny => {
+                second.reasons.extend(decision.reasons);
+                second.reasons.sort();
+                second
+            }
+        }
+    }
+
+    /// Every voice on an action, and the action as envelopes would clamp it.
+    fn findings(&mut self, action: &Action, waived: &BTreeSet<String>) -> (Vec<Finding>, Option<Action>) {
         let values = self.session.values(action);
         let governance = self.governance(action);
-        let mut findings = Vec::new();
+        let mut findings = self.lower_autonomy(&values, waived);
+        findings.extend(self.autonomy_finding(&governance, waived));
+        let charter = Arc::clone(&self.charter);
         findings.extend(self.rule_findings(action, &values, &governance, waived));
-        decide::strictest(findings)
+        let mut clamped: Option<Action> = None;
+        for (name, envelope) in charter.envelopes.iter().filter(|(name, _)| !waived.contains(*name)) {
+            match envelope.judge(name, action, &self.positions, self.last_at_ns) {
+                Said::Within => {}
+                Said::Finding(finding) => findings.push(*finding),
+                Said::Clamp(finding, value) => {
+                    let mut changed = clamped.take().unwrap_or_else(|| action.clone());
+                    let is_set = changed.set(envelope.attr(), Value::Long(value)).is_ok();
+                    clamped = is_set.then_some(changed);
+                    findings.push(*finding);
+                }
+            }
+        }
+        findings.extend(self.budgets.findings(&charter.budgets, action, &values));
+        (findings, clamped)
     }
 
     fn session_gate(&self) -> Option<Finding> {
@@ -208,6 +300,64 @@ impl Kernel {
         }
     }
 
+    /// Lowers the level where a fact asks for it; a fact without a value is an error like any other.
+    fn lower_autonomy(&mut self, values: &Values, waived: &BTreeSet<String>) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let charter = Arc::clone(&self.charter);
+        for (fact, level) in &charter.autonomy.lower {
+            if *level >= self.autonomy {
+                continue;
+            }
+            match self.facts.value(fact, values, self.last_at_ns) {
+                Ok(Value::Bool(true)) => {
+                    self.autonomy = *level;
+                    let because = format!("fact `{fact}` holds");
+                    self.effects.push(Effect::Autonomy { level: level.name().to_owned(), because });
+                }
+                Ok(_) => {}
+                Err(lost) => findings.extend(self.lost_finding(fact, lost, waived)),
+            }
+        }
+        findings
+    }
+
+    fn autonomy_finding(&self, governance: &Governance, waived: &BTreeSet<String>) -> Option<Finding> {
+        if governance.reversibility == Reversibility::Pure {
+            return None;
+        }
+        match self.autonomy {
+            Level::Observe => {
+                let needs = "a person to raise the autonomy level".to_owned();
+                let reason = own("autonomy-observe", "at level `observe` nothing takes effect", Some(needs));
+                Some(Finding::deny(reason))
+            }
+            Level::Propose if waived.contains("autonomy-propose") => None,
+            Level::Propose => {
+                let message = "at level `propose` every effect is asked about";
+                Some(match &self.charter.autonomy.ask {
+                    Some(path) => {
+                        let needs = decide::needs_answer(&self.charter, path);
+                        Finding::hold(own("autonomy-propose", message, needs), Some(path.clone()))
+                    }
+                    None => {
+                        let needs = "`ask` in the charter's [autonomy]: nobody is named to be asked".to_owned();
+                        Finding::deny(own("autonomy-propose", message, Some(needs)))
+                    }
+                })
+            }
+            Level::Bounded | Level::Extended => None,
+        }
+    }
+
+    fn lost_finding(&self, fact: &str, lost: Lost, waived: &BTreeSet<String>) -> Option<Finding> {
+        let (rule, why) = match lost {
+            Lost::Overflow => ("fact-overflow", "it would have had to keep more than its `keys_max`"),
+            Lost::Broken => ("fact-error", "its number left 64 bits"),
+            Lost::Unknown => ("fact-error", "there is no such fact"),
+        };
+        decide::error(&self.charter, rule, format!("the fact `{fact}` has no value: {why}"), waived)
+    }
+
     fn rule_findings(
         &self,
         action: &Action,
@@ -219,9 +369,24 @@ impl Kernel {
             Ok(cedar) => cedar,
             Err(fault) => return vec![Finding::deny(own("rule-error", fault.message.clone(), None))],
         };
-        let autonomy = i64::try_from(self.autonomy).unwrap_or_default();
-        let judged = Judged { action, values, governance, autonomy, facts: &BTreeMap::new() };
-        decide::rules(&self.charter, cedar, &judged, &BTreeMap::new(), waived)
+        let mut findings = Vec::new();
+        let (mut known, mut lost) = (BTreeMap::new(), BTreeSet::new());
+        for fact in self.charter.slice(action.verb).into_iter().flat_map(|slice| &slice.facts) {
+            match self.facts.value(fact, values, self.last_at_ns) {
+                Ok(value) => {
+                    known.insert(fact.clone(), value);
+                }
+                Err(why) => {
+                    lost.insert(fact.clone());
+                    findings.extend(self.lost_finding(fact, why, waived));
+                }
+            }
+        }
+        let judged = Judged { action, values, governance, autonomy: self.autonomy.index(), facts: &known };
+        let evidence = |fact: &str| self.facts.evidence(fact, values, self.last_at_ns);
+        let bench = Bench { charter: &self.charter, cedar, evidence: &evidence, lost: &lost, waived };
+        findings.extend(decide::rules(&bench, &judged));
+        findings
     }
 
     fn answer(&mut self, of: u64, reply: &Reply, reason: &str) -> Ruling {
@@ -249,7 +414,7 @@ impl Kernel {
             }
             Answered::Denied => {
                 let reason = crate::Reason { owner: reply.by.to_owned(), ..own("answered", reason, None) };
-                self.settle(of, &action, decide::strictest(vec![Finding::deny(reason)]))
+                self.settle(of, &action, decide::strictest(vec![Finding::deny(reason)]), &waived)
             }
             Answered::Agreed(agreed, is_changed) => {
                 let mut decision = self.decide(&agreed, &waived);
@@ -264,35 +429,119 @@ impl Kernel {
                         decision.modified = Some(agreed.clone());
                     }
                 }
-                self.settle(of, &agreed, decision)
+                let mut ruling = self.settle(of, &agreed, decision, &waived);
+                if ruling.verdict == Verdict::Modify {
+                    // It answers the attempt as it was made; what is done instead stands in `modified`.
+                    ruling.action = action.digest();
+                }
+                ruling
             }
         }
     }
 
-    fn dispatch(&mut self, of: u64, _seq: u64) -> Vec<Ruling> {
-        if let Some(open) = self.open.get_mut(&of)
-            && open.state == OpenState::Allowed
-        {
-            open.state = OpenState::Dispatched;
+    fn dispatch(&mut self, of: u64, seq: u64) {
+        let Some(open) = self.open.get_mut(&of) else { return };
+        if !matches!(open.state, OpenState::Allowed) {
+            return;
         }
-        Vec::new()
+        open.state = OpenState::Dispatched;
+        let action = open.action.clone();
+        let values = self.session.values(&action);
+        self.did(&action, &values, seq);
     }
 
-    fn outcome(&mut self, of: u64) -> Vec<Ruling> {
-        self.open.remove(&of);
-        Vec::new()
+    fn did(&mut self, action: &Action, values: &Values, seq: u64) {
+        self.note(Phase::Did, action, values, seq);
+        self.positions.commit(&self.charter.envelopes, action, self.last_at_ns);
     }
 
-    fn control(&mut self, act: &str, _level: Option<&str>) {
+    fn outcome(&mut self, of: u64, seq: u64, ok: bool, attrs: &BTreeMap<String, Value>) {
+        match self.open.get(&of).map(|open| &open.state) {
+            // What was not let through has no outcome; what was and came without its dispatch was dispatched.
+            None | Some(OpenState::Held(_)) => return,
+            Some(OpenState::Allowed) => self.dispatch(of, seq),
+            Some(OpenState::Dispatched) => {}
+        }
+        let Some(open) = self.open.remove(&of) else { return };
+        let values = self.session.values(&open.action);
+        self.result(&open.action, values, seq, ok, attrs);
+        self.budgets.settle(&self.charter.budgets, of, ok, attrs);
+    }
+
+    fn result(&mut self, action: &Action, mut values: Values, seq: u64, ok: bool, attrs: &BTreeMap<String, Value>) {
+        for field in action.verb.spec().outcome {
+            // What the vocabulary does not know of an outcome, or knows with another type, no fact can ask for.
+            if let Some(value) = attrs.get(field.name).filter(|value| value.ty() == field.ty) {
+                values.insert(field.name, value.clone());
+            } else if !action.verb.spec().attrs.iter().any(|a| a.name == field.name) {
+                values.remove(field.name);
+            }
+        }
+        values.insert("ok", Value::Bool(ok));
+        self.note(Phase::Result, action, &values, seq);
+    }
+
+    fn withdraw(&mut self, of: u64) {
+        // What was dispatched can't be called back: its outcome is still to come.
+        if self.open.get(&of).is_some_and(|open| !matches!(open.state, OpenState::Dispatched)) {
+            self.open.remove(&of);
+            self.budgets.release(of);
+        }
+    }
+
+    fn control(&mut self, act: &str, level: Option<&str>) {
+        if let ("autonomy", Some(level)) = (act, level.and_then(Level::named)) {
+            if self.charter.autonomy.levels.contains(&level) {
+                self.autonomy = level;
+            }
+            return;
+        }
         self.gate = match (self.gate, act) {
             // Nothing brings a session back from its end.
-            (Gate::Killed, _) => Gate::Killed,
-            (_, "kill") => Gate::Killed,
+            (Gate::Killed, _) | (_, "kill") => Gate::Killed,
             (_, "quarantine") => Gate::Quarantined,
             (Gate::Open, "pause") => Gate::Paused,
             (_, "resume") => Gate::Open,
             (gate, _) => gate,
         };
+    }
+
+    /// Takes in what an example supposes to have happened, whatever the charter would have said to it.
+    pub(crate) fn suppose(
+        &mut self,
+        at_ns: u64,
+        phase: Phase,
+        action: &Action,
+        ok: bool,
+        outcome: &BTreeMap<String, Value>,
+    ) {
+        self.last_at_ns = self.last_at_ns.max(at_ns);
+        let values = self.session.values(action);
+        let of = self.next_seq();
+        self.note(Phase::Attempt, action, &values, of);
+        if phase >= Phase::Did {
+            let seq = self.next_seq();
+            self.budgets.reserve(&self.charter.budgets, of, action, &values);
+            self.did(action, &values, seq);
+        }
+        if phase >= Phase::Result {
+            let seq = self.next_seq();
+            self.result(action, values, seq, ok, outcome);
+            self.budgets.settle(&self.charter.budgets, of, ok, outcome);
+        }
+    }
+
+    /// Rules on an example's attempt.
+    pub(crate) fn suppose_attempt(&mut self, at_ns: u64, action: &Action) -> Ruling {
+        self.last_at_ns = self.last_at_ns.max(at_ns);
+        let seq = self.next_seq();
+        self.attempt(seq, action)
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        let next = self.last_seq.unwrap_or_default().saturating_add(1);
+        self.last_seq = Some(next);
+        next
     }
 
     /// Acts on the deadlines that have come, in order of the attempts.

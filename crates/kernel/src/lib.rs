@@ -9,9 +9,12 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod budget;
 mod charter;
 mod decide;
 mod diagnostic;
+mod envelope;
+mod facts;
 mod hash;
 mod input;
 mod kernel;
@@ -23,7 +26,8 @@ mod vocabulary;
 
 pub use action::{Action, ActionError, Resource, Surface, Value};
 pub use charter::{
-    CODES, Charter, DefaultVerdict, FactType, HomeKeep, Limits, Owner, Rule, RuleEffect, SandboxSettings, Sources, Tier,
+    Autonomy, CODES, Charter, DefaultVerdict, Example, ExampleOutcome, FactType, HomeKeep, Level, Limits, Owner, Rule,
+    RuleEffect, SandboxSettings, Sources, Tier, check_examples,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 pub use input::{Event, Input};

@@ -26,6 +26,8 @@ pub(crate) struct Question {
     pub demands: Vec<Demand>,
     /// The changed actions that people proposed, by digest.
     pub changed: BTreeMap<String, Action>,
+    /// Rules that earlier answers on the same attempt stand in for.
+    pub answered_for: BTreeSet<String>,
 }
 
 /// Most questions that are open at once in a session; further ones are refused.
@@ -155,6 +157,6 @@ impl Question {
 
     /// All rules that the answer stands in for.
     pub fn rules(&self) -> BTreeSet<String> {
-        self.demands.iter().flat_map(|d| d.rules.iter().cloned()).collect()
+        self.demands.iter().flat_map(|d| &d.rules).chain(&self.answered_for).cloned().collect()
     }
 }

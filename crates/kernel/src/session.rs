@@ -29,6 +29,8 @@ impl Session {
         if action.resource.kind() == ResourceKind::File {
             let path = action.resource.str("path");
             out.insert("rel", self.rel(path).into());
+            // Only for patterns of facts that start with `~/`; rules have `zone`.
+            out.extend(below(path, &self.home).map(|rest| ("home_rel", Value::from(rest))));
             out.insert("name", path.rsplit('/').next().unwrap_or_default().into());
             out.insert("zone", self.zone(path).into());
         }

@@ -1,14 +1,19 @@
 //! The charter: compiled from text to a value with a digest, or refused with everything that is wrong with it.
 
+mod autonomy;
 mod cedar;
 mod codes;
 pub(crate) mod escalation;
+mod examples;
 pub(crate) mod report;
 mod schema;
 pub(crate) mod settings;
 pub(crate) mod table;
 
+use crate::budget::{self, Budget};
 use crate::diagnostic::Diagnostics;
+use crate::envelope::{self, Envelope};
+use crate::facts::{self, Facts};
 use crate::hash::sha256;
 use crate::vocabulary::Verb;
 use report::{Place, Report, clip};
@@ -17,10 +22,12 @@ use std::sync::Arc;
 use table::Keys;
 use toml::de::DeTable;
 
+pub use autonomy::{Autonomy, Level};
 pub use cedar::{Rule, RuleEffect};
 pub(crate) use cedar::{Rules, Slice};
 pub use codes::CODES;
 pub use escalation::Tier;
+pub use examples::{Example, ExampleOutcome, check_examples};
 pub use schema::FactType;
 pub(crate) use schema::rule_attrs;
 pub use settings::{DefaultVerdict, HomeKeep, Limits, Owner, SandboxSettings};
@@ -44,7 +51,13 @@ pub struct Charter {
     pub(crate) home: HomeKeep,
     pub(crate) sandbox: SandboxSettings,
     pub(crate) limits: Limits,
+    pub(crate) facts: Facts,
+    pub(crate) budgets: BTreeMap<String, Budget>,
+    pub(crate) envelopes: BTreeMap<String, Envelope>,
+    pub(crate) autonomy: Autonomy,
     pub(crate) rules: Rules,
+    fact_types: BTreeMap<String, FactType>,
+    examples: Vec<Example>,
     schema: String,
     digest: String,
 }
@@ -135,6 +148,23 @@ impl Charter {
         &self.limits
     }
 
+    /// `[autonomy]`.
+    #[must_use]
+    pub fn autonomy(&self) -> &Autonomy {
+        &self.autonomy
+    }
+
+    /// `[[example]]`, in the order of the file; [`check_examples`] runs them.
+    #[must_use]
+    pub fn examples(&self) -> &[Example] {
+        &self.examples
+    }
+
+    /// Each fact with its type and the most records that it may keep.
+    pub fn facts(&self) -> impl Iterator<Item = (&str, FactType, usize)> {
+        self.fact_types.iter().map(|(name, ty)| (name.as_str(), *ty, self.facts.bound(name).unwrap_or_default()))
+    }
+
     /// Whether anything in the charter can let a connection through.
     #[must_use]
     pub fn mentions_network(&self) -> bool {
@@ -177,14 +207,16 @@ fn compile(report: &mut Report, sources: &Sources) -> Option<Charter> {
     let home = settings::home(report, &mut root);
     let sandbox = settings::sandbox(report, &mut root);
     let limits = settings::limits(report, &mut root);
-    for later in ["facts", "budget", "envelope", "obligation", "autonomy", "example", "contract"] {
+    let facts = facts::section(report, &mut root, text);
+    let budgets = budget::section(report, &mut root);
+    let envelopes = envelope::section(report, &mut root, &tiers);
+    let autonomy = autonomy::section(report, &mut root, &tiers, &facts.types);
+    for later in ["obligation", "contract"] {
         not_yet(report, &mut root, later);
     }
-    root.finish(report);
 
-    let fact_types: BTreeMap<String, FactType> = BTreeMap::new();
-    let fact_names: BTreeSet<String> = fact_types.keys().cloned().collect();
-    let schema = schema::schema_text(&fact_types);
+    let fact_names: BTreeSet<String> = facts.types.keys().cloned().collect();
+    let schema = schema::schema_text(&facts.types);
     let rules = match cedar_policy::Schema::from_cedarschema_str(&schema) {
         Ok((compiled, _)) => {
             let context = cedar::Context { owners: &owners, tiers: &tiers, schema: &compiled, facts: &fact_names };
@@ -197,6 +229,11 @@ fn compile(report: &mut Report, sources: &Sources) -> Option<Charter> {
             return None;
         }
     };
+    let names: BTreeSet<String> = rules.by_id.keys().chain(budgets.keys()).chain(envelopes.keys()).cloned().collect();
+    refuse_shared_names(report, &rules, &budgets, &envelopes);
+    let examples = examples::section(report, &mut root, text, &names);
+    root.finish(report);
+    warn_of_idle(report, &rules, &facts, &autonomy, &examples);
     let digest = digest(sources);
     Some(Charter {
         name,
@@ -209,7 +246,13 @@ fn compile(report: &mut Report, sources: &Sources) -> Option<Charter> {
         home,
         sandbox,
         limits,
+        facts: facts.facts,
+        budgets,
+        envelopes,
+        autonomy,
         rules,
+        fact_types: facts.types,
+        examples,
         schema,
         digest,
     })
@@ -252,6 +295,49 @@ fn head(
         head.str(report, "on_error").and_then(|text| escalation::deny_or_escalate(report, tiers, &text)).flatten();
     head.finish(report);
     (name, default, on_error)
+}
+
+/// Reasons name rules, budgets and envelopes alike: one name is one thing.
+fn refuse_shared_names(
+    report: &mut Report,
+    rules: &Rules,
+    budgets: &BTreeMap<String, Budget>,
+    envelopes: &BTreeMap<String, Envelope>,
+) {
+    let place = escalation::start_of(&Arc::from("charter.toml"));
+    for name in budgets.keys() {
+        if rules.by_id.contains_key(name) || envelopes.contains_key(name) {
+            report.error("FB0114", &place, format!("`{}` names a budget and something else", clip(name)), "rename one");
+        }
+    }
+    for name in envelopes.keys().filter(|name| rules.by_id.contains_key(*name)) {
+        report.error("FB0114", &place, format!("`{}` names an envelope and a rule", clip(name)), "rename one");
+    }
+}
+
+/// Warns of facts that nothing reads and of a charter without examples.
+fn warn_of_idle(
+    report: &mut Report,
+    rules: &Rules,
+    facts: &facts::FactSection,
+    autonomy: &Autonomy,
+    examples: &[Example],
+) {
+    let read: BTreeSet<&String> = rules
+        .rules
+        .iter()
+        .flat_map(|r| &r.facts)
+        .chain(&facts.named)
+        .chain(autonomy.lower.iter().map(|(f, _)| f))
+        .collect();
+    for (name, place) in facts.places.iter().filter(|(name, _)| !read.contains(name)) {
+        report.warning("FB0127", place, format!("nothing reads the fact `{name}`"), "use it in a rule, or remove it");
+    }
+    if examples.is_empty() {
+        let place = escalation::start_of(&Arc::from("charter.toml"));
+        let hint = "add an [[example]] with `attempt` and `expect` for what must never pass";
+        report.warning("FB0141", &place, "the charter has no examples: nothing shows that it means what it says", hint);
+    }
 }
 
 /// Refuses a section that the language has and this version does not compile: it is never ignored.

@@ -21,7 +21,6 @@ impl Place {
     }
 
     /// A part of this place, by byte offsets within it.
-    #[allow(dead_code, reason = "the readers of facts use it")]
     pub fn within(&self, part: Range<usize>) -> Self {
         let at = |offset: usize| self.span.start.saturating_add(offset).min(self.span.end);
         Self { file: Arc::clone(&self.file), span: at(part.start)..at(part.end) }

@@ -1,0 +1,243 @@
+//! Budgets: reserved at the attempt, settled at the outcome, given back when nothing was done.
+
+use crate::action::{Action, Value};
+use crate::charter::report::{Report, clip, nearest};
+use crate::charter::settings::verbs_of;
+use crate::charter::table::{Keys, integer};
+use crate::decide::{Finding, own};
+use crate::ruling::{Effect, Reason};
+use crate::session::Values;
+use crate::vocabulary::{AttrType, Verb};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// `[budget.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Budget {
+    verbs: Vec<Verb>,
+    /// The attribute that is summed; `None` counts actions.
+    attr: Option<&'static str>,
+    limit: i64,
+    is_per_agent: bool,
+    /// Uses of the limit at which it is warned, ascending.
+    warn_at: Vec<i64>,
+}
+
+/// A budget, and the agent where it is per agent.
+type Key = (String, String);
+
+/// What budgets have used, and what is reserved of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    /// By budget, and by agent where the budget is; reservations included.
+    used: BTreeMap<Key, i64>,
+    /// By attempt: which budget's key, and how much.
+    reserved: BTreeMap<u64, Vec<(Key, i64)>>,
+    warned: BTreeSet<(String, String, i64)>,
+}
+
+pub(crate) fn section(report: &mut Report, root: &mut Keys) -> BTreeMap<String, Budget> {
+    let mut out = BTreeMap::new();
+    for (name, mut keys) in root.named_tables(report, "budget") {
+        let sum = keys.str(report, "sum");
+        let count = keys.str(report, "count");
+        let (verbs, attr) = match (sum, count) {
+            (Some(sum), None) => match summed(report, &sum.value, &sum) {
+                Some((verbs, attr)) => (verbs, Some(attr)),
+                None => (Vec::new(), None),
+            },
+            (None, Some(count)) => (verbs_of(report, &count), None),
+            _ => {
+                let message = format!("{} is to have one of `sum` and `count`", keys.name);
+                report.error(
+                    "FB0150",
+                    &keys.place,
+                    message,
+                    "such as `sum = \"model.call.tokens\"` or `count = \"fs.delete\"`",
+                );
+                (Vec::new(), None)
+            }
+        };
+        let limit = match keys.int(report, "limit") {
+            Some(limit) if limit.value >= 0 => limit.value,
+            Some(limit) => {
+                report.error("FB0150", &limit.place, "a limit is not below 0", ());
+                0
+            }
+            None => {
+                report.error("FB0104", &keys.place, format!("{} lacks `limit`", keys.name), "add `limit = 100`");
+                0
+            }
+        };
+        let per = keys.choice(report, "per", &["session", "agent", "owner", "fleet", "day"]);
+        if let Some(per) = per.as_ref().filter(|p| matches!(p.value.as_str(), "owner" | "fleet" | "day")) {
+            let message = format!("budgets per `{}` reach beyond one session and are not supported yet", per.value);
+            report.error("FB0106", &per.place, message, "use `session` or `agent`");
+        }
+        let warn_at = warnings(report, &mut keys, limit);
+        keys.finish(report);
+        let is_per_agent = per.is_some_and(|p| p.value == "agent");
+        out.insert(name.value, Budget { verbs, attr, limit, is_per_agent, warn_at });
+    }
+    out
+}
+
+/// The verbs and the attribute of `model.call.tokens`.
+fn summed(
+    report: &mut Report,
+    text: &str,
+    at: &crate::charter::report::At<String>,
+) -> Option<(Vec<Verb>, &'static str)> {
+    let (verb, attr) = text.rsplit_once('.').unwrap_or((text, ""));
+    let verb_at = crate::charter::report::At { value: verb.to_owned(), place: at.place.clone() };
+    let verbs = verbs_of(report, &verb_at);
+    let first = verbs.first()?;
+    let fields: Vec<_> =
+        crate::facts::fields_of(*first, crate::facts::Phase::Result).filter(|f| f.ty == AttrType::Long).collect();
+    let found = fields.iter().find(|f| f.name == attr);
+    if found.is_none() {
+        let message = format!("`{}` has no number `{}`", clip(verb), clip(attr));
+        report.error("FB0121", &at.place, message, nearest(attr, fields.iter().map(|f| f.name)));
+    }
+    found.map(|f| (verbs, f.name))
+}
+
+/// Fractions of the limit, such as `[0.5, 0.9]`, as amounts. Read from their decimal digits: no floats.
+fn warnings(report: &mut Report, keys: &mut Keys, limit: i64) -> Vec<i64> {
+    let Some(value) = keys.raw("warn_at") else { return Vec::new() };
+    let place = crate::charter::report::Place::new(&keys.place.file, value.span());
+    let items: Vec<_> = match value.get_ref().as_array() {
+        Some(list) => list.iter().map(toml::Spanned::get_ref).collect(),
+        None => vec![value.get_ref()],
+    };
+    let mut out = Vec::new();
+    for item in items {
+        let per_mille = match (item.as_float(), integer(item)) {
+            (Some(float), _) => float.as_str().strip_prefix("0.").and_then(per_mille),
+            (None, Some(1)) => Some(1000),
+            _ => None,
+        };
+        match per_mille {
+            Some(part) => {
+                let amount = i128::from(limit) * i128::from(part) / 1000;
+                out.push(i64::try_from(amount).unwrap_or(limit));
+            }
+            None => report.error(
+                "FB0150",
+                &place,
+                "`warn_at` wants fractions with at most 3 digits",
+                "such as `[0.5, 0.9]`",
+            ),
+        }
+    }
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+fn per_mille(digits: &str) -> Option<u32> {
+    let is_short = (1..=3).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    let value = is_short.then(|| digits.parse::<u32>().ok()).flatten()?;
+    let scale = [100, 10, 1].get(digits.len() - 1).copied()?;
+    Some(value * scale).filter(|v| *v > 0)
+}
+
+impl Budget {
+    /// What an action takes from it, when it takes anything.
+    fn amount(&self, action: &Action, values: &Values) -> Option<i64> {
+        if !self.verbs.contains(&action.verb) {
+            return None;
+        }
+        match self.attr {
+            None => Some(1),
+            Some(attr) => match values.get(attr) {
+                Some(Value::Long(n)) => Some(*n),
+                _ => Some(0),
+            },
+        }
+    }
+}
+
+impl Ledger {
+    /// The budgets that an action does not fit into.
+    pub fn findings(&self, budgets: &BTreeMap<String, Budget>, action: &Action, values: &Values) -> Vec<Finding> {
+        let mut out = Vec::new();
+        for (name, budget) in budgets {
+            let Some(amount) = budget.amount(action, values) else { continue };
+            let used = self.used.get(&budget.key(name, values)).copied().unwrap_or_default();
+            let limit = budget.limit;
+            let fits = amount >= 0 && used.checked_add(amount).is_some_and(|sum| sum <= limit);
+            if !fits {
+                let needs = format!("at most {} of `{name}`, or a larger limit", limit.saturating_sub(used).max(0));
+                let reason = format!("the budget `{name}` is {limit}: {used} of it is used, and this takes {amount}");
+                out.push(Finding::deny(Reason { needs: Some(needs), ..own(name, reason, None) }));
+            }
+        }
+        out
+    }
+
+    /// Reserves what an action takes; gives the effects to tell.
+    pub fn reserve(
+        &mut self,
+        budgets: &BTreeMap<String, Budget>,
+        of: u64,
+        action: &Action,
+        values: &Values,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (name, budget) in budgets {
+            let Some(amount) = budget.amount(action, values) else { continue };
+            let key = budget.key(name, values);
+            let used = self.add(&key, amount);
+            self.reserved.entry(of).or_default().push((key.clone(), amount));
+            effects.push(Effect::Reserve { budget: name.clone(), amount, used, limit: budget.limit });
+            for at in budget.warn_at.iter().filter(|at| used >= **at) {
+                if self.warned.insert((key.0.clone(), key.1.clone(), *at)) {
+                    effects.push(Effect::Warn { budget: name.clone(), used, limit: budget.limit });
+                }
+            }
+        }
+        effects
+    }
+
+    /// Gives back all that an attempt reserved.
+    pub fn release(&mut self, of: u64) {
+        for (key, amount) in self.reserved.remove(&of).unwrap_or_default() {
+            self.add(&key, amount.saturating_neg());
+        }
+    }
+
+    /// Puts what was really used in the place of what was reserved.
+    pub fn settle(
+        &mut self,
+        budgets: &BTreeMap<String, Budget>,
+        of: u64,
+        is_ok: bool,
+        outcome: &BTreeMap<String, Value>,
+    ) {
+        for (key, amount) in self.reserved.remove(&of).unwrap_or_default() {
+            let stated = budgets.get(&key.0).and_then(|b| b.attr).and_then(|attr| outcome.get(attr));
+            let real = match stated {
+                // What it says it used counts, even where it failed; it can't have used less than nothing.
+                Some(Value::Long(n)) => (*n).max(0),
+                _ if is_ok => amount,
+                _ => 0,
+            };
+            self.add(&key, real.saturating_sub(amount));
+        }
+    }
+
+    fn add(&mut self, key: &Key, amount: i64) -> i64 {
+        let used = self.used.entry(key.clone()).or_default();
+        // At either end it stays: a budget that is used up beyond counting stays used up.
+        *used = used.saturating_add(amount);
+        *used
+    }
+}
+
+impl Budget {
+    fn key(&self, name: &str, values: &Values) -> Key {
+        let agent =
+            if self.is_per_agent { values.get("agent").and_then(Value::as_str).unwrap_or_default() } else { "" };
+        (name.to_owned(), agent.to_owned())
+    }
+}

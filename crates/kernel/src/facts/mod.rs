@@ -1,0 +1,309 @@
+//! Facts: named formulas over the session's history, which rules read as `context.fact.NAME`.
+//!
+//! Where the language leaves something open, it is settled thus. A fact that reads `$attr` is false, or 0, for an action
+//! that lacks the attribute. An attribute that an event lacks passes no test, `!=` included. `min` and `max` of nothing
+//! are 0. A variable that stands free in a whole fact ranges over all there was.
+
+mod check;
+mod explain;
+mod monitor;
+mod pattern;
+mod relation;
+pub(crate) mod syntax;
+
+use crate::action::Value;
+use crate::charter::FactType;
+use crate::charter::report::{At, Place, Report, clip, nearest};
+use crate::charter::table::{Keys, integer};
+use crate::decide::Evidence;
+use crate::session::Values;
+use check::{Checker, Compiled};
+use monitor::Query;
+use relation::{Given, given};
+use std::collections::{BTreeMap, BTreeSet};
+use syntax::{Expr, Fault, Tree};
+
+pub(crate) use check::fields_of;
+pub(crate) use explain::span_text;
+pub(crate) use pattern::Occurrence;
+pub(crate) use syntax::Phase;
+
+/// Records that a fact may keep, when it does not say otherwise.
+const KEYS_MAX: usize = 65_536;
+
+/// Most facts of one charter.
+const FACTS_MAX: usize = 1_000;
+
+/// A fact with its memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Monitor {
+    compiled: Compiled,
+    /// The attributes of the judged action that it reads, in the order of their variables.
+    dollars: Vec<&'static str>,
+    keys_max: usize,
+    /// It forgot something, and can't be believed any more.
+    is_overflowed: bool,
+}
+
+/// All facts, by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    monitors: BTreeMap<String, Monitor>,
+}
+
+/// What compiling `[facts]` gives.
+#[derive(Debug, Default)]
+pub(crate) struct FactSection {
+    pub facts: Facts,
+    /// Every name that was written, with its type; for one that did not compile, a guess, so that the rules that read
+    /// it are not told of a second time.
+    pub types: BTreeMap<String, FactType>,
+    pub places: BTreeMap<String, Place>,
+    /// The facts that other facts name.
+    pub named: BTreeSet<String>,
+}
+
+/// Words that Cedar keeps for itself.
+const CEDAR_WORDS: &[&str] = &["if", "then", "else", "in", "is", "permit", "forbid", "when", "unless", "principal"];
+
+pub(crate) fn section(report: &mut Report, root: &mut Keys, source: &str) -> FactSection {
+    let mut out = FactSection::default();
+    let Some(section) = root.table(report, "facts") else { return out };
+    let mut texts: BTreeMap<String, (At<String>, usize)> = BTreeMap::new();
+    for (name, value) in section.entries() {
+        if texts.len() >= FACTS_MAX {
+            report.error("FB0160", &name.place, format!("more than {FACTS_MAX} facts"), ());
+            break;
+        }
+        let is_name = name.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && name.value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && !syntax::KEYWORDS.contains(&name.value.as_str())
+            && !CEDAR_WORDS.contains(&name.value.as_str())
+            && !name.value.starts_with("__");
+        if !is_name {
+            let message = format!("`{}` is no name for a fact", clip(&name.value));
+            report.error("FB0120", &name.place, message, "letters, digits and `_`, and no word of the language");
+            continue;
+        }
+        if let Some((text, keys_max)) = text_of(report, &section, &name, value) {
+            out.places.insert(name.value.clone(), name.place.clone());
+            texts.insert(name.value, (text, keys_max));
+        }
+    }
+    let mut trees: BTreeMap<String, (String, Tree)> = BTreeMap::new();
+    for (name, (text, _)) in &texts {
+        match syntax::fact(&text.value) {
+            Ok(tree) => {
+                named_in(&tree, &mut out.named);
+                trees.insert(name.clone(), (text.value.clone(), tree));
+            }
+            Err(fault) => tell(report, source, text, fault),
+        }
+        out.types.insert(name.clone(), FactType::Bool);
+    }
+    for (name, (text, tree)) in &trees {
+        let Some((at, keys_max)) = texts.get(name) else { continue };
+        match Checker::new(text, &trees).compile(name, tree) {
+            Ok((compiled, dollars)) => {
+                let ty = match compiled {
+                    Compiled::Formula(_) => FactType::Bool,
+                    Compiled::Number(_) => FactType::Long,
+                };
+                out.types.insert(name.clone(), ty);
+                let monitor = Monitor { compiled, dollars, keys_max: *keys_max, is_overflowed: false };
+                out.facts.monitors.insert(name.clone(), monitor);
+            }
+            Err(fault) => {
+                if matches!(tree.expr, Expr::Number(_)) {
+                    out.types.insert(name.clone(), FactType::Long);
+                }
+                // A fact that names one that did not parse is told of there.
+                let is_echo = fault.code == "FB0121" && fault.message.starts_with("no fact `") && {
+                    let missing = fault.message.trim_start_matches("no fact `").trim_end_matches('`');
+                    texts.contains_key(missing)
+                };
+                if !is_echo {
+                    tell(report, source, at, fault);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// A fact's text: a string, or a table with `is`.
+fn text_of(
+    report: &mut Report,
+    section: &Keys,
+    name: &At<String>,
+    value: &toml::Spanned<toml::de::DeValue<'_>>,
+) -> Option<(At<String>, usize)> {
+    let place = Place::new(&section.place.file, value.span());
+    if let Some(text) = value.get_ref().as_str() {
+        return Some((At { value: text.to_owned(), place }, KEYS_MAX));
+    }
+    let Some(table) = value.get_ref().as_table() else {
+        report.error("FB0103", &place, format!("fact `{}` is to be a string", name.value), "such as `'once did …'`");
+        return None;
+    };
+    let mut keys = Keys::new(format!("fact `{}`", name.value), place, table);
+    let text = keys.required_str(report, "is");
+    if let Some(per) = keys.choice(report, "per", &["session", "fleet"])
+        && per.value == "fleet"
+    {
+        report.error("FB0106", &per.place, "facts over more than one session are not supported yet", ());
+    }
+    let keys_max = keys.raw("keys_max").map(|v| {
+        let wanted = integer(v.get_ref()).and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=1 << 24).contains(n));
+        if wanted.is_none() {
+            let place = Place::new(&section.place.file, v.span());
+            report.error("FB0103", &place, "`keys_max` is to be between 1 and 16,777,216", ());
+        }
+        wanted.unwrap_or(KEYS_MAX)
+    });
+    keys.finish(report);
+    Some((text?, keys_max.unwrap_or(KEYS_MAX)))
+}
+
+/// Reports a fault in a text that stands in a TOML string.
+pub(crate) fn tell(report: &mut Report, source: &str, text: &At<String>, fault: Fault) {
+    let place = place_in(source, text, fault.span);
+    report.error(fault.code, &place, fault.message, fault.hint);
+}
+
+/// Where bytes of a TOML string's value stand in the file: exact unless the string has escapes.
+fn place_in(source: &str, text: &At<String>, part: std::ops::Range<usize>) -> Place {
+    let raw = source.get(text.place.span.clone()).unwrap_or_default();
+    let quote = ["'''", "\"\"\"", "'", "\""].into_iter().find(|q| raw.starts_with(q)).unwrap_or_default();
+    let after = raw.get(quote.len()..).unwrap_or_default();
+    let newline = if quote.len() == 3 { after.len() - after.trim_start_matches(['\r', '\n']).len() } else { 0 };
+    let start = quote.len() + newline;
+    if raw.get(start..).is_some_and(|inner| inner.starts_with(&text.value)) {
+        text.place.within(start.saturating_add(part.start)..start.saturating_add(part.end))
+    } else {
+        text.place.clone()
+    }
+}
+
+fn named_in(tree: &Tree, out: &mut BTreeSet<String>) {
+    match &tree.expr {
+        Expr::Name(name) => {
+            out.insert(name.clone());
+        }
+        Expr::Not(inner)
+        | Expr::Once(_, inner)
+        | Expr::Prev(_, inner)
+        | Expr::Historically(_, inner)
+        | Expr::Exists(_, inner)
+        | Expr::Compare(inner, ..) => named_in(inner, out),
+        Expr::And(sides) | Expr::Or(sides) => sides.iter().for_each(|side| named_in(side, out)),
+        Expr::Since(left, _, right) => {
+            named_in(left, out);
+            named_in(right, out);
+        }
+        Expr::Atom(_) | Expr::Number(_) => {}
+    }
+}
+
+/// Why a fact has no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// It would have had to keep more than it may.
+    Overflow,
+    /// A number left 64 bits.
+    Broken,
+    /// There is no such fact.
+    Unknown,
+}
+
+impl Facts {
+    /// Takes the next event in.
+    pub fn commit(&mut self, event: &Occurrence) {
+        for monitor in self.monitors.values_mut().filter(|m| !m.is_overflowed) {
+            monitor.commit(event);
+        }
+    }
+
+    /// A fact's value for the action with these values.
+    pub fn value(&self, name: &str, values: &Values, now_ns: u64) -> Result<Value, Lost> {
+        let monitor = self.monitors.get(name).ok_or(Lost::Unknown)?;
+        monitor.check()?;
+        let given = given(&monitor.dollars, values);
+        let query = given.as_ref().map(|given| Query { now_ns, given: Some(given as Given) });
+        Ok(match (&monitor.compiled, query) {
+            (Compiled::Formula(node), Some(query)) => {
+                let relation = node.at(query);
+                if relation.is_cut {
+                    return Err(Lost::Overflow);
+                }
+                Value::Bool(relation.holds())
+            }
+            (Compiled::Formula(_), None) => Value::Bool(false),
+            (Compiled::Number(counter), Some(query)) => Value::Long(counter.at(query).0),
+            (Compiled::Number(_), None) => Value::Long(0),
+        })
+    }
+
+    /// The entries behind the value, and what would turn it.
+    pub fn evidence(&self, name: &str, values: &Values, now_ns: u64) -> Evidence {
+        let Some(monitor) = self.monitors.get(name) else { return Evidence::default() };
+        let Some(given) = given(&monitor.dollars, values) else { return Evidence::default() };
+        let query = Query { now_ns, given: Some(&given) };
+        let (witnesses, needs) = match &monitor.compiled {
+            Compiled::Formula(node) if node.at(query).holds() => explain::why(node, query),
+            Compiled::Formula(node) => explain::why_not(node, query),
+            Compiled::Number(counter) => explain::number(counter, None, query),
+        };
+        Evidence { witnesses, needs }
+    }
+
+    /// Most records that the fact may keep: its bound.
+    pub fn bound(&self, name: &str) -> Option<usize> {
+        self.monitors.get(name).map(|m| m.keys_max)
+    }
+}
+
+impl Monitor {
+    fn commit(&mut self, event: &Occurrence) {
+        match &mut self.compiled {
+            Compiled::Formula(node) => node.commit(event),
+            Compiled::Number(counter) => counter.commit(event),
+        }
+        if self.records() > self.keys_max {
+            match &mut self.compiled {
+                Compiled::Formula(node) => node.prune(event.at_ns),
+                Compiled::Number(counter) => counter.prune(event.at_ns),
+            }
+            self.is_overflowed = self.records() > self.keys_max;
+        }
+    }
+
+    fn records(&self) -> usize {
+        match &self.compiled {
+            Compiled::Formula(node) => node.records(),
+            Compiled::Number(counter) => counter.records,
+        }
+    }
+
+    fn check(&self) -> Result<(), Lost> {
+        let is_broken = match &self.compiled {
+            Compiled::Formula(node) => node.is_broken(),
+            Compiled::Number(counter) => counter.is_broken,
+        };
+        match (self.is_overflowed, is_broken) {
+            (true, _) => Err(Lost::Overflow),
+            (_, true) => Err(Lost::Broken),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Tells of a fact that does not exist.
+pub(crate) fn known(report: &mut Report, types: &BTreeMap<String, FactType>, name: &At<String>) -> Option<FactType> {
+    let found = types.get(&name.value).copied();
+    if found.is_none() {
+        let hint = nearest(&name.value, types.keys().map(String::as_str));
+        report.error("FB0121", &name.place, format!("no fact `{}`", clip(&name.value)), hint);
+    }
+    found
+}
