@@ -53,8 +53,8 @@ pub enum LedgerError {
         /// The latest that this version knows.
         known: i64,
     },
-    /// Others on this machine can read the signing key.
-    #[error("the signing key `{}` can be read by others (mode {mode:03o})", path.display())]
+    /// Others on this machine can read the signing key, or replace it.
+    #[error("`{}` lets others at the signing key (mode {mode:03o})", path.display())]
     KeyExposed {
         /// The key's file or folder.
         path: PathBuf,
@@ -335,9 +335,13 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "A commit failed, so it is unknown what reached the disk. The store does not retry: a second fsync can report success for lost data. Every later append is refused; start again after mending the cause.",
     ),
     ("FB0315", "opened for reading", "This handle only reads. Appending needs a handle that was opened for writing."),
-    ("FB0316", "no such stream", "No session of this name or prefix is in this ledger."),
+    ("FB0316", "no such stream", "No session in this ledger has this id or name, or an id that begins so."),
     ("FB0317", "an ambiguous prefix", "Several sessions begin with these letters. Give more of them."),
-    ("FB0318", "no such entry", "The stream is shorter than this number."),
+    (
+        "FB0318",
+        "no such entry",
+        "The stream has fewer entries than this number, or the number is 0: entries are numbered from 1.",
+    ),
     (
         "FB0319",
         "no such blob",

@@ -2,7 +2,7 @@
 //! on them.
 
 use crate::{
-    Digest, LedgerError,
+    Digest, LedgerError, key,
     merkle::Frontier,
     note::{Checkpoint, NoteVerifier},
 };
@@ -16,6 +16,15 @@ pub(crate) struct Head {
     pub(crate) note: String,
     /// How many checkpoints are kept.
     pub(crate) kept: u64,
+}
+
+impl Head {
+    /// Whether its note says that it is of another ledger's key.
+    pub(crate) fn is_signed_by_other_than(&self, verifier: &NoteVerifier) -> bool {
+        self.note
+            .split_once('\n')
+            .is_some_and(|(origin, _)| origin != verifier.name() && origin.starts_with(key::ORIGIN_PREFIX))
+    }
 }
 
 /// Reads the head. `trusted` is a note that this process has checked or written: a head that has it needs no second

@@ -11,6 +11,8 @@ use std::{
 };
 
 const HEADER: &str = "flyball-ledger-key-v1 ed25519 ";
+/// A ledger is named by this and the first four bytes of its key's digest.
+pub(crate) const ORIGIN_PREFIX: &str = "flyball.local/ledger/";
 
 /// The private key and the name that it signs under.
 pub(crate) struct LedgerKey {
@@ -71,7 +73,7 @@ fn read(path: &Path) -> Result<LedgerKey, LedgerError> {
 fn from_seed(seed: &[u8; 32]) -> Option<LedgerKey> {
     let signing = SigningKey::from_bytes(seed);
     let [a, b, c, d, ..] = Digest::of(signing.verifying_key().as_bytes()).0;
-    let name = format!("flyball.local/ledger/{}", crate::digest::to_hex(&[a, b, c, d]));
+    let name = format!("{ORIGIN_PREFIX}{}", crate::digest::to_hex(&[a, b, c, d]));
     let verifier = NoteVerifier::new(&name, signing.verifying_key())?;
     Some(LedgerKey { signing, verifier })
 }

@@ -43,6 +43,10 @@ impl Ledger {
         let db = schema::open_write(&dir, !had_key)?;
         let head = head::read_unchecked(&db, &dir)?;
         let key = key::open(&dir, head.frontier.size() == 0 && head.note.is_empty())?;
+        if head.is_signed_by_other_than(&key.verifier) {
+            let cause = format!("it is `{}`, and another signed this ledger", key.verifier.name());
+            return Err(LedgerError::Key { path: key::private_path(&dir), cause });
+        }
         let trusted = head::read(&db, &dir, &key.verifier, "")?.note;
         let reader = schema::open_write(&dir, false)?;
 

@@ -70,6 +70,11 @@ pub(crate) fn open_write(dir: &Path, may_make: bool) -> Result<Connection, Ledge
     }
     let mut db = Connection::open_with_flags(path, flags).map_err(fail)?;
     configure(&db, dir)?;
+    // SQLite goes on reading where it may not write, and says so only at the first commit.
+    if db.is_readonly("main").map_err(fail)? {
+        let cause = "its file system or `ledger.db` is read-only".to_owned();
+        return Err(LedgerError::Unwritable { path: dir.to_owned(), cause });
+    }
     if is_empty(&db, dir)? {
         if !may_make {
             return Err(LedgerError::damaged(dir, "there is a signing key, and `ledger.db` is empty"));

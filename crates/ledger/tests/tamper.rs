@@ -401,7 +401,9 @@ fn bytes_of_the_file_itself() {
     }
 }
 
-fn raw_entries(dir: &Path) -> rusqlite::Result<Vec<(i64, i64, i64, Vec<u8>)>> {
+type RawEntry = (i64, i64, i64, Vec<u8>);
+
+fn raw_entries(dir: &Path) -> rusqlite::Result<Vec<RawEntry>> {
     let db = Connection::open(dir.join("ledger.db"))?;
     let mut statement = db.prepare("SELECT leaf, stream, seq, data FROM entries ORDER BY leaf")?;
     let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;

@@ -1,0 +1,147 @@
+//! `cargo bench -p flyball-ledger`: what an append costs, beside a raw append and fdatasync of the same run and disk;
+//! and how fast a ledger is verified. Medians of the rounds.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench")]
+
+use flyball_ledger::{Draft, Kind, Ledger};
+use serde_json::json;
+use std::{
+    fs::File,
+    io::Write as _,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+const ROUNDS: usize = 7;
+const DURABLE_APPENDS: u64 = 200;
+
+fn main() {
+    if !std::env::args().any(|arg| arg == "--bench") {
+        println!("skipped: a bench runs under `cargo bench`");
+        return;
+    }
+    let disk = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    durable(disk);
+    many_writers(disk);
+    callers_share(disk);
+    verification(disk);
+}
+
+/// An entry of 1 KiB, give or take a few bytes.
+fn draft(n: u64) -> Draft {
+    let body = json!({"n": n, "pad": "x".repeat(870)});
+    Draft { at_ns: n, kind: Kind::Attempt, actor: "bench".into(), cause: vec![], body }
+}
+
+fn durable(disk: &Path) {
+    let (mut raw, mut ours, mut ratios) = (vec![], vec![], vec![]);
+    let dir = tempfile::tempdir_in(disk).unwrap();
+    let ledger = Ledger::open(&dir.path().join("ledger")).unwrap();
+    let stream = ledger.stream("s").unwrap();
+    let mut file = File::create(dir.path().join("raw")).unwrap();
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        for _ in 0..DURABLE_APPENDS {
+            file.write_all(&[b'x'; 1024]).unwrap();
+            file.sync_data().unwrap();
+        }
+        let plain = start.elapsed();
+        let start = Instant::now();
+        for _ in 0..DURABLE_APPENDS {
+            let seq = stream.append(draft(stream.last_seq() + 1)).unwrap();
+            stream.durable(seq).unwrap();
+        }
+        let durable = start.elapsed();
+        ratios.push(plain.as_secs_f64() / durable.as_secs_f64());
+        raw.push(plain);
+        ours.push(durable);
+    }
+    let each = |times: Vec<Duration>| median(times.iter().map(Duration::as_secs_f64)) * 1e6 / DURABLE_APPENDS as f64;
+    println!("raw 1 KiB append + fdatasync   {:>9.1} us", each(raw));
+    println!("durable append, one writer     {:>9.1} us", each(ours));
+    println!("ratio to raw (aim 0.5)         {:>9.2}", median(ratios));
+}
+
+fn many_writers(disk: &Path) {
+    let dir = tempfile::tempdir_in(disk).unwrap();
+    let ledger = Ledger::open(&dir.path().join("ledger")).unwrap();
+    let streams: Vec<_> = (0..64).map(|n| ledger.stream(&format!("s{n}")).unwrap()).collect();
+    let rates = (0..ROUNDS).map(|_| {
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for stream in &streams {
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        let seq = stream.append(draft(stream.last_seq() + 1)).unwrap();
+                        stream.durable(seq).unwrap();
+                    }
+                });
+            }
+        });
+        64.0 * 20.0 / start.elapsed().as_secs_f64()
+    });
+    println!("durable appends, 64 writers    {:>9.0} /s", median(rates.collect::<Vec<_>>()));
+}
+
+fn callers_share(disk: &Path) {
+    let dir = tempfile::tempdir_in(disk).unwrap();
+    let ledger = Ledger::open(&dir.path().join("ledger")).unwrap();
+    let stream = ledger.stream("s").unwrap();
+    let mut sparse = Vec::new();
+    for _ in 0..300 {
+        let draft = draft(stream.last_seq() + 1);
+        let start = Instant::now();
+        stream.append(draft).unwrap();
+        sparse.push(start.elapsed().as_secs_f64() * 1e6);
+        // The writer sleeps again, so that each append pays for waking it.
+        stream.flush().unwrap();
+    }
+    let mut burst = Vec::new();
+    for _ in 0..ROUNDS {
+        for _ in 0..5000 {
+            let draft = draft(stream.last_seq() + 1);
+            let start = Instant::now();
+            stream.append(draft).unwrap();
+            burst.push(start.elapsed().as_secs_f64() * 1e6);
+        }
+        stream.flush().unwrap();
+    }
+    for (name, mut times) in [("idle writer", sparse), ("busy writer", burst)] {
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times[(times.len() as f64 * share) as usize];
+        println!("append to an {name}        p50 {:>6.1} us, p99 {:>6.1} us", at(0.5), at(0.99));
+    }
+}
+
+fn verification(disk: &Path) {
+    let dir = tempfile::tempdir_in(disk).unwrap();
+    let ledger = Ledger::open(&dir.path().join("ledger")).unwrap();
+    let stream = ledger.stream("s").unwrap();
+    let entries = 60_000;
+    let start = Instant::now();
+    for n in 1..=entries {
+        stream.append(draft(n)).unwrap();
+    }
+    stream.flush().unwrap();
+    println!("appended to the disk           {:>9.0} entries/s", entries as f64 / start.elapsed().as_secs_f64());
+    let bytes: usize = [1, entries / 2, entries].map(|n| ledger.entry("s", n).unwrap().raw.len()).iter().sum();
+    let megabytes = bytes as f64 / 3.0 * entries as f64 / 1e6;
+    let rates = (0..ROUNDS).map(|_| {
+        let start = Instant::now();
+        assert!(ledger.verify(None).unwrap().ok);
+        megabytes / start.elapsed().as_secs_f64()
+    });
+    println!("verification                   {:>9.0} MB/s of entries", median(rates.collect::<Vec<_>>()));
+    let mut proofs: Vec<f64> = Vec::new();
+    for n in (0..entries).step_by(601) {
+        let start = Instant::now();
+        ledger.prove_inclusion(n, entries).unwrap();
+        proofs.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    println!("inclusion proof in {entries}        {:>9.0} us", median(proofs));
+}
+
+fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
