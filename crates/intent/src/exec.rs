@@ -1,6 +1,7 @@
 //! A program about to run: the action that it is, and those that it implies.
 
-use crate::names;
+use crate::reading::{Command, Reading, Stdin, Word};
+use crate::{names, programs};
 use flyball_kernel::{Action, Resource, ResourceKind, Surface};
 
 /// A program about to run, as the sandbox's exec call or a hook's command tells it.
@@ -47,18 +48,46 @@ pub struct GitContext {
 /// The actions that running this is: always `process.exec` first, then what well-known programs imply.
 ///
 /// `process.exec` carries the program by the name that charters write (`cargo`), its file's path, its arguments
-/// without the zeroth, and under `implies` the verbs of the actions after it. Those carry `implied_by` (the command
-/// that implies them, shortened) and `reader` (`git/1`, …). All are on surface `exec`.
+/// without the zeroth, and under `implies` the verbs of the actions after it. It is `opaque` where a part of what it will
+/// do could not be read. The others carry `implied_by` (the command that implies them, shortened) and `reader` (`git/1`, …);
+/// an outcome's exit code is that of `process.exec` alone. All are on surface `exec`.
+///
+/// Commands inside scripts and wrappers give no `process.exec` here: they will be asked about when they run.
 #[must_use]
 pub fn exec_actions(exec: &Exec<'_>) -> Vec<Action> {
-    process_exec(exec).into_iter().collect()
+    read(exec, false)
 }
 
-fn process_exec(exec: &Exec<'_>) -> Option<Action> {
-    let name = names::program(exec.program, exec.argv.first().map(String::as_str));
+/// The same, with a `process.exec` for each command inside scripts and wrappers as well: for surfaces beneath which nothing
+/// asks again, such as a hook without a sandbox. Their `path` is empty, since nobody has looked the program up yet.
+#[must_use]
+pub fn command_actions(exec: &Exec<'_>) -> Vec<Action> {
+    read(exec, true)
+}
+
+fn read(exec: &Exec<'_>, commands: bool) -> Vec<Action> {
+    let command = Command {
+        program: names::program(exec.program, exec.argv.first().map(String::as_str)),
+        args: exec.argv.iter().skip(1).map(|a| Word::Known(a.clone())).collect(),
+        cwd: Some(exec.cwd.to_owned()),
+        is_home_repository: true,
+        stdin: Stdin::Other,
+        depth: 0,
+    };
+    let mut reading =
+        Reading { home: exec.home, git: exec.git, commands, found: Vec::new(), is_opaque: false, is_full: false };
+    programs::read(&mut reading, &command);
+    let mut implies: Vec<String> = reading.found.iter().map(|a| a.verb.name().to_owned()).collect();
+    implies.sort();
+    implies.dedup();
+    let Some(first) = process_exec(exec, &command.program, implies, reading.is_opaque) else { return Vec::new() };
+    std::iter::once(first).chain(reading.found).collect()
+}
+
+fn process_exec(exec: &Exec<'_>, program: &str, implies: Vec<String>, is_opaque: bool) -> Option<Action> {
     let argv: Vec<String> = exec.argv.iter().skip(1).cloned().collect();
     let resource = Resource::new(ResourceKind::Command)
-        .with("program", name)
+        .with("program", program)
         .and_then(|it| it.with("argv", argv))
         .and_then(|it| it.with("cwd", exec.cwd))
         .and_then(|it| it.with("path", exec.program))
@@ -67,5 +96,8 @@ fn process_exec(exec: &Exec<'_>) -> Option<Action> {
     if let Some(script) = exec.script {
         action = action.with("script", exec.program).ok()?.with("interpreter", script.interpreter).ok()?;
     }
-    Some(action)
+    if !implies.is_empty() {
+        action = action.with("implies", implies).ok()?;
+    }
+    if is_opaque { action.with("opaque", true).ok() } else { Some(action) }
 }

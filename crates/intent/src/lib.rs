@@ -5,15 +5,34 @@
 //! fields, never a guess: a command inside a script is mediated again when it runs, so reading it early makes for a
 //! better question and is not the boundary.
 //!
-//! Entry point: [`exec_actions`], a program about to run.
+//! Entry points: [`exec_actions`], a program about to run; [`command_actions`], the same where nothing beneath asks again.
+//!
+//! | programs | read as |
+//! |---|---|
+//! | `sh bash dash zsh -c`, here-documents to a shell, `eval`, `trap` | every command in the script; `>` `>>` `<` to files; `cd` is followed |
+//! | `env sudo nohup time timeout nice xargs find -exec busybox flock stdbuf …` | the program inside |
+//! | `git push commit branch tag checkout switch worktree clone fetch pull rm -r clean` | `git.*`, `net.connect`, `fs.delete` |
+//! | `gh pr create merge comment review` | `pr.*` |
+//! | `npm pnpm yarn bun pip pipx uv poetry cargo go` adding, removing, updating | `dependency.*` |
+//! | `kubectl helm terraform tofu docker podman docker-compose` | `deploy.*` |
+//! | `curl wget ssh scp sftp rsync nc telnet` | `http.request`, `net.connect`, `net.listen`, what is sent as `fs.read` |
+//! | `cat head tail grep sed awk sort base64 xxd jq cp mv tee dd touch rm -r …` | `fs.read`, `fs.write`, `fs.move`, `fs.delete` |
+//! | `python3 -c`, `node -e`, `perl -e`, programs on standard input | opaque |
 //!
 //! Not here: rules, files, the operating system's idea of a path (callers hand over canonical ones).
 #![forbid(unsafe_code)]
 
 mod exec;
 mod names;
+mod options;
+mod programs;
+mod reading;
+mod shell;
+#[cfg(test)]
+mod tests;
+mod words;
 
-pub use exec::{Exec, GitContext, Script, exec_actions};
+pub use exec::{Exec, GitContext, Script, command_actions, exec_actions};
 
 /// Wrappers, shells and substitutions inside one another, at most.
 pub const DEPTH_MAX: usize = 16;

@@ -1,0 +1,212 @@
+//! What a command is to its reader, and where the reader puts the actions that it finds.
+
+use crate::exec::GitContext;
+use crate::{ACTIONS_MAX, DEPTH_MAX, names, programs};
+use flyball_kernel::{Action, Resource, Surface, Value, Verb};
+
+/// Characters of a command that `implied_by` shows.
+const SHOWN_CHARS_MAX: usize = 200;
+
+/// An argument: known, or what could not be known before it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// Exactly this.
+    Known(String),
+    /// As it was written, with a variable, glob or substitution in it.
+    Unknown(String),
+}
+
+impl Word {
+    pub fn known(&self) -> Option<&str> {
+        if let Word::Known(s) = self { Some(s) } else { None }
+    }
+
+    pub fn written(&self) -> &str {
+        match self {
+            Word::Known(s) | Word::Unknown(s) => s,
+        }
+    }
+}
+
+/// One command to be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
+    /// The program, by the name that charters write.
+    pub program: String,
+    /// Its arguments, without its own name.
+    pub args: Vec<Word>,
+    /// Where it runs; `None` once that can't be told.
+    pub cwd: Option<String>,
+    /// Whether that is where the exec itself started, so that what is known of its repository holds.
+    pub is_home_repository: bool,
+    /// What stands on its standard input, where that is written in the script.
+    pub stdin: Stdin,
+    /// How many wrappers, shells and substitutions it is inside of.
+    pub depth: usize,
+}
+
+/// What a command's standard input is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stdin {
+    /// Whatever the program was started with, or a pipe.
+    Other,
+    /// A here-document or here-string, word for word.
+    Text(String),
+}
+
+impl Command {
+    /// Another command in the same place, one level further in.
+    pub fn inner(&self, args: &[Word]) -> Option<Command> {
+        let (program, args) = args.split_first()?;
+        // A program that can't be known is told by its empty name.
+        let program = program.known().map(|p| names::program(p, Some(p))).unwrap_or_default();
+        Some(Command { program, args: args.to_vec(), depth: self.depth + 1, ..self.clone() })
+    }
+
+    /// The command as text, shortened.
+    pub fn shown(&self) -> String {
+        let mut out = self.program.clone();
+        for arg in &self.args {
+            out.push(' ');
+            out.push_str(arg.written());
+            if out.len() > 8 * SHOWN_CHARS_MAX {
+                break;
+            }
+        }
+        shorten(&out)
+    }
+
+    /// A path argument made absolute.
+    pub fn path(&self, word: &Word) -> Option<String> {
+        absolute(self.cwd.as_deref(), word.known()?)
+    }
+}
+
+/// At most [`SHOWN_CHARS_MAX`] characters on one line.
+pub(crate) fn shorten(text: &str) -> String {
+    let mut out: String = text.chars().take(SHOWN_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+/// A path without `.`, `..` and doubled slashes, by its letters alone. `None` for a relative one where the working directory
+/// is not known, and for none.
+pub(crate) fn absolute(cwd: Option<&str>, path: &str) -> Option<String> {
+    let full = match path.as_bytes().first()? {
+        b'/' => path.to_owned(),
+        _ => format!("{}/{path}", cwd?),
+    };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in full.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(format!("/{}", parts.join("/")))
+}
+
+/// The actions found so far.
+pub(crate) struct Reading<'a> {
+    pub home: &'a str,
+    pub git: Option<&'a GitContext>,
+    /// Whether each command inside scripts and wrappers gives a `process.exec` of its own.
+    pub commands: bool,
+    pub found: Vec<Action>,
+    /// Something could not be read at all: the exec itself is opaque.
+    pub is_opaque: bool,
+    /// More was implied than is listed.
+    pub is_full: bool,
+}
+
+/// Attributes of an action being made.
+pub(crate) type Attrs<'a> = &'a [(&'static str, Value)];
+
+impl Reading<'_> {
+    /// Reads a command inside another: what it implies, and, where asked for, that it runs.
+    pub fn command(&mut self, command: &Command) {
+        if command.depth > DEPTH_MAX || self.is_full {
+            self.is_opaque = true;
+            return;
+        }
+        if command.program.is_empty() {
+            self.is_opaque = true;
+        }
+        if self.commands {
+            self.exec(command);
+        }
+        programs::read(self, command);
+    }
+
+    fn exec(&mut self, command: &Command) {
+        let mut argv = Vec::new();
+        let mut is_known = !command.program.is_empty() && command.cwd.is_some();
+        for arg in &command.args {
+            is_known &= arg.known().is_some();
+            argv.push(arg.written().to_owned());
+        }
+        let fields = [
+            ("program", Value::from(command.program.as_str())),
+            ("argv", Value::from(argv)),
+            ("cwd", Value::from(command.cwd.clone().unwrap_or_default())),
+        ];
+        self.imply(command, "shell/1", "process.exec", &fields, &[], is_known);
+    }
+
+    /// Adds an action that the command implies. One that is not known is opaque, and what of it is unknown stays empty.
+    pub fn imply(
+        &mut self,
+        by: &Command,
+        reader: &'static str,
+        verb: &'static str,
+        fields: &[(&'static str, Value)],
+        attrs: Attrs<'_>,
+        is_known: bool,
+    ) {
+        if self.found.len() + 2 >= ACTIONS_MAX {
+            // One opaque action stands for the rest: the exec itself.
+            self.is_full = true;
+            self.is_opaque = true;
+            return;
+        }
+        match make(by, reader, verb, fields, attrs, is_known) {
+            Some(action) => self.found.push(action),
+            // The vocabulary lacks what the reader names: never drop it silently.
+            None => self.is_opaque = true,
+        }
+    }
+
+    /// An action on a path that was written as that word.
+    pub fn on_path(&mut self, by: &Command, reader: &'static str, verb: &'static str, word: &Word, attrs: Attrs<'_>) {
+        let path = by.path(word);
+        let is_known = path.is_some();
+        self.imply(by, reader, verb, &[("path", path.unwrap_or_default().into())], attrs, is_known);
+    }
+}
+
+fn make(
+    by: &Command,
+    reader: &'static str,
+    verb: &'static str,
+    fields: &[(&'static str, Value)],
+    attrs: Attrs<'_>,
+    is_known: bool,
+) -> Option<Action> {
+    let mut resource = Resource::new(Verb::named(verb)?.spec().resource);
+    for (name, value) in fields {
+        resource = resource.with(name, value.clone()).ok()?;
+    }
+    let mut action = Action::new(verb, resource, Surface::Exec).ok()?;
+    for (name, value) in attrs {
+        action.set(name, value.clone()).ok()?;
+    }
+    if !is_known {
+        action.set("opaque", true.into()).ok()?;
+    }
+    action.with("implied_by", by.shown()).ok()?.with("reader", reader).ok()
+}
