@@ -13,9 +13,9 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), Failure> {
     if let Err(failure) = agents::install() {
         eprintln!("agents: {failure}; tests that run an agent program are skipped");
     }
-    let suite = run_suite(with_slow);
-    let docs = exec::run(exec::cargo().args(["test", "--workspace", "--locked", "--doc"]));
-    suite.and(docs)
+    // Doc tests first: the run's last line is then the suite's own count.
+    let docs = exec::run(exec::cargo().args(["test", "--workspace", "--locked", "--doc", "--quiet"]));
+    run_suite(with_slow).and(docs)
 }
 
 fn run_suite(with_slow: bool) -> Result<(), Failure> {
