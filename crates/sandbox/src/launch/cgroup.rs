@@ -105,13 +105,14 @@ impl Cgroup {
         self.freezer.is_some()
     }
 
-    /// Stops every member and waits, a bounded time, until all stand.
+    /// Stops every member and waits, a bounded time, until all stand. `told` runs once each has been told to.
     ///
     /// # Errors
     /// No freezer, or not all stood in time; they are thawed then.
-    pub(crate) fn freeze(&self) -> io::Result<()> {
+    pub(crate) fn freeze(&self, told: impl FnOnce()) -> io::Result<()> {
         let freezer = self.freezer.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         freezer.set(true)?;
+        told();
         let started = Instant::now();
         while !freezer.is_frozen()? {
             if started.elapsed() > FREEZE_WAIT_MAX {

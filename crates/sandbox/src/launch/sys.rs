@@ -102,7 +102,9 @@ pub(super) fn install_filter(filter: &[libc::sock_filter]) -> io::Result<RawFd> 
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+            // Killable: once received, a call is interrupted by death only. A signal (Go sends one every 10 ms) would make
+            // a call start over that is performed already, and its second O_EXCL fail.
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
             &raw const program,
         )
     };

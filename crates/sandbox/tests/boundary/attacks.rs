@@ -289,7 +289,7 @@ fn a_frozen_tree_can_be_killed() {
     launched.go().unwrap();
     read_until(&launched, "started");
     match &launched.cgroup {
-        Some(cgroup) if cgroup.has_freezer() => cgroup.freeze().unwrap(),
+        Some(cgroup) if cgroup.has_freezer() => cgroup.freeze(|| ()).unwrap(),
         _ => launched.stop_all().unwrap(),
     }
     assert!(launched.end().is_none());
@@ -312,7 +312,7 @@ fn a_stopped_tree_goes_on() {
     launched.go().unwrap();
     read_until(&launched, "started");
     if let Some(cgroup) = launched.cgroup.as_ref().filter(|cgroup| cgroup.has_freezer()) {
-        cgroup.freeze().unwrap();
+        cgroup.freeze(|| ()).unwrap();
         rustix::io::write(launched.pty_master.as_ref().unwrap(), b"a line\n").unwrap();
         cgroup.thaw().unwrap();
         assert!(finish(&launched).text.contains("got a line"));

@@ -1,0 +1,211 @@
+//! What the supervisor does in the caller's place once a call is allowed, on handles and copies only.
+
+use super::caller::{descriptor_name, descriptor_path};
+use super::resolve::{Place, View, kind};
+use super::sys::{self, Errno};
+use crate::call::{Attempt, FileKind};
+use rustix::fd::AsFd;
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// How a call is answered.
+pub(crate) enum Answer {
+    /// It succeeded with this result.
+    Value(i64),
+    /// It failed.
+    Errno(Errno),
+    /// The caller's own kernel call goes on. Only where nothing rests on memory.
+    Continue,
+    /// It made this descriptor.
+    Descriptor { file: OwnedFd, is_cloexec: bool },
+    /// It may block: done on a thread of its own, answered later.
+    Later(Box<dyn FnOnce() -> Answer + Send>),
+}
+
+impl From<Result<(), Errno>> for Answer {
+    fn from(done: Result<(), Errno>) -> Self {
+        match done {
+            Ok(()) => Answer::Value(0),
+            Err(errno) => Answer::Errno(errno),
+        }
+    }
+}
+
+/// What is to happen to a call before anyone is asked.
+pub(super) enum Plan {
+    /// Ask, then act.
+    Ask(Attempt, Act),
+    /// Nothing to ask: act.
+    Act(Act),
+    /// Answered already.
+    Answer(Answer),
+}
+
+/// One act in the caller's place.
+pub(super) enum Act {
+    Open { at: Place, flags: i32, mode: u32, umask: Option<u32> },
+    Reopen { file: OwnedFd, flags: i32 },
+    Mkdir { at: Place, mode: u32, umask: u32 },
+    Mknod { at: Place, mode: u32, umask: u32 },
+    Unlink { at: Place, flags: i32 },
+    Rename { from: Place, to: Place, flags: u32 },
+    Link { file: OwnedFd, at: Place },
+    Symlink { target: CString, at: Place },
+    Truncate { at: Place, length: i64 },
+    Chmod { file: OwnedFd, mode: u32 },
+    Chown { file: OwnedFd, uid: u32, gid: u32 },
+    Utimes { file: OwnedFd, times: Option<[libc::timespec; 2]> },
+    SetXattr { file: OwnedFd, name: CString, value: Vec<u8>, flags: i32 },
+    RemoveXattr { file: OwnedFd, name: CString },
+    Exec(Box<super::exec::Image>),
+    ConnectInet { address: std::net::SocketAddr },
+    ConnectUnix { socket: OwnedFd, file: OwnedFd },
+    BindInet { socket: OwnedFd, address: Vec<u8> },
+    BindUnix { socket: OwnedFd, at: Place, address: Vec<u8>, cwd: OwnedFd, umask: u32 },
+}
+
+impl Act {
+    /// Whether the names that were judged still lead where they did: asked again after a call was held.
+    pub(super) fn still_stands(&self, view: &View, judged: &Attempt) -> bool {
+        let unmoved = |at: &Place| view.path_of(&at.parent).ok().flatten().is_some_and(|path| at.stands_in(&path));
+        let standing = match self {
+            Act::Open { at, .. }
+            | Act::Mkdir { at, .. }
+            | Act::Mknod { at, .. }
+            | Act::Unlink { at, .. }
+            | Act::Symlink { at, .. }
+            | Act::Truncate { at, .. }
+            | Act::Link { at, .. }
+            | Act::BindUnix { at, .. } => unmoved(at),
+            Act::Rename { from, to, .. } => unmoved(from) && unmoved(to),
+            Act::Exec(image) => image.is_unchanged(),
+            _ => true,
+        };
+        standing && self.same_kind(judged)
+    }
+
+    /// What stands at the name is of the kind that was judged: nothing was put in its place meanwhile.
+    fn same_kind(&self, judged: &Attempt) -> bool {
+        let now = |at: &Place| at.look().ok().flatten().map(|stat| kind(&stat));
+        match (self, judged) {
+            (Act::Open { at, .. }, Attempt::Open { existing, .. }) => now(at) == *existing,
+            (Act::Unlink { at, .. }, Attempt::Remove { kind, .. }) => now(at) == Some(*kind),
+            (Act::Rename { from, to, .. }, Attempt::Rename { kind, replaces, .. }) => {
+                now(from) == Some(*kind) && now(to).is_some() == *replaces
+            }
+            (Act::Truncate { at, .. }, _) => now(at) == Some(FileKind::File),
+            _ => true,
+        }
+    }
+
+    /// Whether names may resolve differently afterwards.
+    pub(super) fn moves_names(&self) -> bool {
+        match self {
+            Act::Open { .. } | Act::Reopen { .. } | Act::Mkdir { .. } | Act::Mknod { .. } | Act::Truncate { .. } => {
+                false
+            }
+            Act::Unlink { flags, at } => {
+                *flags & libc::AT_REMOVEDIR != 0
+                    || !at.look().is_ok_and(|stat| stat.is_some_and(|stat| kind(&stat) == FileKind::File))
+            }
+            Act::Utimes { .. } => false,
+            _ => true,
+        }
+    }
+}
+
+/// This thread's umask, so that it is set only when it must change.
+pub(super) struct Umask(u32);
+
+impl Umask {
+    /// Takes over this thread's umask; the thread has a file system state of its own.
+    pub(super) fn new() -> Self {
+        sys::umask(0);
+        Self(0)
+    }
+
+    fn set(&mut self, mask: u32) {
+        if self.0 != mask {
+            sys::umask(mask);
+            self.0 = mask;
+        }
+    }
+}
+
+/// Performs a file act. Exec and network are the loop's.
+pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
+    let own = view.own_descriptors.as_raw_fd();
+    match act {
+        Act::Open { at, flags, mode, umask: mask } => {
+            if let Some(mask) = mask {
+                umask.set(mask);
+            }
+            open(&at, flags, mode)
+        }
+        Act::Reopen { file, flags } => {
+            let flags = flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW);
+            descriptor(sys::openat(own, &descriptor_name(&file), flags | libc::O_NOCTTY, 0), flags)
+        }
+        Act::Mkdir { at, mode, umask: mask } => {
+            umask.set(mask);
+            sys::mkdir(at.parent.as_raw_fd(), &at.given_name(), mode).into()
+        }
+        Act::Mknod { at, mode, umask: mask } => {
+            umask.set(mask);
+            sys::mknod(at.parent.as_raw_fd(), &at.given_name(), mode).into()
+        }
+        Act::Unlink { at, flags } => sys::unlink(at.parent.as_raw_fd(), &at.given_name(), flags).into(),
+        Act::Rename { from, to, flags } => {
+            let (old, new) = (from.given_name(), to.given_name());
+            sys::rename(from.parent.as_raw_fd(), &old, to.parent.as_raw_fd(), &new, flags).into()
+        }
+        Act::Link { file, at } => {
+            let name = descriptor_name(&file);
+            sys::link(own, &name, at.parent.as_raw_fd(), &at.given_name(), libc::AT_SYMLINK_FOLLOW).into()
+        }
+        Act::Symlink { target, at } => sys::symlink(&target, at.parent.as_raw_fd(), &at.given_name()).into(),
+        Act::Truncate { at, length } => {
+            let flags = libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+            sys::openat(at.parent.as_raw_fd(), &at.name, flags, 0)
+                .and_then(|file| sys::truncate(file.as_raw_fd(), length))
+                .into()
+        }
+        Act::Chmod { file, mode } => sys::chmod(own, &descriptor_name(&file), mode).into(),
+        Act::Chown { file, uid, gid } => sys::chown(own, &descriptor_name(&file), uid, gid, 0).into(),
+        Act::Utimes { file, times } => sys::utimens(own, &descriptor_name(&file), times.as_ref(), 0).into(),
+        Act::SetXattr { file, name, value, flags } => {
+            sys::setxattr(&descriptor_path(&file), &name, &value, flags).into()
+        }
+        Act::RemoveXattr { file, name } => sys::removexattr(&descriptor_path(&file), &name).into(),
+        Act::BindInet { socket, address } => sys::with_address(libc::SYS_bind, socket.as_fd(), &address).into(),
+        Act::ConnectUnix { socket, file } => super::socket::connect_unix(socket, file),
+        Act::Exec(_) | Act::ConnectInet { .. } | Act::BindUnix { .. } => Answer::Errno(libc::EACCES),
+    }
+}
+
+fn open(at: &Place, flags: i32, mode: u32) -> Answer {
+    // A final link was resolved or must not be; a terminal must not become the supervisor's.
+    let safe = flags | libc::O_NOFOLLOW | libc::O_NOCTTY;
+    let is_fifo =
+        at.look().ok().flatten().is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO) && !at.has_slash;
+    if !is_fifo || flags & libc::O_NONBLOCK != 0 || flags & libc::O_ACCMODE == libc::O_RDWR {
+        return descriptor(sys::openat(at.parent.as_raw_fd(), &at.given_name(), safe, mode), flags);
+    }
+    // Opening a FIFO waits for its other end.
+    match at.handle() {
+        Ok(file) => Answer::Later(Box::new(move || {
+            descriptor(
+                sys::openat(libc::AT_FDCWD, &descriptor_path(&file), flags & !libc::O_CREAT | libc::O_NOCTTY, 0),
+                flags,
+            )
+        })),
+        Err(errno) => Answer::Errno(errno),
+    }
+}
+
+fn descriptor(opened: Result<OwnedFd, Errno>, flags: i32) -> Answer {
+    match opened {
+        Ok(file) => Answer::Descriptor { file, is_cloexec: flags & libc::O_CLOEXEC != 0 },
+        Err(errno) => Answer::Errno(errno),
+    }
+}

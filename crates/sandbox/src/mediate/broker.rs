@@ -1,0 +1,381 @@
+//! The way out (SANDBOX.md, layer 6): in the sandbox's network namespace every address is local, and at those that were
+//! allowed this broker listens, resolves and dials outside.
+//!
+//! INVARIANT: a listener is no permission. Each allowed `connect` leaves one credit at its address; an accepted connection
+//! without a credit is closed unread. So a connect that slipped past its question (memory changed under it, a descriptor
+//! swapped) reaches nothing, and the broker never dials more often, or elsewhere, than was allowed.
+
+use super::dns::{self, Names};
+use super::sys::Errno;
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The name inside for the host's own loopback: `127.0.0.1` is the sandbox's own there. Judged like any other name.
+pub const HOST_NAME: &str = "host.internal";
+/// Connections at once; one more is closed.
+const CONNECTIONS_MAX: usize = 256;
+/// Addresses that are listened at; one more is refused.
+const LISTENERS_MAX: usize = 1024;
+/// Credits at one address.
+const CREDITS_MAX: usize = 1024;
+/// A caller connects at once after it was allowed to.
+const CREDIT_LASTS: Duration = Duration::from_secs(10);
+const DIAL_WAIT_MAX: Duration = Duration::from_secs(20);
+const DNS_WAIT_MAX: Duration = Duration::from_secs(5);
+const DNS_PORT: u16 = 53;
+const COPY_BYTES: usize = 32 << 10;
+
+/// Makes sockets in the sandbox's network namespace.
+pub(crate) trait Inside: Send + Sync {
+    fn listen(&self, address: SocketAddr) -> io::Result<OwnedFd>;
+    fn bind_udp(&self, address: SocketAddr) -> io::Result<OwnedFd>;
+}
+
+/// The running broker; dropping it closes every connection.
+pub(crate) struct Broker(Arc<Shared>);
+
+struct Shared {
+    inside: Box<dyn Inside>,
+    dns: SocketAddr,
+    names: Mutex<Names>,
+    grants: Mutex<Grants>,
+    streams: Mutex<HashMap<u64, [TcpStream; 2]>>,
+    next: AtomicU64,
+    wake: OwnedFd,
+}
+
+#[derive(Default)]
+struct Grants {
+    credits: HashMap<SocketAddr, VecDeque<Instant>>,
+    /// Listeners on their way to the broker's thread.
+    fresh: Vec<(SocketAddr, TcpListener)>,
+    is_over: bool,
+}
+
+impl Broker {
+    /// Starts the broker's thread and the name server.
+    pub(crate) fn start(inside: Box<dyn Inside>, dns: IpAddr) -> io::Result<Self> {
+        let dns = SocketAddr::new(dns, DNS_PORT);
+        let datagrams = UdpSocket::from(inside.bind_udp(dns)?);
+        let streams = TcpListener::from(inside.listen(dns)?);
+        datagrams.set_nonblocking(true)?;
+        streams.set_nonblocking(true)?;
+        let wake =
+            rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK)?;
+        let shared = Arc::new(Shared {
+            inside,
+            dns,
+            names: Mutex::default(),
+            grants: Mutex::default(),
+            streams: Mutex::default(),
+            next: AtomicU64::new(0),
+            wake,
+        });
+        let serving = shared.clone();
+        thread("flyball-broker").spawn(move || serve(&serving, &datagrams, &streams))?;
+        Ok(Self(shared))
+    }
+
+    /// The name that the address was given out for; `None`: it is meant literally.
+    pub(crate) fn name_of(&self, address: IpAddr) -> Result<Option<String>, Errno> {
+        let IpAddr::V4(address) = address else { return Ok(None) };
+        if !dns::is_synthetic(address) || IpAddr::V4(address) == self.0.dns.ip() {
+            return Ok(None);
+        }
+        match lock(&self.0.names).name_of(address) {
+            Some(name) => Ok(Some(name.to_owned())),
+            // Nothing but names lives there.
+            None => Err(libc::EHOSTUNREACH),
+        }
+    }
+
+    /// Whether it is the broker's own name server, which everyone may ask.
+    pub(crate) fn is_name_server(&self, address: SocketAddr) -> bool {
+        address == self.0.dns
+    }
+
+    /// Expects one connection to that address.
+    pub(crate) fn admit(&self, address: SocketAddr) -> Result<(), Errno> {
+        let mut grants = lock(&self.0.grants);
+        if !grants.credits.contains_key(&address) {
+            if grants.credits.len() >= LISTENERS_MAX {
+                return Err(libc::ENOBUFS);
+            }
+            // Taken: a program inside listens there, and a connection would end at it.
+            let listener = self.0.inside.listen(address).map_err(|_| libc::ECONNREFUSED)?;
+            let listener = TcpListener::from(listener);
+            listener.set_nonblocking(true).map_err(|_| libc::ECONNREFUSED)?;
+            grants.credits.insert(address, VecDeque::new());
+            grants.fresh.push((address, listener));
+            self.0.wake();
+        }
+        let credits = grants.credits.entry(address).or_default();
+        expire(credits);
+        if credits.len() >= CREDITS_MAX {
+            return Err(libc::ENOBUFS);
+        }
+        credits.push_back(Instant::now());
+        Ok(())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        lock(&self.0.grants).is_over = true;
+        self.0.wake();
+        for streams in lock(&self.0.streams).values() {
+            for stream in streams {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn wake(&self) {
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+
+    fn spend_credit(&self, address: SocketAddr) -> bool {
+        let mut grants = lock(&self.grants);
+        let Some(credits) = grants.credits.get_mut(&address) else { return false };
+        expire(credits);
+        credits.pop_front().is_some()
+    }
+}
+
+fn expire(credits: &mut VecDeque<Instant>) {
+    while credits.front().is_some_and(|since| since.elapsed() > CREDIT_LASTS) {
+        credits.pop_front();
+    }
+}
+
+fn serve(shared: &Arc<Shared>, datagrams: &UdpSocket, name_streams: &TcpListener) {
+    let mut listeners: Vec<(SocketAddr, TcpListener)> = Vec::new();
+    loop {
+        {
+            let mut grants = lock(&shared.grants);
+            if grants.is_over {
+                return;
+            }
+            listeners.append(&mut grants.fresh);
+        }
+        let fixed = [shared.wake.as_fd(), datagrams.as_fd(), name_streams.as_fd()];
+        let all = fixed.into_iter().chain(listeners.iter().map(|(_, listener)| listener.as_fd()));
+        let mut polled: Vec<PollFd<'_>> = all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        if rustix::event::poll(&mut polled, None).is_err() {
+            continue;
+        }
+        let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let mut ready = ready.into_iter();
+        if ready.next() == Some(true) {
+            let _ = rustix::io::read(&shared.wake, &mut [0u8; 8]);
+        }
+        if ready.next() == Some(true) {
+            answer_datagrams(shared, datagrams);
+        }
+        if ready.next() == Some(true)
+            && let Ok((stream, _)) = name_streams.accept()
+        {
+            let shared = shared.clone();
+            let _ = thread("flyball-dns").spawn(move || answer_stream(&shared, stream));
+        }
+        for ((address, listener), is_ready) in listeners.iter().zip(ready) {
+            if is_ready && let Ok((stream, _)) = listener.accept() {
+                accept(shared, *address, stream);
+            }
+        }
+    }
+}
+
+fn accept(shared: &Arc<Shared>, address: SocketAddr, inner: TcpStream) {
+    if !shared.spend_credit(address) || lock(&shared.streams).len() >= CONNECTIONS_MAX {
+        return;
+    }
+    let shared = shared.clone();
+    let _ = thread("flyball-dial").spawn(move || {
+        let Ok(outer) = dial(&shared, address) else { return };
+        let _ = relay(&shared, inner, outer);
+    });
+}
+
+/// Resolves and dials. An allowed name never leads to an address that is not public; a literal one was itself allowed.
+fn dial(shared: &Shared, address: SocketAddr) -> io::Result<TcpStream> {
+    let name = match address.ip() {
+        IpAddr::V4(ip) => lock(&shared.names).name_of(ip).map(str::to_owned),
+        IpAddr::V6(_) => None,
+    };
+    let Some(name) = name else { return TcpStream::connect_timeout(&address, DIAL_WAIT_MAX) };
+    if name == HOST_NAME {
+        let host = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port());
+        return TcpStream::connect_timeout(&host, DIAL_WAIT_MAX);
+    }
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for candidate in (name.as_str(), address.port()).to_socket_addrs()? {
+        if !is_public(candidate.ip()) {
+            continue;
+        }
+        match TcpStream::connect_timeout(&candidate, DIAL_WAIT_MAX) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Whether an address is out in the world: not this machine, its networks, or what clouds answer credentials at.
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            !(ip.is_loopback()
+                || ip.is_private()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_documentation()
+                || a == 0
+                || a >= 240
+                || (a == 100 && b & 0xc0 == 64)
+                || (a == 192 && b == 0 && c == 0)
+                || dns::is_synthetic(ip))
+        }
+        IpAddr::V6(ip) => {
+            let segments = ip.segments();
+            let embedded =
+                |high: u16, low: u16| is_public(IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))));
+            match segments {
+                [0, 0, 0, 0, 0, 0xffff | 0, high, low] => ip != Ipv6Addr::LOCALHOST && embedded(high, low),
+                [0x64, 0xff9b, .., high, low] => embedded(high, low),
+                [0x2002, ..] => false,
+                [first, ..] => !(ip.is_multicast() || first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80),
+            }
+        }
+    }
+}
+
+/// Copies both ways until both sides are through.
+fn relay(shared: &Arc<Shared>, inner: TcpStream, outer: TcpStream) -> io::Result<()> {
+    inner.set_nonblocking(false)?;
+    let _ = (inner.set_nodelay(true), outer.set_nodelay(true));
+    let id = shared.next.fetch_add(1, Ordering::Relaxed);
+    {
+        let mut streams = lock(&shared.streams);
+        streams.insert(id, [inner.try_clone()?, outer.try_clone()?]);
+    }
+    if lock(&shared.grants).is_over {
+        lock(&shared.streams).remove(&id);
+        return Ok(());
+    }
+    let (up_from, up_to) = (inner.try_clone()?, outer.try_clone()?);
+    let up = thread("flyball-up").spawn(move || copy(up_from, up_to));
+    copy(outer, inner);
+    if let Ok(up) = up {
+        let _ = up.join();
+    }
+    lock(&shared.streams).remove(&id);
+    Ok(())
+}
+
+fn copy(mut from: TcpStream, mut to: TcpStream) {
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // A reset is passed on, not turned into an orderly end.
+            Err(_) => {
+                let _ = to.shutdown(Shutdown::Both);
+                return;
+            }
+        };
+        if to.write_all(buffer.get(..read).unwrap_or_default()).is_err() {
+            let _ = from.shutdown(Shutdown::Both);
+            return;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+fn answer_datagrams(shared: &Shared, socket: &UdpSocket) {
+    let mut buffer = [0; 1500];
+    // Bounded: other sockets want their turn.
+    for _ in 0..64 {
+        let Ok((length, from)) = socket.recv_from(&mut buffer) else { return };
+        let answer = dns::answer(buffer.get(..length).unwrap_or_default(), &mut lock(&shared.names));
+        if let Some(answer) = answer {
+            let _ = socket.send_to(&answer, from);
+        }
+    }
+}
+
+/// Two bytes of length before each message (RFC 1035, section 4.2.2).
+fn answer_stream(shared: &Shared, mut stream: TcpStream) {
+    let until = Instant::now() + DNS_WAIT_MAX;
+    if stream.set_nonblocking(false).is_err() || stream.set_read_timeout(Some(DNS_WAIT_MAX)).is_err() {
+        return;
+    }
+    let mut length = [0; 2];
+    while Instant::now() < until && stream.read_exact(&mut length).is_ok() {
+        let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+        if stream.read_exact(&mut query).is_err() {
+            return;
+        }
+        let Some(answer) = dns::answer(&query, &mut lock(&shared.names)) else { return };
+        let mut message = (answer.len() as u16).to_be_bytes().to_vec();
+        message.extend(answer);
+        if stream.write_all(&message).is_err() {
+            return;
+        }
+    }
+}
+
+fn thread(name: &str) -> std::thread::Builder {
+    std::thread::Builder::new().name(name.to_owned()).stack_size(256 << 10)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_dialled_for_a_name() {
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "198.18.1.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00:ec2::254",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a9fe:a9fe",
+            "::127.0.0.1",
+            "2002:a00:1::1",
+            "ff02::1",
+        ] {
+            assert!(!is_public(private.parse().unwrap()), "{private}");
+        }
+        for public in ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1"] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What the loop waits for: calls, mail, and the ends of programs.
+
+use super::sys::{self, Errno};
+use rustix::event::epoll;
+use rustix::fd::{AsFd, OwnedFd};
+use std::collections::HashMap;
+use std::time::Duration;
+
+const NOTIFY: u64 = 0;
+const WAKE: u64 = 1;
+const FIRST_PROCESS: u64 = 2;
+const READY_MAX: usize = 64;
+/// Programs whose ends are watched at once; each takes a descriptor. Those beyond it end unseen.
+const WATCHED_MAX: usize = 512;
+
+/// The descriptors that are waited on.
+pub(super) struct Events {
+    epoll: OwnedFd,
+    notify: Option<OwnedFd>,
+    wake: OwnedFd,
+    processes: HashMap<u64, (i32, OwnedFd)>,
+    by_pid: HashMap<i32, u64>,
+    next: u64,
+    watched_max: usize,
+    buffer: Vec<epoll::Event>,
+}
+
+/// What is there to do.
+#[derive(Default)]
+pub(super) struct Ready {
+    /// A call waits.
+    pub(super) notify: bool,
+    /// No process is left.
+    pub(super) over: bool,
+    /// Mail came.
+    pub(super) wake: bool,
+    ended: Vec<u64>,
+}
+
+impl Events {
+    pub(super) fn new(notify: &OwnedFd, wake: &OwnedFd) -> Result<Self, Errno> {
+        let failed = |error: rustix::io::Errno| error.raw_os_error();
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
+        epoll::add(&epoll, notify, epoll::EventData::new_u64(NOTIFY), epoll::EventFlags::IN).map_err(failed)?;
+        epoll::add(&epoll, wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).map_err(failed)?;
+        let soft = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        Ok(Self {
+            epoll,
+            notify: Some(notify.try_clone().map_err(|_| libc::EMFILE)?),
+            wake: wake.try_clone().map_err(|_| libc::EMFILE)?,
+            processes: HashMap::new(),
+            by_pid: HashMap::new(),
+            next: FIRST_PROCESS,
+            watched_max: usize::try_from(soft / 4).unwrap_or(usize::MAX).min(WATCHED_MAX),
+            buffer: Vec::with_capacity(READY_MAX),
+        })
+    }
+
+    /// Waits; `None` is as long as it takes.
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Ready {
+        let timeout = timeout.and_then(|timeout| rustix::event::Timespec::try_from(timeout).ok());
+        self.buffer.clear();
+        let waited = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.buffer), timeout.as_ref());
+        let mut ready = Ready::default();
+        if waited.is_err() {
+            return ready;
+        }
+        for event in &self.buffer {
+            let flags = event.flags;
+            match event.data.u64() {
+                NOTIFY => {
+                    ready.notify = flags.contains(epoll::EventFlags::IN);
+                    ready.over = flags.contains(epoll::EventFlags::HUP) && !ready.notify;
+                }
+                WAKE => {
+                    ready.wake = true;
+                    let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
+                }
+                process => ready.ended.push(process),
+            }
+        }
+        // A full batch may leave ends behind; calls wait one more round for them.
+        ready.notify &= self.buffer.len() < READY_MAX;
+        ready
+    }
+
+    /// Waits for ends alone: the listener hangs up from now on.
+    pub(super) fn wait_for_ends(&mut self, timeout: Duration) -> Ready {
+        if let Some(notify) = self.notify.take() {
+            let _ = epoll::delete(&self.epoll, &notify);
+        }
+        self.wait(Some(timeout))
+    }
+
+    /// Whether any watched program has not ended.
+    pub(super) fn has_processes(&self) -> bool {
+        !self.processes.is_empty()
+    }
+
+    /// Whether calls are waited for.
+    pub(super) fn listen(&self, notify: &OwnedFd, is_on: bool) {
+        let flags = if is_on { epoll::EventFlags::IN } else { epoll::EventFlags::empty() };
+        let _ = epoll::modify(&self.epoll, notify, epoll::EventData::new_u64(NOTIFY), flags);
+    }
+
+    /// Tells of that process's end from now on.
+    pub(super) fn watch(&mut self, pid: i32) {
+        if self.processes.len() >= self.watched_max || self.by_pid.contains_key(&pid) {
+            return;
+        }
+        let Ok(pidfd) = sys::pidfd_open(pid) else { return };
+        let token = self.next;
+        self.next += 1;
+        // No flags: only the hang-up, which comes once the parent has collected the status.
+        let added = epoll::add(&self.epoll, &pidfd, epoll::EventData::new_u64(token), epoll::EventFlags::empty());
+        if added.is_ok() {
+            self.processes.insert(token, (pid, pidfd));
+            self.by_pid.insert(pid, token);
+        }
+    }
+
+    /// The processes that ended, with their wait statuses where the kernel tells them.
+    pub(super) fn ended(&mut self, ready: &Ready) -> Vec<(i32, i32)> {
+        let mut out = Vec::new();
+        for token in &ready.ended {
+            let Some((pid, pidfd)) = self.processes.remove(token) else { continue };
+            self.by_pid.remove(&pid);
+            if let Some(status) = sys::exit_of(pidfd.as_fd()) {
+                out.push((pid, status));
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,374 @@
+//! The seccomp program (SANDBOX.md, layer 4): what no agent needs is refused here for good, what changes the world asks
+//! the supervisor, the rest runs at full speed. Decides on registers alone.
+//!
+//! x86-64 only: the numbers and the argument order below are that architecture's.
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+compile_error!("flyball-sandbox mediates x86-64 Linux system calls only; build for x86_64-unknown-linux-*");
+
+use libc::sock_filter;
+
+/// Opens with any of these change something (or can).
+pub(super) const WRITE_FLAGS: i32 =
+    libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | (libc::O_TMPFILE & !libc::O_DIRECTORY);
+
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+const X32_BIT: u32 = 0x4000_0000;
+/// The last call that was known when this list was made (`listns`); later ones answer ENOSYS until someone has read them.
+const LAST_KNOWN: u32 = 470;
+
+// Calls that `libc` has no name for yet.
+const SETXATTRAT: i64 = 463;
+const REMOVEXATTRAT: i64 = 466;
+const OPEN_TREE_ATTR: i64 = 467;
+const FILE_SETATTR: i64 = 469;
+const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | 0x80) as u32; // CLONE_NEWTIME
+/// `F_SETLEASE`: with a lease, one process inside could make the supervisor's own open wait for it.
+const F_SETLEASE: u32 = 1024;
+
+/// What is done with one system call.
+#[derive(Clone, Copy)]
+enum Rule {
+    Errno(i32),
+    Notify,
+    /// Notify when these flags of `open` lack `O_PATH` and write (or `reads` too).
+    Open {
+        flags_at: u32,
+        reads: bool,
+    },
+    /// EPERM when the low word of this argument has one of these bits.
+    DenyBits {
+        at: u32,
+        bits: u32,
+        errno: i32,
+    },
+    /// The errno when the low word of this argument is one of these.
+    DenyValues {
+        at: u32,
+        values: &'static [u32],
+        errno: i32,
+    },
+    /// Let through when this pointer is null, notify otherwise.
+    NotifyUnlessNull {
+        at: u32,
+    },
+    Socket,
+    Seccomp,
+}
+
+/// The program. `reads`: opens for reading are mediated too.
+pub(crate) fn program(reads: bool) -> Vec<sock_filter> {
+    let mut rules = rules(reads);
+    rules.sort_by_key(|(nr, _)| *nr);
+    rules.dedup_by_key(|(nr, _)| *nr);
+
+    let mut out = Assembler::default();
+    out.load(4); // arch
+    out.unless_eq(AUDIT_ARCH_X86_64, libc::SECCOMP_RET_KILL_PROCESS);
+    out.load(0); // nr
+    // x32 numbers, and every number that this list does not know.
+    out.if_ge(LAST_KNOWN + 1, errno(libc::ENOSYS));
+    const { assert!(X32_BIT > LAST_KNOWN) };
+    out.search(&rules);
+    out.0
+}
+
+fn rules(reads: bool) -> Vec<(u32, Rule)> {
+    use Rule::{DenyBits, DenyValues, Errno, Notify, NotifyUnlessNull, Open, Seccomp, Socket};
+    let mut rules = Vec::new();
+    let mut all = |rule: Rule, calls: &[i64]| rules.extend(calls.iter().map(|nr| (*nr as u32, rule)));
+
+    all(
+        Notify,
+        &[
+            libc::SYS_execve,
+            libc::SYS_execveat,
+            libc::SYS_creat,
+            libc::SYS_mkdir,
+            libc::SYS_mkdirat,
+            libc::SYS_rmdir,
+            libc::SYS_unlink,
+            libc::SYS_unlinkat,
+            libc::SYS_rename,
+            libc::SYS_renameat,
+            libc::SYS_renameat2,
+            libc::SYS_link,
+            libc::SYS_linkat,
+            libc::SYS_symlink,
+            libc::SYS_symlinkat,
+            libc::SYS_mknod,
+            libc::SYS_mknodat,
+            libc::SYS_truncate,
+            libc::SYS_chmod,
+            libc::SYS_fchmod,
+            libc::SYS_fchmodat,
+            libc::SYS_fchmodat2,
+            libc::SYS_chown,
+            libc::SYS_lchown,
+            libc::SYS_fchown,
+            libc::SYS_fchownat,
+            libc::SYS_setxattr,
+            libc::SYS_lsetxattr,
+            libc::SYS_fsetxattr,
+            libc::SYS_removexattr,
+            libc::SYS_lremovexattr,
+            libc::SYS_fremovexattr,
+            libc::SYS_utime,
+            libc::SYS_utimes,
+            libc::SYS_bind,
+            libc::SYS_connect,
+            // Register-only, always continued: the supervisor must know that a umask that it remembers is stale.
+            libc::SYS_umask,
+        ],
+    );
+    // A null path means the descriptor's own times: writes by descriptor are the barrier's.
+    all(NotifyUnlessNull { at: 1 }, &[libc::SYS_utimensat, libc::SYS_futimesat]);
+    all(Open { flags_at: 1, reads }, &[libc::SYS_open]);
+    all(Open { flags_at: 2, reads }, &[libc::SYS_openat]);
+
+    all(DenyBits { at: 0, bits: NEW_NAMESPACES, errno: libc::EPERM }, &[libc::SYS_clone, libc::SYS_unshare]);
+    // Flags behind a pointer (`clone3`, `openat2`): libraries fall back to what a filter can read.
+    all(
+        Errno(libc::ENOSYS),
+        &[
+            libc::SYS_clone3,
+            libc::SYS_openat2,
+            libc::SYS_io_uring_setup,
+            libc::SYS_io_uring_enter,
+            libc::SYS_io_uring_register,
+            SETXATTRAT,
+            REMOVEXATTRAT,
+            FILE_SETATTR,
+            libc::SYS_uselib,
+            libc::SYS__sysctl,
+            libc::SYS_modify_ldt,
+            libc::SYS_nfsservctl,
+            libc::SYS_lookup_dcookie,
+        ],
+    );
+    all(Errno(libc::EOPNOTSUPP), &[libc::SYS_name_to_handle_at]);
+    all(
+        Errno(libc::EPERM),
+        &[
+            libc::SYS_bpf,
+            libc::SYS_perf_event_open,
+            libc::SYS_userfaultfd,
+            libc::SYS_keyctl,
+            libc::SYS_add_key,
+            libc::SYS_request_key,
+            libc::SYS_open_by_handle_at,
+            libc::SYS_mount,
+            libc::SYS_umount2,
+            libc::SYS_fsopen,
+            libc::SYS_fsconfig,
+            libc::SYS_fsmount,
+            libc::SYS_fspick,
+            libc::SYS_move_mount,
+            libc::SYS_open_tree,
+            OPEN_TREE_ATTR,
+            libc::SYS_mount_setattr,
+            libc::SYS_pivot_root,
+            libc::SYS_chroot,
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_readv,
+            libc::SYS_process_vm_writev,
+            libc::SYS_process_madvise,
+            libc::SYS_kcmp,
+            libc::SYS_pidfd_getfd,
+            libc::SYS_kexec_load,
+            libc::SYS_kexec_file_load,
+            libc::SYS_init_module,
+            libc::SYS_finit_module,
+            libc::SYS_delete_module,
+            libc::SYS_setns,
+            libc::SYS_acct,
+            libc::SYS_swapon,
+            libc::SYS_swapoff,
+            libc::SYS_quotactl,
+            libc::SYS_quotactl_fd,
+            libc::SYS_reboot,
+            libc::SYS_settimeofday,
+            libc::SYS_clock_settime,
+            libc::SYS_adjtimex,
+            libc::SYS_clock_adjtime,
+            libc::SYS_iopl,
+            libc::SYS_ioperm,
+            libc::SYS_vhangup,
+            libc::SYS_syslog,
+            libc::SYS_sethostname,
+            libc::SYS_setdomainname,
+            libc::SYS_fanotify_init,
+        ],
+    );
+    // Typing into the user's terminal. The kernel reads 32 bits of the command, and so does this.
+    all(
+        DenyValues { at: 1, values: &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32], errno: libc::EPERM },
+        &[libc::SYS_ioctl],
+    );
+    all(DenyValues { at: 1, values: &[F_SETLEASE], errno: libc::EPERM }, &[libc::SYS_fcntl]);
+    all(Socket, &[libc::SYS_socket]);
+    all(Seccomp, &[libc::SYS_seccomp]);
+    // Let through on purpose. Signals: the pid namespace bounds them and its init is immune. Sends with addresses: the
+    // only unix sockets that can be named inside are the tree's own (mounts), an abstract or inet address is the
+    // network namespace's own, and the broker accepts nothing there that was not asked for by `connect`.
+    rules
+}
+
+fn errno(errno: i32) -> u32 {
+    libc::SECCOMP_RET_ERRNO | errno as u32
+}
+
+const LD_ABS: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
+const JEQ: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const JGE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const JSET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const JA: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
+const RET: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+
+/// Byte offset in `seccomp_data` of the low word of an argument.
+const fn argument(at: u32) -> u32 {
+    16 + 8 * at
+}
+
+#[derive(Default)]
+struct Assembler(Vec<sock_filter>);
+
+impl Assembler {
+    fn push(&mut self, code: u16, k: u32, jt: u8, jf: u8) {
+        self.0.push(sock_filter { code, jt, jf, k });
+    }
+
+    fn load(&mut self, offset: u32) {
+        self.push(LD_ABS, offset, 0, 0);
+    }
+
+    fn ret(&mut self, value: u32) {
+        self.push(RET, value, 0, 0);
+    }
+
+    fn unless_eq(&mut self, k: u32, ret: u32) {
+        self.push(JEQ, k, 1, 0);
+        self.ret(ret);
+    }
+
+    fn if_eq(&mut self, k: u32, ret: u32) {
+        self.push(JEQ, k, 0, 1);
+        self.ret(ret);
+    }
+
+    fn if_ge(&mut self, k: u32, ret: u32) {
+        self.push(JGE, k, 0, 1);
+        self.ret(ret);
+    }
+
+    fn if_any(&mut self, bits: u32, ret: u32) {
+        self.push(JSET, bits, 0, 1);
+        self.ret(ret);
+    }
+
+    /// A balanced search over the sorted rules; conditional jumps reach 255 instructions only, so the far side is
+    /// reached by an unconditional one.
+    fn search(&mut self, rules: &[(u32, Rule)]) {
+        match rules {
+            [] => self.ret(libc::SECCOMP_RET_ALLOW),
+            [(nr, rule)] => {
+                self.push(JEQ, *nr, 1, 0);
+                self.ret(libc::SECCOMP_RET_ALLOW);
+                self.rule(*rule);
+            }
+            _ => {
+                let (low, high) = rules.split_at(rules.len() / 2);
+                let first_high = high.first().map_or(0, |(nr, _)| *nr);
+                self.push(JGE, first_high, 0, 1);
+                let jump = self.0.len();
+                self.push(JA, 0, 0, 0);
+                self.search(low);
+                let distance = (self.0.len() - jump - 1) as u32;
+                if let Some(instruction) = self.0.get_mut(jump) {
+                    instruction.k = distance;
+                }
+                self.search(high);
+            }
+        }
+    }
+
+    fn rule(&mut self, rule: Rule) {
+        use libc::{SECCOMP_RET_ALLOW as ALLOW, SECCOMP_RET_USER_NOTIF as NOTIFY};
+        match rule {
+            Rule::Errno(number) => self.ret(errno(number)),
+            Rule::Notify => self.ret(NOTIFY),
+            Rule::Open { flags_at, reads } => {
+                self.load(argument(flags_at));
+                self.if_any(libc::O_PATH as u32, ALLOW);
+                self.if_any(WRITE_FLAGS as u32, NOTIFY);
+                self.ret(if reads { NOTIFY } else { ALLOW });
+            }
+            Rule::DenyBits { at, bits, errno: number } => {
+                self.load(argument(at));
+                self.if_any(bits, errno(number));
+                self.ret(ALLOW);
+            }
+            Rule::DenyValues { at, values, errno: number } => {
+                self.load(argument(at));
+                for value in values {
+                    self.if_eq(*value, errno(number));
+                }
+                self.ret(ALLOW);
+            }
+            Rule::NotifyUnlessNull { at } => {
+                self.load(argument(at));
+                self.unless_eq(0, NOTIFY);
+                self.load(argument(at) + 4);
+                self.unless_eq(0, NOTIFY);
+                self.ret(ALLOW);
+            }
+            Rule::Socket => self.socket(),
+            Rule::Seccomp => {
+                self.load(argument(0));
+                self.unless_eq(libc::SECCOMP_SET_MODE_FILTER, ALLOW);
+                self.load(argument(1));
+                self.if_any(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32, errno(libc::EPERM));
+                self.ret(ALLOW);
+            }
+        }
+    }
+
+    /// Unix, TCP, UDP and route netlink (which `getaddrinfo` asks for interfaces). No raw, packet, vsock, ICMP, SCTP.
+    fn socket(&mut self) {
+        use libc::SECCOMP_RET_ALLOW as ALLOW;
+        self.load(argument(0));
+        self.if_eq(libc::AF_UNIX as u32, ALLOW);
+        self.push(JEQ, libc::AF_NETLINK as u32, 0, 3);
+        self.load(argument(2));
+        self.if_eq(libc::NETLINK_ROUTE as u32, ALLOW);
+        // NETLINK_ROUTE is 0 and so are no other protocols; fall through with the protocol loaded: reload the domain.
+        self.load(argument(0));
+        self.push(JEQ, libc::AF_INET as u32, 2, 0);
+        self.push(JEQ, libc::AF_INET6 as u32, 1, 0);
+        self.ret(errno(libc::EAFNOSUPPORT));
+        self.load(argument(1));
+        self.push(AND, 0xf, 0, 0); // the rest are SOCK_CLOEXEC and SOCK_NONBLOCK
+        self.push(JEQ, libc::SOCK_STREAM as u32, 2, 0);
+        self.push(JEQ, libc::SOCK_DGRAM as u32, 7, 0);
+        self.ret(errno(libc::EPERM));
+        self.load(argument(2));
+        self.if_eq(0, ALLOW);
+        self.unless_eq_then_allow(libc::IPPROTO_TCP as u32);
+        self.load(argument(2));
+        self.if_eq(0, ALLOW);
+        self.unless_eq_then_allow(libc::IPPROTO_UDP as u32);
+    }
+
+    fn unless_eq_then_allow(&mut self, k: u32) {
+        self.unless_eq(k, errno(libc::EPROTONOSUPPORT));
+        self.ret(libc::SECCOMP_RET_ALLOW);
+    }
+}

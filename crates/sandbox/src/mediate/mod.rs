@@ -1,0 +1,488 @@
+//! Mediation (SANDBOX.md, layers 4 to 6): every call that changes the world waits here for a decision, and is then
+//! performed in the caller's place.
+//!
+//! One thread owns the truth: it receives calls, asks the [`Mediator`], acts and replies, verifies each exec at the exec
+//! event, and notices what died. Others only send it [`Control`] messages. INVARIANT: no verdict rests on memory that can
+//! be read twice; a call goes on by itself (`Continue`) only where registers decide or where the place that it would
+//! reach accepts nothing that was not allowed.
+
+mod act;
+mod broker;
+mod caller;
+mod dns;
+mod events;
+mod exec;
+mod files;
+pub(crate) mod filter;
+mod plan;
+mod refuse;
+mod resolve;
+pub(crate) mod running;
+mod socket;
+mod status;
+mod sys;
+mod trace;
+
+pub use broker::HOST_NAME;
+
+use crate::call::{Attempt, Call, Decision, Done, Mediator, Refusal, Ticket};
+use act::{Act, Answer, Plan, Umask};
+use broker::Broker;
+use caller::Caller;
+use events::Events;
+use resolve::View;
+use rustix::fd::{AsFd, OwnedFd};
+use status::Statuses;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+use sys::Errno;
+use trace::Traces;
+
+/// Calls that wait for people at once; one more is refused.
+const HELD_MAX: usize = 256;
+/// Calls that wait for the other end of a FIFO or a socket at once; one more is refused.
+const LATER_MAX: usize = 64;
+/// How often held calls are looked at for callers that died.
+const HELD_LOOK: Duration = Duration::from_millis(50);
+/// How long the last exit statuses may take.
+const LAST_ENDS: Duration = Duration::from_millis(500);
+/// Linux's own ERESTARTSYS: with a signal (or a freeze) pending, the call starts over when that is through.
+const ERESTARTSYS: Errno = 512;
+/// Capabilities that mediation keeps in effect: reading its callers and signalling them. With any other (CAP_DAC_OVERRIDE
+/// above all) the supervisor could do for a caller what the caller may not.
+const KEPT_CAPABILITIES: &[u32] = &[5 /* CAP_KILL */, 19 /* CAP_SYS_PTRACE */];
+
+/// What the loop works on.
+pub(crate) struct Parts {
+    pub(crate) notify: OwnedFd,
+    /// The sandbox's root.
+    pub(crate) root: OwnedFd,
+    /// A pidfd of a process in the sandbox's namespaces.
+    pub(crate) inside: OwnedFd,
+    /// `None`: the network is closed.
+    pub(crate) broker: Option<Broker>,
+    /// Opens for reading are asked about.
+    pub(crate) reads: bool,
+    pub(crate) mediator: Box<dyn Mediator>,
+    pub(crate) tree: Arc<dyn Tree>,
+    pub(crate) control: Receiver<Control>,
+    /// For threads that the loop starts.
+    pub(crate) mailbox: Mailbox,
+}
+
+/// The processes as a whole.
+pub(crate) trait Tree: Send + Sync {
+    /// Ends all of them.
+    fn kill(&self);
+    /// A breach was found; remembered as the reason of the end.
+    fn breached(&self);
+}
+
+/// What others ask of the loop.
+pub(crate) enum Control {
+    /// A held call's decision.
+    Answer(Ticket, Decision),
+    /// Receive nothing more for now.
+    Pause,
+    /// The tree is being frozen: held calls start over after the thaw.
+    Restart,
+    /// Receive again.
+    Resume,
+    /// Held calls fail with EINTR.
+    Interrupt,
+    /// A thread is through with a call that could block.
+    Done(u64, Answer),
+}
+
+/// Sends control messages and wakes the loop.
+#[derive(Clone)]
+pub(crate) struct Mailbox {
+    sender: Sender<Control>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Mailbox {
+    pub(crate) fn new(sender: Sender<Control>, wake: OwnedFd) -> Self {
+        Self { sender, wake: Arc::new(wake) }
+    }
+
+    pub(crate) fn send(&self, message: Control) {
+        // A loop that is gone has nothing to be told.
+        if self.sender.send(message).is_ok() {
+            let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+/// A call that waits for people.
+struct Held {
+    id: u64,
+    tid: i32,
+    call: Call,
+    act: Act,
+}
+
+/// A call that a thread performs.
+struct Later {
+    tid: i32,
+    /// Whom to tell; `None` where nobody was asked.
+    ticket: Option<(Ticket, i32)>,
+}
+
+struct Loop {
+    parts: Parts,
+    events: Events,
+    view: View,
+    umask: Umask,
+    statuses: Statuses,
+    held: HashMap<Ticket, Held>,
+    held_looked: Instant,
+    later: HashMap<u64, Later>,
+    traces: Traces,
+    tickets: u64,
+    is_paused: bool,
+    last_refusal: Option<(i32, String)>,
+}
+
+/// Runs until every process inside has ended. Whatever happens here, nothing inside outlives it.
+pub(crate) fn run(parts: Parts, wake: &OwnedFd, started: impl FnOnce(Result<(), Errno>)) {
+    let tree = parts.tree.clone();
+    let ran = std::panic::catch_unwind(AssertUnwindSafe(|| match Loop::new(parts, wake) {
+        Ok(mut mediation) => {
+            started(Ok(()));
+            mediation.serve();
+            true
+        }
+        Err(errno) => {
+            started(Err(errno));
+            false
+        }
+    }));
+    // Served to the end, nobody is left but pid 1, who has yet to tell how the program ended.
+    if !matches!(ran, Ok(true)) {
+        tree.kill();
+    }
+}
+
+impl Loop {
+    fn new(parts: Parts, wake: &OwnedFd) -> Result<Self, Errno> {
+        sys::block_sigpipe();
+        sys::exact_timers();
+        sys::unshare_fs()?;
+        sys::lower_capabilities(KEPT_CAPABILITIES)?;
+        sys::wake_on_same_core(parts.notify.as_fd());
+        let root = parts.root.try_clone().map_err(|_| libc::EMFILE)?;
+        Ok(Self {
+            events: Events::new(&parts.notify, wake)?,
+            view: View::new(root)?,
+            umask: Umask::new(),
+            statuses: Statuses::default(),
+            held: HashMap::new(),
+            held_looked: Instant::now(),
+            later: HashMap::new(),
+            traces: Traces::default(),
+            tickets: 0,
+            is_paused: false,
+            last_refusal: None,
+            parts,
+        })
+    }
+
+    fn serve(&mut self) {
+        loop {
+            let timeout = self.traces.patience().or((!self.held.is_empty()).then_some(HELD_LOOK));
+            let ready = self.events.wait(timeout);
+            // Deaths first: a parent that saw its child end and then acts must find the end on record.
+            for (pid, status) in self.events.ended(&ready) {
+                self.parts.mediator.exited(pid, status);
+            }
+            if ready.wake {
+                self.read_mail();
+            }
+            self.look_at_traces();
+            self.look_at_held();
+            if ready.notify && !self.is_paused {
+                self.receive();
+            }
+            if ready.over {
+                return self.finish();
+            }
+        }
+    }
+
+    /// Every process is gone.
+    fn finish(&mut self) {
+        self.look_at_traces();
+        for ticket in std::mem::take(&mut self.held).into_keys() {
+            self.parts.mediator.withdrawn(ticket);
+        }
+        // The last statuses come when pid 1 collects them, which it does now.
+        let since = Instant::now();
+        while self.events.has_processes() && since.elapsed() < LAST_ENDS {
+            let ready = self.events.wait_for_ends(LAST_ENDS);
+            for (pid, status) in self.events.ended(&ready) {
+                self.parts.mediator.exited(pid, status);
+            }
+        }
+    }
+
+    fn receive(&mut self) {
+        // ENOENT: the caller died or was interrupted before.
+        let Ok(request) = sys::receive(self.parts.notify.as_fd()) else { return };
+        let (id, tid) = (request.id, request.pid as i32);
+        let plan = self.plan(id, tid, &request.data);
+        match plan {
+            Ok(Plan::Answer(answer)) => _ = self.answer(id, tid, None, answer),
+            Ok(Plan::Act(act)) => {
+                let answer = self.perform(act);
+                _ = self.answer(id, tid, None, answer);
+            }
+            Ok(Plan::Ask(attempt, act)) => self.ask(id, tid, attempt, act),
+            Err(errno) => self.fail(id, errno),
+        }
+    }
+
+    fn ask(&mut self, id: u64, tid: i32, attempt: Attempt, act: Act) {
+        if let (Attempt::Connect { address, .. }, Some(broker)) = (&attempt, &self.parts.broker)
+            && broker.is_name_server(*address)
+        {
+            return self.go_on(id);
+        }
+        let attempt = match self.name_connection(attempt) {
+            Ok(attempt) => attempt,
+            Err(errno) => return self.fail(id, errno),
+        };
+        let caller = Caller { notify: self.parts.notify.as_fd(), id, tid };
+        let Ok(tgid) = self.statuses.tgid(&caller) else {
+            return self.fail(id, libc::EACCES);
+        };
+        self.tickets += 1;
+        let call = Call { ticket: Ticket(self.tickets), pid: tgid, attempt };
+        // A mediator that panics denies.
+        let decision = std::panic::catch_unwind(AssertUnwindSafe(|| self.parts.mediator.decide(&call)))
+            .unwrap_or_else(|_| Decision::Deny(Refusal { errno: libc::EACCES, text: String::new() }));
+        match decision {
+            Decision::Hold if self.held.len() >= HELD_MAX => {
+                self.parts.mediator.withdrawn(call.ticket);
+                self.fail(id, libc::EACCES);
+            }
+            Decision::Hold => drop(self.held.insert(call.ticket, Held { id, tid, call, act })),
+            decided => self.decided(id, tid, &call, act, decided),
+        }
+    }
+
+    fn decided(&mut self, id: u64, tid: i32, call: &Call, act: Act, decision: Decision) {
+        match decision {
+            Decision::Allow => self.allowed(id, tid, call, act),
+            Decision::Deny(refusal) => {
+                // The text first: who reads it must find it when the call returns.
+                self.tell(call.pid, &refusal.text);
+                let errno = if (1..ERESTARTSYS).contains(&refusal.errno) { refusal.errno } else { libc::EACCES };
+                self.fail(id, errno);
+            }
+            Decision::Hold => self.fail(id, libc::EACCES),
+        }
+    }
+
+    fn allowed(&mut self, id: u64, tid: i32, call: &Call, act: Act) {
+        let who = (call.ticket, call.pid);
+        if let Act::Exec(image) = act {
+            return match self.traces.start(self.parts.notify.as_fd(), id, tid, who, image) {
+                Ok(()) => {}
+                Err(errno) => {
+                    self.parts.mediator.done(call.ticket, call.pid, Done::Failed(errno));
+                    self.fail(id, errno);
+                }
+            };
+        }
+        let answer = self.perform(act);
+        if let Some(done) = self.answer(id, tid, Some(who), answer) {
+            self.parts.mediator.done(call.ticket, call.pid, done);
+        }
+    }
+
+    /// The call fails with this errno.
+    fn fail(&self, id: u64, errno: Errno) {
+        // A caller that is gone needs no reply.
+        let _ = sys::reply(self.parts.notify.as_fd(), id, 0, errno, 0);
+    }
+
+    /// The caller's own kernel call goes on.
+    fn go_on(&self, id: u64) {
+        let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
+        let _ = sys::reply(self.parts.notify.as_fd(), id, 0, 0, flags);
+    }
+
+    fn perform(&mut self, act: Act) -> Answer {
+        if act.moves_names() {
+            self.view.forget();
+        }
+        match act {
+            Act::ConnectInet { address } => match self.parts.broker.as_ref().map(|broker| broker.admit(address)) {
+                Some(Ok(())) => Answer::Continue,
+                Some(Err(errno)) => Answer::Errno(errno),
+                None => Answer::Errno(libc::EACCES),
+            },
+            Act::BindUnix { socket, address, cwd, umask, .. } => {
+                socket::bind_unix(&self.parts.inside, &socket, &cwd, &address, umask)
+            }
+            act => act::perform(&self.view, &mut self.umask, act),
+        }
+    }
+
+    /// Replies; what became of the call, unless that is not known yet. A reply to a caller that is gone goes nowhere.
+    fn answer(&mut self, id: u64, tid: i32, who: Option<(Ticket, i32)>, answer: Answer) -> Option<Done> {
+        let notify = self.parts.notify.as_fd();
+        match answer {
+            Answer::Value(value) => {
+                let _ = sys::reply(notify, id, value, 0, 0);
+                Some(Done::Ok)
+            }
+            Answer::Errno(errno) => {
+                self.fail(id, errno);
+                Some(Done::Failed(errno))
+            }
+            Answer::Continue => {
+                self.go_on(id);
+                Some(Done::Ok)
+            }
+            Answer::Descriptor { file, is_cloexec } => {
+                match sys::reply_descriptor(notify, id, file.as_fd(), is_cloexec) {
+                    Ok(()) | Err(libc::ENOENT) => Some(Done::Ok),
+                    // EMFILE, say: the call fails with that, it never goes on by itself.
+                    Err(errno) => {
+                        self.fail(id, errno);
+                        Some(Done::Failed(errno))
+                    }
+                }
+            }
+            Answer::Later(work) => {
+                if self.later.len() >= LATER_MAX {
+                    self.fail(id, libc::EAGAIN);
+                    return Some(Done::Failed(libc::EAGAIN));
+                }
+                let mailbox = self.parts.mailbox.clone();
+                let thread = std::thread::Builder::new().name("flyball-later".into()).stack_size(128 << 10);
+                match thread.spawn(move || mailbox.send(Control::Done(id, work()))) {
+                    Ok(_) => {
+                        self.later.insert(id, Later { tid, ticket: who });
+                        None
+                    }
+                    Err(_) => {
+                        self.fail(id, libc::EAGAIN);
+                        Some(Done::Failed(libc::EAGAIN))
+                    }
+                }
+            }
+        }
+    }
+
+    fn read_mail(&mut self) {
+        while let Ok(message) = self.parts.control.try_recv() {
+            match message {
+                Control::Answer(ticket, decision) => self.answer_held(ticket, decision),
+                Control::Pause => self.set_paused(true),
+                Control::Resume => self.set_paused(false),
+                Control::Restart => self.end_held(ERESTARTSYS),
+                Control::Interrupt => self.end_held(libc::EINTR),
+                Control::Done(id, answer) => {
+                    let Some(later) = self.later.remove(&id) else { continue };
+                    if let (Some(done), Some((ticket, pid))) = (self.answer(id, later.tid, None, answer), later.ticket)
+                    {
+                        self.parts.mediator.done(ticket, pid, done);
+                    }
+                }
+            }
+        }
+    }
+
+    fn set_paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        self.events.listen(&self.parts.notify, !is_paused);
+    }
+
+    fn answer_held(&mut self, ticket: Ticket, decision: Decision) {
+        let Some(Held { id, tid, call, act }) = self.held.remove(&ticket) else { return };
+        if matches!(decision, Decision::Hold) {
+            self.held.insert(ticket, Held { id, tid, call, act });
+            return;
+        }
+        if !sys::is_valid(self.parts.notify.as_fd(), id) {
+            return self.parts.mediator.withdrawn(ticket);
+        }
+        // Names may have moved while people thought; the answer was for what they were shown.
+        if matches!(decision, Decision::Allow) && !act.still_stands(&self.view, &call.attempt) {
+            self.tell(call.pid, "flyball: what this call names changed while it waited for an answer; try again");
+            self.parts.mediator.done(ticket, call.pid, Done::Failed(libc::EAGAIN));
+            return self.fail(id, libc::EACCES);
+        }
+        self.decided(id, tid, &call, act, decision);
+    }
+
+    /// Ends the waiting of every held call and of every call that a thread performs.
+    fn end_held(&mut self, errno: Errno) {
+        for (ticket, held) in std::mem::take(&mut self.held) {
+            self.fail(held.id, errno);
+            self.parts.mediator.withdrawn(ticket);
+        }
+        for (id, later) in std::mem::take(&mut self.later) {
+            self.fail(id, errno);
+            if let Some((ticket, pid)) = later.ticket {
+                self.parts.mediator.done(ticket, pid, Done::Failed(libc::EINTR));
+            }
+        }
+    }
+
+    fn look_at_held(&mut self) {
+        if self.held.is_empty() || self.held_looked.elapsed() < HELD_LOOK {
+            return;
+        }
+        self.held_looked = Instant::now();
+        let notify = self.parts.notify.as_fd();
+        let gone: Vec<Ticket> =
+            self.held.iter().filter(|(_, held)| !sys::is_valid(notify, held.id)).map(|(ticket, _)| *ticket).collect();
+        for ticket in gone {
+            self.held.remove(&ticket);
+            self.parts.mediator.withdrawn(ticket);
+        }
+    }
+
+    fn look_at_traces(&mut self) {
+        for outcome in self.traces.look() {
+            match outcome {
+                trace::Outcome::Ran { ticket, pid } => {
+                    self.statuses.forget(pid);
+                    self.events.watch(pid);
+                    self.parts.mediator.done(ticket, pid, Done::Ok);
+                }
+                trace::Outcome::Failed { ticket, pid, errno } => {
+                    self.parts.mediator.done(ticket, pid, Done::Failed(errno));
+                }
+                trace::Outcome::Breached { ticket, pid, what } => {
+                    self.parts.tree.breached();
+                    self.parts.tree.kill();
+                    self.parts.mediator.done(ticket, pid, Done::Failed(libc::EPERM));
+                    self.parts.mediator.breached(&what);
+                }
+            }
+        }
+    }
+
+    /// What the broker knows of an address's name.
+    fn name_connection(&self, attempt: Attempt) -> Result<Attempt, Errno> {
+        let Attempt::Connect { address, .. } = attempt else { return Ok(attempt) };
+        let Some(broker) = &self.parts.broker else { return Err(libc::ENETUNREACH) };
+        Ok(Attempt::Connect { address, name: broker.name_of(address.ip())? })
+    }
+
+    fn tell(&mut self, pid: i32, text: &str) {
+        if text.is_empty() || self.last_refusal.as_ref().is_some_and(|(last, said)| *last == pid && said == text) {
+            return;
+        }
+        refuse::tell(pid, text);
+        self.last_refusal = Some((pid, text.to_owned()));
+    }
+}

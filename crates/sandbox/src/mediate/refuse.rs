@@ -1,0 +1,32 @@
+//! Telling the caller why: on its standard error, where a model reads it in its tool's output.
+
+use super::caller::descriptor_path;
+use super::sys;
+use rustix::fd::AsFd;
+
+/// Five lines are far below it; a longer text is cut.
+const TEXT_BYTES_MAX: usize = 2048;
+
+/// Writes a refusal to descriptor 2 of a process: never blocks, and what can't be told is only not told.
+pub(super) fn tell(pid: i32, text: &str) {
+    let mut bytes: Vec<u8> = text.bytes().take(TEXT_BYTES_MAX).collect();
+    if bytes.last() != Some(&b'\n') {
+        bytes.push(b'\n');
+    }
+    let Ok(pidfd) = sys::pidfd_open(pid) else { return };
+    let Ok(file) = sys::pidfd_getfd(pidfd.as_fd(), 2) else { return };
+    let Ok(stat) = sys::fstat(file.as_fd()) else { return };
+    let is_terminal = (136..144).contains(&libc::major(stat.st_rdev));
+    let _ = match stat.st_mode & libc::S_IFMT {
+        // Its offset is shared, so that the caller's own next line comes after this one.
+        libc::S_IFREG => sys::write_some(file.as_fd(), &bytes),
+        libc::S_IFSOCK => sys::send_some(file.as_fd(), &bytes),
+        // An open file of its own, so that non-blocking is ours alone.
+        libc::S_IFIFO | libc::S_IFCHR if is_terminal || stat.st_mode & libc::S_IFMT == libc::S_IFIFO => {
+            let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+            sys::openat(libc::AT_FDCWD, &descriptor_path(&file), flags, 0)
+                .and_then(|own| sys::write_some(own.as_fd(), &bytes))
+        }
+        _ => Ok(()),
+    };
+}

@@ -1,0 +1,214 @@
+//! `connect` and `bind`: addresses are copied once; what has a name in the file system is done on a duplicate of the
+//! caller's socket, through handles.
+
+use super::act::{Act, Answer, Plan};
+use super::caller::{Caller, descriptor_path};
+use super::resolve::{Found, Last, View};
+use super::sys::{self, Errno};
+use crate::call::Attempt;
+use rustix::fd::AsFd;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// `sizeof(struct sockaddr_storage)`.
+const ADDRESS_BYTES_MAX: usize = 128;
+/// Where the path starts in `sockaddr_un`.
+const UNIX_PATH_AT: usize = 2;
+
+/// An address, parsed.
+enum Address {
+    Inet(SocketAddr),
+    /// A path in the file system.
+    Unix(Vec<u8>),
+    /// Nothing that can lead out of the network namespace: abstract or autobound unix, netlink, unspecified.
+    Inner,
+}
+
+/// Plans a `connect`. `is_brokered`: addresses beyond loopback lead to the broker.
+pub(super) fn connect(
+    view: &View,
+    caller: &Caller<'_>,
+    tgid: i32,
+    args: [u64; 3],
+    is_brokered: bool,
+) -> Result<Plan, Errno> {
+    let [fd, address, length] = args;
+    let (_, address) = copy(caller, address, length)?;
+    let fd = fd as i32;
+    match address {
+        Address::Inner => Ok(Plan::Answer(Answer::Continue)),
+        Address::Inet(address) => {
+            // Sound whatever the memory says by then: in this network namespace there is nothing but the tree's own
+            // sockets and the broker's listeners, and those accept only as many connections as were allowed.
+            if !is_brokered || is_inner(address.ip()) {
+                return Ok(Plan::Answer(Answer::Continue));
+            }
+            let socket = caller.duplicate(tgid, fd)?;
+            if !caller.is_waiting() {
+                return Err(libc::EINTR);
+            }
+            // A UDP "connection" sends nothing and can reach nothing but the broker's name server.
+            if sys::socket_option(socket.as_fd(), libc::SO_TYPE)? != libc::SOCK_STREAM {
+                return Ok(Plan::Answer(Answer::Continue));
+            }
+            Ok(Plan::Ask(Attempt::Connect { address, name: None }, Act::ConnectInet { address }))
+        }
+        Address::Unix(path) => {
+            let socket = caller.duplicate(tgid, fd)?;
+            if !caller.is_waiting() {
+                return Err(libc::EINTR);
+            }
+            if sys::socket_option(socket.as_fd(), libc::SO_DOMAIN)? != libc::AF_UNIX {
+                return Err(libc::EAFNOSUPPORT);
+            }
+            let Found::Place(at, stat) = view.resolve(caller, libc::AT_FDCWD, &path, Last::Follow)? else {
+                return Err(libc::EACCES);
+            };
+            let Some(stat) = stat else { return Err(libc::ENOENT) };
+            if stat.st_mode & libc::S_IFMT != libc::S_IFSOCK {
+                return Err(libc::ECONNREFUSED);
+            }
+            let file = at.handle()?;
+            Ok(Plan::Ask(Attempt::ConnectUnix { path: at.path() }, Act::ConnectUnix { socket, file }))
+        }
+    }
+}
+
+/// Plans a `bind`.
+pub(super) fn bind(
+    view: &View,
+    caller: &Caller<'_>,
+    tgid: i32,
+    args: [u64; 3],
+    umask: impl FnOnce() -> Result<u32, Errno>,
+) -> Result<Plan, Errno> {
+    let [fd, address, length] = args;
+    let (raw, address) = copy(caller, address, length)?;
+    let fd = fd as i32;
+    match address {
+        Address::Inner => Ok(Plan::Answer(Answer::Continue)),
+        // Any free port of the sandbox's own network namespace.
+        Address::Inet(address) if address.port() == 0 => Ok(Plan::Answer(Answer::Continue)),
+        Address::Inet(address) => {
+            let socket = caller.duplicate(tgid, fd)?;
+            if !caller.is_waiting() {
+                return Err(libc::EINTR);
+            }
+            Ok(Plan::Ask(Attempt::Bind { address }, Act::BindInet { socket, address: raw }))
+        }
+        Address::Unix(path) => {
+            let socket = caller.duplicate(tgid, fd)?;
+            let cwd = caller.descriptor(libc::AT_FDCWD)?;
+            if !caller.is_waiting() {
+                return Err(libc::EINTR);
+            }
+            if sys::socket_option(socket.as_fd(), libc::SO_DOMAIN)? != libc::AF_UNIX {
+                return Err(libc::EAFNOSUPPORT);
+            }
+            let at = view.name(caller, libc::AT_FDCWD, &path)?;
+            if at.is_dots() || at.look()?.is_some() {
+                return Err(libc::EADDRINUSE);
+            }
+            let attempt = Attempt::BindUnix { path: at.path() };
+            Ok(Plan::Ask(attempt, Act::BindUnix { socket, at, address: raw, cwd, umask: umask()? }))
+        }
+    }
+}
+
+/// Connects in the caller's place. A full backlog would make that wait: then on a thread of its own.
+pub(super) fn connect_unix(socket: OwnedFd, file: OwnedFd) -> Answer {
+    let mut address = (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
+    address.extend_from_slice(descriptor_path(&file).to_bytes_with_nul());
+    let is_blocking = sys::fcntl(socket.as_fd(), libc::F_GETFL, 0).is_ok_and(|flags| flags & libc::O_NONBLOCK == 0);
+    let is_stream = sys::socket_option(socket.as_fd(), libc::SO_TYPE).is_ok_and(|kind| kind != libc::SOCK_DGRAM);
+    if !(is_blocking && is_stream) {
+        return sys::with_address(libc::SYS_connect, socket.as_fd(), &address).into();
+    }
+    Answer::Later(Box::new(move || {
+        let mut address = (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
+        address.extend_from_slice(descriptor_path(&file).to_bytes_with_nul());
+        sys::with_address(libc::SYS_connect, socket.as_fd(), &address).into()
+    }))
+}
+
+/// Whether an address is the sandbox's own.
+pub(super) fn is_inner(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_unspecified(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified(),
+    }
+}
+
+fn copy(caller: &Caller<'_>, address: u64, length: u64) -> Result<(Vec<u8>, Address), Errno> {
+    // The kernel takes a C int.
+    let length = usize::try_from(length as u32 as i32).ok().filter(|length| *length <= ADDRESS_BYTES_MAX);
+    let raw = caller.block(address, length.ok_or(libc::EINVAL)?)?;
+    let parsed = parse(&raw)?;
+    Ok((raw, parsed))
+}
+
+fn parse(raw: &[u8]) -> Result<Address, Errno> {
+    let family = raw.get(..2).and_then(|two| two.try_into().ok()).map(u16::from_ne_bytes).ok_or(libc::EINVAL)?;
+    let port = || raw.get(2..4).and_then(|two| two.try_into().ok()).map(u16::from_be_bytes).ok_or(libc::EINVAL);
+    match i32::from(family) {
+        libc::AF_INET => {
+            let ip: [u8; 4] = raw.get(4..8).and_then(|four| four.try_into().ok()).ok_or(libc::EINVAL)?;
+            Ok(Address::Inet(SocketAddr::new(Ipv4Addr::from(ip).into(), port()?)))
+        }
+        libc::AF_INET6 => {
+            let ip: [u8; 16] = raw.get(8..24).and_then(|bytes| bytes.try_into().ok()).ok_or(libc::EINVAL)?;
+            Ok(Address::Inet(SocketAddr::new(Ipv6Addr::from(ip).to_canonical(), port()?)))
+        }
+        libc::AF_UNIX => {
+            let path = raw.get(UNIX_PATH_AT..).unwrap_or_default();
+            match path.first() {
+                None | Some(0) => Ok(Address::Inner),
+                Some(_) => {
+                    let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
+                    Ok(Address::Unix(path.get(..end).unwrap_or_default().to_vec()))
+                }
+            }
+        }
+        _ => Ok(Address::Inner),
+    }
+}
+
+/// Binds in the caller's place, in a child that stands in the caller's own mounts, so that the name that the socket keeps
+/// is the one that was asked for. `inside` is a pidfd of a process in the sandbox.
+pub(super) fn bind_unix(inside: &OwnedFd, socket: &OwnedFd, cwd: &OwnedFd, address: &[u8], umask: u32) -> Answer {
+    // SAFETY: the child makes plain system calls on values made before the fork, allocates nothing, takes no lock, and
+    // ends by `_exit`.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let errno = bind_in_child(inside, socket, cwd, address, umask).err().unwrap_or(0);
+        // SAFETY: ends this process.
+        unsafe { libc::_exit(errno) };
+    }
+    if pid < 0 {
+        return Answer::Errno(sys::last());
+    }
+    let mut status = 0;
+    // SAFETY: waits for exactly the child that was just made.
+    while unsafe { libc::waitpid(pid, &raw mut status, 0) } < 0 {
+        if sys::last() != libc::EINTR {
+            return Answer::Errno(libc::EACCES);
+        }
+    }
+    match libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)) {
+        Some(0) => Answer::Value(0),
+        Some(errno) => Answer::Errno(errno),
+        None => Answer::Errno(libc::EACCES),
+    }
+}
+
+fn bind_in_child(inside: &OwnedFd, socket: &OwnedFd, cwd: &OwnedFd, address: &[u8], umask: u32) -> Result<(), Errno> {
+    sys::raise_capabilities()?;
+    sys::enter_mounts(inside)?;
+    sys::lower_capabilities(&[])?;
+    // SAFETY: integers only.
+    if unsafe { libc::fchdir(cwd.as_raw_fd()) } < 0 {
+        return Err(sys::last());
+    }
+    sys::umask(umask);
+    sys::with_address(libc::SYS_bind, socket.as_fd(), address)
+}

@@ -1,0 +1,182 @@
+//! A workspace, a sandbox round it, and a mediator that records what it was asked.
+
+use flyball_sandbox::{
+    Attempt, Call, Decision, Done, Exit, Limits, Mediator, Network, Refusal, Running, Spec, Terminal, Ticket, start,
+};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+/// What the mediator heard.
+#[derive(Debug)]
+pub enum Event {
+    Asked(Call),
+    Done(Ticket, Done),
+    Withdrawn(Ticket),
+    Exited(i32, i32),
+    Breached(String),
+}
+
+type Decide = Box<dyn FnMut(&Call) -> Decision + Send>;
+
+struct Recorder {
+    decide: Decide,
+    log: Arc<Mutex<Vec<Event>>>,
+    live: Sender<Ticket>,
+}
+
+impl Recorder {
+    fn note(&self, event: Event) {
+        self.log.lock().unwrap().push(event);
+    }
+}
+
+impl Mediator for Recorder {
+    fn decide(&mut self, call: &Call) -> Decision {
+        let decision = (self.decide)(call);
+        self.note(Event::Asked(call.clone()));
+        if matches!(decision, Decision::Hold) {
+            let _ = self.live.send(call.ticket);
+        }
+        decision
+    }
+    fn done(&mut self, ticket: Ticket, _: i32, done: Done) {
+        self.note(Event::Done(ticket, done));
+    }
+    fn withdrawn(&mut self, ticket: Ticket) {
+        self.note(Event::Withdrawn(ticket));
+    }
+    fn exited(&mut self, pid: i32, status: i32) {
+        self.note(Event::Exited(pid, status));
+    }
+    fn breached(&mut self, what: &str) {
+        self.note(Event::Breached(what.to_owned()));
+    }
+}
+
+/// A place to run in.
+pub struct Scene {
+    pub base: tempfile::TempDir,
+    pub network: Network,
+}
+
+/// A run under way.
+pub struct Run {
+    pub running: Running,
+    pub log: Arc<Mutex<Vec<Event>>>,
+    /// Tickets as they are held.
+    pub held: Receiver<Ticket>,
+}
+
+impl Scene {
+    pub fn new() -> Self {
+        let base = tempfile::tempdir_in("/var/tmp").unwrap();
+        for dir in ["ws", "session", "home"] {
+            std::fs::create_dir(base.path().join(dir)).unwrap();
+        }
+        Self { base, network: Network::Closed }
+    }
+
+    pub fn workspace(&self) -> PathBuf {
+        self.base.path().join("ws")
+    }
+
+    /// A file as the session left it.
+    pub fn after(&self, name: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.base.path().join("session/workspace/upper").join(name)).ok()
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        String::from_utf8(self.after(name).unwrap_or_else(|| panic!("no `{name}` was left"))).unwrap()
+    }
+
+    /// Compiles a C program into the workspace.
+    pub fn compile(&self, name: &str, source: &str) {
+        let file = self.base.path().join(format!("{name}.c"));
+        std::fs::write(&file, source).unwrap();
+        let done = std::process::Command::new("cc")
+            .args(["-O1", "-w", "-pthread", "-o"])
+            .arg(self.workspace().join(name))
+            .arg(&file)
+            .status()
+            .unwrap();
+        assert!(done.success());
+    }
+
+    pub fn start(&self, argv: &[&str], decide: impl FnMut(&Call) -> Decision + Send + 'static) -> Run {
+        let base = self.base.path();
+        let spec = Spec {
+            argv: argv.iter().map(OsString::from).collect(),
+            env: vec![
+                ("PATH".into(), std::env::var_os("PATH").unwrap()),
+                ("HOME".into(), base.join("home").into()),
+                ("GIT_CONFIG_GLOBAL".into(), "/dev/null".into()),
+            ],
+            cwd: self.workspace(),
+            session_dir: base.join("session"),
+            workspace: self.workspace(),
+            home: base.join("home"),
+            home_keep: None,
+            hide: vec![],
+            protect: vec![],
+            expose: vec![],
+            limits: Limits::default(),
+            terminal: Terminal::Inherit,
+            network: self.network,
+            mediate_reads: false,
+            accept_weaker: vec![],
+        };
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (live, held) = channel();
+        let recorder = Recorder { decide: Box::new(decide), log: log.clone(), live };
+        let running = start(spec, Box::new(recorder)).unwrap_or_else(|error| panic!("{error}"));
+        Run { running, log, held }
+    }
+
+    /// Runs a shell script to its end.
+    pub fn shell(&self, script: &str, decide: impl FnMut(&Call) -> Decision + Send + 'static) -> (Exit, Vec<Event>) {
+        self.run(&["/bin/sh", "-c", script], decide)
+    }
+
+    pub fn run(&self, argv: &[&str], decide: impl FnMut(&Call) -> Decision + Send + 'static) -> (Exit, Vec<Event>) {
+        let run = self.start(argv, decide);
+        let exit = run.running.wait();
+        let log = std::mem::take(&mut *run.log.lock().unwrap());
+        (exit, log)
+    }
+}
+
+pub fn allow(_: &Call) -> Decision {
+    Decision::Allow
+}
+
+pub fn deny(text: &str) -> Decision {
+    Decision::Deny(Refusal { errno: libc::EACCES, text: text.to_owned() })
+}
+
+/// Every path that an attempt names.
+pub fn paths(attempt: &Attempt) -> Vec<&Path> {
+    match attempt {
+        Attempt::Exec { path, .. }
+        | Attempt::Open { path, .. }
+        | Attempt::Make { path, .. }
+        | Attempt::Remove { path, .. }
+        | Attempt::Symlink { path, .. }
+        | Attempt::Truncate { path, .. }
+        | Attempt::Metadata { path, .. }
+        | Attempt::ConnectUnix { path }
+        | Attempt::BindUnix { path } => vec![path],
+        Attempt::Rename { from, to, .. } => vec![from, to],
+        Attempt::Link { target, path } => vec![target, path],
+        _ => vec![],
+    }
+}
+
+/// Denies whatever names a path with that last name.
+pub fn deny_name(name: &'static str) -> impl FnMut(&Call) -> Decision + Send + 'static {
+    move |call| {
+        let hit = paths(&call.attempt).iter().any(|path| path.file_name().is_some_and(|last| last == name));
+        if hit { deny(&format!("flyball: {name} is not yours")) } else { Decision::Allow }
+    }
+}
