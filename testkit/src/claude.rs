@@ -22,6 +22,10 @@ use crate::user::User;
 /// The version that `cargo xtask agents` pins.
 pub const VERSION: &str = "2.1.197";
 
+/// The name that a governed program has for the host's own loopback, where the endpoint listens: `127.0.0.1` is its own
+/// there. Which is judged like any other host, so the charter must let the agent connect to it.
+pub const HOST_INSIDE: &str = "host.internal";
+
 /// An installed Claude Code.
 #[derive(Debug, Clone)]
 pub struct Claude {
@@ -51,8 +55,9 @@ impl Claude {
 /// One run of the agent: what to execute, as whom, where. Its environment is PATH, HOME, TERM and LANG.
 #[derive(Debug, Clone)]
 pub struct Invocation {
-    /// Program and arguments.
-    pub argv: Vec<OsString>,
+    program: PathBuf,
+    prompt: String,
+    port: u16,
     user: User,
     cwd: PathBuf,
     home: PathBuf,
@@ -62,42 +67,49 @@ impl Invocation {
     /// `claude -p PROMPT` in the repository's workspace as its owner, every tool of a script allowed without a question.
     ///
     /// # Errors
-    /// When the settings file or a reachable copy of the program can't be written to the repository's scratch folder.
+    /// When a reachable copy of the program can't be made in the repository's scratch folder.
     pub fn new(claude: &Claude, endpoint: &ModelEndpoint, repo: &Repo, user: User, prompt: &str) -> io::Result<Self> {
-        let program = user.reach(claude.program(), repo.scratch())?;
-        let settings = settings(endpoint).to_string();
-        let flags = ["-p", prompt, "--output-format", "stream-json", "--verbose", "--settings", &settings];
-        let argv = std::iter::once(program.into_os_string()).chain(flags.map(OsString::from)).collect();
-        Ok(Self { argv, user, cwd: repo.workspace(), home: repo.home() })
+        Ok(Self {
+            program: user.reach(claude.program(), repo.scratch())?,
+            prompt: prompt.to_owned(),
+            port: endpoint.port(),
+            user,
+            cwd: repo.workspace(),
+            home: repo.home(),
+        })
     }
 
     /// The command without Flyball: the baseline.
     pub fn plain(&self) -> Command {
-        self.command(&[])
+        self.command(&self.argv("127.0.0.1"))
     }
 
     /// The command under Flyball: `words` are all that stands before `--`, as in `flyball --ledger DIR run --json`.
     pub fn governed(&self, words: &[&OsStr]) -> Command {
-        let mut front: Vec<&OsStr> = words.to_vec();
-        front.push(OsStr::new("--"));
-        self.command(&front)
+        let front = words.iter().copied().chain([OsStr::new("--")]).map(OsString::from);
+        self.command(&front.chain(self.argv(HOST_INSIDE)).collect::<Vec<_>>())
     }
 
-    fn command(&self, front: &[&OsStr]) -> Command {
-        let words: Vec<&OsStr> = front.iter().copied().chain(self.argv.iter().map(OsString::as_os_str)).collect();
-        let (program, rest) =
-            words.split_first().map_or((OsStr::new("false"), &[][..]), |(first, rest)| (*first, rest));
+    /// Program and arguments, for an endpoint on that host.
+    pub fn argv(&self, host: &str) -> Vec<OsString> {
+        let settings = settings(host, self.port).to_string();
+        let flags = ["-p", &self.prompt, "--output-format", "stream-json", "--verbose", "--settings", &settings];
+        std::iter::once(OsString::from(&self.program)).chain(flags.map(OsString::from)).collect()
+    }
+
+    fn command(&self, words: &[OsString]) -> Command {
+        let program = words.first().map_or(OsStr::new("false"), OsString::as_os_str);
         let mut command = self.user.command(program, &self.home);
-        command.args(rest).current_dir(&self.cwd);
+        command.args(words.iter().skip(1)).current_dir(&self.cwd);
         command
     }
 }
 
-fn settings(endpoint: &ModelEndpoint) -> Value {
+fn settings(host: &str, port: u16) -> Value {
     json!({
         "permissions": {"allow": ["Bash", "Read", "Edit", "Write", "Glob", "Grep"]},
         "env": {
-            "ANTHROPIC_BASE_URL": endpoint.url(),
+            "ANTHROPIC_BASE_URL": format!("http://{host}:{port}"),
             "ANTHROPIC_API_KEY": "scripted-no-key",
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_TELEMETRY": "1",

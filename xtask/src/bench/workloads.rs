@@ -85,14 +85,15 @@ const WORKLOADS: &[Workload] = &[
             for p in needle n..dle '^nee' 'dle$' 'ne+dle'; do test "$(rg -l "$p" t)" = t/d40/f25.txt; done"#,
     },
     Workload {
-        name: "rm -rf of 6,000 build files",
+        name: "rm -rf node_modules, 6,000 files",
         needs: &[],
         prepare: r#"
-            for d in $(seq 1 120); do mkdir -p target/d$d
-                for f in $(seq 1 50); do echo $f >target/d$d/f$f; done; done"#,
+            echo '{"name":"bench","private":true}' >package.json
+            for d in $(seq 1 120); do mkdir -p node_modules/d$d
+                for f in $(seq 1 50); do echo $f >node_modules/d$d/f$f; done; done"#,
         run: r#"
-            rm -rf target
-            test ! -e target"#,
+            rm -rf node_modules
+            test ! -e node_modules"#,
     },
 ];
 
