@@ -94,6 +94,7 @@ pub(super) fn check(files: &[Tracked]) -> Vec<Breach> {
         if !is_test_file(path) && !test_files.contains(*path) {
             breaches.extend(check_length(path, source));
             breaches.extend(check_tokens(path, text, source));
+            breaches.extend(check_safety(path, text, source));
         }
     }
     breaches
@@ -119,6 +120,25 @@ fn check_length(path: &str, source: &Source) -> Option<Breach> {
             "has {lines} lines, tests aside, and {FILE_LINES_MAX} is the most: split it along a seam that has a name"
         ),
     })
+}
+
+/// Each `unsafe` block or implementation says right above, or beside, why it holds there.
+fn check_safety(path: &str, text: &str, source: &Source) -> Vec<Breach> {
+    const LINES_ABOVE_MAX: usize = 8;
+    let original: Vec<&str> = text.lines().collect();
+    let says_why = |number: usize| {
+        let near = original.get(number.saturating_sub(LINES_ABOVE_MAX)..=number).unwrap_or_default();
+        near.iter().any(|line| line.contains("SAFETY:") || line.contains("# Safety"))
+    };
+    let lines = source.code.lines().enumerate();
+    let unsaid = lines.filter(|(number, line)| holds_token(line, "unsafe") && !says_why(*number));
+    unsaid
+        .map(|(number, _)| Breach {
+            place: format!("{path}:{}", number + 1),
+            rule: "safety",
+            what: "is `unsafe` without a `// SAFETY:` above that says why it holds here".to_owned(),
+        })
+        .collect()
 }
 
 fn check_tokens(path: &str, text: &str, source: &Source) -> Vec<Breach> {
@@ -239,8 +259,10 @@ mod tests {
 
     #[test]
     fn only_the_sandbox_is_unsafe() {
-        assert_eq!(rules_of("crates/runtime/src/a.rs", "fn f() { unsafe { g() } }\n"), ["unsafe"]);
-        assert_eq!(rules_of("crates/sandbox/src/a.rs", "fn f() { unsafe { g() } }\n"), ["unsafe"; 0]);
+        let why = "// SAFETY: g has no precondition.\nfn f() { unsafe { g() } }\n";
+        assert_eq!(rules_of("crates/runtime/src/a.rs", why), ["unsafe"]);
+        assert_eq!(rules_of("crates/sandbox/src/a.rs", why), ["unsafe"; 0]);
+        assert_eq!(rules_of("crates/sandbox/src/a.rs", "fn f() { unsafe { g() } }\n"), ["safety"]);
         assert_eq!(rules_of("crates/runtime/src/lib.rs", "//! Doc.\n"), ["unsafe"]);
         assert_eq!(rules_of("crates/runtime/src/lib.rs", "//! Doc.\n#![forbid(unsafe_code)]\n"), ["unsafe"; 0]);
         assert_eq!(
