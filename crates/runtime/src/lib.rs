@@ -1,1 +1,42 @@
-//! stub
+//! The runtime: where the kernel's rulings, the record, the sandbox and people meet.
+//!
+//! Entry points: [`run`] governs a program to its end; [`control`] acts on a live session; [`rollback`], [`apply`] and
+//! [`discard`] on its workspace; [`read`] tells what the record holds; [`init`] writes a first charter.
+//!
+//! Invariants: nothing is allowed that the [`gate`] has not recorded; what it can't decide it denies; a person's act is
+//! recorded with who proved to have made it.
+//!
+//! Not here: rules (`kernel`), isolation (`sandbox`), bytes (`intent`), the record's format (`ledger`), printing (`cli`).
+
+#![forbid(unsafe_code)]
+
+mod capture;
+pub mod charter;
+mod clock;
+pub mod control;
+mod core;
+pub mod gate;
+mod git_context;
+mod home;
+pub mod init;
+mod past;
+mod plan;
+pub mod read;
+mod recover;
+pub mod refusal;
+mod rewind;
+mod scratch;
+pub mod state;
+mod supervisor;
+mod taking;
+pub mod terminal;
+pub mod translate;
+
+pub use crate::clock::rfc3339;
+pub use crate::core::{Notice, OnHold, Watcher};
+pub use crate::home::{Home, HomeError, SessionLock};
+pub use crate::plan::PlanError;
+pub use crate::recover::dead_sessions;
+pub use crate::rewind::{RewindError, rollback};
+pub use crate::supervisor::{RunError, RunOptions, Summary, run};
+pub use crate::taking::{TakingError, apply, discard};

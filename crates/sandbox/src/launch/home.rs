@@ -7,7 +7,6 @@
 //! the layers of the overlay at `~/NAME`, where a `/` of the name is written `%2f`.
 
 use super::prepare::like;
-use super::remove::remove_session_dir;
 use super::root::{Root, WRITABLE, exists, is_dir_or_absent};
 use super::step::{At, Step};
 use super::wire::Boot;
@@ -122,7 +121,7 @@ impl Plan<'_> {
         if !is_kept {
             // A volatile overlay leaves a mark there that forbids a second mount, after a crash too; at worst what the
             // session left in its home is lost, which the home of one session may be.
-            let _ = remove_session_dir(&work);
+            let _ = fs::remove_dir_all(&work);
         }
         make_dir(&upper).at("making the home's layers", &upper)?;
         make_dir(&work).at("making the home's layers", &work)?;

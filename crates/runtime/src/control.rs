@@ -1,0 +1,171 @@
+//! The control socket of a live session: people's acts reach the supervisor here, proven by the kernel's word on who
+//! connected (`SO_PEERCRED`). It lies in the session's private folder, which is not visible inside the sandbox.
+
+use crate::home::Home;
+use flyball_kernel::{Action, Verdict};
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+/// A longer request or reply is refused.
+const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
+/// A supervisor that does not answer in this time is reported, not waited for.
+const REPLY_SECONDS_MAX: u64 = 60;
+
+/// One act on a session, one JSON object on a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Request {
+    /// Stop every process where it stands.
+    Pause {
+        /// Why.
+        reason: String,
+    },
+    /// Let them go on.
+    Resume {
+        /// Why.
+        reason: String,
+    },
+    /// Stop and refuse everything, for inspection; only `kill` ends it.
+    Quarantine {
+        /// Why.
+        reason: String,
+    },
+    /// End every process.
+    Kill {
+        /// Why.
+        reason: String,
+    },
+    /// Answer a question.
+    Answer {
+        /// Its id.
+        id: String,
+        /// `allow`, `deny` or `modify`.
+        verdict: Verdict,
+        /// The changed action, for `modify`.
+        with: Option<Action>,
+        /// Why.
+        reason: String,
+    },
+    /// Take the workspace back to a step.
+    Rollback {
+        /// The step.
+        seq: u64,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Whether it was done.
+    pub ok: bool,
+    /// The entry that records it.
+    #[serde(default)]
+    pub seq: Option<u64>,
+    /// How long it took until it held, microseconds.
+    #[serde(default)]
+    pub took_us: Option<u64>,
+    /// What stood in the way, or what there is to say.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// A session could not be reached or did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Its supervisor is not running.
+    #[error("session `{0}` is not running")]
+    NotRunning(String),
+    /// The supervisor is there and can't be talked to.
+    #[error("can't reach the supervisor of session `{session}`: {cause}")]
+    Unreachable {
+        /// The session.
+        session: String,
+        /// What the operating system said.
+        cause: std::io::Error,
+    },
+    /// It refused.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Sends one request to a session's supervisor and waits for its reply.
+///
+/// # Errors
+/// [`ControlError`] when it is not running, can't be reached, or refuses.
+pub fn send(home: &Home, session: &str, request: &Request) -> Result<Reply, ControlError> {
+    let unreachable = |cause| ControlError::Unreachable { session: session.to_owned(), cause };
+    let mut stream = connect(&home.session(session)).map_err(|_| ControlError::NotRunning(session.to_owned()))?;
+    stream.set_read_timeout(Some(Duration::from_secs(REPLY_SECONDS_MAX))).map_err(unreachable)?;
+    let mut line = serde_json::to_vec(request).map_err(|e| unreachable(e.into()))?;
+    line.push(b'\n');
+    stream.write_all(&line).map_err(unreachable)?;
+    let mut reply = String::new();
+    BufReader::new(stream.take(MESSAGE_BYTES_MAX)).read_line(&mut reply).map_err(unreachable)?;
+    let reply: Reply = serde_json::from_str(&reply).map_err(|e| unreachable(e.into()))?;
+    if reply.ok { Ok(reply) } else { Err(ControlError::Refused(reply.message)) }
+}
+
+/// Connects through the folder's descriptor: a socket's path may be at most 107 bytes, a ledger's folder may be deeper.
+fn connect(session_dir: &Path) -> std::io::Result<UnixStream> {
+    with_short_path(session_dir, |path| UnixStream::connect(path))
+}
+
+/// The listening socket of a session's supervisor, mode 0600.
+///
+/// # Errors
+/// What the operating system said.
+pub fn listen(session_dir: &Path) -> std::io::Result<UnixListener> {
+    match std::fs::remove_file(session_dir.join("control.sock")) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    with_short_path(session_dir, |path| UnixListener::bind(path))
+}
+
+fn with_short_path<T>(dir: &Path, then: impl FnOnce(&Path) -> std::io::Result<T>) -> std::io::Result<T> {
+    use rustix::fs::{Mode, OFlags};
+    use std::os::fd::AsRawFd;
+    let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    then(Path::new(&format!("/proc/self/fd/{}/control.sock", dir.as_raw_fd())))
+}
+
+/// Serves one connection: reads a request, has it done, writes the reply.
+pub(crate) fn serve(mut stream: UnixStream, act: impl FnOnce(Request, &str) -> Result<Reply, String>) {
+    // A peer that sends nothing must not keep others from being heard for long.
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+    let reply = match receive(&stream) {
+        Ok((request, by)) => act(request, &by).unwrap_or_else(|message| Reply { message, ..Reply::default() }),
+        Err(message) => Reply { message, ..Reply::default() },
+    };
+    let mut line = serde_json::to_vec(&reply).unwrap_or_default();
+    line.push(b'\n');
+    let _ = stream.write_all(&line);
+}
+
+fn receive(stream: &UnixStream) -> Result<(Request, String), String> {
+    let peer = rustix::net::sockopt::socket_peercred(stream).map_err(|e| format!("can't tell who asks: {e}"))?;
+    let mut line = String::new();
+    BufReader::new(stream.take(MESSAGE_BYTES_MAX)).read_line(&mut line).map_err(|e| format!("can't read: {e}"))?;
+    let request = serde_json::from_str(&line).map_err(|e| format!("no such request: {e}"))?;
+    Ok((request, user(peer.uid.as_raw())))
+}
+
+/// The contact of a local account, as charters name it.
+#[must_use]
+pub fn user(uid: u32) -> String {
+    match nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)) {
+        Ok(Some(user)) => format!("user:{}", user.name),
+        _ => format!("user:{uid}"),
+    }
+}
+
+/// The contact of whoever runs this process.
+#[must_use]
+pub fn this_user() -> String {
+    user(rustix::process::getuid().as_raw())
+}

@@ -1,0 +1,448 @@
+//! A live session's state, shared by the mediation thread and the control socket under one lock.
+
+use crate::capture::{Capture, CaptureError};
+use crate::gate::{Asked, Gate, GateError, Question, Settled};
+use crate::git_context;
+use crate::refusal;
+use crate::scratch::Scratch;
+use crate::translate;
+use flyball_intent::{Exec, Script};
+use flyball_kernel::{Action, Effect, Value, Verdict};
+use flyball_ledger::{Kind, Ledger};
+use flyball_sandbox::{Attempt, Call, Decision, Done, Refusal, Ticket};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a person at the terminal or another program may want to hear of while a session runs.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// The session is recorded and about to start.
+    Started {
+        /// Its id.
+        session: String,
+        /// Its name.
+        name: String,
+        /// What this run does not cover.
+        uncovered: Vec<String>,
+        /// Layers that are missing and were accepted.
+        weaker: Vec<String>,
+    },
+    /// An attempt was refused.
+    Refused {
+        /// Its entry.
+        seq: u64,
+        /// What the program reads.
+        text: String,
+    },
+    /// People are asked.
+    Asked(Box<Question>),
+    /// A question was answered, or its time ran out.
+    Answered {
+        /// The attempt's entry.
+        seq: u64,
+        /// What was said.
+        verdict: Verdict,
+    },
+    /// Something that a person must know: the boundary was attacked, the record can't explain a change, …
+    Alert(String),
+}
+
+/// Hears what happens in a session, from several threads.
+pub trait Watcher: Sync {
+    /// Called as it happens; be quick.
+    fn notice(&self, notice: Notice);
+}
+
+/// What to do with an attempt that needs an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnHold {
+    /// Wait for it.
+    #[default]
+    Wait,
+    /// Refuse it; the refusal says who could allow it.
+    Deny,
+}
+
+/// A live session's state.
+pub struct Core {
+    pub(crate) gate: Gate,
+    pub(crate) capture: Capture,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) session: String,
+    agent: String,
+    workspace: PathBuf,
+    home: PathBuf,
+    scratch: Arc<Scratch>,
+    on_hold: OnHold,
+    opened: u64,
+    /// The exec that each process runs under: its first attempt and all that it implied.
+    processes: BTreeMap<i32, Process>,
+    underway: BTreeMap<Ticket, Underway>,
+    held: BTreeMap<u64, Ticket>,
+    /// Set by the boundary itself; nothing is allowed any more.
+    breached: bool,
+    outbox: Vec<Notice>,
+    caused: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug)]
+struct Process {
+    exec: u64,
+    attempts: Vec<u64>,
+}
+
+struct Underway {
+    attempts: Vec<u64>,
+    touched: Vec<PathBuf>,
+    is_exec: bool,
+}
+
+/// What a session is made of, for [`Core::new`].
+pub(crate) struct Parts {
+    pub gate: Gate,
+    pub capture: Capture,
+    pub ledger: Arc<Ledger>,
+    pub session: String,
+    pub agent: String,
+    pub workspace: PathBuf,
+    pub home: PathBuf,
+    pub scratch: Arc<Scratch>,
+    pub on_hold: OnHold,
+    /// The `open` entry.
+    pub opened: u64,
+}
+
+/// Forked children that did not exec, whose cause is remembered; beyond it the memory starts anew.
+const PROCESSES_MAX: usize = 8192;
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            gate: parts.gate,
+            capture: parts.capture,
+            ledger: parts.ledger,
+            session: parts.session,
+            agent: parts.agent,
+            workspace: parts.workspace,
+            home: parts.home,
+            scratch: parts.scratch,
+            on_hold: parts.on_hold,
+            opened: parts.opened,
+            processes: BTreeMap::new(),
+            underway: BTreeMap::new(),
+            held: BTreeMap::new(),
+            breached: false,
+            outbox: Vec::new(),
+            caused: Vec::new(),
+        }
+    }
+
+    /// Decides one call: the way of an action from the syscall to the verdict.
+    pub(crate) fn decide(&mut self, call: &Call) -> Decision {
+        if self.breached {
+            return deny(
+                "flyball: denied, the boundary of this session was attacked and everything is being ended\n".into(),
+            );
+        }
+        if self.is_unrecorded(&call.attempt) {
+            self.underway.insert(call.ticket, Underway { attempts: Vec::new(), touched: Vec::new(), is_exec: false });
+            return Decision::Allow;
+        }
+        let cause = [self.cause_of(call.pid)];
+        let outward =
+            matches!(call.attempt, Attempt::Exec { .. } | Attempt::Connect { .. } | Attempt::ConnectUnix { .. });
+        // The barrier: what was written so far is looked at before anything can leave or run.
+        if outward && let Err(error) = self.barrier(&cause) {
+            return deny(format!("flyball: denied, the workspace could not be recorded first: {error}\n"));
+        }
+        let actions = match self.actions(&call.attempt) {
+            Ok(actions) => actions,
+            Err(error) => return deny(format!("flyball: denied, it could not be read: {error}\n")),
+        };
+        let asked = self.gate.ask(actions, &cause);
+        self.conclude(call, asked)
+    }
+
+    fn conclude(&mut self, call: &Call, asked: Asked) -> Decision {
+        self.take_effects(&asked.effects);
+        match asked.verdict {
+            Verdict::Allow => {
+                self.underway.insert(call.ticket, underway(&call.attempt, asked.attempts));
+                Decision::Allow
+            }
+            Verdict::Hold if self.on_hold == OnHold::Wait => {
+                self.held.insert(asked.group, call.ticket);
+                self.underway.insert(call.ticket, underway(&call.attempt, asked.attempts));
+                self.outbox.extend(asked.questions.into_iter().map(|q| Notice::Asked(Box::new(q))));
+                Decision::Hold
+            }
+            Verdict::Hold => {
+                let abandoned = self.gate.abandon(asked.group, "this run does not wait for answers (--on-hold deny)");
+                if let Err(error) = abandoned {
+                    self.outbox.push(Notice::Alert(error.to_string()));
+                }
+                self.refuse(asked.group, &asked.because)
+            }
+            Verdict::Deny | Verdict::Modify => self.refuse(asked.group, &asked.because),
+        }
+    }
+
+    fn refuse(&mut self, group: u64, because: &[(Action, flyball_kernel::Reason)]) -> Decision {
+        let text = refusal::text(&self.session, group, because);
+        self.outbox.push(Notice::Refused { seq: group, text: text.clone() });
+        deny(text)
+    }
+
+    fn actions(&self, attempt: &Attempt) -> Result<Vec<Action>, flyball_kernel::ActionError> {
+        let Attempt::Exec { path, argv, cwd, script, .. } = attempt else {
+            return translate::actions(attempt, &self.workspace, &self.agent);
+        };
+        let argv: Vec<String> = argv.iter().map(|a| translate::lossless(a)).collect();
+        let cwd = translate::text(cwd);
+        let behind =
+            script.as_ref().map(|s| (translate::text(&s.interpreter), s.argument.as_deref().map(translate::lossless)));
+        let git = git_context::read(&self.capture.layers, &argv);
+        let mut actions = flyball_intent::exec_actions(&Exec {
+            program: &translate::text(path),
+            argv: &argv,
+            cwd: &cwd,
+            home: &translate::text(&self.home),
+            script: behind
+                .as_ref()
+                .map(|(interpreter, argument)| Script { interpreter, argument: argument.as_deref() }),
+            git: git.as_ref(),
+        });
+        for action in &mut actions {
+            self.agent.clone_into(&mut action.agent);
+        }
+        Ok(actions)
+    }
+
+    /// Scratch places, and device nodes that hold nothing, are decided by the charter once and for all.
+    fn is_unrecorded(&self, attempt: &Attempt) -> bool {
+        let free = |path: &Path| self.scratch.covers(path) || is_bottomless(path);
+        match attempt {
+            Attempt::Open { path, write, .. } => *write && free(path),
+            Attempt::Make { path, .. } | Attempt::Remove { path, .. } | Attempt::Truncate { path, .. } => free(path),
+            Attempt::Rename { from, to, .. } => free(from) && free(to),
+            Attempt::Link { target, path } => free(target) && free(path),
+            Attempt::Symlink { path, .. } | Attempt::BindUnix { path } => free(path),
+            // Times hold no content and lead nowhere; what stands beyond the overlays is read-only to begin with.
+            Attempt::Metadata { change: flyball_sandbox::MetadataChange::Times, .. } => true,
+            Attempt::Metadata { path, .. } => free(path),
+            _ => false,
+        }
+    }
+
+    /// An allowed call was performed, or the operating system refused it.
+    pub(crate) fn done(&mut self, ticket: Ticket, pid: i32, done: &Done) {
+        let Some(underway) = self.underway.remove(&ticket) else { return };
+        let ok = matches!(done, Done::Ok);
+        for path in &underway.touched {
+            self.capture.touched(path);
+        }
+        if underway.is_exec && ok {
+            let Some(&exec) = underway.attempts.first() else { return };
+            let replaced = self.processes.insert(pid, Process { exec, attempts: underway.attempts });
+            // The image that exec'ed is over; what follows is another attempt's doing.
+            if let Some(old) = replaced.filter(|p| !p.attempts.is_empty()) {
+                self.record_outcomes(&old.attempts, true, &BTreeMap::new());
+            }
+            return;
+        }
+        let mut attrs = BTreeMap::new();
+        if let Done::Failed(errno) = done {
+            attrs.insert("errno".to_owned(), Value::Long(i64::from(*errno)));
+        }
+        self.record_outcomes(&underway.attempts, ok, &attrs);
+    }
+
+    /// A parked call's asker is gone.
+    pub(crate) fn withdrawn(&mut self, ticket: Ticket) {
+        self.underway.remove(&ticket);
+        let group = self.held.iter().find(|(_, t)| **t == ticket).map(|(g, _)| *g);
+        if let Some(group) = group {
+            self.held.remove(&group);
+            if let Err(error) = self.gate.abandon(group, "the program that asked is gone") {
+                self.outbox.push(Notice::Alert(error.to_string()));
+            }
+        }
+    }
+
+    /// A process that had exec'ed ended.
+    pub(crate) fn exited(&mut self, pid: i32, status: i32) {
+        let Some(process) = self.processes.remove(&pid) else { return };
+        let mut attrs = BTreeMap::new();
+        // The kernel's wait status: the signal in the low seven bits, else the exit code in the next byte.
+        let (signal, code) = (status & 0x7f, (status >> 8) & 0xff);
+        if signal == 0 {
+            attrs.insert("exit".to_owned(), Value::Long(i64::from(code)));
+        } else {
+            attrs.insert("signal".to_owned(), Value::Long(i64::from(signal)));
+        }
+        let ok = status == 0;
+        self.record_outcomes(&process.attempts, ok, &attrs);
+    }
+
+    fn record_outcomes(&mut self, attempts: &[u64], ok: bool, attrs: &BTreeMap<String, Value>) {
+        for &of in attempts {
+            if let Err(error) = self.gate.outcome(of, ok, attrs.clone()) {
+                self.outbox.push(Notice::Alert(format!("an outcome could not be recorded: {error}")));
+            }
+        }
+    }
+
+    pub(crate) fn breach(&mut self, what: &str) {
+        self.breached = true;
+        let _ = self.gate.note(Kind::Alert, "sandbox", &[], json!({ "alert": "breach", "detail": what }));
+        let _ = self.gate.control("quarantine", "sandbox", what, json!({}));
+        self.outbox.push(Notice::Alert(what.to_owned()));
+    }
+
+    /// Looks at everything that may have changed and records it; gives the entry, if there was anything.
+    pub(crate) fn barrier(&mut self, cause: &[u64]) -> Result<Option<u64>, BarrierError> {
+        let changes = self.capture.barrier(&self.ledger)?;
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let body = json!({ "workspace": { "changes": changes, "state": self.capture.state.digest() } });
+        Ok(Some(self.gate.note(Kind::Observe, "barrier", cause, body)?))
+    }
+
+    /// A person's answer; gives the calls to release.
+    pub(crate) fn answer(
+        &mut self,
+        id: &str,
+        verdict: Verdict,
+        with: Option<Action>,
+        by: &str,
+        reason: &str,
+    ) -> Result<Vec<(Ticket, Decision)>, GateError> {
+        let settled = self.gate.answer(id, verdict, with, by, reason)?;
+        Ok(settled.into_iter().filter_map(|s| self.release(s)).collect())
+    }
+
+    /// Lets deadlines act; gives the calls to release.
+    pub(crate) fn tick(&mut self) -> Result<Vec<(Ticket, Decision)>, GateError> {
+        let (settled, effects) = self.gate.tick()?;
+        self.take_effects(&effects);
+        Ok(settled.into_iter().filter_map(|s| self.release(s)).collect())
+    }
+
+    fn release(&mut self, settled: Settled) -> Option<(Ticket, Decision)> {
+        self.outbox.push(Notice::Answered { seq: settled.group, verdict: settled.verdict });
+        let ticket = self.held.remove(&settled.group)?;
+        let decision = if settled.verdict == Verdict::Allow {
+            Decision::Allow
+        } else {
+            self.underway.remove(&ticket);
+            self.refuse(settled.group, &settled.because)
+        };
+        Some((ticket, decision))
+    }
+
+    fn take_effects(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::Cause { act, because } => self.caused.push((act.clone(), because.clone())),
+                Effect::Warn { budget, used, limit } => {
+                    let detail = format!("budget `{budget}` is at {used} of {limit}");
+                    let _ = self.gate.note(Kind::Alert, "kernel", &[], json!({ "alert": "budget", "detail": detail }));
+                    self.outbox.push(Notice::Alert(detail));
+                }
+                Effect::Autonomy { level, because } => {
+                    self.outbox.push(Notice::Alert(format!("autonomy is now `{level}`: {because}")));
+                }
+                Effect::Ask { .. } | Effect::Reserve { .. } => {}
+            }
+        }
+    }
+
+    /// What happened since the last call, for watchers.
+    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Acts that the charter itself wants (`pause`, `kill`, `quarantine`), with the reason.
+    pub(crate) fn take_caused(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.caused)
+    }
+
+    /// At the end: what was begun and whose end nobody saw is `unknown`, never guessed.
+    pub(crate) fn close_open_attempts(&mut self) {
+        let mut open: Vec<u64> = std::mem::take(&mut self.processes).into_values().flat_map(|p| p.attempts).collect();
+        for (_, underway) in std::mem::take(&mut self.underway) {
+            open.extend(underway.attempts);
+        }
+        open.sort_unstable();
+        open.dedup();
+        for of in open {
+            let body = json!({ "of": of, "ok": null, "unknown": true });
+            let _ = self.gate.note(Kind::Outcome, "gate", &[of], body);
+        }
+    }
+
+    /// The entry under which this process acts: its own exec, its nearest ancestor's, or the session's opening.
+    fn cause_of(&mut self, pid: i32) -> u64 {
+        let mut at = pid;
+        for _ in 0..64 {
+            if let Some(process) = self.processes.get(&at) {
+                let exec = process.exec;
+                if at != pid {
+                    if self.processes.len() > PROCESSES_MAX {
+                        self.processes.retain(|_, p| !p.attempts.is_empty());
+                    }
+                    self.processes.insert(pid, Process { exec, attempts: Vec::new() });
+                }
+                return exec;
+            }
+            match parent_of(at) {
+                Some(parent) if parent > 1 => at = parent,
+                _ => break,
+            }
+        }
+        self.opened
+    }
+}
+
+/// A barrier could not be recorded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BarrierError {
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    #[error(transparent)]
+    Gate(#[from] GateError),
+}
+
+fn underway(attempt: &Attempt, attempts: Vec<u64>) -> Underway {
+    let touched = match attempt {
+        Attempt::Open { path, write: true, .. }
+        | Attempt::Make { path, .. }
+        | Attempt::Remove { path, .. }
+        | Attempt::Symlink { path, .. }
+        | Attempt::Truncate { path, .. }
+        | Attempt::Metadata { path, .. }
+        | Attempt::BindUnix { path } => vec![path.clone()],
+        Attempt::Rename { from, to, .. } => vec![from.clone(), to.clone()],
+        Attempt::Link { target, path } => vec![target.clone(), path.clone()],
+        _ => Vec::new(),
+    };
+    Underway { attempts, touched, is_exec: matches!(attempt, Attempt::Exec { .. }) }
+}
+
+fn deny(text: String) -> Decision {
+    Decision::Deny(Refusal { errno: rustix::io::Errno::ACCESS.raw_os_error(), text })
+}
+
+/// Device nodes of the private `/dev`, and the caller's own descriptors behind `/proc`.
+fn is_bottomless(path: &Path) -> bool {
+    path.starts_with("/dev") || path.starts_with("/proc")
+}
+
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, parentheses included: the fields start after the last one.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}

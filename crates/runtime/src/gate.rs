@@ -1,0 +1,561 @@
+//! The gate: the one place where an attempt is put to the kernel, recorded, and given back as a verdict.
+//!
+//! INVARIANT: what the gate can't decide it denies ([`Asked::denied_by`]); nothing is allowed before its attempt, ruling
+//! and dispatch are in the stream; of an action whose governance says so they are durable first.
+
+use crate::clock::{Clock, rfc3339};
+use flyball_kernel::{Action, Effect, Event, Input, Kernel, Reason, Ruling, Value, Verdict};
+use flyball_ledger::{Draft, Kind, LedgerError, Stream};
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Questions that may be open in one session at once; one more attempt that needs one is denied.
+pub const QUESTIONS_MAX: usize = 64;
+
+/// Actions that one attempt may imply; more are denied unread.
+const ACTIONS_MAX: usize = 1024;
+
+/// The kernel and the session's stream behind one door.
+pub struct Gate {
+    kernel: Kernel,
+    stream: Stream,
+    clock: Clock,
+    session: String,
+    /// Groups that wait for people, by the first attempt of the group.
+    groups: BTreeMap<u64, Group>,
+    /// Open questions by id.
+    questions: BTreeMap<String, Question>,
+    counts: Counts,
+}
+
+/// What became of the session's attempts so far. A group of implied actions counts as one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Attempts.
+    pub actions: u64,
+    /// Allowed at once.
+    pub allowed: u64,
+    /// Denied at once or by an answer.
+    pub denied: u64,
+    /// Put to people.
+    pub held: u64,
+    /// Changed.
+    pub modified: u64,
+}
+
+/// An attempt's actions that are ruled on together and carried out together or not at all.
+struct Group {
+    attempts: Vec<u64>,
+    waiting: BTreeSet<u64>,
+    because: Vec<(Action, Reason)>,
+}
+
+/// A question to people.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Question {
+    /// Its name: the session's id and the attempt's entry.
+    pub id: String,
+    /// The attempt's entry.
+    pub of: u64,
+    /// Digest of the action asked about.
+    pub action: String,
+    /// The tier asked.
+    pub tier: String,
+    /// Who may answer.
+    pub who: Vec<String>,
+    /// How many must agree.
+    pub quorum: u32,
+    /// When it is answered for them.
+    pub deadline_ns: u64,
+    /// The whole attempt.
+    pub attempt: Action,
+    /// Why it is asked.
+    pub reasons: Vec<Reason>,
+}
+
+/// What the gate says of an attempt.
+#[derive(Debug)]
+pub struct Asked {
+    /// Names the attempt from now on: its first action's entry. Zero when nothing could be recorded.
+    pub group: u64,
+    /// Every action's entry.
+    pub attempts: Vec<u64>,
+    /// The strictest verdict of all; never `modify`.
+    pub verdict: Verdict,
+    /// The reasons of that verdict, with the action each is about.
+    pub because: Vec<(Action, Reason)>,
+    /// Questions that were opened.
+    pub questions: Vec<Question>,
+    /// Other things that the kernel wants done.
+    pub effects: Vec<Effect>,
+}
+
+/// A held attempt that has its verdict now.
+#[derive(Debug)]
+pub struct Settled {
+    /// The attempt's name.
+    pub group: u64,
+    /// `allow` or `deny`.
+    pub verdict: Verdict,
+    /// Why.
+    pub because: Vec<(Action, Reason)>,
+}
+
+/// Why an answer or act was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// No such question is open.
+    #[error("no open question `{0}`")]
+    NoQuestion(String),
+    /// The record can't be written; nothing goes on.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The kernel did not take it.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Asked {
+    /// The one function that turns an error into a denial.
+    fn denied_by(error: &dyn std::fmt::Display, actions: &[Action]) -> Self {
+        let reason = Reason {
+            rule: "gate-error".into(),
+            owner: String::new(),
+            reason: format!("could not be decided and recorded: {error}"),
+            witnesses: Vec::new(),
+            needs: None,
+            source: None,
+        };
+        Self {
+            group: 0,
+            attempts: Vec::new(),
+            verdict: Verdict::Deny,
+            because: actions.first().map(|a| (a.clone(), reason)).into_iter().collect(),
+            questions: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+}
+
+impl Gate {
+    /// A gate over a fresh kernel and the session's stream.
+    #[must_use]
+    pub fn new(kernel: Kernel, stream: Stream, clock: Clock, session: &str) -> Self {
+        Self {
+            kernel,
+            stream,
+            clock,
+            session: session.to_owned(),
+            groups: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Rules on what one attempt implies, all together. On `allow` the dispatch is recorded: carry it out, then say
+    /// [`Self::outcome`]. On `hold` it is settled later by [`Self::answer`] or [`Self::tick`].
+    pub fn ask(&mut self, actions: Vec<Action>, cause: &[u64]) -> Asked {
+        self.counts.actions += 1;
+        let asked = match self.try_ask(&actions, cause) {
+            Ok(asked) => asked,
+            Err(error) => Asked::denied_by(&error, &actions),
+        };
+        match asked.verdict {
+            Verdict::Allow | Verdict::Modify => self.counts.allowed += 1,
+            Verdict::Hold => self.counts.held += 1,
+            Verdict::Deny => self.counts.denied += 1,
+        }
+        asked
+    }
+
+    fn try_ask(&mut self, actions: &[Action], cause: &[u64]) -> Result<Asked, GateError> {
+        if actions.is_empty() || actions.len() > ACTIONS_MAX {
+            return Err(GateError::Refused(format!(
+                "{} actions in one attempt, 1 to {ACTIONS_MAX} can be",
+                actions.len()
+            )));
+        }
+        let mut rulings = Vec::with_capacity(actions.len());
+        let mut cause = cause.to_vec();
+        for action in actions {
+            let (of, ruling) = self.rule_on(action, &cause)?;
+            // What an attempt implies is caused by the attempt itself.
+            if rulings.is_empty() {
+                cause.push(of);
+            }
+            rulings.push((action.clone(), ruling));
+        }
+        self.conclude(rulings)
+    }
+
+    fn rule_on(&mut self, action: &Action, cause: &[u64]) -> Result<(u64, Ruling), GateError> {
+        let body = serde_json::to_value(action).map_err(|e| GateError::Refused(e.to_string()))?;
+        let at_ns = self.clock.now_ns();
+        let of = self.append_at(at_ns, Kind::Attempt, &action.agent, cause, body)?;
+        let mut rulings = self.kernel.step(&Input { seq: of, at_ns, event: Event::Attempt(action.clone()) });
+        let ruling = rulings
+            .pop()
+            .filter(|r| r.of == of && rulings.is_empty())
+            .ok_or_else(|| GateError::Refused("the kernel gave no single ruling".into()))?;
+        self.record_ruling(&ruling)?;
+        Ok((of, ruling))
+    }
+
+    fn record_ruling(&mut self, ruling: &Ruling) -> Result<u64, GateError> {
+        let body = serde_json::to_value(ruling).map_err(|e| GateError::Refused(e.to_string()))?;
+        let mut cause = vec![ruling.of];
+        cause.extend(ruling.reasons.iter().flat_map(|r| r.witnesses.iter().copied()));
+        cause.sort_unstable();
+        cause.dedup();
+        self.append(Kind::Ruling, "kernel", &cause, body)
+    }
+
+    fn conclude(&mut self, rulings: Vec<(Action, Ruling)>) -> Result<Asked, GateError> {
+        let attempts: Vec<u64> = rulings.iter().map(|(_, r)| r.of).collect();
+        let group = attempts.first().copied().unwrap_or_default();
+        let mut verdict = rulings.iter().map(|(_, r)| r.verdict).max().unwrap_or(Verdict::Deny);
+        let mut because: Vec<(Action, Reason)> = rulings
+            .iter()
+            .filter(|(_, r)| r.verdict == verdict)
+            .flat_map(|(a, r)| r.reasons.iter().map(|reason| (a.clone(), reason.clone())))
+            .collect();
+        let effects = rulings.iter().flat_map(|(_, r)| r.effects.iter().cloned()).collect();
+        let mut questions = Vec::new();
+        match verdict {
+            Verdict::Deny => self.withdraw_all(&rulings, "another part of the same attempt was refused")?,
+            Verdict::Modify => {
+                // A program's own call can't be rewritten under it: the changed form is told, not substituted.
+                self.counts.modified += 1;
+                verdict = Verdict::Deny;
+                for (action, ruling) in &rulings {
+                    if let Some(changed) = &ruling.modified
+                        && let Some((_, reason)) = because.iter_mut().find(|(a, _)| a == action)
+                    {
+                        reason.needs = Some(format!("the same with {}", difference(action, changed)));
+                    }
+                }
+                self.withdraw_all(&rulings, "it would have to be changed, which this surface can't do")?;
+            }
+            Verdict::Hold => {
+                questions = self.open_questions(group, &attempts, &rulings)?;
+                if questions.is_empty() {
+                    verdict = Verdict::Deny;
+                    self.withdraw_all(&rulings, "nobody could be asked")?;
+                    let needs = format!("fewer than {QUESTIONS_MAX} open questions, and a session that is not paused");
+                    for (_, reason) in &mut because {
+                        reason.needs.get_or_insert_with(|| needs.clone());
+                    }
+                } else {
+                    let waiting = questions.iter().map(|q| q.of).collect();
+                    self.groups.insert(group, Group { attempts: attempts.clone(), waiting, because: because.clone() });
+                }
+            }
+            Verdict::Allow => {
+                let durable = rulings.iter().any(|(_, r)| r.governance.durable);
+                self.dispatch(&attempts, durable)?;
+            }
+        }
+        Ok(Asked { group, attempts, verdict, because, questions, effects })
+    }
+
+    fn open_questions(
+        &mut self,
+        group: u64,
+        attempts: &[u64],
+        rulings: &[(Action, Ruling)],
+    ) -> Result<Vec<Question>, GateError> {
+        let held: Vec<_> = rulings.iter().filter(|(_, r)| r.verdict == Verdict::Hold).collect();
+        if self.questions.len() + held.len() > QUESTIONS_MAX {
+            return Ok(Vec::new());
+        }
+        let mut questions = Vec::new();
+        for (action, ruling) in held {
+            let Some(question) = self.question(action, ruling) else { return Ok(Vec::new()) };
+            questions.push(question);
+        }
+        for question in &questions {
+            let body = json!({
+                "id": question.id, "of": question.of, "group": group, "attempts": attempts, "action": question.action,
+                "tier": question.tier, "who": question.who, "quorum": question.quorum,
+                "deadline": rfc3339(question.deadline_ns), "reasons": question.reasons, "attempt": question.attempt,
+            });
+            let seq = self.append(Kind::Question, "kernel", &[question.of], body)?;
+            // People act on a question from outside; it must not vanish under them.
+            self.stream.durable(seq)?;
+            self.questions.insert(question.id.clone(), question.clone());
+        }
+        Ok(questions)
+    }
+
+    fn question(&self, action: &Action, ruling: &Ruling) -> Option<Question> {
+        ruling.effects.iter().find_map(|effect| match effect {
+            Effect::Ask { tier, who, quorum, deadline_ns } => Some(Question {
+                id: format!("{}-{}", self.session, ruling.of),
+                of: ruling.of,
+                action: ruling.action.clone(),
+                tier: tier.clone(),
+                who: who.clone(),
+                quorum: *quorum,
+                deadline_ns: *deadline_ns,
+                attempt: action.clone(),
+                reasons: ruling.reasons.clone(),
+            }),
+            _ => None,
+        })
+    }
+
+    fn dispatch(&mut self, attempts: &[u64], durable: bool) -> Result<(), GateError> {
+        let mut last = 0;
+        for &of in attempts {
+            let at_ns = self.clock.now_ns();
+            last = self.append_at(at_ns, Kind::Dispatch, "gate", &[of], json!({ "of": of }))?;
+            self.kernel.step(&Input { seq: last, at_ns, event: Event::Dispatch { of } });
+        }
+        if durable {
+            self.stream.durable(last)?;
+        }
+        Ok(())
+    }
+
+    fn withdraw_all(&mut self, rulings: &[(Action, Ruling)], why: &str) -> Result<(), GateError> {
+        for (_, ruling) in rulings {
+            if ruling.verdict != Verdict::Deny {
+                self.withdraw(ruling.of, why)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn withdraw(&mut self, of: u64, why: &str) -> Result<(), GateError> {
+        let at_ns = self.clock.now_ns();
+        let body = json!({ "of": of, "ok": false, "withdrawn": why });
+        let seq = self.append_at(at_ns, Kind::Outcome, "gate", &[of], body)?;
+        self.kernel.step(&Input { seq, at_ns, event: Event::Withdraw { of } });
+        Ok(())
+    }
+
+    /// Records what became of a dispatched attempt, whole (`group`) or one action (`of`).
+    ///
+    /// # Errors
+    /// [`GateError`] when it can't be recorded.
+    pub fn outcome(&mut self, of: u64, ok: bool, attrs: BTreeMap<String, Value>) -> Result<u64, GateError> {
+        let at_ns = self.clock.now_ns();
+        let mut body = serde_json::Map::new();
+        body.insert("of".into(), of.into());
+        body.insert("ok".into(), ok.into());
+        for (name, value) in &attrs {
+            body.insert(name.clone(), serde_json::to_value(value).unwrap_or(Json::Null));
+        }
+        let seq = self.append_at(at_ns, Kind::Outcome, "gate", &[of], Json::Object(body))?;
+        self.kernel.step(&Input { seq, at_ns, event: Event::Outcome { of, ok, attrs } });
+        Ok(seq)
+    }
+
+    /// The held attempt's asker is gone: its questions close.
+    ///
+    /// # Errors
+    /// [`GateError`] when it can't be recorded.
+    pub fn abandon(&mut self, group: u64, why: &str) -> Result<(), GateError> {
+        let Some(group) = self.groups.remove(&group) else { return Ok(()) };
+        self.questions.retain(|_, q| !group.attempts.contains(&q.of));
+        for of in group.attempts {
+            self.withdraw(of, why)?;
+        }
+        Ok(())
+    }
+
+    /// A person's answer. Gives the attempt that it settles, if it does.
+    ///
+    /// # Errors
+    /// [`GateError`] when there is no such question, the answerer may not, or it can't be recorded.
+    pub fn answer(
+        &mut self,
+        id: &str,
+        verdict: Verdict,
+        with: Option<Action>,
+        by: &str,
+        reason: &str,
+    ) -> Result<Option<Settled>, GateError> {
+        let question = self.questions.get(id).cloned().ok_or_else(|| GateError::NoQuestion(id.to_owned()))?;
+        let at_ns = self.clock.now_ns();
+        let body = json!({
+            "question": id, "of": question.of, "action": question.action, "verdict": verdict, "by": by,
+            "reason": reason, "with": with,
+        });
+        let seq = self.append_at(at_ns, Kind::Answer, by, &[question.of], body)?;
+        let event = Event::Answer {
+            of: question.of,
+            action: question.action.clone(),
+            verdict,
+            with: with.map(Box::new),
+            by: by.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let rulings = self.kernel.step(&Input { seq, at_ns, event });
+        let refused = rulings
+            .iter()
+            .find(|r| r.of == question.of && r.verdict == Verdict::Hold)
+            .map(|r| r.reasons.iter().map(|x| format!("{}: {}", x.rule, x.reason)).collect::<Vec<_>>().join("; "));
+        let settled = self.settle(rulings)?.into_iter().next();
+        self.stream.flush()?;
+        match (settled, refused) {
+            (Some(settled), _) => Ok(Some(settled)),
+            (None, Some(why)) if !self.took(&question, by) => Err(GateError::Refused(why)),
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// Whether a tier of several still waits for others after `by` was heard.
+    fn took(&self, question: &Question, by: &str) -> bool {
+        let named = |who: &String| who == by || who.strip_prefix("user:") == Some(by);
+        question.quorum > 1 && question.who.iter().any(named)
+    }
+
+    /// Lets deadlines act. Gives the attempts that they settle, and tiers that are asked next show in [`Self::questions`].
+    ///
+    /// # Errors
+    /// [`GateError`] when it can't be recorded.
+    pub fn tick(&mut self) -> Result<(Vec<Settled>, Vec<Effect>), GateError> {
+        let at_ns = self.clock.now_ns();
+        let seq = self.append_at(at_ns, Kind::Tick, "clock", &[], json!({}))?;
+        let rulings = self.kernel.step(&Input { seq, at_ns, event: Event::Tick });
+        let effects = rulings.iter().flat_map(|r| r.effects.iter().cloned()).collect();
+        Ok((self.settle(rulings)?, effects))
+    }
+
+    fn settle(&mut self, rulings: Vec<Ruling>) -> Result<Vec<Settled>, GateError> {
+        let mut settled = Vec::new();
+        for ruling in rulings {
+            self.record_ruling(&ruling)?;
+            let Some((&name, _)) = self.groups.iter().find(|(_, g)| g.waiting.contains(&ruling.of)) else { continue };
+            match ruling.verdict {
+                Verdict::Hold => self.ask_next_tier(&ruling)?,
+                Verdict::Allow => settled.extend(self.one_agreed(name, &ruling)?),
+                Verdict::Modify | Verdict::Deny => settled.extend(self.refused(name, &ruling)?),
+            }
+        }
+        Ok(settled)
+    }
+
+    fn ask_next_tier(&mut self, ruling: &Ruling) -> Result<(), GateError> {
+        let Some(old) = self.questions.values().find(|q| q.of == ruling.of).cloned() else { return Ok(()) };
+        let Some(next) = self.question(&old.attempt, ruling) else { return Ok(()) };
+        if next.tier == old.tier && next.deadline_ns == old.deadline_ns {
+            return Ok(());
+        }
+        let body = json!({
+            "id": next.id, "of": next.of, "action": next.action, "tier": next.tier, "who": next.who,
+            "quorum": next.quorum, "deadline": rfc3339(next.deadline_ns), "reasons": next.reasons,
+            "attempt": next.attempt,
+        });
+        let seq = self.append(Kind::Question, "kernel", &[next.of], body)?;
+        self.stream.durable(seq)?;
+        self.questions.insert(next.id.clone(), next);
+        Ok(())
+    }
+
+    fn one_agreed(&mut self, name: u64, ruling: &Ruling) -> Result<Option<Settled>, GateError> {
+        self.questions.retain(|_, q| q.of != ruling.of);
+        let Some(group) = self.groups.get_mut(&name) else { return Ok(None) };
+        group.waiting.remove(&ruling.of);
+        if !group.waiting.is_empty() {
+            return Ok(None);
+        }
+        let attempts = group.attempts.clone();
+        let because = std::mem::take(&mut group.because);
+        self.groups.remove(&name);
+        // An approval is for what people saw: it is on record for good before it takes effect.
+        self.dispatch(&attempts, true)?;
+        Ok(Some(Settled { group: name, verdict: Verdict::Allow, because }))
+    }
+
+    fn refused(&mut self, name: u64, ruling: &Ruling) -> Result<Option<Settled>, GateError> {
+        let Some(group) = self.groups.remove(&name) else { return Ok(None) };
+        self.counts.denied += 1;
+        let about = self.questions.values().find(|q| q.of == ruling.of).map(|q| q.attempt.clone());
+        self.questions.retain(|_, q| !group.attempts.contains(&q.of));
+        for of in group.attempts {
+            if of != ruling.of {
+                self.withdraw(of, "another part of the same attempt was refused")?;
+            }
+        }
+        let because =
+            about.map(|a| ruling.reasons.iter().map(|r| (a.clone(), r.clone())).collect()).unwrap_or(group.because);
+        Ok(Some(Settled { group: name, verdict: Verdict::Deny, because }))
+    }
+
+    /// A person's act on the session, as the kernel's session gate knows it. [`Self::flush`] makes it durable.
+    ///
+    /// # Errors
+    /// [`GateError`] when it can't be recorded.
+    pub fn control(&mut self, act: &str, by: &str, reason: &str, more: Json) -> Result<u64, GateError> {
+        let at_ns = self.clock.now_ns();
+        let mut body = json!({ "act": act, "by": by, "reason": reason });
+        if let (Some(body), Json::Object(more)) = (body.as_object_mut(), more) {
+            body.extend(more);
+        }
+        let seq = self.append_at(at_ns, Kind::Intervention, by, &[], body)?;
+        if matches!(act, "pause" | "resume" | "quarantine" | "kill") {
+            let event = Event::Control { act: act.into(), level: None, by: by.into(), reason: reason.into() };
+            self.kernel.step(&Input { seq, at_ns, event });
+        }
+        Ok(seq)
+    }
+
+    /// Records something seen (`observe`), alarming (`alert`) or final (`close`).
+    ///
+    /// # Errors
+    /// [`GateError`] when it can't be recorded.
+    pub fn note(&mut self, kind: Kind, actor: &str, cause: &[u64], body: Json) -> Result<u64, GateError> {
+        self.append(kind, actor, cause, body)
+    }
+
+    /// Waits until all that was recorded is durable.
+    ///
+    /// # Errors
+    /// [`GateError`] when it can't be.
+    pub fn flush(&self) -> Result<(), GateError> {
+        Ok(self.stream.flush()?)
+    }
+
+    /// The questions that are open.
+    pub fn questions(&self) -> impl Iterator<Item = &Question> {
+        self.questions.values()
+    }
+
+    /// The last entry's number.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.stream.last_seq()
+    }
+
+    /// When the next deadline comes, nanoseconds since the epoch.
+    #[must_use]
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        self.questions.values().map(|q| q.deadline_ns).min()
+    }
+
+    /// What became of the attempts so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn append(&mut self, kind: Kind, actor: &str, cause: &[u64], body: Json) -> Result<u64, GateError> {
+        let at_ns = self.clock.now_ns();
+        self.append_at(at_ns, kind, actor, cause, body)
+    }
+
+    fn append_at(&mut self, at_ns: u64, kind: Kind, actor: &str, cause: &[u64], body: Json) -> Result<u64, GateError> {
+        Ok(self.stream.append(Draft { at_ns, kind, actor: actor.to_owned(), cause: cause.to_vec(), body })?)
+    }
+}
+
+/// What of an action the kernel changed, in words.
+fn difference(was: &Action, now: &Action) -> String {
+    now.attrs()
+        .filter(|(name, value)| was.attr(name) != Some(*value))
+        .map(|(name, value)| format!("{name} = {}", serde_json::to_string(value).unwrap_or_default()))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,98 @@
+//! Where Flyball keeps what it keeps: the ledger, its keys, and a private folder for each session.
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Flyball's folder: `ledger.db` and keys at its top, `sessions/ID/` below.
+#[derive(Clone, Debug)]
+pub struct Home {
+    dir: PathBuf,
+}
+
+/// The folder can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("can't use `{}`: {cause}", dir.display())]
+pub struct HomeError {
+    /// The folder.
+    pub dir: PathBuf,
+    /// What the operating system said.
+    pub cause: std::io::Error,
+}
+
+impl Home {
+    /// The folder, made with mode 0700 if it is not there.
+    ///
+    /// # Errors
+    /// [`HomeError`] when it can't be made, entered or kept private.
+    pub fn open(dir: &Path) -> Result<Self, HomeError> {
+        let fail = |cause| HomeError { dir: dir.to_path_buf(), cause };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
+        let dir = dir.canonicalize().map_err(fail)?;
+        let home = Self { dir };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(home.sessions()).map_err(fail)?;
+        let mode = fs::metadata(&home.dir).map_err(fail)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            // Keys and payloads lie here; what others could read before is theirs to know, from now on it is not.
+            fs::set_permissions(&home.dir, fs::Permissions::from_mode(0o700)).map_err(fail)?;
+        }
+        Ok(home)
+    }
+
+    /// The folder itself, which is also the ledger's.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where sessions have their folders.
+    #[must_use]
+    pub fn sessions(&self) -> PathBuf {
+        self.dir.join("sessions")
+    }
+
+    /// One session's folder.
+    #[must_use]
+    pub fn session(&self, id: &str) -> PathBuf {
+        self.sessions().join(id)
+    }
+
+    /// Makes a session's folder, 0700.
+    ///
+    /// # Errors
+    /// [`HomeError`] when it can't be made or is there already.
+    pub fn make_session(&self, id: &str) -> Result<PathBuf, HomeError> {
+        let dir = self.session(id);
+        match fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Ok(()) => Ok(dir),
+            Err(cause) => Err(HomeError { dir, cause }),
+        }
+    }
+}
+
+/// Held by the supervisor of a session for as long as it lives; the operating system lets go of it when it dies.
+#[derive(Debug)]
+pub struct SessionLock {
+    _file: OwnedFd,
+}
+
+impl SessionLock {
+    /// Takes the lock, or says `None` when another process holds it.
+    ///
+    /// # Errors
+    /// What the operating system said when the lock file can't be made.
+    pub fn take(session_dir: &Path) -> std::io::Result<Option<Self>> {
+        let file = rustix::fs::open(
+            session_dir.join("lock"),
+            OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+            Mode::RUSR | Mode::WUSR,
+        )?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+}

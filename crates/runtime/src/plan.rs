@@ -1,0 +1,302 @@
+//! From options and charter to what the sandbox builds: paths, environment, limits, and what stays uncovered.
+
+use crate::home::Home;
+use crate::scratch::ScratchError;
+use crate::supervisor::RunOptions;
+use crate::terminal;
+use flyball_kernel::{Charter, HomeKeep, Session, Sources};
+use flyball_sandbox::workspace::Layers;
+use flyball_sandbox::{Limits, Network, Spec, Terminal, Weakness};
+use serde_json::{Value as Json, json};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+/// Where well-known programs keep what must not be read by an agent, below home. Hidden unless the charter exposes them.
+const CREDENTIALS: &[&str] = &[
+    ".ssh",
+    ".gnupg",
+    ".aws",
+    ".azure",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/hub",
+    ".config/op",
+    ".docker/config.json",
+    ".kube",
+    ".netrc",
+    ".git-credentials",
+    ".config/git/credentials",
+    ".npmrc",
+    ".yarnrc.yml",
+    ".pypirc",
+    ".cargo/credentials",
+    ".cargo/credentials.toml",
+    ".gem/credentials",
+    ".terraform.d/credentials.tfrc.json",
+    ".vault-token",
+    ".password-store",
+    ".local/share/keyrings",
+    ".mozilla",
+    ".config/google-chrome",
+    ".config/chromium",
+    ".bash_history",
+    ".zsh_history",
+];
+
+/// What of the environment every program gets; a charter names the rest (`[env] pass`).
+const ENVIRONMENT: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TERM",
+    "COLORTERM",
+    "NO_COLOR",
+    "COLUMNS",
+    "LINES",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "EDITOR",
+    "PAGER",
+];
+
+/// What a run is made of, before anything is built.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub spec: Spec,
+    pub name: String,
+    pub agent: String,
+    pub scratch: Vec<String>,
+    pub uncovered: Vec<String>,
+}
+
+/// The run can't be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The workspace can't be used.
+    #[error("can't use `{}` as the workspace: {cause}", path.display())]
+    Workspace {
+        /// What was given.
+        path: PathBuf,
+        /// Why not.
+        cause: String,
+    },
+    /// Nothing to run.
+    #[error("there is no command to run")]
+    NoCommand,
+    /// The user has no home folder.
+    #[error("can't tell where your home is: `HOME` is not set to an existing folder")]
+    NoHome,
+    /// A scratch pattern is wrong.
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
+}
+
+pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charter) -> Result<Plan, PlanError> {
+    let program = options.argv.first().ok_or(PlanError::NoCommand)?;
+    let agent = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
+    let workspace = workspace(&options.workspace)?;
+    if home.dir().starts_with(&workspace) {
+        let cause = format!("the ledger is inside it (`{}`); name another with --ledger", home.dir().display());
+        return Err(PlanError::Workspace { path: workspace, cause });
+    }
+    let cwd = match &options.cwd {
+        Some(dir) => dir.canonicalize().ok().filter(|d| d.starts_with(&workspace)).unwrap_or_else(|| workspace.clone()),
+        None => workspace.clone(),
+    };
+    let user_home = std::env::var_os("HOME")
+        .map(PathBuf::from)
+        .and_then(|h| h.canonicalize().ok())
+        .filter(|h| h.is_dir())
+        .ok_or(PlanError::NoHome)?;
+    let sandbox = charter.sandbox();
+    let limits = charter.limits();
+    let expand = |p: &String| expand(p, &workspace, &user_home);
+    let mut expose: Vec<PathBuf> = sandbox.expose.iter().map(expand).collect();
+    let mut hide: Vec<PathBuf> = CREDENTIALS.iter().map(|p| user_home.join(p)).collect();
+    hide.retain(|p| !expose.iter().any(|e| p.starts_with(e) || e.starts_with(p)));
+    hide.extend(sandbox.hide.iter().map(expand));
+    hide.push(home.dir().to_path_buf());
+    expose.extend(programs(program, &hide));
+    let mut protect: Vec<PathBuf> = sandbox.protect.iter().map(expand).collect();
+    protect.push(workspace.join(".flyball"));
+    protect.extend(options.charter.iter().filter_map(|c| c.canonicalize().ok()).filter(|c| c.starts_with(&workspace)));
+    protect.sort();
+    protect.dedup();
+    let terminal = if options.allow_pty && terminal::is_interactive() {
+        let (rows, columns) = terminal::window();
+        Terminal::Pty { rows, columns }
+    } else {
+        Terminal::Inherit
+    };
+    let spec = Spec {
+        argv: options.argv.clone(),
+        env: environment(charter.env_pass(), std::env::vars_os()),
+        cwd,
+        session_dir: home.session(id),
+        home_keep: (charter.home_keep() == HomeKeep::Agent).then(|| home.dir().join("homes").join(&agent)),
+        home: user_home,
+        hide,
+        protect,
+        expose,
+        limits: Limits {
+            pids_max: limits.pids_max,
+            memory_bytes_max: limits.memory_bytes_max,
+            cpu_percent_max: limits.cpu_percent_max,
+        },
+        terminal,
+        network: if charter.mentions_network() { Network::Brokered } else { Network::Closed },
+        mediate_reads: sandbox.mediate_reads,
+        accept_weaker: options.accept_weaker.clone(),
+        workspace,
+    };
+    Ok(Plan {
+        name: options.name.clone().unwrap_or_else(|| agent.clone()),
+        scratch: sandbox.scratch.clone(),
+        uncovered: uncovered(&spec),
+        agent,
+        spec,
+    })
+}
+
+impl Plan {
+    /// The overlay's layers on the host.
+    pub(crate) fn layers(&self) -> Layers {
+        layers(&self.spec.session_dir, &self.spec.workspace)
+    }
+
+    /// What the kernel must know of the session.
+    pub(crate) fn kernel_session(&self) -> Session {
+        Session {
+            workspace: self.spec.workspace.to_string_lossy().into_owned(),
+            home: self.spec.home.to_string_lossy().into_owned(),
+            agent: self.agent.clone(),
+        }
+    }
+
+    /// The body of the session's first entry.
+    pub(crate) fn open_entry(&self, id: &str, digest: &str, sources: &Sources) -> Json {
+        let text = |s: &OsStr| crate::translate::lossless(s);
+        json!({
+            "session": id,
+            "name": self.name,
+            "agent": self.agent,
+            "argv": self.spec.argv.iter().map(|a| text(a)).collect::<Vec<_>>(),
+            "cwd": text(self.spec.cwd.as_os_str()),
+            "workspace": text(self.spec.workspace.as_os_str()),
+            "home": text(self.spec.home.as_os_str()),
+            "session_dir": text(self.spec.session_dir.as_os_str()),
+            "charter": { "digest": digest, "files": sources },
+            "scratch": self.scratch,
+            "environment": self.spec.env.iter().map(|(k, _)| text(k)).collect::<Vec<_>>(),
+            "pid": rustix::process::getpid().as_raw_nonzero().get(),
+            "accepted_weaker": self.spec.accept_weaker.iter().map(weakness_name).collect::<Vec<_>>(),
+            "uncovered": self.uncovered,
+            "version": env!("CARGO_PKG_VERSION"),
+        })
+    }
+}
+
+/// Where a session's overlay lies.
+pub(crate) fn layers(session_dir: &Path, workspace: &Path) -> Layers {
+    Layers { lower: workspace.to_path_buf(), upper: session_dir.join("workspace/upper") }
+}
+
+/// A weakness by the name that `--accept-weaker` takes.
+pub(crate) fn weakness_name(weakness: &Weakness) -> String {
+    serde_json::to_value(weakness).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn workspace(path: &Path) -> Result<PathBuf, PlanError> {
+    let fail = |cause: String| PlanError::Workspace { path: path.to_path_buf(), cause };
+    let found = path.canonicalize().map_err(|e| fail(e.to_string()))?;
+    if !found.is_dir() {
+        return Err(fail("it is not a folder".into()));
+    }
+    if found.parent().is_none() {
+        return Err(fail("the whole system can't be one; name a folder below it".into()));
+    }
+    std::fs::read_dir(&found).map_err(|e| fail(e.to_string()))?;
+    Ok(found)
+}
+
+/// Where programs come from, beside the system's own places: the folders of `PATH`, and that of the program to run.
+fn programs(program: &OsStr, hide: &[PathBuf]) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found: Vec<PathBuf> = std::env::split_paths(&path).filter(|p| p.is_absolute()).collect();
+    let named = Path::new(program);
+    let file = if named.components().count() > 1 {
+        named.canonicalize().ok()
+    } else {
+        found.iter().find_map(|dir| dir.join(named).canonicalize().ok())
+    };
+    found.extend(file.as_deref().and_then(Path::parent).map(Path::to_path_buf));
+    let mut found: Vec<PathBuf> = found.iter().filter_map(|p| p.canonicalize().ok()).filter(|p| p.is_dir()).collect();
+    found.retain(|p| p.parent().is_some() && !hide.iter().any(|h| p.starts_with(h) || h.starts_with(p)));
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn expand(path: &str, workspace: &Path, home: &Path) -> PathBuf {
+    match path.strip_prefix("~/") {
+        Some(rest) => home.join(rest),
+        None if path == "~" => home.to_path_buf(),
+        None => workspace.join(path),
+    }
+}
+
+/// The inner environment: the fixed list, locale, and what the charter passes. A name that the charter does not spell
+/// out in full can't bring a secret in.
+fn environment(pass: &[String], all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    let passed = |name: &str| {
+        ENVIRONMENT.contains(&name)
+            || name.starts_with("LC_")
+            || pass.iter().any(|p| match p.strip_suffix('*') {
+                Some(prefix) => name.starts_with(prefix) && !looks_secret(name),
+                None => p == name,
+            })
+    };
+    let mut env: Vec<_> = all.filter(|(name, _)| name.to_str().is_some_and(passed)).collect();
+    env.push(("FLYBALL".into(), "1".into()));
+    env
+}
+
+fn looks_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    ["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "AUTH"].iter().any(|w| name.contains(w))
+}
+
+/// What this run does not mediate, in words: shown, never papered over.
+fn uncovered(spec: &Spec) -> Vec<String> {
+    let mut out = Vec::new();
+    if !spec.mediate_reads {
+        out.push("fs.read: decided by what is visible, not one by one".to_owned());
+    }
+    out.push("http: requests inside an allowed connection".to_owned());
+    out.push("mcp, sql, model: no gateway in this session".to_owned());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_stay_outside_unless_spelled_out() {
+        let all = ["PATH", "LC_ALL", "AWS_SECRET_ACCESS_KEY", "MY_TOKEN", "MY_MODE", "ANTHROPIC_API_KEY", "LD_PRELOAD"]
+            .map(|n| (OsString::from(n), OsString::from("v")));
+        let names = |pass: &[&str]| {
+            let pass: Vec<String> = pass.iter().map(|s| (*s).to_owned()).collect();
+            let env = environment(&pass, all.clone().into_iter());
+            env.into_iter().filter_map(|(n, _)| n.into_string().ok()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), ["PATH", "LC_ALL", "FLYBALL"]);
+        assert_eq!(
+            names(&["MY_*", "ANTHROPIC_API_KEY"]),
+            ["PATH", "LC_ALL", "MY_MODE", "ANTHROPIC_API_KEY", "FLYBALL"]
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! What a refused program reads: five lines at most, that teach.
+
+use flyball_kernel::{Action, Reason};
+
+/// The refusal's text: what, which rule and whose, why, what made it so, what would make it pass.
+#[must_use]
+pub fn text(session: &str, group: u64, because: &[(Action, Reason)]) -> String {
+    let Some((action, reason)) = because.iter().find(|(_, r)| r.needs.is_some()).or(because.first()) else {
+        return "flyball: denied, and no reason could be given\n".into();
+    };
+    let mut out = format!("flyball: denied {}", say(action));
+    if group > 0 {
+        out.push_str(&format!(" (entry {group})"));
+    }
+    out.push('\n');
+    let owner = if reason.owner.is_empty() { String::new() } else { format!(" (owner {})", reason.owner) };
+    out.push_str(&format!("  rule {}{owner}: {}\n", reason.rule, one_line(&reason.reason)));
+    if !reason.witnesses.is_empty() {
+        let entries = reason.witnesses.iter().take(8).map(u64::to_string).collect::<Vec<_>>().join(", ");
+        out.push_str(&format!("  because of entries {entries}\n"));
+    }
+    if let Some(needs) = &reason.needs {
+        out.push_str(&format!("  passes with: {}\n", one_line(needs)));
+    }
+    if group > 0 {
+        out.push_str(&format!("  more: flyball why {session} {group}\n"));
+    }
+    out
+}
+
+/// An action in one line, for people.
+#[must_use]
+pub fn say(action: &Action) -> String {
+    let resource = &action.resource;
+    let of = match action.verb.group() {
+        "fs" => match action.attr("to").and_then(|v| v.as_str()) {
+            Some(to) => format!("{} to {to}", resource.str("path")),
+            None => resource.str("path").to_owned(),
+        },
+        "process" => {
+            let argv = match resource.field("argv") {
+                Some(flyball_kernel::Value::Strs(argv)) => argv.join(" "),
+                _ => String::new(),
+            };
+            format!("{} {argv}", resource.str("program"))
+        }
+        "net" => match resource.field("port") {
+            Some(flyball_kernel::Value::Long(port)) => format!("{}:{port}", resource.str("host")),
+            _ => resource.str("host").to_owned(),
+        },
+        _ => resource
+            .kind()
+            .fields()
+            .iter()
+            .map(|f| resource.str(f.name))
+            .filter(|s| !s.is_empty())
+            .collect::<Vec<_>>()
+            .join(" "),
+    };
+    one_line(&format!("{} {}", action.verb, of.trim()))
+}
+
+/// Control characters could forge lines in the agent's or a person's terminal.
+fn one_line(text: &str) -> String {
+    let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if flat.chars().count() <= 300 {
+        return flat;
+    }
+    let mut short: String = flat.chars().take(299).collect();
+    short.push('…');
+    short
+}

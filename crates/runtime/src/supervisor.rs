@@ -1,0 +1,510 @@
+//! One governed run, from open to close: reads the charter, builds the boundary, serves people, writes the end.
+
+use crate::capture::Capture;
+use crate::charter::{self, CharterError};
+use crate::clock::{Clock, wall_ns};
+use crate::control::{self, Reply, Request};
+use crate::core::{Core, Notice, OnHold, Parts, Watcher};
+use crate::gate::Gate;
+use crate::home::{Home, HomeError, SessionLock};
+use crate::plan::{self, Plan, PlanError};
+use crate::rewind;
+use crate::scratch::Scratch;
+use crate::state::State;
+use crate::terminal;
+use flyball_kernel::{Charter, Kernel, Sources};
+use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
+use flyball_sandbox::{Call, Decision, Done, EndedBy, Exit, Mediator, Running, StartError, Status, Ticket, Weakness};
+use serde::Serialize;
+use serde_json::json;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// What to run, and how.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Program and arguments.
+    pub argv: Vec<OsString>,
+    /// The charter's folder; `None` is `.flyball` in the workspace, or what `init` would write where there is none.
+    pub charter: Option<PathBuf>,
+    /// The tree to work in.
+    pub workspace: PathBuf,
+    /// Where the program starts; `None` is the workspace.
+    pub cwd: Option<PathBuf>,
+    /// The session's name; `None` takes the program's.
+    pub name: Option<String>,
+    /// What to do with an attempt that needs an answer.
+    pub on_hold: OnHold,
+    /// Layers that may be missing.
+    pub accept_weaker: Vec<Weakness>,
+    /// Whether the program gets a pty when the caller has a terminal.
+    pub allow_pty: bool,
+}
+
+/// How a run ended, as `run --json` says it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// The session.
+    pub session: String,
+    /// `program`, `person`, `charter` or `error`.
+    pub ended_by: &'static str,
+    /// The program's exit code; 128 + signal when a signal ended it.
+    pub exit: i32,
+    /// The signal, if one ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// What became of the attempts.
+    #[serde(flatten)]
+    pub counts: crate::gate::Counts,
+    /// Files that differ from the real tree, scratch aside.
+    pub changed_files: usize,
+    /// What this run did not cover.
+    pub uncovered: Vec<String>,
+    /// The highest replay level that the record supports.
+    pub replay_level: u8,
+}
+
+/// Why a run did not start or did not end well. Nothing ran ungoverned.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each says what its inner error says")]
+pub enum RunError {
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error(transparent)]
+    Charter(#[from] CharterError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("can't {what}: {cause}")]
+    System { what: &'static str, cause: std::io::Error },
+    #[error("could not record: {0}")]
+    Record(String),
+}
+
+/// What the threads of a supervisor share.
+struct Shared {
+    core: Mutex<Core>,
+    running: OnceLock<Running>,
+    notices: Sender<Notice>,
+    wake: Sender<()>,
+    ended_by: Mutex<Option<&'static str>>,
+    over: AtomicBool,
+}
+
+/// Runs a program under a charter, to its end.
+///
+/// # Errors
+/// [`RunError`] when it can't be governed; then it did not run.
+pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<Summary, RunError> {
+    let (charter, sources) = the_charter(options)?;
+    let charter = Arc::new(charter);
+    let id = session_id();
+    let plan = plan::plan(home, &id, options, &charter)?;
+    let ledger = Arc::new(Ledger::open(home.dir())?);
+    crate::recover::dead_sessions(home, &ledger)?;
+
+    let session_dir = home.make_session(&id)?;
+    let lock = SessionLock::take(&session_dir)
+        .map_err(|cause| RunError::System { what: "lock the session's folder", cause })?;
+    let stream = ledger.stream(&id)?;
+    let mut clock = Clock::after(wall_ns());
+    let opened = stream.append(Draft {
+        at_ns: clock.now_ns(),
+        kind: Kind::Open,
+        actor: control::this_user(),
+        cause: Vec::new(),
+        body: plan.open_entry(&id, charter.digest(), &sources),
+    })?;
+    stream.durable(opened)?;
+
+    let scratch = Arc::new(
+        Scratch::new(&plan.scratch, &plan.spec.workspace, &plan.spec.home, &plan.spec.protect)
+            .map_err(|e| RunError::Plan(PlanError::Scratch(e)))?,
+    );
+    let kernel = Kernel::new(Arc::clone(&charter), plan.kernel_session());
+    let capture = Capture::new(plan.layers(), &plan.spec.workspace, Arc::clone(&scratch), State::default());
+    let core = Core::new(Parts {
+        gate: Gate::new(kernel, stream, clock, &id),
+        capture,
+        ledger: Arc::clone(&ledger),
+        session: id.clone(),
+        agent: plan.agent.clone(),
+        workspace: plan.spec.workspace.clone(),
+        home: plan.spec.home.clone(),
+        scratch,
+        on_hold: options.on_hold,
+        opened,
+    });
+    let summary = govern(&plan, core, &id, &session_dir, watcher);
+    ledger.checkpoint()?;
+    drop(lock);
+    summary
+}
+
+fn govern(
+    plan: &Plan,
+    core: Core,
+    id: &str,
+    session_dir: &std::path::Path,
+    watcher: &dyn Watcher,
+) -> Result<Summary, RunError> {
+    let (notices, heard) = channel();
+    let (wake, woken) = channel();
+    let shared = Arc::new(Shared {
+        core: Mutex::new(core),
+        running: OnceLock::new(),
+        notices,
+        wake,
+        ended_by: Mutex::new(None),
+        over: AtomicBool::new(false),
+    });
+    let listener =
+        control::listen(session_dir).map_err(|cause| RunError::System { what: "open the control socket", cause })?;
+    let started = flyball_sandbox::start(plan.spec.clone(), Box::new(Mediation { shared: Arc::clone(&shared) }));
+    let running = match started {
+        Ok(running) => running,
+        Err(error) => {
+            close(&shared, plan, "error", None);
+            return Err(error.into());
+        }
+    };
+    let _ = shared.running.set(running.clone());
+    let weaker: Vec<String> = running.weaker().iter().map(plan::weakness_name).collect();
+    if !weaker.is_empty() {
+        let mut core = lock(&shared);
+        let body = json!({ "alert": "weaker", "detail": weaker.join(", ") });
+        core.gate.note(Kind::Alert, "sandbox", &[], body).map_err(|e| RunError::Record(e.to_string()))?;
+    }
+    watcher.notice(Notice::Started {
+        session: id.to_owned(),
+        name: plan.name.clone(),
+        uncovered: plan.uncovered.clone(),
+        weaker,
+    });
+    let system = |what| move |cause| RunError::System { what, cause };
+    serve_control(&shared, listener).map_err(system("serve the control socket"))?;
+    tick_at_deadlines(&shared, woken).map_err(system("watch deadlines"))?;
+    terminal::forward_signals(&running).map_err(system("hand signals on"))?;
+    let relay = match running.pty() {
+        Some(pty) => {
+            let pty = terminal::own(pty).map_err(system("use the pty"))?;
+            Some(terminal::Relay::start(&pty).map_err(system("use the terminal"))?)
+        }
+        None => None,
+    };
+
+    let exit = wait(&shared, &running, &heard, watcher);
+    if let Some(relay) = relay {
+        relay.finish();
+    }
+    let told = *shared.ended_by.lock().unwrap_or_else(PoisonError::into_inner);
+    let ended_by = told.unwrap_or(match exit.by {
+        EndedBy::Program => "program",
+        EndedBy::Kill => "person",
+        EndedBy::Breach | EndedBy::Outside => "error",
+    });
+    let summary = close(&shared, plan, ended_by, Some(&exit));
+    let mut last = lock(&shared);
+    last.take_notices().into_iter().for_each(|n| watcher.notice(n));
+    while let Ok(notice) = heard.try_recv() {
+        watcher.notice(notice);
+    }
+    Ok(summary)
+}
+
+/// Waits for the program's end, telling the watcher what happens meanwhile.
+fn wait(shared: &Arc<Shared>, running: &Running, heard: &Receiver<Notice>, watcher: &dyn Watcher) -> Exit {
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let exit = running.wait();
+            shared.over.store(true, Ordering::SeqCst);
+            exit
+        });
+        while !waiter.is_finished() {
+            match heard.recv_timeout(Duration::from_millis(20)) {
+                Ok(notice) => watcher.notice(notice),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        waiter.join().unwrap_or(Exit { status: Status::Signal(9), by: EndedBy::Outside })
+    })
+}
+
+/// The last barrier, what nobody saw the end of, and the `close` entry.
+fn close(shared: &Arc<Shared>, plan: &Plan, ended_by: &'static str, exit: Option<&Exit>) -> Summary {
+    let mut core = lock(shared);
+    core.close_open_attempts();
+    if let Err(error) = core.barrier(&[]) {
+        let body = json!({ "alert": "capture", "detail": error.to_string() });
+        let _ = core.gate.note(Kind::Alert, "barrier", &[], body);
+    }
+    let ledger = Arc::clone(&core.ledger);
+    match core.capture.unexplained(&ledger) {
+        Ok(found) if found.is_empty() => {}
+        Ok(found) => {
+            let paths: Vec<&str> = found.iter().map(|c| c.path.as_str()).collect();
+            let body = json!({ "alert": "unexplained", "detail": paths });
+            let _ = core.gate.note(Kind::Alert, "barrier", &[], body);
+            let body = json!({ "workspace": { "changes": found, "state": core.capture.state.digest() } });
+            let _ = core.gate.note(Kind::Observe, "barrier", &[], body);
+        }
+        Err(error) => {
+            let body = json!({ "alert": "capture", "detail": error.to_string() });
+            let _ = core.gate.note(Kind::Alert, "barrier", &[], body);
+        }
+    }
+    let summary = Summary {
+        session: core.session.clone(),
+        ended_by,
+        exit: exit.map_or(255, |e| exit_code(e.status)),
+        signal: exit.and_then(|e| if let Status::Signal(n) = e.status { Some(n) } else { None }),
+        counts: core.gate.counts(),
+        changed_files: core.capture.state.changed().count(),
+        uncovered: plan.uncovered.clone(),
+        // Rulings and workspace can be recomputed from the record; running again is not recorded for yet.
+        replay_level: 3,
+    };
+    let body = serde_json::to_value(&summary).unwrap_or_default();
+    let _ = core.gate.note(Kind::Close, "supervisor", &[], body);
+    let _ = core.gate.flush();
+    summary
+}
+
+/// What a shell would say: the program's own code, 128 + signal, 127 for what is not there, 126 for what can't run. A
+/// program that was never let run gives Flyball's own code for "denied".
+fn exit_code(status: Status) -> i32 {
+    match status {
+        Status::Code(code) => code,
+        Status::Signal(signal) => 128 + signal,
+        Status::NotRun(errno) if errno == rustix::io::Errno::NOENT.raw_os_error() => 127,
+        Status::NotRun(errno) if errno == rustix::io::Errno::ACCESS.raw_os_error() => 100,
+        Status::NotRun(_) => 126,
+    }
+}
+
+fn the_charter(options: &RunOptions) -> Result<(Charter, Sources), RunError> {
+    let own = options.workspace.join(".flyball");
+    let dir = match &options.charter {
+        Some(dir) => dir.clone(),
+        None if own.join("charter.toml").exists() => own,
+        None => return built_in(options),
+    };
+    let (charter, _, sources) = charter::load(&dir)?;
+    Ok((charter, sources))
+}
+
+/// Where the repository has no charter, it is run under the one that `init` would write for it.
+fn built_in(options: &RunOptions) -> Result<(Charter, Sources), RunError> {
+    let sources = crate::init::charter_for(&crate::init::look(&options.workspace));
+    match Charter::compile(&sources) {
+        Ok((charter, _)) => Ok((charter, sources)),
+        Err(diagnostics) => {
+            let dir = options.workspace.join(".flyball");
+            Err(RunError::Charter(CharterError::Wrong { dir, sources, diagnostics }))
+        }
+    }
+}
+
+/// Twelve characters that no two sessions share in practice: 60 random bits.
+fn session_id() -> String {
+    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut bytes = [0_u8; 12];
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) != Ok(bytes.len()) {
+        // Unheard of for so few bytes; the clock keeps ids apart all the same.
+        for (byte, clock) in bytes.iter_mut().zip(wall_ns().to_le_bytes().iter().cycle()) {
+            *byte ^= clock;
+        }
+    }
+    bytes.iter().filter_map(|b| LETTERS.get(usize::from(b & 31))).map(|b| char::from(*b)).collect()
+}
+
+fn lock(shared: &Shared) -> MutexGuard<'_, Core> {
+    // A thread that panicked inside left its action undecided, which the sandbox denies; the record itself is in order.
+    shared.core.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Decides the sandbox's calls.
+struct Mediation {
+    shared: Arc<Shared>,
+}
+
+impl Mediation {
+    fn with<T>(&self, then: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = lock(&self.shared);
+        let out = then(&mut core);
+        for notice in core.take_notices() {
+            if matches!(notice, Notice::Asked(_)) {
+                let _ = self.shared.wake.send(());
+            }
+            let _ = self.shared.notices.send(notice);
+        }
+        let caused = core.take_caused();
+        drop(core);
+        if !caused.is_empty() {
+            let shared = Arc::clone(&self.shared);
+            // Acts on the tree can't be done from the thread that the tree waits for.
+            let _ = std::thread::Builder::new().name("cause".into()).spawn(move || cause(&shared, caused));
+        }
+        out
+    }
+}
+
+impl Mediator for Mediation {
+    fn decide(&mut self, call: &Call) -> Decision {
+        self.with(|core| core.decide(call))
+    }
+    fn done(&mut self, ticket: Ticket, pid: i32, done: Done) {
+        self.with(|core| core.done(ticket, pid, &done));
+    }
+    fn withdrawn(&mut self, ticket: Ticket) {
+        self.with(|core| core.withdrawn(ticket));
+    }
+    fn exited(&mut self, pid: i32, status: i32) {
+        self.with(|core| core.exited(pid, status));
+    }
+    fn breached(&mut self, what: &str) {
+        let mut ended_by = self.shared.ended_by.lock().unwrap_or_else(PoisonError::into_inner);
+        ended_by.get_or_insert("error");
+        drop(ended_by);
+        self.with(|core| core.breach(what));
+    }
+}
+
+fn cause(shared: &Arc<Shared>, acts: Vec<(String, String)>) {
+    for (act, because) in acts {
+        let request = match act.as_str() {
+            "kill" => Request::Kill { reason: because },
+            "quarantine" => Request::Quarantine { reason: because },
+            // What the charter asks and can't be done for it stops the run where a person can look at it.
+            _ => Request::Pause { reason: because },
+        };
+        let _ = act_on(shared, request, "charter");
+    }
+}
+
+fn serve_control(shared: &Arc<Shared>, listener: std::os::unix::net::UnixListener) -> std::io::Result<()> {
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new().name("control".into()).spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            if shared.over.load(Ordering::SeqCst) {
+                return;
+            }
+            let shared = Arc::clone(&shared);
+            let serve = move || control::serve(stream, |request, by| act_on(&shared, request, by));
+            let _ = std::thread::Builder::new().name("act".into()).spawn(serve);
+        }
+    })?;
+    Ok(())
+}
+
+/// Does what a person (or the charter) asks.
+fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, String> {
+    let running = shared.running.get().ok_or("the session is still starting; ask again")?;
+    let say = |e: &dyn std::fmt::Display| e.to_string();
+    match request {
+        Request::Pause { reason } => {
+            // The tree first: were the kernel told before, what the tree attempts in between would be refused, not paused.
+            let took = running.pause().map_err(|e| say(&e))?;
+            act_recorded(shared, "pause", by, &reason, || Ok(took))
+        }
+        Request::Resume { reason } => act_recorded(shared, "resume", by, &reason, || {
+            running.resume().map_err(|e| say(&e)).map(|()| Duration::ZERO)
+        }),
+        Request::Quarantine { reason } => {
+            act_recorded(shared, "quarantine", by, &reason, || running.pause().map_err(|e| say(&e)))
+        }
+        Request::Kill { reason } => {
+            let who = if by == "charter" { "charter" } else { "person" };
+            shared.ended_by.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(who);
+            act_recorded(shared, "kill", by, &reason, || {
+                let begun = std::time::Instant::now();
+                running.kill();
+                Ok(begun.elapsed())
+            })
+        }
+        Request::Answer { id, verdict, with, reason } => {
+            let (released, notices) = {
+                let mut core = lock(shared);
+                let released = core.answer(&id, verdict, with, by, &reason).map_err(|e| say(&e))?;
+                (released, core.take_notices())
+            };
+            let waits = released.is_empty();
+            for (ticket, decision) in released {
+                running.answer(ticket, decision);
+            }
+            notices.into_iter().for_each(|n| drop(shared.notices.send(n)));
+            let message = if waits { "heard; others of the tier must answer too" } else { "" };
+            Ok(Reply { ok: true, message: message.into(), ..Reply::default() })
+        }
+        Request::Rollback { seq, reason } => {
+            running.pause().map_err(|e| say(&e))?;
+            let done = {
+                let mut core = lock(shared);
+                rewind::live(&mut core, running, seq, by, &reason)
+            };
+            let resumed = running.resume().map_err(|e| say(&e));
+            let recorded = done.map_err(|e| say(&e))?;
+            resumed?;
+            Ok(Reply { ok: true, seq: Some(recorded), ..Reply::default() })
+        }
+    }
+}
+
+/// Records an act, does it, and replies once the record is durable: the act itself never waits for the disk.
+fn act_recorded(
+    shared: &Arc<Shared>,
+    act: &str,
+    by: &str,
+    reason: &str,
+    then: impl FnOnce() -> Result<Duration, String>,
+) -> Result<Reply, String> {
+    let seq = lock(shared).gate.control(act, by, reason, json!({})).map_err(|e| e.to_string())?;
+    let took = then()?;
+    lock(shared).gate.flush().map_err(|e| e.to_string())?;
+    Ok(Reply { ok: true, seq: Some(seq), took_us: u64::try_from(took.as_micros()).ok(), message: String::new() })
+}
+
+/// Wakes at each question's deadline. The deadline itself lives in the kernel; this only brings the time.
+fn tick_at_deadlines(shared: &Arc<Shared>, woken: Receiver<()>) -> std::io::Result<()> {
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new().name("ticks".into()).spawn(move || {
+        loop {
+            let deadline = lock(&shared).gate.next_deadline_ns();
+            let wait = match deadline {
+                Some(at_ns) => Duration::from_nanos(at_ns.saturating_sub(wall_ns())),
+                None => Duration::from_secs(3600),
+            };
+            if !wait.is_zero() && woken.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+                if shared.over.load(Ordering::SeqCst) {
+                    return;
+                }
+                continue;
+            }
+            if shared.over.load(Ordering::SeqCst) {
+                return;
+            }
+            if deadline.is_none() {
+                continue;
+            }
+            let (released, notices) = {
+                let mut core = lock(&shared);
+                (core.tick().unwrap_or_default(), core.take_notices())
+            };
+            if let Some(running) = shared.running.get() {
+                released.into_iter().for_each(|(ticket, decision)| running.answer(ticket, decision));
+            }
+            notices.into_iter().for_each(|n| drop(shared.notices.send(n)));
+            // A deadline that the kernel leaves standing is not asked about again at once.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    })?;
+    Ok(())
+}

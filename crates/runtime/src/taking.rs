@@ -1,0 +1,104 @@
+//! The end of a session's workspace: taken into the real tree, or dropped.
+
+use crate::home::{Home, SessionLock};
+use crate::past::Past;
+use crate::translate;
+use flyball_sandbox::workspace::{self, Applied};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A session's changes were not taken; the real tree is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum TakingError {
+    /// It runs still.
+    #[error("session `{0}` is still running; wait for its end or kill it first")]
+    Running(String),
+    /// Nothing is left to take.
+    #[error("session `{0}` has no workspace any more: it was applied or discarded")]
+    Gone(String),
+    /// The record can't explain what is in the workspace.
+    #[error("{} paths differ from the record, such as `{}`; nothing was applied", .0.len(), .0.first().map_or("", String::as_str))]
+    Unexplained(Vec<String>),
+    /// Something beneath failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn failed(error: impl std::fmt::Display) -> TakingError {
+    TakingError::Failed(error.to_string())
+}
+
+/// Takes an ended session's changes into the real workspace, all or nothing.
+///
+/// # Errors
+/// [`TakingError`]; the real tree is then as it was.
+pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, TakingError> {
+    let dir = home.session(session);
+    let _held = hold(session, &dir)?;
+    let mut past = Past::open(home, session).map_err(failed)?;
+    let journal = dir.join("apply.journal");
+    if journal.exists() {
+        // An earlier apply was cut short: it ends first, one way or the other.
+        workspace::recover(&journal).map_err(failed)?;
+    }
+    let ledger = std::sync::Arc::clone(&past.ledger);
+    let unexplained = past.capture.unexplained(&ledger).map_err(failed)?;
+    if !unexplained.is_empty() {
+        let paths: Vec<String> = unexplained.into_iter().map(|c| c.path).collect();
+        let alert = json!({ "refused": "unexplained", "paths": paths });
+        past.record("apply-refused", reason, alert, None).map_err(failed)?;
+        return Err(TakingError::Unexplained(paths));
+    }
+    let expected: BTreeMap<_, _> =
+        past.capture.state.bases().iter().map(|(p, node)| (translate::path(p), node.clone())).collect();
+    let digest = past.capture.state.digest();
+    // On record before it takes effect; what became of it follows.
+    past.record("apply", reason, json!({ "digest": digest, "phase": "begun" }), None).map_err(failed)?;
+    let changes = workspace::changes(&past.capture.layers, &workspace::Scratch::default()).map_err(failed)?;
+    let plan = workspace::Plan { changes, expected };
+    match workspace::apply(&past.capture.layers, &plan, &journal) {
+        Ok(applied) => {
+            let more = json!({ "digest": digest, "phase": "done", "paths": applied.paths.len() });
+            past.record("apply", reason, more, None).map_err(failed)?;
+            remove(&dir).map_err(failed)?;
+            Ok(applied)
+        }
+        Err(error) => {
+            let more = json!({ "digest": digest, "phase": "failed", "error": error.to_string() });
+            past.record("apply", reason, more, None).map_err(failed)?;
+            Err(failed(error))
+        }
+    }
+}
+
+/// Drops an ended session's changes. Their record, with every content, stays in the ledger.
+///
+/// # Errors
+/// [`TakingError`].
+pub fn discard(home: &Home, session: &str, reason: &str) -> Result<(), TakingError> {
+    let dir = home.session(session);
+    let _held = hold(session, &dir)?;
+    let mut past = Past::open(home, session).map_err(failed)?;
+    let digest = past.capture.state.digest();
+    past.record("discard", reason, json!({ "digest": digest }), None).map_err(failed)?;
+    remove(&dir).map_err(failed)
+}
+
+fn hold(session: &str, dir: &Path) -> Result<SessionLock, TakingError> {
+    if !dir.join("workspace").exists() {
+        return Err(TakingError::Gone(session.to_owned()));
+    }
+    SessionLock::take(dir).map_err(failed)?.ok_or_else(|| TakingError::Running(session.to_owned()))
+}
+
+/// Removes a session's layers. Overlayfs leaves folders without any permission behind; they are the user's own.
+fn remove(dir: &Path) -> std::io::Result<()> {
+    for name in ["workspace", "home", "tmp"] {
+        let place = dir.join(name);
+        if place.exists() {
+            workspace::remove_tree(&place)?;
+        }
+    }
+    Ok(())
+}
