@@ -32,6 +32,7 @@ impl Ledger {
                 self.queue()?.push([Item::Chunk { digest, piece, bytes: chunk.to_vec() }])?;
             }
             self.queue()?.push([Item::Blob { digest, bytes: bytes.len() as u64 }])?;
+            self.remember(digest)?;
         }
         Ok(digest)
     }
@@ -60,6 +61,7 @@ impl Ledger {
                 self.queue()?.push([Item::Chunk { digest, piece, bytes: chunk }])?;
             }
             self.queue()?.push([Item::Blob { digest, bytes }])?;
+            self.remember(digest)?;
         }
         Ok((digest, bytes))
     }
@@ -111,7 +113,7 @@ impl Ledger {
     /// As for [`Ledger::put_blob`].
     pub fn payload(&self, bytes: &[u8]) -> Result<Value, LedgerError> {
         if bytes.len() > INLINE_BYTES_MAX {
-            return self.commit_payload(bytes);
+            return Ok(self.commit_payload(bytes)?.0);
         }
         Ok(match std::str::from_utf8(bytes) {
             Ok(text) => json!({ "text": text }),
@@ -165,20 +167,22 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn payload_of_body(&self, body: &Value) -> Result<Value, LedgerError> {
-        let bytes =
-            serde_json::to_vec(body).map_err(|e| LedgerError::Malformed { what: "a body", cause: e.to_string() })?;
-        Ok(json!({ "payload": self.commit_payload(&bytes)? }))
+    pub(crate) fn payload_of_body(&self, body: &Value) -> Result<(Value, Digest), LedgerError> {
+        let bytes = serde_json::to_vec(body);
+        let bytes = bytes.map_err(|e| LedgerError::Malformed { what: "a body", cause: e.to_string() })?;
+        let (payload, commitment) = self.commit_payload(&bytes)?;
+        Ok((json!({ "payload": payload }), commitment))
     }
 
-    fn commit_payload(&self, bytes: &[u8]) -> Result<Value, LedgerError> {
+    fn commit_payload(&self, bytes: &[u8]) -> Result<(Value, Digest), LedgerError> {
         let mut salt = [0u8; 32];
         let no_salt = |e: getrandom::Error| std::io::Error::other(e.to_string());
         getrandom::fill(&mut salt).map_err(|e| LedgerError::io("draw a salt for", self.dir(), no_salt(e)))?;
         let digest = self.put_blob(bytes)?;
         let commitment = commit(&salt, bytes);
         self.queue()?.push([Item::Payload { commitment, salt, digest }])?;
-        Ok(json!({ "bytes": bytes.len(), "commitment": commitment.to_string() }))
+        self.remember(commitment)?;
+        Ok((json!({ "bytes": bytes.len(), "commitment": commitment.to_string() }), commitment))
     }
 
     pub(crate) fn salt(&self, commitment: &Digest) -> Result<Option<([u8; 32], Digest)>, LedgerError> {

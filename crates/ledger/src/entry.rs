@@ -1,6 +1,6 @@
 //! Entries: what is recorded, and the one encoding whose bytes are the tree's leaf.
 
-use crate::{Digest, LedgerError, time};
+use crate::{Digest, LedgerError, References, time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
@@ -106,7 +106,8 @@ pub struct Draft {
     pub actor: String,
     /// The entries of the same stream that led to it.
     pub cause: Vec<u64>,
-    /// The rest, by kind. A member `blob` with a digest names a stored blob, a member `commitment` a stored payload.
+    /// The rest, by kind. A member `blob` with a digest names a stored blob, a member `commitment` a stored payload, at
+    /// any depth; those that are stored become the entry's [`References`].
     pub body: Value,
 }
 
@@ -127,6 +128,8 @@ pub struct Entry {
     pub cause: Vec<u64>,
     /// The rest. One that was too large to stand here is `{"payload":{…}}`: see [`crate::Ledger::body`].
     pub body: Value,
+    /// The stored content that it relies on.
+    pub refs: References,
     /// Its place in the tree, from 0.
     pub index: u64,
     /// Its RFC 6962 leaf digest.
@@ -136,34 +139,43 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The object that `flyball log --json` prints: the stored fields, then `leaf`.
+    /// The object that `flyball log --json` prints: the stored fields (`refs` only where there are any), then `leaf`.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        serde_json::json!({
+        let mut object = serde_json::json!({
             "stream": self.stream, "seq": self.seq, "at": time::format_ns(self.at_ns), "kind": self.kind.as_str(),
-            "actor": self.actor, "cause": self.cause, "body": self.body, "leaf": self.leaf.to_string(),
-        })
+            "actor": self.actor, "cause": self.cause, "body": self.body,
+        });
+        if let Some(members) = object.as_object_mut() {
+            if !self.refs.is_empty() {
+                members.insert("refs".into(), serde_json::json!(self.refs));
+            }
+            members.insert("leaf".into(), self.leaf.to_string().into());
+        }
+        object
     }
 
     pub(crate) fn decode(raw: Vec<u8>, index: u64, leaf: Digest) -> Result<Self, LedgerError> {
-        let wire: Wire<Value> = serde_json::from_slice(&raw).map_err(malformed)?;
+        let wire: Wire = serde_json::from_slice(&raw).map_err(malformed)?;
         let at_ns = time::parse_ns(&wire.at).ok_or_else(|| malformed(format!("`{}` is not a time", wire.at)))?;
-        let Wire { stream, seq, kind, actor, cause, body, .. } = wire;
-        Ok(Self { stream, seq, at_ns, kind, actor, cause, body, index, leaf, raw })
+        let Wire { stream, seq, kind, actor, cause, body, refs, .. } = wire;
+        Ok(Self { stream, seq, at_ns, kind, actor, cause, body, refs, index, leaf, raw })
     }
 }
 
-/// An entry as it is encoded; the order of its fields is the order of the bytes. `B` is how the body is read.
+/// An entry as it is encoded; the order of its fields is the order of the bytes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Wire<B> {
-    pub(crate) stream: String,
-    pub(crate) seq: u64,
-    pub(crate) at: String,
-    pub(crate) kind: Kind,
-    pub(crate) actor: String,
-    pub(crate) cause: Vec<u64>,
-    pub(crate) body: B,
+struct Wire {
+    stream: String,
+    seq: u64,
+    at: String,
+    kind: Kind,
+    actor: String,
+    cause: Vec<u64>,
+    body: Value,
+    #[serde(default)]
+    refs: References,
 }
 
 #[derive(Serialize)]
@@ -175,12 +187,20 @@ struct WireRef<'a> {
     actor: &'a str,
     cause: &'a [u64],
     body: &'a Value,
+    #[serde(skip_serializing_if = "References::is_empty")]
+    refs: &'a References,
 }
 
-pub(crate) fn encode(stream: &str, seq: u64, draft: &Draft, body: &Value) -> Result<Vec<u8>, LedgerError> {
+pub(crate) fn encode(
+    stream: &str,
+    seq: u64,
+    draft: &Draft,
+    body: &Value,
+    refs: &References,
+) -> Result<Vec<u8>, LedgerError> {
     let Draft { at_ns, kind, actor, cause, .. } = draft;
     let mut bytes = Vec::with_capacity(512);
-    let wire = WireRef { stream, seq, at: time::format_ns(*at_ns), kind: *kind, actor, cause, body };
+    let wire = WireRef { stream, seq, at: time::format_ns(*at_ns), kind: *kind, actor, cause, body, refs };
     serde_json::to_writer(&mut bytes, &wire).map_err(malformed)?;
     Ok(bytes)
 }

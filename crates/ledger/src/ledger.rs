@@ -8,7 +8,7 @@ use crate::{
 };
 use rusqlite::Connection;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -24,6 +24,8 @@ struct Inner {
     dir: PathBuf,
     verifier: NoteVerifier,
     db: Mutex<Connection>,
+    /// What was put through this handle lately.
+    known: Mutex<HashSet<Digest>>,
     // Both none in a handle for reading.
     queue: Option<Arc<Queue>>,
     writer: Option<JoinHandle<()>>,
@@ -57,7 +59,14 @@ impl Ledger {
         let thread = std::thread::Builder::new().name("ledger-writer".into()).spawn(move || writer.run(&theirs));
         let thread = thread.map_err(|e| LedgerError::io("start the writer of", &dir, e))?;
         let (queue, writer) = (Some(queue), Some(thread));
-        Ok(Self(Arc::new(Inner { dir, verifier: key.verifier, db: Mutex::new(reader), queue, writer })))
+        Ok(Self(Arc::new(Inner {
+            dir,
+            verifier: key.verifier,
+            db: Mutex::new(reader),
+            known: Mutex::default(),
+            queue,
+            writer,
+        })))
     }
 
     /// Opens the ledger in `dir` for reading, while supervisors may be writing to it. Changes nothing.
@@ -73,7 +82,14 @@ impl Ledger {
             other => other?,
         };
         let dir = dir.canonicalize().map_err(|e| LedgerError::io("open the folder", dir, e))?;
-        Ok(Self(Arc::new(Inner { dir, verifier, db: Mutex::new(db), queue: None, writer: None })))
+        Ok(Self(Arc::new(Inner {
+            dir,
+            verifier,
+            db: Mutex::new(db),
+            known: Mutex::default(),
+            queue: None,
+            writer: None,
+        })))
     }
 
     /// The ledger's folder.
@@ -209,6 +225,10 @@ impl Ledger {
 
     pub(crate) fn queue(&self) -> Result<&Queue, LedgerError> {
         self.0.queue.as_deref().ok_or_else(|| LedgerError::ReadOnly(self.dir().to_owned()))
+    }
+
+    pub(crate) fn known_mutex(&self) -> &Mutex<HashSet<Digest>> {
+        &self.0.known
     }
 
     pub(crate) fn db(&self) -> MutexGuard<'_, Connection> {

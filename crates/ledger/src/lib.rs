@@ -29,6 +29,7 @@ mod ledger;
 pub mod merkle;
 mod note;
 mod read;
+mod references;
 mod schema;
 mod stream;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use error::{CODES, LedgerError};
 pub use ledger::Ledger;
 pub use note::{Checkpoint, Note, NoteVerifier};
 pub use read::{Entries, Filter, StreamInfo};
+pub use references::References;
 pub use stream::Stream;
 pub use time::{format_ns, parse_ns};
 pub use verify::{Problem, Report};

@@ -1,7 +1,7 @@
 //! A stream of one session: numbers, causes and times are kept in order here, before anything is queued.
 
 use crate::{
-    Draft, Ledger, LedgerError,
+    Draft, Ledger, LedgerError, References,
     entry::{self, ENTRY_BYTES_MAX},
     time,
     writer::{Item, Progress},
@@ -62,8 +62,8 @@ impl Stream {
     /// would make the entry longer than [`ENTRY_BYTES_MAX`] is stored as a payload: see [`Ledger::body`].
     ///
     /// # Errors
-    /// [`LedgerError::TimeBackwards`], [`LedgerError::Cause`], [`LedgerError::EntryTooLarge`] refuse this entry and no
-    /// number is used up. [`LedgerError::Stopped`]: a commit failed, and nothing can be appended any more.
+    /// [`LedgerError::TimeBackwards`], [`LedgerError::Cause`], [`LedgerError::EntryTooLarge`], and
+    /// [`LedgerError::Malformed`] for a body nested too deeply refuse this entry, and no number is used up. [`LedgerError::Stopped`]: a commit failed, and nothing can be appended any more.
     pub fn append(&self, draft: Draft) -> Result<u64, LedgerError> {
         // INVARIANT: held until the entry is queued, so that a stream is queued in the order of its numbers.
         let mut tip = self.tip.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,10 +75,12 @@ impl Stream {
         if let Some(&cause) = draft.cause.iter().find(|cause| **cause == 0 || **cause >= seq) {
             return Err(LedgerError::Cause { stream: self.id().to_owned(), seq, cause });
         }
-        let mut bytes = entry::encode(self.id(), seq, &draft, &draft.body)?;
+        let mut refs = self.ledger.stored(References::named_in(&draft.body)?)?;
+        let mut bytes = entry::encode(self.id(), seq, &draft, &draft.body, &refs)?;
         if bytes.len() > ENTRY_BYTES_MAX {
-            let body = self.ledger.payload_of_body(&draft.body)?;
-            bytes = entry::encode(self.id(), seq, &draft, &body)?;
+            let (body, commitment) = self.ledger.payload_of_body(&draft.body)?;
+            refs.payloads.push(commitment);
+            bytes = entry::encode(self.id(), seq, &draft, &body, &refs)?;
             if bytes.len() > ENTRY_BYTES_MAX {
                 return Err(LedgerError::EntryTooLarge { bytes: bytes.len(), limit_bytes: ENTRY_BYTES_MAX });
             }

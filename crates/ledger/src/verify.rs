@@ -76,9 +76,9 @@ impl Ledger {
         let mut found = Found { only: stream.map(str::to_owned), problems: Vec::new(), untold: 0 };
         structure(&db, &mut found);
         let mut signed = Signed::load(&db, dir, self.verifier(), &mut found);
-        let (entries, references) = scan(&db, streams, &mut signed, &mut found);
+        let (entries, relied) = scan(&db, streams, &mut signed, &mut found);
         let checkpoints = signed.confirmed;
-        content::check(&db, &references, &mut found);
+        content::check(&db, &relied, &mut found);
 
         let signed_by = if signed.is_head_signed { vec![self.verifier().to_vkey()] } else { vec![] };
         let problems = found.finish();
@@ -244,10 +244,10 @@ fn scan(
     mut streams: shape::Streams,
     signed: &mut Signed,
     found: &mut Found,
-) -> (u64, content::References) {
+) -> (u64, content::Relied) {
     let (frontier, growing) = Default::default();
     let mut tree = Tree { frontier, growing, confirmed_size: 0, is_broken: false, tiles: 0 };
-    let mut references = content::References::default();
+    let mut relied = content::Relied::default();
     let (mut next_leaf, mut count) = (0u64, 0u64);
     confirm(&mut tree, signed, found);
     let read: rusqlite::Result<()> = (|| {
@@ -263,7 +263,7 @@ fn scan(
                 tree.is_broken = true;
             }
             next_leaf = leaf + 1;
-            count += u64::from(streams.check(number, seq, leaf, data, found, &mut references));
+            count += u64::from(streams.check(number, seq, leaf, data, found, &mut relied));
             let computed = merkle::leaf_digest(data);
             let recorded = Digest::from_slice(digest);
             if recorded != Some(computed) {
@@ -289,7 +289,7 @@ fn scan(
     }
     streams.finish(found);
     tree.finish(db, signed.head.as_ref(), next_leaf, found);
-    (count, references)
+    (count, relied)
 }
 
 /// Holds the tree against each checkpoint of its present size.

@@ -145,3 +145,41 @@ fn blobs_payloads_and_large_bodies() {
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("spool")), "{left:?}");
 }
+
+#[test]
+fn what_agents_write_cannot_make_a_ledger_look_incomplete() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path()).unwrap();
+    let stream = ledger.stream("s").unwrap();
+    let real = ledger.payload(&[1; 5000]).unwrap();
+    let blob = ledger.put_blob(b"content").unwrap();
+    let none = Digest::of(b"never stored");
+    // Theirs nested in ours, as an agent's arguments would be.
+    let body = json!({"attrs": {"blob": none, "commitment": none, "x": [{"commitment": none}]}, "stdin": real, "to": {"blob": blob}});
+    stream.append(draft(1, Kind::Attempt, body)).unwrap();
+    // A name for content that is stored, as a body of another handle or time would have it.
+    ledger.flush().unwrap();
+    let again = Ledger::open(dir.path()).unwrap();
+    let other = again.stream("t").unwrap();
+    other.append(draft(1, Kind::Attempt, json!({"blob": blob, "in": real}))).unwrap();
+    other.flush().unwrap();
+    for stream in ["s", "t"] {
+        let entry = again.entry(stream, 1).unwrap();
+        assert_eq!((entry.refs.blobs.clone(), entry.refs.payloads.len()), (vec![blob], 1), "{}", entry.to_json());
+        assert!(!entry.refs.payloads.contains(&none));
+    }
+    let report = again.verify(None).unwrap();
+    assert!(report.ok, "{report:#?}");
+
+    // Nor make an entry that nobody can read back.
+    let deep = |levels| (0..levels).fold(json!(1), |inner, _| Value::Array(vec![inner]));
+    assert!(matches!(stream.append(draft(2, Kind::Attempt, deep(500))), Err(LedgerError::Malformed { .. })));
+    let seq = stream.append(draft(2, Kind::Attempt, deep(100))).unwrap();
+    stream.durable(seq).unwrap();
+    assert_eq!(ledger.entry("s", seq).unwrap().body, deep(100));
+    let big = json!([deep(99), "x".repeat(100_000)]);
+    let seq = stream.append(draft(2, Kind::Attempt, big.clone())).unwrap();
+    stream.durable(seq).unwrap();
+    assert_eq!(ledger.body(&ledger.entry("s", seq).unwrap()).unwrap(), big);
+    assert!(ledger.verify(None).unwrap().ok);
+}

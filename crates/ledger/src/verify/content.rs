@@ -1,48 +1,22 @@
 //! Blobs against their digests, payloads against their commitments, and both against the entries that name them.
 
 use super::{Found, Place};
-use crate::{CHUNK_BYTES, Digest, digest::Hasher};
+use crate::{CHUNK_BYTES, Digest, References, digest::Hasher};
 use rusqlite::Connection;
-use serde_json::Value;
 use std::collections::HashMap;
 
-/// What entries refer to, each with the first entry that does.
+/// What entries rely on, each with the first entry that does.
 #[derive(Default)]
-pub(super) struct References {
+pub(super) struct Relied {
     blobs: HashMap<Digest, (String, u64)>,
     payloads: HashMap<Digest, (String, u64)>,
 }
 
-impl References {
-    /// Takes the references of an entry's body: its members `blob` and `commitment`, at any depth.
-    pub(super) fn collect(&mut self, stream: &str, seq: u64, data: &[u8]) {
-        // Few entries have any, and reading a body whole is slow.
-        let text = std::str::from_utf8(data).unwrap_or_default();
-        if !text.contains("\"sha256:") {
-            return;
-        }
-        let Ok(entry) = serde_json::from_slice::<Value>(data) else { return };
-        let mut open = vec![entry.get("body").unwrap_or(&Value::Null)];
-        while let Some(value) = open.pop() {
-            match value {
-                Value::Array(items) => open.extend(items),
-                Value::Object(members) => {
-                    for (name, member) in members {
-                        let digest = member.as_str().filter(|text| text.starts_with("sha256:"));
-                        let into = match name.as_str() {
-                            "blob" => &mut self.blobs,
-                            "commitment" => &mut self.payloads,
-                            _ => {
-                                open.push(member);
-                                continue;
-                            }
-                        };
-                        if let Some(digest) = digest.and_then(|text| text.parse().ok()) {
-                            into.entry(digest).or_insert_with(|| (stream.to_owned(), seq));
-                        }
-                    }
-                }
-                _ => {}
+impl Relied {
+    pub(super) fn note(&mut self, stream: &str, seq: u64, refs: &References) {
+        for (digests, into) in [(&refs.blobs, &mut self.blobs), (&refs.payloads, &mut self.payloads)] {
+            for digest in digests {
+                into.entry(*digest).or_insert_with(|| (stream.to_owned(), seq));
             }
         }
     }
@@ -51,13 +25,13 @@ impl References {
 /// A payload's row, by the digest of its content.
 type Commitments = HashMap<Digest, Vec<(Digest, Vec<u8>)>>;
 
-pub(super) fn check(db: &Connection, references: &References, found: &mut Found) {
-    if let Err(error) = check_stored(db, references, found) {
+pub(super) fn check(db: &Connection, relied: &Relied, found: &mut Found) {
+    if let Err(error) = check_stored(db, relied, found) {
         found.add("FB0344", Place::Ledger, format!("the blobs cannot be read: {error}"));
     }
 }
 
-fn check_stored(db: &Connection, references: &References, found: &mut Found) -> rusqlite::Result<()> {
+fn check_stored(db: &Connection, relied: &Relied, found: &mut Found) -> rusqlite::Result<()> {
     let mut commitments = Commitments::new();
     let mut payloads = HashMap::new();
     {
@@ -70,8 +44,8 @@ fn check_stored(db: &Connection, references: &References, found: &mut Found) -> 
         }
     }
     // Who is hurt if this blob is wrong.
-    let mut users = references.blobs.clone();
-    for (commitment, user) in &references.payloads {
+    let mut users = relied.blobs.clone();
+    for (commitment, user) in &relied.payloads {
         match payloads.get(commitment) {
             Some(digest) => _ = users.entry(*digest).or_insert_with(|| user.clone()),
             None => {

@@ -1,7 +1,7 @@
 //! What each entry must be by itself and within its stream.
 
-use super::{Found, Place, content::References};
-use crate::{Kind, time};
+use super::{Found, Place, content::Relied};
+use crate::{Kind, References, time};
 use rusqlite::Connection;
 use serde::Deserialize;
 use std::{borrow::Cow, collections::HashMap};
@@ -21,12 +21,14 @@ struct Shape<'a> {
     cause: Vec<u64>,
     #[serde(rename = "body")]
     _body: serde::de::IgnoredAny,
+    #[serde(default)]
+    refs: References,
 }
 
 /// All streams, as recorded beside the entries and as the entries show them.
 pub(super) struct Streams {
     known: HashMap<i64, Seen>,
-    last: Option<(String, u64)>,
+    last: Option<(i64, u64)>,
 }
 
 #[derive(Default)]
@@ -57,7 +59,7 @@ impl Streams {
 
     /// Where in the tree the last entry stood, in words.
     pub(super) fn after(&self) -> String {
-        match &self.last {
+        match self.last.and_then(|(number, seq)| Some((&self.known.get(&number)?.name, seq))) {
             Some((stream, seq)) => format!("after entry {seq} of `{stream}`"),
             None => "at its beginning".into(),
         }
@@ -78,17 +80,16 @@ impl Streams {
         leaf: u64,
         data: &[u8],
         found: &mut Found,
-        references: &mut References,
+        relied: &mut Relied,
     ) -> bool {
         let Some(seen) = self.known.get_mut(&number) else {
             found.add("FB0342", Place::Leaf(leaf), format!("its stream, number {number}, is not known"));
             return found.only.is_none();
         };
-        self.last = Some((seen.name.clone(), seq));
+        self.last = Some((number, seq));
         let is_asked_for = found.only.as_ref().is_none_or(|only| *only == seen.name);
         if is_asked_for {
-            seen.check(seq, leaf, data, found);
-            references.collect(&seen.name, seq, data);
+            seen.check(seq, leaf, data, found, relied);
         }
         is_asked_for
     }
@@ -116,16 +117,21 @@ impl Streams {
 }
 
 impl Seen {
-    fn check(&mut self, seq: u64, leaf: u64, data: &[u8], found: &mut Found) {
-        let name = self.name.clone();
-        let place = Place::Entry(&name, seq, Some(leaf));
+    fn check(&mut self, seq: u64, leaf: u64, data: &[u8], found: &mut Found, relied: &mut Relied) {
+        let name = std::mem::take(&mut self.name);
+        self.check_named(&name, seq, leaf, data, found, relied);
+        self.name = name;
+    }
+
+    fn check_named(&mut self, name: &str, seq: u64, leaf: u64, data: &[u8], found: &mut Found, relied: &mut Relied) {
+        let place = Place::Entry(name, seq, Some(leaf));
         if seq <= self.last_seq {
             let message = format!("number {seq} comes after {}: the stream was forked or reordered", self.last_seq);
             found.add("FB0332", place, message);
         }
         for missing in (self.last_seq + 1..seq).take(100) {
             let message = format!("entry {missing} is missing: {seq} follows {}", self.last_seq);
-            found.add("FB0332", Place::Entry(&name, missing, None), message);
+            found.add("FB0332", Place::Entry(name, missing, None), message);
         }
         self.last_seq = self.last_seq.max(seq);
 
@@ -148,6 +154,7 @@ impl Seen {
         for cause in shape.cause.iter().filter(|cause| **cause == 0 || **cause >= seq) {
             found.add("FB0334", place, format!("it names {cause} as its cause"));
         }
+        relied.note(name, seq, &shape.refs);
         match shape.kind {
             Kind::Open => (self.opened, self.closed) = (self.opened.or(Some(seq)), None),
             Kind::Close => self.closed = Some(seq),
