@@ -1,4 +1,5 @@
 //! The caller's terminal, lent to a governed program through its private pty: bytes, window size and signals.
+// tidy: allow print in this file: it relays the governed program's own bytes to the terminal, and says nothing itself.
 
 use flyball_sandbox::Running;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
