@@ -49,6 +49,9 @@ impl Ledger {
             let cause = format!("it is `{}`, and another signed this ledger", key.verifier.name());
             return Err(LedgerError::Key { path: key::private_path(&dir), cause });
         }
+        if !had_key {
+            sync_folder(&dir)?;
+        }
         let trusted = head::read(&db, &dir, &key.verifier, "")?.note;
         let reader = schema::open_write(&dir, false)?;
 
@@ -255,10 +258,14 @@ fn out_of_range(db: &Connection, dir: &Path, asked: u64) -> LedgerError {
 }
 
 fn make_folder(dir: &Path) -> Result<(), LedgerError> {
-    let is_new = !dir.exists();
+    let new: Vec<&Path> = dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(|e| LedgerError::io("make the folder", dir, e))?;
-    if is_new {
+    for made in &new {
+        // A durable entry in a folder whose own name is lost with the power would be lost too.
+        sync_folder(made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    }
+    if !new.is_empty() {
         return Ok(());
     }
     let mode = fs::metadata(dir).map_err(|e| LedgerError::io("open the folder", dir, e))?.permissions().mode() & 0o777;
@@ -266,4 +273,9 @@ fn make_folder(dir: &Path) -> Result<(), LedgerError> {
         return Err(LedgerError::KeyExposed { path: dir.to_owned(), mode });
     }
     Ok(())
+}
+
+fn sync_folder(dir: &Path) -> Result<(), LedgerError> {
+    let synced = fs::File::open(dir).and_then(|folder| folder.sync_all());
+    synced.map_err(|e| LedgerError::io("sync the folder", dir, e))
 }

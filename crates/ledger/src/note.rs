@@ -186,3 +186,35 @@ impl Checkpoint {
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains('+') && !name.chars().any(char::is_whitespace)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn readers_end_on_any_input(bytes: Vec<u8>, text in "(— )?[a-z+/=\\n 0-9—]{0,200}\n?") {
+            let _ = Note::parse(&bytes);
+            for text in [text.as_str(), &String::from_utf8_lossy(&bytes)] {
+                let _ = (Note::parse(text.as_bytes()), Checkpoint::parse(text), NoteVerifier::parse(text));
+            }
+        }
+
+        #[test]
+        fn what_is_signed_is_read_back(seed: [u8; 32], size: u64, root: [u8; 32], flip: prop::sample::Index) {
+            let key = SigningKey::from_bytes(&seed);
+            let verifier = NoteVerifier::new("a/b", key.verifying_key()).unwrap();
+            prop_assert_eq!(&NoteVerifier::parse(&verifier.to_vkey()).unwrap(), &verifier);
+            let checkpoint = Checkpoint { origin: "a/b".into(), size, root: Digest(root) };
+            let note = sign(&checkpoint.to_text(), &verifier, &key);
+            prop_assert_eq!(Checkpoint::open(&note, &verifier).unwrap(), checkpoint);
+            let mut bad = note.into_bytes();
+            let at = flip.index(bad.len());
+            *bad.get_mut(at).unwrap() ^= 1;
+            prop_assert!(String::from_utf8(bad).map_or(true, |bad| Checkpoint::open(&bad, &verifier).is_err()));
+        }
+    }
+}
