@@ -61,7 +61,7 @@ pub(super) enum Act {
     ConnectInet { address: std::net::SocketAddr },
     ConnectUnix { socket: OwnedFd, file: OwnedFd },
     BindInet { socket: OwnedFd, address: Vec<u8> },
-    BindUnix { socket: OwnedFd, at: Place, address: Vec<u8>, cwd: OwnedFd, umask: u32 },
+    BindUnix { socket: OwnedFd, at: Place, address: Vec<u8>, inside: OwnedFd, cwd: OwnedFd, umask: u32 },
 }
 
 impl Act {

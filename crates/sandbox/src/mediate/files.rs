@@ -155,6 +155,9 @@ impl Context<'_> {
             return Err(libc::EINVAL);
         }
         let at = self.new_name(dirfd, path)?;
+        if at.is_root() {
+            return Err(if flags & libc::AT_REMOVEDIR != 0 { libc::EBUSY } else { libc::EISDIR });
+        }
         if at.is_dots() {
             return Ok(Plan::Act(Act::Unlink { at, flags }));
         }

@@ -60,8 +60,6 @@ pub(crate) struct Parts {
     pub(crate) notify: OwnedFd,
     /// The sandbox's root.
     pub(crate) root: OwnedFd,
-    /// A pidfd of a process in the sandbox's namespaces.
-    pub(crate) inside: OwnedFd,
     /// `None`: the network is closed.
     pub(crate) broker: Option<Broker>,
     /// Opens for reading are asked about.
@@ -326,8 +324,8 @@ impl Loop {
                 Some(Err(errno)) => Answer::Errno(errno),
                 None => Answer::Errno(libc::EACCES),
             },
-            Act::BindUnix { socket, address, cwd, umask, .. } => {
-                socket::bind_unix(&self.parts.inside, &socket, &cwd, &address, umask)
+            Act::BindUnix { socket, address, inside, cwd, umask, .. } => {
+                socket::bind_unix(&inside, &socket, &cwd, &address, umask)
             }
             act => act::perform(&self.view, &mut self.umask, act),
         }

@@ -99,6 +99,11 @@ impl Place {
         matches!(self.name.to_bytes(), b"." | b"..")
     }
 
+    /// The root itself.
+    pub(super) fn is_root(&self) -> bool {
+        self.name.to_bytes() == b"." && *self.parent_path == *b"/"
+    }
+
     /// Whether `path` is the parent's path that was judged.
     pub(super) fn stands_in(&self, path: &[u8]) -> bool {
         *self.parent_path == *path

@@ -204,12 +204,11 @@ pub fn start(spec: Spec, mediator: Box<dyn Mediator>) -> Result<Running, StartEr
     let (sender, control) = mpsc::channel();
     let mailbox = Mailbox::new(sender, wake.try_clone().map_err(StartError::Mediation)?);
     let duplicate = |fd: &OwnedFd| fd.try_clone().map_err(StartError::Mediation);
-    let (notify, root, inside) = (duplicate(&launched.notify)?, duplicate(&launched.root)?, duplicate(&launched.init)?);
+    let (notify, root) = (duplicate(&launched.notify)?, duplicate(&launched.root)?);
     let group = Arc::new(Group { launched, reason: AtomicU8::new(0) });
     let parts = Parts {
         notify,
         root,
-        inside,
         broker,
         reads: spec.mediate_reads,
         mediator,

@@ -98,7 +98,7 @@ pub(super) fn bind(
         }
         Address::Unix(path) => {
             let socket = caller.duplicate(tgid, fd)?;
-            let cwd = caller.descriptor(libc::AT_FDCWD)?;
+            let (inside, cwd) = (sys::pidfd_open(tgid)?, caller.descriptor(libc::AT_FDCWD)?);
             if !caller.is_waiting() {
                 return Err(libc::EINTR);
             }
@@ -110,7 +110,7 @@ pub(super) fn bind(
                 return Err(libc::EADDRINUSE);
             }
             let attempt = Attempt::BindUnix { path: at.path() };
-            Ok(Plan::Ask(attempt, Act::BindUnix { socket, at, address: raw, cwd, umask: umask()? }))
+            Ok(Plan::Ask(attempt, Act::BindUnix { socket, at, address: raw, inside, cwd, umask: umask()? }))
         }
     }
 }
@@ -174,7 +174,7 @@ fn parse(raw: &[u8]) -> Result<Address, Errno> {
 }
 
 /// Binds in the caller's place, in a child that stands in the caller's own mounts, so that the name that the socket keeps
-/// is the one that was asked for. `inside` is a pidfd of a process in the sandbox.
+/// is the one that was asked for. `inside` is the caller, as a pidfd.
 pub(super) fn bind_unix(inside: &OwnedFd, socket: &OwnedFd, cwd: &OwnedFd, address: &[u8], umask: u32) -> Answer {
     // SAFETY: the child makes plain system calls on values made before the fork, allocates nothing, takes no lock, and
     // ends by `_exit`.

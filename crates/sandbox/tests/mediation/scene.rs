@@ -180,3 +180,17 @@ pub fn deny_name(name: &'static str) -> impl FnMut(&Call) -> Decision + Send + '
         if hit { deny(&format!("flyball: {name} is not yours")) } else { Decision::Allow }
     }
 }
+
+/// What a sandbox's program has: nothing that goes beyond its user.
+pub fn without_capabilities(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: plain system calls on values of the child's own.
+    unsafe {
+        command.pre_exec(|| {
+            for capability in 0..64 {
+                libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+            }
+            Ok(())
+        });
+    }
+}

@@ -1,9 +1,24 @@
-use crate::scene::{Event, Scene, allow, deny_name, paths};
-use flyball_sandbox::{Attempt, Done, EndedBy, Status};
+use crate::scene::{Event, Scene, allow, deny, deny_name, paths};
+use flyball_sandbox::{Attempt, Decision, EndedBy, Status};
 use libtest_mimic::Trial;
+use std::time::Duration;
+
+/// Nothing here takes that long; it ends what would hang.
+const WAIT: Duration = Duration::from_secs(30);
 
 pub fn all() -> Vec<Trial> {
     vec![
+        trial("the_broker_dials_what_was_allowed_and_nothing_else", broker),
+        trial("names_get_addresses_and_are_asked_about_by_name", names),
+        Trial::test("an_ordinary_user_gets_the_same", ordinary),
+        trial("a_path_that_changes_under_the_call_never_wins", path_race),
+        trial("an_argument_that_changes_under_an_exec_ends_the_tree", || exec_race("argv")),
+        trial("a_program_that_changes_under_an_exec_ends_the_tree", || exec_race("exec")),
+        trial("a_held_call_waits_and_its_answer_counts_once", held),
+        trial("pause_and_kill_do_not_wait_for_questions", paused),
+        trial("a_held_call_whose_asker_dies_is_withdrawn", withdrawn),
+        trial("nothing_nameless_is_run_and_no_memory_is_opened", nameless),
+        trial("every_call_is_the_same_as_alone", same),
         trial("git_and_shell_pipelines_work", git),
         trial("a_program_runs_and_is_recorded", runs),
         trial("a_denied_call_has_no_effect_and_says_why", denied),
@@ -40,6 +55,325 @@ fn git() {
     assert_eq!(scene.text("commits"), "1\n");
     assert_eq!(scene.text("r/q"), "through\n");
     assert!(asked > 1200, "{asked}");
+}
+
+fn same() {
+    let scene = Scene::new();
+    scene.compile("same", include_str!("inside/same.c"));
+    let alone = tempfile::tempdir_in("/var/tmp").unwrap();
+    std::fs::create_dir(alone.path().join("w")).unwrap();
+    let mut command = std::process::Command::new(scene.workspace().join("same"));
+    command.current_dir(alone.path().join("w"));
+    let out = std::fs::File::create(alone.path().join("w/out")).unwrap();
+    crate::scene::without_capabilities(&mut command);
+    let _ = command.stdout(out.try_clone().unwrap()).stderr(out).stdin(std::process::Stdio::null()).status().unwrap();
+    let (_, log) = scene.shell("mkdir w && cd w && exec ../same >out 2>&1 </dev/null", allow);
+    let expect = std::fs::read(alone.path().join("w/out")).unwrap();
+    let got = scene.after("w/out").unwrap();
+    let (expect, got) = (String::from_utf8_lossy(&expect), String::from_utf8_lossy(&got));
+    let mut differences = Vec::new();
+    for (number, (expect, got)) in expect.lines().zip(got.lines()).enumerate() {
+        if expect != got {
+            differences.push(format!("{number}: alone    {expect}\n{number}: mediated {got}"));
+        }
+    }
+    assert!(differences.is_empty(), "{}\n", differences.join("\n"));
+    assert_eq!(expect.lines().count(), got.lines().count(), "{got}");
+    assert!(expect.lines().count() > 280, "{expect}");
+    assert!(!log.iter().any(|event| matches!(event, Event::Breached(_))));
+}
+
+fn path_race() {
+    let scene = Scene::new();
+    scene.compile("race", include_str!("inside/race.c"));
+    let (exit, log) = scene.shell("./race path 20000 > out", deny_name("race-ox"));
+    assert_eq!((exit.status, exit.by), (Status::Code(0), EndedBy::Program));
+    let out = scene.text("out");
+    assert!(!out.contains("BEATEN"), "{out}");
+    // The race was on: both names were read.
+    let denied: u32 = out.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!((100..20_000).contains(&denied), "{out}");
+    assert!(scene.after("race-ox").is_none());
+    assert!(log.len() > 20_000);
+}
+
+fn exec_race(what: &'static str) {
+    let scene = Scene::new();
+    scene.compile("race", include_str!("inside/race.c"));
+    for program in ["prog1", "prog2"] {
+        std::fs::copy("/bin/true", scene.workspace().join(program)).unwrap();
+    }
+    let (exit, log) = scene.run(&["./race", what, "3000"], |call| match &call.attempt {
+        Attempt::Exec { path, argv, .. } if path.ends_with("prog2") || argv.iter().any(|one| one == "saix") => deny(""),
+        _ => Decision::Allow,
+    });
+    let breaches = log.iter().filter(|event| matches!(event, Event::Breached(_))).count();
+    assert_eq!((exit.by, breaches > 0), (EndedBy::Breach, true), "{exit:?}");
+}
+
+fn held() {
+    let scene = Scene::new();
+    let run =
+        scene.start(&["/bin/sh", "-c", "echo a > asked; echo b > denied; echo c > other; cat asked > copy"], |call| {
+            let hold = paths(&call.attempt).iter().any(|path| path.ends_with("asked") || path.ends_with("denied"));
+            if hold { Decision::Hold } else { Decision::Allow }
+        });
+    let ticket = run.held.recv_timeout(WAIT).unwrap();
+    assert!(scene.after("asked").is_none());
+    run.running.answer(ticket, Decision::Allow);
+    run.running.answer(ticket, Decision::Allow);
+    let second = run.held.recv_timeout(WAIT).unwrap();
+    run.running.answer(ticket, Decision::Allow);
+    assert!(scene.after("denied").is_none());
+    run.running.answer(second, deny("no"));
+    assert_eq!(run.running.wait().status, Status::Code(0));
+    assert_eq!(scene.text("copy"), "a\n");
+    assert!(scene.after("denied").is_none() && scene.after("other").is_some());
+}
+
+fn paused() {
+    let scene = Scene::new();
+    let script = "for i in 1 2 3 4 5 6 7 8; do (echo x > held$i) & done; while :; do echo y > busy; done";
+    let run = scene.start(&["/bin/sh", "-c", script], |call| {
+        let hold = paths(&call.attempt).iter().any(|path| path.to_string_lossy().contains("held"));
+        if hold { Decision::Hold } else { Decision::Allow }
+    });
+    for _ in 0..8 {
+        run.held.recv_timeout(WAIT).unwrap();
+    }
+    let took = run.running.pause().unwrap();
+    eprintln!("paused in {took:?}");
+    let asked = run.log.lock().unwrap().len();
+    assert_eq!(run.running.pause().unwrap(), std::time::Duration::ZERO);
+    assert_eq!(run.log.lock().unwrap().len(), asked, "nothing is decided while paused");
+    run.running.resume().unwrap();
+    // With a freezer they are asked again after the thaw; what is stopped by signal goes on waiting.
+    let has_freezer = !run.running.weaker().contains(&flyball_sandbox::Weakness::Freezer);
+    for _ in 0..if has_freezer { 8 } else { 0 } {
+        run.held.recv_timeout(WAIT).unwrap();
+    }
+    run.running.pause().unwrap();
+    let since = std::time::Instant::now();
+    run.running.kill();
+    let exit = run.running.wait();
+    eprintln!("killed in {:?}", since.elapsed());
+    assert_eq!(exit.by, EndedBy::Kill);
+    let log = run.log.lock().unwrap();
+    let withdrawn = log.iter().filter(|event| matches!(event, Event::Withdrawn(_))).count();
+    assert!(withdrawn >= if has_freezer { 16 } else { 8 }, "{withdrawn}");
+    assert!(!log.iter().any(|event| matches!(event, Event::Breached(_))));
+}
+
+fn withdrawn() {
+    let scene = Scene::new();
+    let run =
+        scene.start(&["/bin/sh", "-c", "(echo x > held) & sleep 0.2; kill -9 $!; wait; echo y > held2; cat"], |call| {
+            let hold = paths(&call.attempt).iter().any(|path| path.ends_with("held"));
+            if hold { Decision::Hold } else { Decision::Allow }
+        });
+    let ticket = run.held.recv_timeout(WAIT).unwrap();
+    let exit = run.running.wait();
+    assert_eq!(exit.by, EndedBy::Program);
+    assert!(run.log.lock().unwrap().iter().any(|event| matches!(event, Event::Withdrawn(gone) if *gone == ticket)));
+    assert!(scene.after("held").is_none() && scene.after("held2").is_some());
+}
+
+fn nameless() {
+    let scene = Scene::new();
+    let script = r#"
+import os, ctypes, sys
+def attempt(what, f):
+    try: f(); print("DONE", what)
+    except OSError as e: print("no", what)
+def memfd():
+    fd = os.memfd_create("x"); os.write(fd, open("/bin/true","rb").read())
+    os.execve(fd, ["x"], {})
+def by_path():
+    fd = os.memfd_create("x"); os.write(fd, open("/bin/true","rb").read())
+    os.execv("/proc/self/fd/%d" % fd, ["x"])
+def deleted():
+    import shutil; shutil.copy("/bin/true","gone"); fd = os.open("gone", os.O_RDONLY); os.unlink("gone"); os.execve(fd, ["x"], {})
+def child(f):
+    def run():
+        p = os.fork()
+        if p == 0:
+            try: f()
+            except OSError: os._exit(77)
+        if os.WEXITSTATUS(os.waitpid(p, 0)[1]) == 77: raise OSError()
+    return run
+attempt("memfd", child(memfd)); attempt("by path", child(by_path)); attempt("deleted", child(deleted))
+p = os.fork()
+if p == 0:
+    import time; time.sleep(30)
+attempt("sibling memory", lambda: os.open("/proc/%d/mem" % p, os.O_RDWR))
+attempt("own memory", lambda: os.open("/proc/self/mem", os.O_WRONLY))
+os.kill(p, 9)
+attempt("sysctl", lambda: os.open("/proc/sys/kernel/core_pattern", os.O_WRONLY))
+attempt("uid map", lambda: os.open("/proc/self/uid_map", os.O_WRONLY))
+attempt("device node", lambda: os.mknod("dev", 0o20666, os.makedev(1, 3)))
+attempt("whiteout", lambda: os.mknod("wh", 0o20666, os.makedev(0, 0)))
+attempt("overlay xattr", lambda: os.setxattr(".", "user.overlay.opaque", b"y"))
+attempt("move mount point", lambda: os.rename(os.getcwd(), os.getcwd() + "x"))
+attempt("remove mount point", lambda: os.rmdir("/tmp"))
+attempt("through root link", lambda: os.open("/proc/1/root/etc/x", os.O_WRONLY | os.O_CREAT))
+attempt("write system", lambda: os.open("/usr/bin/evil", os.O_WRONLY | os.O_CREAT))
+"#;
+    let script = script.replace('\'', "'\\''");
+    let (exit, _) = scene.shell(&format!("python3 -c '{script}' > out 2>&1"), allow);
+    let out = scene.text("out");
+    assert_eq!(exit.status, Status::Code(0), "{out}");
+    assert!(!out.contains("DONE"), "{out}");
+    assert_eq!(out.lines().count(), 14, "{out}");
+}
+
+/// A server on the host's loopback that says what it is.
+fn server() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                use std::io::{Read, Write};
+                let (mut stream, mut line) = (stream, [0; 5]);
+                if stream.read_exact(&mut line).is_ok() {
+                    let _ = stream.write_all(b"host heard ");
+                    let _ = stream.write_all(&line);
+                }
+            });
+        }
+    });
+    port
+}
+
+const DIAL: &str = r#"
+import socket, sys
+def dial(what, host, port, send=b"hello"):
+    try:
+        c = socket.create_connection((host, port), 5); c.sendall(send); c.shutdown(socket.SHUT_WR)
+        out = b""
+        while True:
+            got = c.recv(999)
+            if not got: break
+            out += got
+        print(what, out.decode() or "nothing")
+    except OSError as e: print(what, type(e).__name__)
+"#;
+
+fn python(
+    scene: &Scene,
+    body: &str,
+    decide: impl FnMut(&flyball_sandbox::Call) -> Decision + Send + 'static,
+) -> (String, Vec<Event>) {
+    std::fs::write(scene.workspace().join("script.py"), format!("{DIAL}{body}")).unwrap();
+    let (exit, log) = scene.shell("python3 script.py > out 2>&1", decide);
+    let out = scene.text("out");
+    assert_eq!((exit.status, exit.by), (Status::Code(0), EndedBy::Program), "{out}");
+    (out, log)
+}
+
+fn broker() {
+    let mut scene = Scene::new();
+    scene.network = flyball_sandbox::Network::Brokered;
+    let port = server();
+    let body = format!(
+        r#"
+dial("by name", "host.internal", {port})
+dial("again", "host.internal", {port})
+dial("other port", "host.internal", {port} + 1)
+dial("denied", "evil.example", 80)
+dial("loopback", "127.0.0.1", {port})
+dial("metadata", "169.254.169.254", 80)
+dial("unknown synthetic", "198.18.77.77", 80)
+# UDP goes nowhere but to the broker's names.
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.settimeout(0.2)
+try: u.sendto(b"x", ("8.8.8.8", 53)); u.recv(9); print("udp answered")
+except OSError: print("udp silent")
+for family, kind, protocol in [(socket.AF_INET, socket.SOCK_RAW, 1), (socket.AF_PACKET, socket.SOCK_RAW, 0), (40, socket.SOCK_STREAM, 0), (socket.AF_INET, socket.SOCK_DGRAM, 1), (16, socket.SOCK_RAW, 4)]:
+    try: socket.socket(family, kind, protocol); print("made", family, kind)
+    except OSError: pass
+# Not asked: a connection slips past (TCP fast open connects without connect()).
+f = socket.socket()
+try: f.sendto(b"hello", 0x20000000, (socket.gethostbyname("host.internal"), {port})); print("fast open", f.recv(99).decode() or "nothing")
+except OSError as e: print("fast open", type(e).__name__)
+# Servers of one's own.
+s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(1)
+c = socket.create_connection(s.getsockname()); print("own server ok")
+"#
+    );
+    let (out, log) = python(&scene, &body, move |call| match &call.attempt {
+        Attempt::Connect { name, address } => match name.as_deref() {
+            Some(flyball_sandbox::HOST_NAME) if address.port() == port => Decision::Allow,
+            _ => deny("flyball: not there"),
+        },
+        _ => Decision::Allow,
+    });
+    let refusals = out.lines().filter(|line| *line == "flyball: not there").count();
+    assert!(refusals >= 1, "{out}");
+    let told: Vec<&str> = out.lines().filter(|line| !line.starts_with("flyball")).collect();
+    let expect = vec![
+        "by name host heard hello",
+        "again host heard hello",
+        "other port PermissionError",
+        "denied PermissionError",
+        "loopback ConnectionRefusedError",
+        "metadata PermissionError",
+        "unknown synthetic OSError",
+        "udp silent",
+        "fast open ConnectionResetError",
+        "own server ok",
+    ];
+    assert_eq!(told, expect, "{out}");
+    let names: Vec<_> = log
+        .iter()
+        .filter_map(|event| match event {
+            Event::Asked(call) => match &call.attempt {
+                Attempt::Connect { name, .. } => Some(name.clone().unwrap_or("literal".to_owned())),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect();
+    assert_eq!(names, ["host.internal", "host.internal", "host.internal", "evil.example", "literal"]);
+}
+
+fn names() {
+    let mut scene = Scene::new();
+    scene.network = flyball_sandbox::Network::Brokered;
+    // A name that resolves to this machine outside is not dialled, allowed or not.
+    let port = server();
+    let body = format!(
+        r#"
+dial("private", "localhost.localdomain", {port})
+a = socket.getaddrinfo("crates.io", 443, proto=socket.IPPROTO_TCP)
+print(len(a), a[0][4][0].startswith("198.1"))
+b = socket.gethostbyname("crates.io"); print(b == a[0][4][0], socket.gethostbyname("x.example") != b)
+"#
+    );
+    let (out, _) = python(&scene, &body, allow);
+    assert_eq!(out.lines().collect::<Vec<_>>()[1..], ["1 True", "True True"], "{out}");
+    assert!(!out.contains("heard"), "{out}");
+}
+
+/// All of this once more, as somebody who is nobody.
+fn ordinary() -> Result<(), libtest_mimic::Failed> {
+    // SAFETY: asks for a number.
+    if unsafe { libc::geteuid() } != 0 {
+        return Ok(()); // this is that run
+    }
+    let own = tempfile::tempdir_in("/var/tmp")?;
+    let copy = own.path().join("mediation");
+    std::fs::copy(std::env::current_exe()?, &copy)?;
+    let mut readable = std::fs::metadata(own.path())?.permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut readable, 0o755);
+    std::fs::set_permissions(own.path(), readable)?;
+    let ran = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"])
+        .arg(copy)
+        .args(["--test-threads", "1"])
+        .current_dir("/")
+        .output()?;
+    let out = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    if ran.status.success() { Ok(()) } else { Err(out.into()) }
 }
 
 fn denied() {
