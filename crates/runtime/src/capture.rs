@@ -50,12 +50,16 @@ impl Capture {
         let mut changes = Vec::new();
         let mut still_open = BTreeSet::new();
         while let Some(rel) = self.watched.pop_first() {
-            let captured = capture(&self.layers, &rel, ledger);
-            if captured.is_err() || workspace::has_writers(&self.layers, &rel) {
-                still_open.insert(rel.clone());
+            let looked = capture(&self.layers, &rel, ledger).and_then(|node| {
+                self.watch_below(&rel, &node);
+                self.changed(&rel, node)
+            });
+            // Whoever holds it open can change it again without another call.
+            if looked.is_err() || workspace::has_writers(&self.layers, &rel) {
+                still_open.insert(rel);
             }
-            match captured {
-                Ok(node) => changes.extend(self.changed(&rel, node)?),
+            match looked {
+                Ok(change) => changes.extend(change),
                 Err(error) => {
                     self.watched.append(&mut still_open);
                     return Err(error);
@@ -64,6 +68,25 @@ impl Capture {
         }
         self.watched = still_open;
         Ok(changes)
+    }
+
+    /// A directory that came or went by one rename brought or took all that is below it.
+    fn watch_below(&mut self, rel: &Path, node: &Node) {
+        let path = translate::text(rel);
+        let was = self.state.node(&path);
+        match node {
+            Node::Directory { .. } if !matches!(was, Some(Node::Directory { .. })) => {
+                let found = children(&self.layers, rel);
+                let (workspace, scratch) = (&self.workspace, &self.scratch);
+                self.watched.extend(found.into_iter().filter(|c| !scratch.covers(&workspace.join(c))));
+            }
+            Node::Absent if matches!(was, Some(Node::Directory { .. })) => {
+                let below = format!("{path}/");
+                let gone = self.state.touched().filter(|(p, n)| p.starts_with(&below) && **n != Node::Absent);
+                self.watched.extend(gone.map(|(p, _)| translate::path(p)));
+            }
+            _ => {}
+        }
     }
 
     fn changed(&mut self, rel: &Path, node: Node) -> Result<Option<Change>, CaptureError> {
@@ -83,6 +106,11 @@ impl Capture {
         Ok(Some(change))
     }
 
+    /// The workspace's scratch places.
+    pub(crate) fn scratch(&self) -> &workspace::Scratch {
+        &self.scratch.within
+    }
+
     /// Compares the whole upper layer with the record, and takes in what the record could not explain.
     ///
     /// Gives those changes: none, unless something wrote past the mediation.
@@ -97,6 +125,13 @@ impl Capture {
         }
         Ok(found)
     }
+}
+
+/// The upper layer's entries of a directory. Their own are found when they are looked at.
+fn children(layers: &Layers, rel: &Path) -> Vec<PathBuf> {
+    // Names only: what stands behind them is read through the layers' own descriptors, no link followed.
+    let Ok(entries) = std::fs::read_dir(layers.upper.join(rel)) else { return Vec::new() };
+    entries.filter_map(Result::ok).map(|e| rel.join(e.file_name())).collect()
 }
 
 /// Reads a path of the merged view once, keeping a file's content as a blob.

@@ -88,6 +88,9 @@ pub enum RunError {
     Record(String),
 }
 
+/// How soon a deadline that the kernel left standing is brought to it again.
+const TICK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What the threads of a supervisor share.
 struct Shared {
     core: Mutex<Core>,
@@ -494,16 +497,18 @@ fn tick_at_deadlines(shared: &Arc<Shared>, woken: Receiver<()>) -> std::io::Resu
             if deadline.is_none() {
                 continue;
             }
-            let (released, notices) = {
+            let (released, notices, next) = {
                 let mut core = lock(&shared);
-                (core.tick().unwrap_or_default(), core.take_notices())
+                (core.tick().unwrap_or_default(), core.take_notices(), core.gate.next_deadline_ns())
             };
             if let Some(running) = shared.running.get() {
                 released.into_iter().for_each(|(ticket, decision)| running.answer(ticket, decision));
             }
             notices.into_iter().for_each(|n| drop(shared.notices.send(n)));
-            // A deadline that the kernel leaves standing is not asked about again at once.
-            std::thread::sleep(Duration::from_millis(5));
+            if next == deadline {
+                // The kernel left it standing: it is asked about again, but not as fast as the machine can.
+                std::thread::sleep(TICK_AGAIN);
+            }
         }
     })?;
     Ok(())

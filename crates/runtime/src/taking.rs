@@ -3,6 +3,7 @@
 use crate::home::{Home, SessionLock};
 use crate::past::Past;
 use crate::translate;
+use flyball_ledger::{Filter, Kind};
 use flyball_sandbox::workspace::{self, Applied};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -18,8 +19,11 @@ pub enum TakingError {
     #[error("session `{0}` has no workspace any more: it was applied or discarded")]
     Gone(String),
     /// The record can't explain what is in the workspace.
-    #[error("{} paths differ from the record, such as `{}`; nothing was applied", .0.len(), .0.first().map_or("", String::as_str))]
+    #[error("{} paths are not as any recorded call left them, such as `{}`; nothing was applied (roll back to a step before, or discard)", .0.len(), .0.first().map_or("", String::as_str))]
     Unexplained(Vec<String>),
+    /// The session wrote its own charter.
+    #[error("the session changed the charter (`{}`); nothing was applied", .0.first().map_or("", String::as_str))]
+    Charter(Vec<String>),
     /// Something beneath failed.
     #[error("{0}")]
     Failed(String),
@@ -42,10 +46,8 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
         // An earlier apply was cut short: it ends first, one way or the other.
         workspace::recover(&journal).map_err(failed)?;
     }
-    let ledger = std::sync::Arc::clone(&past.ledger);
-    let unexplained = past.capture.unexplained(&ledger).map_err(failed)?;
-    if !unexplained.is_empty() {
-        let paths: Vec<String> = unexplained.into_iter().map(|c| c.path).collect();
+    let paths = unexplained(&mut past, session)?;
+    if !paths.is_empty() {
         let alert = json!({ "refused": "unexplained", "paths": paths });
         past.record("apply-refused", reason, alert, None).map_err(failed)?;
         return Err(TakingError::Unexplained(paths));
@@ -53,9 +55,15 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
     let expected: BTreeMap<_, _> =
         past.capture.state.bases().iter().map(|(p, node)| (translate::path(p), node.clone())).collect();
     let digest = past.capture.state.digest();
+    // What is scratch can be made again, and was never looked at: it is not taken.
+    let changes = workspace::changes(&past.capture.layers, past.capture.scratch()).map_err(failed)?;
+    let own: Vec<String> =
+        changes.iter().filter(|c| c.path.starts_with(".flyball")).map(|c| translate::text(&c.path)).collect();
+    if !own.is_empty() {
+        return Err(TakingError::Charter(own));
+    }
     // On record before it takes effect; what became of it follows.
     past.record("apply", reason, json!({ "digest": digest, "phase": "begun" }), None).map_err(failed)?;
-    let changes = workspace::changes(&past.capture.layers, &workspace::Scratch::default()).map_err(failed)?;
     let plan = workspace::Plan { changes, expected };
     match workspace::apply(&past.capture.layers, &plan, &journal) {
         Ok(applied) => {
@@ -70,6 +78,24 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
             Err(failed(error))
         }
     }
+}
+
+/// Paths that are not as any recorded call left them: found now, or at the session's end and not rolled back since.
+fn unexplained(past: &mut Past, session: &str) -> Result<Vec<String>, TakingError> {
+    let ledger = std::sync::Arc::clone(&past.ledger);
+    let found = past.capture.unexplained(&ledger).map_err(failed)?;
+    let mut paths: Vec<String> = found.into_iter().map(|c| c.path).collect();
+    let alerts = Filter { kinds: vec![Kind::Alert], ..Filter::default() };
+    for entry in ledger.entries(session, 1.., alerts).map_err(failed)? {
+        let body = ledger.body(&entry.map_err(failed)?).map_err(failed)?;
+        if body.get("alert").and_then(|a| a.as_str()) != Some("unexplained") {
+            continue;
+        }
+        let told: Vec<String> =
+            serde_json::from_value(body.get("detail").cloned().unwrap_or_default()).unwrap_or_default();
+        paths.extend(told.into_iter().filter(|path| past.capture.state.changed().any(|(changed, _)| changed == path)));
+    }
+    Ok(paths)
 }
 
 /// Drops an ended session's changes. Their record, with every content, stays in the ledger.
