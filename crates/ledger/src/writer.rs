@@ -92,7 +92,9 @@ impl Queue {
         }
         let ticket = state.queued;
         // A writer that is busy looks at the queue again by itself: no wake-up to pay for.
-        if std::mem::take(&mut state.is_writer_idle) {
+        let is_writer_idle = std::mem::take(&mut state.is_writer_idle);
+        drop(state);
+        if is_writer_idle {
             self.work.notify_one();
         }
         Ok(ticket)
