@@ -8,14 +8,16 @@
 //! Not here: rules, actions, records. The only crate with `unsafe`.
 
 mod call;
-#[allow(dead_code, reason = "what only `doctor` and the boundary tests use")]
+mod doctor;
+#[allow(dead_code, reason = "what only the boundary tests use")]
 mod launch;
 mod mediate;
 mod spec;
 pub mod workspace;
 
 pub use call::{Attempt, Call, Decision, Done, FileId, FileKind, Mediator, MetadataChange, Refusal, Script, Ticket};
-pub use launch::{CODES as LAUNCH_CODES, LaunchError, enter_if_launcher, weakness_name};
+pub use doctor::{Finding, doctor};
+pub use launch::{CODES as LAUNCH_CODES, LaunchError, enter_if_launcher, remove_session_dir, weakness_name};
 pub use mediate::HOST_NAME;
 pub use mediate::running::{CODES as MEDIATE_CODES, ControlError, EndedBy, Exit, Running, StartError, Status, start};
 pub use spec::{Limits, Network, Spec, Terminal, Weakness};

@@ -45,6 +45,13 @@ pub(crate) struct Hierarchies {
     v1: Vec<(String, PathBuf)>,
 }
 
+/// What of control groups this user can use.
+#[derive(Debug, Default)]
+pub(crate) struct Usable {
+    pub(crate) freezer: bool,
+    pub(crate) limits: Vec<&'static str>,
+}
+
 impl Cgroup {
     /// Makes the session's groups with these limits; `None` when no group can be made at all.
     pub(crate) fn new(limits: &Limits) -> Option<Self> {
@@ -235,6 +242,16 @@ impl Hierarchies {
             }
         }
         found
+    }
+
+    /// Makes a session's groups and takes them away again: what worked.
+    pub(crate) fn try_out(&self) -> Usable {
+        let limits = Limits { pids_max: Some(1000), memory_bytes_max: Some(1 << 30), cpu_percent_max: Some(100) };
+        let all = ["pids", "memory", "cpu"];
+        Cgroup::new(&limits).map_or_else(Usable::default, |made| Usable {
+            freezer: made.has_freezer(),
+            limits: all.into_iter().filter(|name| !made.unlimited.contains(name)).collect(),
+        })
     }
 
     /// Removes groups whose supervisor is dead.

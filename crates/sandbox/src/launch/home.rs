@@ -7,6 +7,7 @@
 //! the layers of the overlay at `~/NAME`, where a `/` of the name is written `%2f`.
 
 use super::prepare::like;
+use super::remove::remove_session_dir;
 use super::root::{Root, WRITABLE, exists, is_dir_or_absent};
 use super::step::{At, Step};
 use super::wire::Boot;
@@ -112,25 +113,23 @@ impl Plan<'_> {
 
     fn overlay(&self, lower: &Path, below: &str) -> Step<()> {
         let place = self.home.join(below);
-        if !self.boot.has_overlay {
-            return self.root.bind(lower, &place, READ_ONLY);
-        }
         let layer = below.replace('%', "%25").replace('/', "%2f");
         let (upper, work) = (self.layers.join("upper").join(&layer), self.layers.join("work").join(&layer));
         let is_kept = self.boot.spec.home_keep.is_some();
         if !is_kept {
             // A volatile overlay leaves a mark there that forbids a second mount, after a crash too; at worst what the
             // session left in its home is lost, which the home of one session may be.
-            let _ = fs::remove_dir_all(&work);
+            let _ = remove_session_dir(&work);
         }
         make_dir(&upper).at("making the home's layers", &upper)?;
         make_dir(&work).at("making the home's layers", &work)?;
         like(&upper, lower).at("making the home's layers", &upper)?;
-        match self.root.overlay(&place, lower, &upper, &work, is_kept) {
-            // Someone else's folder within this user's home.
-            Err(failure) if failure.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            other => other,
+        if self.root.overlay(&place, lower, &upper, &work, is_kept).is_err() {
+            // Someone else's folder, or a file system that no overlay can lie over: to be read, if that. What is wrong
+            // with overlays as such, the workspace's own will tell.
+            let _ = self.root.bind(lower, &place, READ_ONLY);
         }
+        Ok(())
     }
 
     fn is_hidden(&self, path: &Path) -> bool {

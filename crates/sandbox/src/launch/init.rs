@@ -45,7 +45,7 @@ fn launch(sockets: &Sockets) -> Step<()> {
     sys::block_signals();
     rustix::process::setsid().doing("starting a session")?;
     let boot = read_boot(&sockets.boot)?;
-    namespaces(&boot)?;
+    namespaces(boot.is_ordinary, boot.uid, boot.gid)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing the launcher to others")?;
     match sys::fork().doing("starting pid 1")? {
         Forked::Parent(init) => {
@@ -73,18 +73,19 @@ fn read_boot(memfd: &OwnedFd) -> Step<Boot> {
     serde_json::from_slice(&bytes).map_err(std::io::Error::other).doing("reading the orders")
 }
 
-fn namespaces(boot: &Boot) -> Step<()> {
+/// Moves this process, and what it forks, into namespaces of its own; an ordinary user needs one of users for that.
+pub(super) fn namespaces(is_ordinary: bool, uid: u32, gid: u32) -> Step<()> {
     let flags = UnshareFlags::NEWNS
         | UnshareFlags::NEWPID
         | UnshareFlags::NEWNET
         | UnshareFlags::NEWIPC
         | UnshareFlags::NEWUTS
         | UnshareFlags::NEWCGROUP;
-    if boot.is_ordinary {
+    if is_ordinary {
         unshare(UnshareFlags::NEWUSER).doing("making a user namespace")?;
         fs::write("/proc/self/setgroups", "deny").doing("closing the group list")?;
-        fs::write("/proc/self/uid_map", format!("{0} {0} 1", boot.uid)).doing("mapping the user")?;
-        fs::write("/proc/self/gid_map", format!("{0} {0} 1", boot.gid)).doing("mapping the group")?;
+        fs::write("/proc/self/uid_map", format!("{uid} {uid} 1")).doing("mapping the user")?;
+        fs::write("/proc/self/gid_map", format!("{gid} {gid} 1")).doing("mapping the group")?;
     }
     unshare(flags).doing("making namespaces")
 }

@@ -18,14 +18,20 @@ mod init;
 mod mounts;
 mod netns;
 mod prepare;
+mod probe;
+mod remove;
 mod root;
 mod selftest;
 mod step;
 mod sys;
 mod wire;
 
-pub(crate) use cgroup::Cgroup;
+pub(crate) use cgroup::{Cgroup, Hierarchies};
+pub(crate) use confine::LANDLOCK_ABI_MIN;
 pub use error::{CODES, LaunchError, weakness_name};
+pub(crate) use prepare::landlock_abi;
+pub(crate) use probe::{Probed, probe};
+pub use remove::remove_session_dir;
 
 use crate::spec::{Spec, Weakness};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -36,6 +42,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -112,6 +119,11 @@ pub fn enter_if_launcher() {
     let mut args = std::env::args_os();
     if args.next().as_deref() != Some(OsStr::new(LAUNCHER)) {
         return;
+    }
+    let mut args = args.peekable();
+    if args.next_if(|word| word == probe::PROBE).is_some() {
+        let folder = args.next().unwrap_or_default();
+        sys::exit_now(probe::run(Path::new(&folder)));
     }
     let mut fd = || {
         let number = args.next().and_then(|text| text.to_str()?.parse().ok()).unwrap_or(-1);

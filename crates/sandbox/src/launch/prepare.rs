@@ -79,7 +79,6 @@ pub(super) fn orders(spec: &Spec, filter: &[libc::sock_filter], prepared: &Prepa
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         has_landlock: !prepared.weaker.contains(&Weakness::Landlock),
-        has_overlay: !prepared.weaker.contains(&Weakness::Overlay),
         nproc_max: prepared.nproc_max,
     };
     let memfd = rustix::fs::memfd_create("flyball-orders", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
@@ -94,6 +93,9 @@ pub(super) fn orders(spec: &Spec, filter: &[libc::sock_filter], prepared: &Prepa
 pub(super) fn setup_error(step: String, path: Option<String>, source: io::Error) -> LaunchError {
     if step.contains("namespace") {
         return LaunchError::Weaker { weakness: Weakness::Namespaces, found: format!("{step}: {source}") };
+    }
+    if step.contains("overlay") {
+        return LaunchError::Weaker { weakness: Weakness::Overlay, found: format!("{step}: {source}") };
     }
     if source.raw_os_error() == Some(libc::ENOSPC) && path.is_some() {
         return LaunchError::SessionDirFull { path: path.unwrap_or_default().into() };

@@ -25,6 +25,12 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.step, self.source)
+    }
+}
+
 /// Names the step that an error belongs to.
 pub(super) trait At<T> {
     fn doing(self, step: &str) -> Step<T>;

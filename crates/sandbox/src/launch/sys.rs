@@ -89,8 +89,6 @@ pub(super) fn mount_setattr(fd: impl AsFd, set: u64, is_recursive: bool) -> io::
 }
 
 /// Installs a seccomp program on this process and returns the number of its listener.
-///
-/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` is not set: with it, a freeze waits for held calls.
 pub(super) fn install_filter(filter: &[libc::sock_filter]) -> io::Result<RawFd> {
     let program = libc::sock_fprog {
         len: u16::try_from(filter.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?,
@@ -219,4 +217,18 @@ pub(super) fn attempt(number: libc::c_long, args: &[Arg<'_>]) -> bool {
     // SAFETY: every pointer is to a string that outlives the call and is only read, or to `structure`, 256 bytes, which
     // is more than bpf, perf_event_open and io_uring_setup read or write there.
     unsafe { libc::syscall(number, a, b, c, d, e) >= 0 }
+}
+
+/// Whether the kernel knows `SECCOMP_ADDFD_FLAG_SEND`: it then looks for the call that is named, and finds none.
+pub(super) fn can_add_and_send(listener: &OwnedFd) -> bool {
+    let request = libc::seccomp_notif_addfd {
+        id: 0,
+        flags: libc::SECCOMP_ADDFD_FLAG_SEND as u32,
+        srcfd: listener.as_raw_fd() as u32,
+        newfd: 0,
+        newfd_flags: 0,
+    };
+    // SAFETY: the request is a live structure of the type that this ioctl reads.
+    let done = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const request) };
+    done < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT)
 }

@@ -31,8 +31,6 @@ pub(super) struct Boot {
     pub(super) gid: u32,
     /// Landlock is there, or its absence was accepted (`false`).
     pub(super) has_landlock: bool,
-    /// The overlay works, or its absence was accepted (`false`).
-    pub(super) has_overlay: bool,
     /// Processes, where no cgroup counts them.
     pub(super) nproc_max: Option<u64>,
 }

@@ -44,6 +44,7 @@ attacks![
     a_hole_is_found_before_the_start,
     bad_starts_are_told,
     nothing_is_left_behind,
+    the_doctor_agrees,
 ];
 
 fn the_users_files_stay() {
@@ -416,13 +417,32 @@ fn bad_starts_are_told() {
 
 fn nothing_is_left_behind() {
     let scene = Scene::new();
-    let launched = scene.start(&["sh", "-c", "sleep 1000"]).unwrap();
+    let launched = scene.start(&["sh", "-c", "mkdir -p a/b && chmod 0 a; sleep 1000"]).unwrap();
     launched.go().unwrap();
     let groups = launched.cgroup.as_ref().map(|cgroup| cgroup.groups().to_vec()).unwrap_or_default();
     let init = pidfd_open(Pid::from_raw(launched.init_pid).unwrap(), PidfdFlags::empty()).unwrap();
     drop(launched);
     wait_gone(&init);
     assert!(groups.iter().all(|group| !group.exists()), "{groups:?}");
+    launch::remove_session_dir(&scene.spec.session_dir).unwrap();
+    assert!(!scene.spec.session_dir.exists());
     let mounts = read("/proc/self/mountinfo");
     assert!(!mounts.contains(scene.path("").to_str().unwrap()), "{mounts}");
+}
+
+fn the_doctor_agrees() {
+    let scene = Scene::new();
+    let findings = crate::doctor::doctor(&scene.path("ledger"));
+    // The other tests ran here, so everything that they need is there; and what isn't there says how to mend it.
+    for finding in &findings {
+        assert!(finding.ok || !finding.required, "{finding:?}");
+        assert_eq!(finding.ok, finding.remedy.is_empty(), "{finding:?}");
+    }
+    assert_eq!(fs::read_dir(scene.path("ledger")).unwrap().count(), 1, "only the session's folder");
+    let finding =
+        crate::doctor::doctor("/proc/none".as_ref()).into_iter().find(|finding| finding.feature == "session folder");
+    assert!(!finding.unwrap().ok);
+    if std::env::var_os("SHOW").is_some() {
+        eprintln!("{findings:#?}");
+    }
 }
