@@ -31,6 +31,8 @@ pub(crate) struct Decision {
 pub(crate) struct Evidence {
     pub witnesses: Vec<u64>,
     pub needs: Option<String>,
+    /// The fact's value, for one that is true or false.
+    pub holds: Option<bool>,
 }
 
 /// A reason of the kernel's own.
@@ -164,7 +166,14 @@ pub(crate) fn rules(bench: &Bench, judged: &Judged) -> Vec<Finding> {
 
 fn reason_of(charter: &Charter, id: &str, evidence: &dyn Fn(&str) -> Evidence) -> Reason {
     let Some(rule) = charter.rule(id) else { return own(id, "", None) };
-    let read: Vec<Evidence> = rule.facts.iter().map(|f| evidence(f)).collect();
+    // A fact that is the way it would have to be for the rule not to match did not make it match.
+    let read: Vec<Evidence> = rule
+        .causes
+        .iter()
+        .map(|(fact, cause)| (cause, evidence(fact)))
+        .filter(|(cause, e)| cause.is_none() || e.holds.is_none() || **cause == e.holds)
+        .map(|(_, e)| e)
+        .collect();
     let witnesses: BTreeSet<u64> = read.iter().flat_map(|e| e.witnesses.iter().copied()).collect();
     let needs: Vec<&str> = read.iter().filter_map(|e| e.needs.as_deref()).collect();
     Reason {

@@ -42,6 +42,8 @@ pub struct Rule {
     pub verbs: Vec<&'static str>,
     /// The facts that it reads, by name.
     pub facts: Vec<String>,
+    /// For each of them the value by which it helps the rule to match, where that is one.
+    pub(crate) causes: BTreeMap<String, Option<bool>>,
 }
 
 /// What is evaluated for one verb.
@@ -75,7 +77,8 @@ struct Parsed {
 pub(crate) struct Context<'c> {
     pub owners: &'c BTreeMap<String, Owner>,
     pub tiers: &'c BTreeMap<String, Tier>,
-    pub schema: &'c Schema,
+    /// The schema's text.
+    pub schema: &'c str,
     pub facts: &'c BTreeSet<String>,
 }
 
@@ -94,11 +97,21 @@ pub(crate) fn compile(report: &mut Report, files: &BTreeMap<String, String>, con
         // INVARIANT: ids are unique after `refuse_duplicates`, so that adding can't fail.
         let _ = out.all.add(item.policy.clone());
     }
-    validate(report, &out.all, &parsed, context);
+    let Some(first) = parsed.first() else { return out };
+    let schema = match Schema::from_cedarschema_str(context.schema) {
+        Ok((schema, _)) => schema,
+        Err(error) => {
+            // The text is our own: this says that the vocabulary does not fit Cedar.
+            let message = format!("the generated schema is wrong: {error}");
+            report.error("FB0199", &first.place, message, "please report this");
+            return out;
+        }
+    };
+    validate(report, &out.all, &parsed, &schema);
     for Parsed { policy, mut rule, .. } in parsed {
         let scope: Vec<Verb> = verbs().filter(|v| scope_matches(&policy, *v)).collect();
         let typed: BTreeSet<String> =
-            policy.get_valid_request_envs(context.schema).map(|env| env.action().id().unescaped().to_owned()).collect();
+            policy.get_valid_request_envs(&schema).map(|env| env.action().id().unescaped().to_owned()).collect();
         rule.verbs = scope.iter().map(|v| v.name()).filter(|v| typed.contains(*v)).collect();
         for verb in scope {
             let slice = out.slices.entry(verb).or_default();
@@ -191,8 +204,10 @@ fn annotated(report: &mut Report, policy: &Policy, place: &Place, context: &Cont
         }
     }
     let id = if id.is_empty() { format!("{}@{}", place.file, place.span.start) } else { id };
-    let facts = facts_read(policy).into_iter().filter(|f| context.facts.contains(f)).collect();
-    Rule { id, owner, reason, effect, escalate, source: report.source(place), verbs: Vec::new(), facts }
+    let mut causes = facts_read(policy);
+    causes.retain(|fact, _| context.facts.contains(fact));
+    let facts = causes.keys().cloned().collect();
+    Rule { id, owner, reason, effect, escalate, source: report.source(place), verbs: Vec::new(), facts, causes }
 }
 
 fn refuse_duplicates(report: &mut Report, parsed: &mut Vec<Parsed>) {
@@ -210,7 +225,7 @@ fn refuse_duplicates(report: &mut Report, parsed: &mut Vec<Parsed>) {
     });
 }
 
-fn validate(report: &mut Report, all: &PolicySet, parsed: &[Parsed], context: &Context) {
+fn validate(report: &mut Report, all: &PolicySet, parsed: &[Parsed], schema: &Schema) {
     let places: BTreeMap<&str, &Place> = parsed.iter().map(|p| (p.rule.id.as_str(), &p.place)).collect();
     let place_of = |id: &PolicyId, span: Option<Range<usize>>| -> Place {
         let id: &str = id.as_ref();
@@ -218,13 +233,26 @@ fn validate(report: &mut Report, all: &PolicySet, parsed: &[Parsed], context: &C
         let file = rule.map_or_else(|| Arc::from(""), |p| Arc::clone(&p.file));
         Place::new(&file, span.or_else(|| rule.map(|p| p.span.clone())).unwrap_or(0..0))
     };
-    let result = Validator::new(context.schema.clone()).validate(all, ValidationMode::Strict);
+    let result = Validator::new(schema.clone()).validate(all, ValidationMode::Strict);
+    // A rule in error, or without an action to apply to, is dead as well: that is told once.
+    let mut told: BTreeSet<PolicyId> = result.validation_errors().map(|e| e.policy_id().clone()).collect();
+    let inapplicable =
+        result.validation_warnings().filter(|w| matches!(w, ValidationWarning::InvalidActionApplication(_)));
+    let inapplicable: BTreeSet<PolicyId> = inapplicable.map(|w| w.policy_id().clone()).collect();
     for error in result.validation_errors() {
         let place = place_of(error.policy_id(), span_of(error));
-        let message = lower_first(&error.to_string());
+        let message = error.to_string();
+        let prefix = format!("for policy `{}`, ", error.policy_id());
+        let message = lower_first(message.strip_prefix(&prefix).unwrap_or(&message));
         report.error("FB0111", &place, message, error.help().map(|h| h.to_string()));
     }
     for warning in result.validation_warnings() {
+        let is_dead = matches!(warning, ValidationWarning::ImpossiblePolicy(_));
+        let is_second = is_dead && inapplicable.contains(warning.policy_id());
+        let is_death = is_dead || matches!(warning, ValidationWarning::InvalidActionApplication(_));
+        if is_second || (is_death && !told.insert(warning.policy_id().clone())) {
+            continue;
+        }
         let place = place_of(warning.policy_id(), span_of(warning));
         match warning {
             ValidationWarning::ImpossiblePolicy(w) => report.error(
@@ -278,28 +306,40 @@ fn scope_matches(policy: &Policy, verb: Verb) -> bool {
     action && resource && principal
 }
 
-/// The names in `context.fact.NAME` and `context.fact has NAME` anywhere in the rule.
-fn facts_read(policy: &Policy) -> BTreeSet<String> {
-    let mut out = BTreeSet::new();
-    if let Ok(json) = policy.to_json() {
-        collect_facts(&json, &mut out);
+/// The names in `context.fact.NAME` and `context.fact has NAME` anywhere in the rule, each with the value by which it
+/// helps the rule to match; nothing where that depends.
+fn facts_read(policy: &Policy) -> BTreeMap<String, Option<bool>> {
+    let mut out = BTreeMap::new();
+    let Ok(json) = policy.to_json() else { return out };
+    for condition in json.get("conditions").and_then(|c| c.as_array()).into_iter().flatten() {
+        let is_when = condition.get("kind").and_then(|k| k.as_str()) == Some("when");
+        collect_facts(condition.get("body").unwrap_or(&serde_json::Value::Null), Some(is_when), &mut out);
     }
     out
 }
 
-fn collect_facts(node: &serde_json::Value, out: &mut BTreeSet<String>) {
+fn collect_facts(node: &serde_json::Value, helps: Option<bool>, out: &mut BTreeMap<String, Option<bool>>) {
     match node {
         serde_json::Value::Object(map) => {
             for (key, inner) in map {
                 if (key == "." || key == "has") && inner.get("left").is_some_and(is_context_fact) {
                     // `has` may carry a path: its first name is the fact's.
                     let attr = inner.get("attr").and_then(|a| a.as_str().or_else(|| a.get(0).and_then(|x| x.as_str())));
-                    out.extend(attr.map(str::to_owned));
+                    if let Some(attr) = attr {
+                        let there = out.entry(attr.to_owned()).or_insert(helps);
+                        *there = if *there == helps { helps } else { None };
+                    }
                 }
-                collect_facts(inner, out);
+                let inside = match key.as_str() {
+                    "&&" | "||" | "left" | "right" | "arg" => helps,
+                    "!" => helps.map(|h| !h),
+                    // Comparisons, `if` and the rest: either value may help.
+                    _ => None,
+                };
+                collect_facts(inner, inside, out);
             }
         }
-        serde_json::Value::Array(items) => items.iter().for_each(|item| collect_facts(item, out)),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| collect_facts(item, None, out)),
         _ => {}
     }
 }

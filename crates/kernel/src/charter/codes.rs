@@ -1,4 +1,160 @@
 //! The page of each code that a charter's findings carry.
 
 /// Code, title and page of every finding; `flyball explain CODE` prints the page.
-pub const CODES: &[(&str, &str, &str)] = &[];
+pub const CODES: &[(&str, &str, &str)] = &[
+    (
+        "FB0101",
+        "charter.toml is no TOML",
+        "The file could not be read as TOML, so nothing else in it was looked at.\n\nMend the place that is named; quotes and brackets that are not closed are told of where the next thing begins.",
+    ),
+    (
+        "FB0102",
+        "an unknown key or annotation",
+        "A key that nothing reads is refused, since a control that is spelt wrong would be a control that is not there.\n\nExample: `[sandbox] hidden = […]` where `hide` was meant. Use the name in the hint.",
+    ),
+    (
+        "FB0103",
+        "a value of the wrong kind",
+        "The key is known and its value can't be used: another type, a number out of bounds, a path that leaves its place.\n\nExamples: durations are `\"10s\"`, `\"5m\"`, `\"24h\"`; sizes `\"2GiB\"`; host paths start with `/` or `~/`; workspace paths are relative and without `..`.",
+    ),
+    (
+        "FB0104",
+        "something is missing",
+        "A section lacks a key that has no default.\n\nAdd the key that the hint shows.",
+    ),
+    (
+        "FB0105",
+        "an unknown name",
+        "Something is named that the charter does not define: an owner, an escalation path, an autonomy level, a rule.\n\nUse the name in the hint, or define it.",
+    ),
+    (
+        "FB0106",
+        "not supported yet",
+        "The charter language has this, and this version does not compile it. It is refused rather than ignored, so that nobody believes in a control that is not there.\n\nRemove it for now, or say the same by rules and facts.",
+    ),
+    (
+        "FB0107",
+        "a file is missing or foreign",
+        "A charter is a folder with `charter.toml` and any number of `*.cedar` beside it, and nothing else.\n\n`flyball init` writes one.",
+    ),
+    (
+        "FB0110",
+        "a rule is no Cedar",
+        "The file could not be read as Cedar, so none of its rules stand.\n\nCedar's own message says what was expected. The language is described at https://docs.cedarpolicy.com.",
+    ),
+    (
+        "FB0111",
+        "a rule does not fit the schema",
+        "Rules are checked strictly against the vocabulary and the charter's facts. An attribute that an action may lack must be asked for first: `context.attrs has force && context.attrs.force`.\n\n`flyball schema` prints all that rules can name.",
+    ),
+    (
+        "FB0112",
+        "a rule never applies",
+        "The rule's scope or condition can't hold for any action, so it would stop or permit nothing. A dead `forbid` is a control that is not there.\n\nExample: `resource is Package` for `fs.write`, which is done to a File. Remove the rule or mend it.",
+    ),
+    (
+        "FB0113",
+        "a rule without its annotations",
+        "Every rule has `@id(\"…\")`, `@owner(\"…\")` and `@reason(\"…\")`: a refusal names them. `@escalate(\"PATH\")` may stand on a `forbid`, and turns its refusal into a question.",
+    ),
+    (
+        "FB0114",
+        "one name for two things",
+        "Rulings name rules, budgets and envelopes by their names, so each name is one thing.\n\nRename one of them.",
+    ),
+    (
+        "FB0115",
+        "templates",
+        "Cedar templates (`?principal`, `?resource`) are filled in by programs; a charter has nobody who would.\n\nWrite the rule out.",
+    ),
+    (
+        "FB0116",
+        "a doubtful text in a rule",
+        "Cedar found characters that look like others or change the direction of reading: a rule may not mean what it looks like.\n\nRetype the text.",
+    ),
+    (
+        "FB0120",
+        "a fact can't be read",
+        "The text is not in the language of facts.\n\nExamples: `once did fs.read(label: \"secret\")`, `no did fs.write(path like \"src/**\") since result process.exec(program: \"cargo\", exit: 0)`, `count[10m] attempt remediation.start(condition: $condition) >= 3`.",
+    ),
+    (
+        "FB0121",
+        "a name that the vocabulary lacks",
+        "There is no such verb, attribute or fact. An attribute of an outcome (`exit`, `ok`, `rows`) is known to `result` only.\n\n`flyball schema` prints verbs and attributes.",
+    ),
+    (
+        "FB0122",
+        "types do not fit",
+        "A value, variable or number stands where another type is wanted.\n\nExample: `path has \"x\"` asks a string for an item, and `path like \"*x*\"` was meant.",
+    ),
+    (
+        "FB0123",
+        "a fact is not safe-range",
+        "A variable is only compared or negated, and nothing says which values it can have: the fact would range over everything there is.\n\nBind it in a `did`, `attempt` or `result` beside the negation (`once did fs.read(path: p) and not once did fs.write(path: p)`), use the same variables on both sides of `or`, and bind after `since` what stands before it.",
+    ),
+    (
+        "FB0124",
+        "a fact without a bound",
+        "The fact would have to keep all that ever happened.\n\nGive its window an end: `[1m, 24h]`.",
+    ),
+    (
+        "FB0125",
+        "a fact names itself",
+        "Facts may name each other, but not in a circle.\n\nSay one of them without the other.",
+    ),
+    (
+        "FB0127",
+        "nothing reads a fact",
+        "A fact that no rule, other fact or autonomy level reads changes nothing.\n\nUse it, or remove it.",
+    ),
+    (
+        "FB0130",
+        "an escalation that never ends",
+        "Each path of escalations must end in `deny`: a question that goes round holds its action for ever.\n\nGive one tier `then = \"deny\"`.",
+    ),
+    (
+        "FB0131",
+        "a tier that nobody is in",
+        "A question to it could not be answered.\n\nName an owner who has contacts in [owners].",
+    ),
+    (
+        "FB0132",
+        "a quorum that can't be met",
+        "It asks for more people than the tier has, or for none.\n\nLower it or name more people.",
+    ),
+    (
+        "FB0133",
+        "an agent as approver",
+        "Agents don't answer for rules and don't approve actions.\n\nName a person: `user:NAME`, `NAME@corp`.",
+    ),
+    (
+        "FB0140",
+        "an example can't be read",
+        "An example gives actions with values: `attempt = \"fs.write(path: 'src/a.rs')\"`; what was before it stands in `given`, as `did …`, `result …`, `attempt …` or `wait 10m`; `expect` is `allow`, `deny RULE`, `hold RULE` or `modify`.",
+    ),
+    (
+        "FB0141",
+        "no examples",
+        "Nothing shows that the charter means what its authors think.\n\nAdd an [[example]] for what must never pass and one for what must.",
+    ),
+    (
+        "FB0150",
+        "a budget or envelope that bounds nothing",
+        "A budget has one of `sum` and `count`, and a limit of at least 0; an envelope has at least one of `min`, `max`, `step` and `rate`, and `min` is not above `max`.",
+    ),
+    (
+        "FB0151",
+        "autonomy levels do not fit",
+        "`levels` names some of observe, propose, bounded, extended, in that order; `start` is one of them; level `propose` needs somebody to ask.",
+    ),
+    (
+        "FB0160",
+        "too large",
+        "The charter is larger than what people write by hand: a file, a fact's nesting, the number of rules or facts.\n\nSplit it or say it in fewer words.",
+    ),
+    (
+        "FB0199",
+        "an error of Flyball's own",
+        "The schema that Flyball generated is not valid. This is a mistake in Flyball.\n\nPlease report it with the charter.",
+    ),
+];

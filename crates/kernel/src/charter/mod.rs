@@ -217,23 +217,15 @@ fn compile(report: &mut Report, sources: &Sources) -> Option<Charter> {
 
     let fact_names: BTreeSet<String> = facts.types.keys().cloned().collect();
     let schema = schema::schema_text(&facts.types);
-    let rules = match cedar_policy::Schema::from_cedarschema_str(&schema) {
-        Ok((compiled, _)) => {
-            let context = cedar::Context { owners: &owners, tiers: &tiers, schema: &compiled, facts: &fact_names };
-            cedar::compile(report, sources, &context)
-        }
-        Err(error) => {
-            // The text is our own: this says that the vocabulary does not fit Cedar.
-            let place = escalation::start_of(&file);
-            report.error("FB0199", &place, format!("the generated schema is wrong: {error}"), "please report this");
-            return None;
-        }
-    };
+    let context = cedar::Context { owners: &owners, tiers: &tiers, schema: &schema, facts: &fact_names };
+    let rules = cedar::compile(report, sources, &context);
     let names: BTreeSet<String> = rules.by_id.keys().chain(budgets.keys()).chain(envelopes.keys()).cloned().collect();
     refuse_shared_names(report, &rules, &budgets, &envelopes);
     let examples = examples::section(report, &mut root, text, &names);
     root.finish(report);
-    warn_of_idle(report, &rules, &facts, &autonomy, &examples);
+    if !report.has_errors() {
+        warn_of_idle(report, &rules, &facts, &autonomy, &examples);
+    }
     let digest = digest(sources);
     Some(Charter {
         name,

@@ -326,10 +326,11 @@ impl<'c> Checker<'c> {
             let names = self.var_names(&unbound);
             let (a, b) = (self.snippet(inner), self.snippet(right));
             let fault = self.fault("FB0123", &tree.span, format!("{names} is bound before `since` and not after it"));
-            return Err(fault.hint(if is_negated {
+            let is_asked = unbound.iter().all(|var| self.is_dollar(*var));
+            return Err(fault.hint(if is_negated && is_asked {
                 format!("bind {names} after `since` too, or say it the other way round: `once {b} and not (not {b} since {a})`")
             } else {
-                format!("bind {names} after `since` too")
+                format!("bind {names} after `since` too, or leave it out where any value will do")
             }));
         }
         let since = Since {

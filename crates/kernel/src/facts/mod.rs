@@ -7,6 +7,8 @@
 mod check;
 mod explain;
 mod monitor;
+#[cfg(test)]
+mod naive;
 mod pattern;
 mod relation;
 pub(crate) mod syntax;
@@ -247,14 +249,17 @@ impl Facts {
     /// The entries behind the value, and what would turn it.
     pub fn evidence(&self, name: &str, values: &Values, now_ns: u64) -> Evidence {
         let Some(monitor) = self.monitors.get(name) else { return Evidence::default() };
-        let Some(given) = given(&monitor.dollars, values) else { return Evidence::default() };
-        let query = Query { now_ns, given: Some(&given) };
-        let (witnesses, needs) = match &monitor.compiled {
-            Compiled::Formula(node) if node.at(query).holds() => explain::why(node, query),
-            Compiled::Formula(node) => explain::why_not(node, query),
-            Compiled::Number(counter) => explain::number(counter, None, query),
+        let Some(given) = given(&monitor.dollars, values) else {
+            let is_formula = matches!(monitor.compiled, Compiled::Formula(_));
+            return Evidence { holds: is_formula.then_some(false), ..Evidence::default() };
         };
-        Evidence { witnesses, needs }
+        let query = Query { now_ns, given: Some(&given) };
+        let ((witnesses, needs), holds) = match &monitor.compiled {
+            Compiled::Formula(node) if node.at(query).holds() => (explain::why(node, query), Some(true)),
+            Compiled::Formula(node) => (explain::why_not(node, query), Some(false)),
+            Compiled::Number(counter) => (explain::number(counter, None, query), None),
+        };
+        Evidence { witnesses, needs, holds }
     }
 
     /// Most records that the fact may keep: its bound.

@@ -389,3 +389,20 @@ is = "medium"
     let delete = run.attempt(&file("fs.delete", "/w/a")).governance;
     assert_eq!((delete.consequence, delete.durable), (Consequence::Medium, false));
 }
+
+#[test]
+fn only_the_facts_that_made_it_so_are_witnesses() {
+    let toml = "[facts]\nread = 'once did fs.read'\nwrote = 'once did fs.write'\ngone = 'once did fs.delete'\n";
+    let rule = r#"@id("x") @owner("dev") @reason("x") forbid (principal, action == Action::"git.tag", resource)
+        when { context.fact.read || context.fact.wrote } unless { context.fact.gone };"#;
+    let mut run = Run::new(charter(toml, &format!("{ALL}{rule}")));
+    let tag = Action::new("git.tag", Resource::new(ResourceKind::Ref), Surface::Git).unwrap();
+    assert_eq!(said(&run.attempt(&tag)), "allow all");
+    let read = run.does(&file("fs.read", "/w/a"));
+    let ruling = run.attempt(&tag);
+    assert_eq!(said(&ruling), "deny x");
+    assert_eq!(ruling.reasons[0].witnesses, vec![read + 1]);
+    assert_eq!(ruling.reasons[0].needs.as_deref(), Some("did fs.delete"), "and not a write");
+    run.does(&file("fs.delete", "/w/a"));
+    assert_eq!(said(&run.attempt(&tag)), "allow all");
+}

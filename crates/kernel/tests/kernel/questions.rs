@@ -1,1 +1,197 @@
+use crate::*;
 
+const CI: &str = r#"@id("ci") @owner("dev") @reason("ask first") @escalate("dev")
+forbid (principal, action == Action::"fs.write", resource);
+"#;
+const RELEASE: &str = r#"@id("release") @owner("dev") @reason("two people") @escalate("both")
+forbid (principal, action == Action::"deploy.apply", resource);
+"#;
+
+fn run(rules: &str) -> Run {
+    Run::new(charter("", &format!("{ALL}{rules}")))
+}
+
+fn deploy() -> Action {
+    Action::new("deploy.apply", Resource::new(ResourceKind::Target), Surface::K8s).unwrap()
+}
+
+#[test]
+fn an_answer_settles_its_attempt_once() {
+    let mut run = run(CI);
+    let held = run.attempt(&file("fs.write", "/w/a"));
+    assert_eq!(said(&held), "hold ci");
+    assert!(
+        matches!(&held.effects[..], [Effect::Ask { tier, who, quorum: 1, deadline_ns }]
+            if tier == "dev" && who.len() == 2 && *deadline_ns == run.now_ns + 300 * SECOND),
+        "{:?}",
+        held.effects
+    );
+    assert_eq!(held.reasons[0].needs.as_deref(), Some("an answer by one of dev: user:alice, user:bob"));
+    assert!(run.step(Event::Dispatch { of: held.of }).is_empty(), "what is held is not dispatched");
+    assert!(run.step(Event::Outcome { of: held.of, ok: true, attrs: [].into() }).is_empty());
+    assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "allow all answered");
+    assert_eq!(said(&run.answer(&held, "user:bob", Verdict::Allow, None)), "deny no-open-question");
+    assert_eq!(said(&run.attempt(&file("fs.write", "/w/a"))), "hold ci", "an approval is for one attempt");
+}
+
+#[test]
+fn answers_that_do_not_count_change_nothing() {
+    let mut run = run(CI);
+    let held = run.attempt(&file("fs.write", "/w/a"));
+    let other = Ruling { action: file("fs.write", "/w/b").digest(), ..held.clone() };
+    for (ruling, by, verdict, with, expect) in [
+        (&other, "user:alice", Verdict::Allow, None, "hold answer-other-action"),
+        (&other, "user:alice", Verdict::Deny, None, "hold answer-other-action"),
+        (&held, "user:carol", Verdict::Allow, None, "hold answer-not-asked"),
+        (&held, "user:carol", Verdict::Deny, None, "hold answer-not-asked"),
+        (&held, "claude", Verdict::Allow, None, "hold answer-by-agent"),
+        (&held, "agent:x", Verdict::Allow, None, "hold answer-by-agent"),
+        (&held, "user:alice", Verdict::Hold, None, "hold answer-unclear"),
+        (&held, "user:alice", Verdict::Modify, None, "hold answer-unclear"),
+        (&held, "user:alice", Verdict::Allow, Some(file("fs.write", "/w/b")), "hold answer-unclear"),
+        (&held, "user:alice", Verdict::Modify, Some(file("fs.read", "/w/b")), "hold answer-other-action"),
+    ] {
+        assert_eq!(said(&run.answer(ruling, by, verdict, with)), expect, "by {by}");
+    }
+    assert_eq!(run.answer(&held, "user:alice", Verdict::Allow, None).verdict, Verdict::Allow);
+}
+
+#[test]
+fn a_person_may_refuse_or_change() {
+    let mut run = run(CI);
+    let held = run.attempt(&file("fs.write", "/w/a"));
+    let refused = run.answer(&held, "user:bob", Verdict::Deny, None);
+    assert_eq!(said(&refused), "deny answered");
+    assert_eq!((refused.reasons[0].owner.as_str(), refused.reasons[0].reason.as_str()), ("user:bob", "because"));
+
+    let held = run.attempt(&file("fs.write", "/w/a"));
+    let changed = run.answer(&held, "user:bob", Verdict::Modify, Some(file("fs.write", "/w/b")));
+    assert_eq!(said(&changed), "modify all answered");
+    assert_eq!(changed.action, held.action, "it answers the attempt as it was made");
+    assert_eq!(changed.modified.as_deref(), Some(&file("fs.write", "/w/b")));
+}
+
+#[test]
+fn what_a_person_changes_meets_the_other_rules() {
+    let mut run = run(&format!(
+        "{CI}@id(\"etc\") @owner(\"dev\") @reason(\"never\") forbid (principal, action, resource is File) when {{ resource.path like \"/etc/*\" }};"
+    ));
+    let held = run.attempt(&file("fs.write", "/w/a"));
+    assert_eq!(
+        said(&run.answer(&held, "user:bob", Verdict::Modify, Some(file("fs.write", "/etc/passwd")))),
+        "deny etc"
+    );
+}
+
+#[test]
+fn a_plain_forbid_is_not_asked_about() {
+    let mut run = run(&format!(
+        "{CI}@id(\"no\") @owner(\"dev\") @reason(\"never\") forbid (principal, action == Action::\"fs.write\", resource);"
+    ));
+    let ruling = run.attempt(&file("fs.write", "/w/a"));
+    assert_eq!(said(&ruling), "deny no");
+    assert!(ruling.effects.is_empty());
+}
+
+#[test]
+fn approval_does_not_outlive_what_happened_since() {
+    let mut run = run(CI);
+    let held = run.attempt(&file("fs.write", "/w/a"));
+    let quarantine =
+        Event::Control { act: "quarantine".into(), level: None, by: "user:carol".into(), reason: String::new() };
+    run.step(quarantine);
+    assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "deny session-quarantined");
+}
+
+#[test]
+fn a_quorum_counts_people() {
+    let mut run = run(RELEASE);
+    let held = run.attempt(&deploy());
+    assert_eq!(said(&held), "hold release");
+    assert_eq!(held.reasons[0].needs.as_deref(), Some("answers by 2 of both: user:alice, user:bob"));
+    assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "hold answer-counted");
+    assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "hold answer-twice");
+    assert_eq!(said(&run.answer(&held, "user:bob", Verdict::Allow, None)), "allow all answered");
+}
+
+#[test]
+fn a_quorum_must_agree_on_the_same_action() {
+    let mut run = run(RELEASE);
+    let held = run.attempt(&deploy());
+    let changed = deploy().with("tool", "kubectl").unwrap();
+    assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Modify, Some(changed))), "hold answer-counted");
+    assert_eq!(said(&run.answer(&held, "user:bob", Verdict::Allow, None)), "hold answer-counted");
+}
+
+#[test]
+fn two_paths_must_both_agree() {
+    let both = format!(
+        "{CI}@id(\"boss\") @owner(\"dev\") @reason(\"boss\") @escalate(\"boss\") forbid (principal, action == Action::\"fs.write\", resource);"
+    );
+    let mut run = run(&both);
+    let held = run.attempt(&file("fs.write", "/w/a"));
+    assert_eq!(said(&held), "hold boss ci");
+    assert_eq!(held.effects.len(), 2);
+    assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "hold answer-counted");
+    assert_eq!(said(&run.answer(&held, "user:carol", Verdict::Allow, None)), "allow all answered");
+}
+
+#[test]
+fn deadlines_hand_on_and_end_in_refusal() {
+    let mut run = run(RELEASE);
+    let held = run.attempt(&deploy());
+    assert!(run.step(Event::Tick).is_empty(), "nothing is due");
+    run.now_ns += 301 * SECOND;
+    assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "hold answer-late");
+    let passed_on = run.step(Event::Tick);
+    assert_eq!(passed_on.len(), 1);
+    assert_eq!(said(&passed_on[0]), "hold question-escalated");
+    assert!(
+        matches!(&passed_on[0].effects[..], [Effect::Ask { tier, .. }] if tier == "boss"),
+        "{:?}",
+        passed_on[0].effects
+    );
+    assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "hold answer-not-asked");
+    run.now_ns += 601 * SECOND;
+    let expired = run.step(Event::Tick);
+    assert_eq!(said(&expired[0]), "deny question-expired");
+    assert_eq!(said(&run.answer(&held, "user:carol", Verdict::Allow, None)), "deny no-open-question");
+    assert!(run.step(Event::Tick).is_empty());
+}
+
+#[test]
+fn a_withdrawn_question_is_closed() {
+    let mut run = run(CI);
+    let held = run.attempt(&file("fs.write", "/w/a"));
+    run.step(Event::Withdraw { of: held.of });
+    assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "deny no-open-question");
+}
+
+#[test]
+fn open_questions_are_bounded() {
+    let mut run = run(CI);
+    let last = (0..300).map(|n| run.attempt(&file("fs.write", &format!("/w/{n}")))).last().unwrap();
+    assert_eq!(said(&last), "deny too-many-questions");
+}
+
+#[test]
+fn order_and_time_are_kept() {
+    let mut run = run(CI);
+    let at = |run: &mut Run, seq: u64, at_ns: u64, event: Event| run.kernel.step(&Input { seq, at_ns, event });
+    let read = || Event::Attempt(file("fs.read", "/w/a"));
+    assert_eq!(said(&at(&mut run, 5, 100, read())[0]), "allow all");
+    assert_eq!(said(&at(&mut run, 5, 101, read())[0]), "deny input-out-of-order");
+    assert_eq!(said(&at(&mut run, 4, 101, read())[0]), "deny input-out-of-order");
+    assert_eq!(said(&at(&mut run, 6, 99, read())[0]), "deny input-out-of-order");
+    let held = at(&mut run, 7, 102, Event::Attempt(file("fs.write", "/w/a"))).remove(0);
+    let answer = Event::Answer {
+        of: held.of,
+        action: held.action.clone(),
+        verdict: Verdict::Allow,
+        with: None,
+        by: "user:alice".into(),
+        reason: String::new(),
+    };
+    assert_eq!(said(&at(&mut run, 7, 103, answer.clone())[0]), "hold input-out-of-order");
+    assert_eq!(said(&at(&mut run, 8, 103, answer)[0]), "allow all answered");
+}

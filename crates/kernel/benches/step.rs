@@ -1,0 +1,168 @@
+//! `step()` at 100 rules and 20 facts, beside bare Cedar on the same rules, unsliced, in the same run.
+//!
+//! Prints p50 and p99 of single decisions before criterion's own numbers: the issue's aim is p99 below 100 us.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a bench"
+)]
+
+use cedar_policy::{Authorizer, Context, Entities, Entity, EntityUid, Request, RestrictedExpression as Value};
+use criterion::{Criterion, criterion_group, criterion_main};
+use flyball_kernel::{Action, Charter, Event, Input, Kernel, Resource, Session, Sources, Surface, Verdict};
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const VERBS: [&str; 10] = [
+    "fs.read",
+    "fs.write",
+    "fs.delete",
+    "fs.move",
+    "process.exec",
+    "net.connect",
+    "git.push",
+    "deploy.apply",
+    "dependency.add",
+    "model.call",
+];
+
+/// 100 rules over ten verbs, a fifth of them on a whole group, and 20 facts, each read by some rule.
+fn sources(rules: usize) -> Sources {
+    let mut toml = "[charter]\nname = \"bench\"\n[owners]\ndev = [\"user:a\"]\n[facts]\n".to_owned();
+    for n in 0..20 {
+        let formula = match n % 5 {
+            0 => format!("once did fs.write(path like \"src/f{n}/**\")"),
+            1 => format!(
+                "no did fs.write(path like \"src/**\") since result process.exec(program: \"cargo\", argv has \"t{n}\", exit: 0)"
+            ),
+            2 => format!("count[{}m] did fs.delete >= 50", n + 1),
+            3 => "once did fs.read(path: $path)".to_owned(),
+            _ => format!("once[{}m] attempt git.push(name: \"b{n}\")", n + 1),
+        };
+        writeln!(toml, "f{n} = '{formula}'").unwrap();
+    }
+    let mut cedar = "@id(\"all\") @owner(\"dev\") @reason(\"r\") permit (principal, action, resource);\n".to_owned();
+    for n in 1..rules {
+        let scope = if n % 5 == 0 {
+            format!("action in Action::\"{}\"", VERBS[n % 10].split('.').next().unwrap())
+        } else {
+            format!("action == Action::\"{}\"", VERBS[n % 10])
+        };
+        let test = match n % 3 {
+            0 => format!("context.fact.f{} && context.surface == \"sdk\"", n % 20),
+            1 => format!("context.surface == \"x{n}\" || context.consequence == \"y{n}\""),
+            _ => format!("principal.name == \"agent{n}\" && !context.fact.f{}", n % 20),
+        };
+        writeln!(
+            cedar,
+            "@id(\"r{n}\") @owner(\"dev\") @reason(\"r\") forbid (principal, {scope}, resource) when {{ {test} }};"
+        )
+        .unwrap();
+    }
+    Sources::from([("charter.toml".to_owned(), toml), ("rules.cedar".to_owned(), cedar)])
+}
+
+fn kernel(charter: &Arc<Charter>) -> Kernel {
+    let session = Session { workspace: "/w".into(), home: "/home/u".into(), agent: "claude".into() };
+    Kernel::new(Arc::clone(charter), session)
+}
+
+/// One governed write: attempt, dispatch, outcome. Gives how long the attempt's decision took.
+fn write(kernel: &mut Kernel, seq: &mut u64, actions: &[Action]) -> Duration {
+    let action = actions[usize::try_from(*seq).unwrap() / 3 % actions.len()].clone();
+    let of = *seq;
+    let at_ns = |seq: u64| seq * 1_000_000;
+    let input = Input { seq: of, at_ns: at_ns(of), event: Event::Attempt(action) };
+    let start = Instant::now();
+    let rulings = kernel.step(black_box(&input));
+    let took = start.elapsed();
+    assert_eq!(rulings[0].verdict, Verdict::Allow, "{rulings:#?}");
+    kernel.step(&Input { seq: of + 1, at_ns: at_ns(of + 1), event: Event::Dispatch { of } });
+    let outcome = Event::Outcome { of, ok: true, attrs: [].into() };
+    kernel.step(&Input { seq: of + 2, at_ns: at_ns(of + 2), event: outcome });
+    *seq += 3;
+    took
+}
+
+fn request() -> (Request, Entities) {
+    let uid = |text: &str| text.parse::<EntityUid>().unwrap();
+    let text = |s: &str| Value::new_string(s.to_owned());
+    let principal = uid("Agent::\"claude\"");
+    let resource = uid("File::\"/w/src/a.rs\"");
+    let attrs =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), text(v))).collect::<HashMap<_, _>>();
+    let file = [("path", "/w/src/a.rs"), ("rel", "src/a.rs"), ("name", "a.rs"), ("zone", "workspace")];
+    let entities = Entities::from_entities(
+        [
+            Entity::new(principal.clone(), attrs(&[("name", "claude")]), HashSet::new()).unwrap(),
+            Entity::new(resource.clone(), attrs(&file), HashSet::new()).unwrap(),
+            Entity::new_no_attrs(uid("Action::\"fs.write\""), HashSet::from([uid("Action::\"fs\"")])),
+            Entity::new_no_attrs(uid("Action::\"fs\""), HashSet::from([uid("Action::\"any\"")])),
+            Entity::new_no_attrs(uid("Action::\"any\""), HashSet::new()),
+        ],
+        None,
+    )
+    .unwrap();
+    let facts = (0..20).map(|n| (format!("f{n}"), Value::new_bool(false)));
+    let context = Context::from_pairs([
+        ("fact".to_owned(), Value::new_record(facts).unwrap()),
+        ("attrs".to_owned(), Value::new_record([]).unwrap()),
+        ("autonomy".to_owned(), Value::new_long(2)),
+        ("consequence".to_owned(), text("low")),
+        ("reversibility".to_owned(), text("compensatable")),
+        ("surface".to_owned(), text("fs")),
+        ("detected".to_owned(), Value::new_set([])),
+        ("opaque".to_owned(), Value::new_bool(false)),
+    ])
+    .unwrap();
+    (Request::new(principal, uid("Action::\"fs.write\""), resource, context, None).unwrap(), entities)
+}
+
+fn percentiles(name: &str, mut took: Vec<Duration>) {
+    took.sort_unstable();
+    let at = |part: usize| took[took.len() * part / 1000].as_nanos();
+    println!("{name}: p50 {} ns, p99 {} ns, p99.9 {} ns over {}", at(500), at(990), at(999), took.len());
+}
+
+fn step(c: &mut Criterion) {
+    let actions: Vec<Action> = (0..500)
+        .map(|n| Action::new("fs.write", Resource::file(&format!("/w/src/d{}/f{n}.rs", n % 30)), Surface::Fs).unwrap())
+        .collect();
+    let start = Instant::now();
+    let compiled = Charter::compile(&sources(100)).unwrap_or_else(|e| panic!("{e:#?}"));
+    println!("compile, 100 rules and 20 facts: {} ms", start.elapsed().as_millis());
+    let charter = Arc::new(compiled.0);
+
+    let (mut kernel, mut seq) = (kernel(&charter), 1);
+    for _ in 0..1_000 {
+        write(&mut kernel, &mut seq, &actions);
+    }
+    percentiles("step, 100 rules and 20 facts", (0..20_000).map(|_| write(&mut kernel, &mut seq, &actions)).collect());
+    let (request, entities) = request();
+    let authorizer = Authorizer::new();
+    let bare = || {
+        let start = Instant::now();
+        black_box(authorizer.is_authorized(black_box(&request), charter.policy_set(), &entities));
+        start.elapsed()
+    };
+    (0..1_000).for_each(|_| drop(bare()));
+    percentiles("bare cedar, same rules", (0..20_000).map(|_| bare()).collect());
+
+    let mut group = c.benchmark_group("decide");
+    group.bench_function("step", |b| {
+        b.iter_custom(|n| (0..n).map(|_| write(&mut kernel, &mut seq, &actions)).sum());
+    });
+    group.bench_function("bare cedar", |b| {
+        b.iter(|| authorizer.is_authorized(black_box(&request), charter.policy_set(), &entities));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, step);
+criterion_main!(benches);
