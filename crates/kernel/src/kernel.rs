@@ -400,6 +400,12 @@ impl Kernel {
             let reason = own("no-open-question", format!("entry {of} has been settled already"), None);
             return self.ruling(of, Some(&action), decide::strictest(vec![Finding::deny(reason)]), Vec::new());
         };
+        if self.gate == Gate::Paused && reply.verdict != Verdict::Deny {
+            // An approval is spent when it is given, and now it could buy nothing.
+            let needs = "the session to be resumed first".to_owned();
+            let reason = own("session-paused", "the session is paused: the answer was not taken", Some(needs));
+            return self.ruling(of, Some(&action), decide::strictest(vec![Finding::hold(reason, None)]), Vec::new());
+        }
         let answered = question.answer(reply, &self.charter.tiers);
         let waived = question.rules();
         match answered {

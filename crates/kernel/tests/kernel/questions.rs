@@ -195,3 +195,15 @@ fn order_and_time_are_kept() {
     assert_eq!(said(&at(&mut run, 7, 103, answer.clone())[0]), "hold input-out-of-order");
     assert_eq!(said(&at(&mut run, 8, 103, answer)[0]), "allow all answered");
 }
+
+#[test]
+fn a_pause_does_not_spend_an_approval() {
+    let mut run = run(CI);
+    let held = run.attempt(&file("fs.write", "/w/a"));
+    let control =
+        |act: &str| Event::Control { act: act.into(), level: None, by: "user:carol".into(), reason: String::new() };
+    run.step(control("pause"));
+    assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "hold session-paused");
+    run.step(control("resume"));
+    assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "allow all answered");
+}
