@@ -1,1 +1,88 @@
-fn main() {}
+//! The `flyball` command: reads arguments, calls the crates beneath, prints, and gives the exit code.
+//!
+//! One module a command group. Invariants: only this crate prints; data goes to standard output and everything else to
+//! standard error ([`output`]); one function maps what went wrong to an exit code ([`failure::exit_code`]).
+//!
+//! Not here: anything that decides, records or confines.
+
+#![forbid(unsafe_code)]
+
+mod apply;
+mod args;
+mod asks;
+mod charter_dir;
+mod check;
+mod codes;
+mod control;
+mod demo;
+mod detach;
+mod doctor;
+mod failure;
+mod help;
+mod init;
+mod log;
+mod output;
+mod place;
+mod run;
+mod sessions;
+mod test;
+mod trace;
+mod verify;
+mod why;
+mod workspace;
+
+use args::{Cli, Command};
+use clap::Parser;
+use failure::{Failure, exit_code};
+use output::Output;
+use place::Place;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The sandbox starts this very binary again as its launcher: that must come before anything else.
+    flyball_sandbox::enter_if_launcher();
+    let cli = Cli::parse();
+    let out = Output::new(cli.global.json, cli.global.quiet);
+    match dispatch(out, cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            failure.report(out);
+            ExitCode::from(exit_code(failure.kind))
+        }
+    }
+}
+
+fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
+    let place = Place::new(cli.global.ledger);
+    match cli.command {
+        Command::Init { dir } => init::init(out, dir.as_deref()),
+        Command::Check { charter } => check::check(out, charter.as_deref()),
+        Command::Test(args) => test::test(out, &args),
+        Command::Run(args) if args.detach => detach::detach(out, &place, &args),
+        Command::Run(args) => return run::run(out, &place, &args),
+        Command::Demo => return demo::demo(out),
+        Command::Ps => sessions::ps(out, &place),
+        Command::Show(s) => sessions::show(out, &place, &s.session),
+        Command::Log(args) => log::log(out, &place, &args),
+        Command::Why(step) => why::why(out, &place, &step.session.session, step.seq),
+        Command::Trace { session, seq } => trace::trace(out, &place, &session.session, seq),
+        Command::At { session, seq, path } => workspace::at(out, &place, &session.session, seq, path.as_deref()),
+        Command::Diff { session, from, to } => workspace::diff(out, &place, &session.session, from, to),
+        Command::Asks => asks::asks(out, &place),
+        Command::Answer(args) => asks::answer(out, &place, &args),
+        Command::Pause(act) => control::act(out, &place, control::Verb::Pause, &act),
+        Command::Resume(act) => control::act(out, &place, control::Verb::Resume, &act),
+        Command::Quarantine(act) => control::act(out, &place, control::Verb::Quarantine, &act),
+        Command::Kill(act) => control::act(out, &place, control::Verb::Kill, &act),
+        Command::Rollback { act, seq } => control::rollback(out, &place, &act, seq),
+        Command::Apply(act) => apply::apply(out, &place, &act),
+        Command::Discard(act) => apply::discard(out, &place, &act),
+        Command::Verify { session } => verify::verify(out, &place, session.as_deref()),
+        Command::Doctor => doctor::doctor(out, &place),
+        Command::Schema { charter } => check::schema(out, charter.as_deref()),
+        Command::Explain { code } => codes::explain(out, code.as_deref()),
+        Command::Completions { shell } => help::completions(out, shell),
+        Command::Man => help::man(out),
+    }
+    .map(|()| 0)
+}

@@ -85,7 +85,7 @@ impl SessionLock {
     /// What the operating system said when the lock file can't be made.
     pub fn take(session_dir: &Path) -> std::io::Result<Option<Self>> {
         let file = rustix::fs::open(
-            session_dir.join("lock"),
+            session_dir.join("supervisor.lock"),
             OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW,
             Mode::RUSR | Mode::WUSR,
         )?;

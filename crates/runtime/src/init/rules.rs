@@ -107,9 +107,10 @@ then = \"deny\"
 pass = [
 {variables}]
 
-# Settings and caches in its home stay for the same agent's next session; yours are not touched.
+# Your home is not touched: what the agent writes there is its own, thrown away at the end of the session. With \"agent\" the
+# same agent's next session finds it again, and then one session of an agent can run at a time.
 [home]
-keep = \"agent\"
+keep = \"session\"
 ",
         name = quote(&it.name),
         owner = quote(&it.owner),
@@ -163,10 +164,10 @@ fn examples(it: &Repository) -> String {
         let given = if given.is_empty() { String::new() } else { format!("given = [{given}]\n") };
         out.push_str(&format!("[[example]]\n{given}attempt = {}\nexpect = {}\n\n", quote(attempt), quote(expect)));
     };
-    example("", "fs.write(rel: 'src/main.rs', zone: 'workspace')", "allow");
+    example("", "fs.write(path: 'src/main.rs')", "allow");
     example("", "process.exec(program: 'ls')", "allow");
     example("", "fs.write(path: '/etc/passwd')", "deny outside-the-workspace");
-    example("", "fs.write(rel: '.github/workflows/ci.yml', zone: 'workspace')", "hold ci-is-asked-about");
+    example("", "fs.write(path: '.github/workflows/ci.yml')", "hold ci-is-asked-about");
     example("", "dependency.add(name: 'left-pad')", "hold packages-are-asked-about");
     example("", "net.connect(host: 'api.anthropic.com', port: 443)", "allow");
     example("", "net.connect(host: 'paste.example', port: 443)", "hold network-elsewhere-is-asked-about");
@@ -174,7 +175,7 @@ fn examples(it: &Repository) -> String {
         let push = format!("git.push(remote: 'origin', name: '{}')", it.default_branch);
         example("", &push, "hold default-branch-is-asked-about");
         example("", "git.push(remote: 'origin', name: 'topic')", "allow");
-        example("", "fs.write(rel: '.git/hooks/pre-commit', zone: 'workspace')", "hold git-hooks-are-asked-about");
+        example("", "fs.write(path: '.git/hooks/pre-commit')", "hold git-hooks-are-asked-about");
     }
     out.truncate(out.trim_end().len());
     out.push('\n');

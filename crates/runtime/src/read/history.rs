@@ -100,7 +100,7 @@ impl History {
     /// The verdict that stands last on an attempt.
     #[must_use]
     pub fn verdict(&self, of: u64) -> Option<&str> {
-        self.life(of).filter(|e| e.kind == Kind::Ruling).filter_map(|e| e.body.get("verdict")?.as_str()).last()
+        self.life(of).rev().filter(|e| e.kind == Kind::Ruling).find_map(|e| e.body.get("verdict")?.as_str())
     }
 
     /// Entries that pass a filter.
@@ -187,7 +187,7 @@ impl History {
 
     fn say_attempt(&self, entry: &Entry) -> String {
         match serde_json::from_value::<Action>(entry.body.clone()) {
-            Ok(action) => self.short_paths(&refusal::say(&action)),
+            Ok(action) => self.short_paths(refusal::say(&action).trim_end()),
             // An action of a newer vocabulary still has its verb.
             Err(_) => entry.body.get("verb").and_then(Json::as_str).unwrap_or("an unreadable action").to_owned(),
         }
@@ -199,11 +199,6 @@ impl History {
             return text.to_owned();
         }
         text.replace(&format!("{}/", self.workspace), "")
-    }
-
-    /// What became of an attempt, in a word or two; `None` while nothing is known.
-    pub(super) fn outcome(&self, of: u64) -> Option<&Json> {
-        self.life(of).rev().find(|e| e.kind == Kind::Outcome).map(|e| &e.body)
     }
 
     /// Questions that nobody has settled: the last question entry of each attempt that still waits.

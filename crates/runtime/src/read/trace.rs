@@ -68,9 +68,12 @@ pub(super) fn of_history(history: &History, seq: Option<u64>) -> Result<Trace, R
 
 fn node(history: &History, entry: &Entry, focus: Option<u64>) -> Option<TraceNode> {
     let is_attempt = entry.kind == Kind::Attempt;
-    let stands_alone =
-        matches!(entry.kind, Kind::Open | Kind::Intervention | Kind::Alert | Kind::Close | Kind::Charter);
-    if !is_attempt && !stands_alone && !(entry.kind == Kind::Observe || focus == Some(entry.seq)) {
+    let stands_alone = matches!(
+        entry.kind,
+        Kind::Open | Kind::Intervention | Kind::Alert | Kind::Close | Kind::Charter | Kind::Observe
+    );
+    let is_shown = is_attempt || stands_alone || focus == Some(entry.seq);
+    if !is_shown {
         return None;
     }
     let to_node = |seq: u64| history.attempt_of(seq).unwrap_or(seq);
@@ -94,7 +97,7 @@ fn node(history: &History, entry: &Entry, focus: Option<u64>) -> Option<TraceNod
         said: history.say(entry),
         verdict: history.verdict(entry.seq).map(str::to_owned).filter(|_| is_attempt),
         became: is_attempt.then(|| {
-            let answered = history.life(entry.seq).filter(|e| e.kind == Kind::Answer).last();
+            let answered = history.life(entry.seq).rev().find(|e| e.kind == Kind::Answer);
             let became = why::became(history, entry.seq).said;
             match answered {
                 Some(answer) => format!("{} by {}; {became}", text(&answer.body, "verdict"), text(&answer.body, "by")),

@@ -46,9 +46,9 @@ pub struct Why {
     pub together: Vec<Said>,
     /// What led to it, the session's opening first: the commands under which it ran.
     pub chain: Vec<Said>,
-    /// Every ruling on it, in order.
+    /// Every ruling on it and on what stands or falls with it, in order.
     pub rulings: Vec<WhyRuling>,
-    /// The questions and answers on it, in order.
+    /// The questions and answers on these, in order.
     pub people: Vec<Said>,
     /// What became of it.
     pub became: Became,
@@ -70,6 +70,10 @@ pub struct Became {
 pub struct WhyRuling {
     /// Its entry.
     pub seq: u64,
+    /// The attempt's entry.
+    pub of: u64,
+    /// The attempt in words.
+    pub said: String,
     /// When.
     pub at: String,
     /// What was ruled.
@@ -134,21 +138,20 @@ pub(super) fn of_history(history: &History, seq: u64) -> Result<Why, ReadError> 
     };
     let attempt = history.entry(of)?;
     let first = implied_by(history, of).unwrap_or(of);
-    let together = history
+    // One call may mean several actions, which are carried out together or not at all.
+    let group: Vec<u64> = history
         .attempts()
         .skip_while(|a| *a < first)
         .take_while(|a| *a == first || implied_by(history, *a) == Some(first))
-        .filter(|a| *a != of)
-        .filter_map(|a| history.find(a))
-        .map(|e| said(history, e))
         .collect();
+    let mut lives: Vec<&Entry> = group.iter().flat_map(|a| history.life(*a)).collect();
+    lives.sort_by_key(|e| e.seq);
+    let together =
+        group.iter().filter(|a| **a != of).filter_map(|a| history.find(*a)).map(|e| said(history, e)).collect();
     let rulings =
-        history.life(of).filter(|e| e.kind == Kind::Ruling).map(|e| ruling(history, e)).collect::<Result<_, _>>()?;
-    let people = history
-        .life(of)
-        .filter(|e| matches!(e.kind, Kind::Question | Kind::Answer))
-        .map(|e| said(history, e))
-        .collect();
+        lives.iter().filter(|e| e.kind == Kind::Ruling).map(|e| ruling(history, e)).collect::<Result<_, _>>()?;
+    let is_peoples = |e: &&&Entry| matches!(e.kind, Kind::Question | Kind::Answer);
+    let people = lives.iter().filter(is_peoples).map(|e| said(history, e)).collect();
     Ok(Why {
         session: history.session.clone(),
         seq,
@@ -196,8 +199,11 @@ fn ruling(history: &History, entry: &Entry) -> Result<WhyRuling, ReadError> {
         what: e.to_string(),
     })?;
     let reasons = ruling.reasons.into_iter().map(|r| reason(history, entry.seq, r)).collect();
+    let attempt = history.find(ruling.of).map(|e| history.say(e)).unwrap_or_default();
     Ok(WhyRuling {
         seq: entry.seq,
+        of: ruling.of,
+        said: attempt,
         at: rfc3339(entry.at_ns),
         verdict: ruling.verdict,
         charter: ruling.charter,
@@ -262,7 +268,7 @@ fn code_of(line: &str) -> &str {
 }
 
 pub(super) fn became(history: &History, of: u64) -> Became {
-    let last = |kind: Kind| history.life(of).filter(|e| e.kind == kind).last();
+    let last = |kind: Kind| history.life(of).rev().find(|e| e.kind == kind);
     if let Some(outcome) = last(Kind::Outcome) {
         let body = &outcome.body;
         let state = if body.get("withdrawn").is_some() {

@@ -1,0 +1,100 @@
+//! `apply` and `discard`: what becomes of a session's changed workspace.
+
+use crate::args::Act;
+use crate::failure::{Failure, Kind};
+use crate::output::{Output, Style, visible};
+use crate::place::Place;
+use flyball_ledger::Ledger;
+use flyball_runtime::read::{self, At};
+use flyball_runtime::{Home, RewindError, TakingError};
+use serde_json::json;
+
+/// Changed paths that are listed before the rest is only counted.
+const LISTED_MAX: usize = 20;
+
+/// `flyball apply S`.
+pub fn apply(out: Output, place: &Place, args: &Act) -> Result<(), Failure> {
+    let (_, id) = place.session(&args.session.session)?;
+    take(out, &place.home()?, &id, args.reason())
+}
+
+/// Takes a session's changes into the real workspace and says so.
+pub fn take(out: Output, home: &Home, id: &str, reason: &str) -> Result<(), Failure> {
+    let applied = flyball_runtime::apply(home, id, reason).map_err(|e| not_taken(&e))?;
+    let count = applied.paths.len();
+    if out.is_json {
+        out.json(&json!({"session": id, "act": "apply", "paths": count}));
+    } else {
+        let s = if count == 1 { "" } else { "s" };
+        out.line(&format!("{id} {}: {count} path{s}", out.paint(Style::Green, "applied")));
+    }
+    Ok(())
+}
+
+/// `flyball discard S`.
+pub fn discard(out: Output, place: &Place, args: &Act) -> Result<(), Failure> {
+    let (_, id) = place.session(&args.session.session)?;
+    flyball_runtime::discard(&place.home()?, &id, args.reason()).map_err(|e| not_taken(&e))?;
+    if out.is_json {
+        out.json(&json!({"session": id, "act": "discard"}));
+    } else {
+        out.line(&format!("{id} {}: the real workspace is as it was", out.paint(Style::Green, "discarded")));
+        out.note("its record, with every content, stays in the ledger");
+    }
+    Ok(())
+}
+
+/// What a session's workspace holds now.
+pub fn changes(ledger: &Ledger, id: &str) -> Result<At, Failure> {
+    let last = read::History::read(ledger, id)?.last();
+    Ok(read::at(ledger, id, last)?)
+}
+
+/// Lists what would be applied, on standard error.
+pub fn show_changes(out: Output, at: &At) {
+    for change in at.changes.iter().take(LISTED_MAX) {
+        let style = match change.change {
+            "added" => Style::Green,
+            "deleted" => Style::Red,
+            _ => Style::Yellow,
+        };
+        out.note(&format!("  {} {}", out.paint_err(style, &format!("{:<8}", change.change)), visible(&change.path)));
+    }
+    let more = at.changes.len().saturating_sub(LISTED_MAX);
+    if more > 0 {
+        out.note(&format!("  and {more} more: `flyball at {} {}`", at.session, at.seq));
+    }
+}
+
+/// Why a workspace was not taken or dropped.
+pub fn not_taken(error: &TakingError) -> Failure {
+    let (code, hint) = match error {
+        TakingError::Running(_) => ("FB0520", "`flyball ps` shows how it stands"),
+        TakingError::Gone(_) => ("FB0521", "`flyball show` says what became of it"),
+        TakingError::Unexplained(_) => {
+            ("FB0522", "something wrote past the mediation: look at the paths, then roll back to a step or discard")
+        }
+        TakingError::Charter(_) => {
+            ("FB0530", "an agent does not write the rules that it works under: discard, or roll back to a step before that")
+        }
+        TakingError::Failed(_) => ("FB0523", "the real workspace is as it was; mend the cause and apply again"),
+    };
+    Failure::user(code, error.to_string()).hint(hint)
+}
+
+/// Why a rollback was not done.
+pub fn rewound(error: &RewindError) -> Failure {
+    let failure = |code, hint: &str| Failure::user(code, error.to_string()).hint(hint);
+    match error {
+        RewindError::NoStep { .. } => failure("FB0482", "`flyball log` shows the session's entries"),
+        RewindError::NoContent { .. } => {
+            failure("FB0486", "roll back to another step; `flyball at` shows what each holds")
+        }
+        RewindError::Differs { .. } => {
+            failure("FB0524", "nothing was applied; `flyball verify` says whether the record holds")
+                .of(Kind::Unverified)
+        }
+        RewindError::Gone(_) => failure("FB0521", "`flyball show` says what became of it"),
+        _ => failure("FB0523", "the message says what stood in the way"),
+    }
+}

@@ -1,0 +1,302 @@
+//! The command line's surface: names, flags and help, and nothing of what they do.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 ok, 1 user or configuration error, 2 usage, 100 denied, 101 waiting for an answer,
+102 enforcement weaker than asked, 103 verification failed, 255 internal. `run` gives the program's own.";
+
+/// Governs what an AI agent does: each step is decided before it takes effect, recorded, and can be explained and rewound.
+#[derive(Debug, Parser)]
+#[command(name = "flyball", version, after_help = AFTER_HELP, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Where the ledger is [default: $FLYBALL_HOME or ~/.local/share/flyball]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub ledger: Option<PathBuf>,
+    /// Print JSON, one object a line where there are many
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say only what was asked for
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// The commands, in the order in which one meets them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a charter fit for a repository, with examples; never overwrites
+    Init {
+        /// The repository [default: the current folder]
+        dir: Option<PathBuf>,
+    },
+    /// Compile a charter, analyse it and run its examples
+    Check {
+        /// The charter's folder [default: the nearest .flyball upwards]
+        charter: Option<PathBuf>,
+    },
+    /// Rule on actions from JSON lines, offline, and print a ruling a line
+    Test(Test),
+    /// Govern a program
+    Run(Run),
+    /// A governed run on a sample repository, told step by step
+    Demo,
+    /// List sessions
+    Ps,
+    /// Show a session: who ran what where, under which charter, and how it went
+    Show(Session),
+    /// Print a session's entries
+    Log(Log),
+    /// Explain an entry: what was attempted, which rule spoke, what happened earlier that made it so
+    Why(Step),
+    /// Show what caused an entry, and what came of it
+    Trace {
+        /// The session
+        #[command(flatten)]
+        session: Session,
+        /// The entry's number; without it, the whole session
+        seq: Option<u64>,
+    },
+    /// Show the workspace as it was at a step: what had changed, or one file
+    At {
+        /// The session
+        #[command(flatten)]
+        session: Session,
+        /// The entry's number
+        seq: u64,
+        /// A file, relative to the workspace or absolute
+        path: Option<PathBuf>,
+    },
+    /// Show what changed in the workspace between two steps
+    Diff {
+        /// The session
+        #[command(flatten)]
+        session: Session,
+        /// The earlier entry's number
+        from: u64,
+        /// The later entry's number
+        to: u64,
+    },
+    /// List open questions
+    Asks,
+    /// Answer a question
+    Answer(Answer),
+    /// Stop a session's processes where they stand
+    Pause(Act),
+    /// Let a paused session go on
+    Resume(Act),
+    /// Take a session's workspace back to a step
+    Rollback {
+        /// Whom and why
+        #[command(flatten)]
+        act: Act,
+        /// The entry's number
+        seq: u64,
+    },
+    /// Let a session do nothing more, and keep it for inspection
+    Quarantine(Act),
+    /// End a session's processes
+    Kill(Act),
+    /// Take a session's changed workspace into the real one
+    Apply(Act),
+    /// Drop a session's changed workspace
+    Discard(Act),
+    /// Recompute the record from the stored bytes, and find what was flipped, dropped, reordered or forked
+    Verify {
+        /// The session; without it, the whole ledger
+        #[arg(value_name = "S")]
+        session: Option<String>,
+    },
+    /// Say what this machine can enforce
+    Doctor,
+    /// Print the Cedar schema that rules are validated against
+    Schema {
+        /// A charter's folder, for its facts [default: the nearest .flyball upwards]
+        charter: Option<PathBuf>,
+    },
+    /// Explain a code such as FB0123
+    Explain {
+        /// The code; without it, a list of all
+        code: Option<String>,
+    },
+    /// Print a completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Names a session.
+#[derive(Debug, Args)]
+pub struct Session {
+    /// A session: its id, any unique prefix, its name, or @ for the latest
+    #[arg(value_name = "S")]
+    pub session: String,
+}
+
+/// Names an entry.
+#[derive(Debug, Args)]
+pub struct Step {
+    /// The session.
+    #[command(flatten)]
+    pub session: Session,
+    /// The entry's number
+    pub seq: u64,
+}
+
+/// `flyball test`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Input lines: an action as in `log --json`, or {\"result\":{\"of\":SEQ,\"ok\":true,\"exit\":0}}, {\"observe\":{…}},
+{\"answer\":{\"of\":SEQ,\"verdict\":\"allow\",\"by\":\"user:ann\",\"reason\":\"…\"}}, {\"tick\":\"2026-01-01T00:00:00Z\"}.
+Entries are numbered as a session's would be: the attempt takes one number, its ruling the next. An allowed attempt
+counts as carried out. Without `at`, a line comes one second after the line before.")]
+pub struct Test {
+    /// The charter's folder, if the first is one, then files of JSON lines; `-` is standard input
+    #[arg(value_name = "[CHARTER] FILE", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// The workspace that the actions happen in [default: the folder that holds the charter's .flyball, else /w]
+    #[arg(long, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
+    /// Exit with 100 if any attempt was denied, else 101 if any was held
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// `flyball run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The charter's folder [default: .flyball in the workspace]
+    #[arg(long, value_name = "C")]
+    pub charter: Option<PathBuf>,
+    /// The folder that the program works in; it changes only by `apply` [default: the nearest with a .flyball upwards]
+    #[arg(long, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
+    /// A name for the session
+    #[arg(long, value_name = "N")]
+    pub name: Option<String>,
+    /// Run without a terminal, and print the session's id once it has started
+    #[arg(long)]
+    pub detach: bool,
+    /// What becomes of an action that people must be asked about
+    #[arg(long, value_enum, default_value_t = OnHold::Wait)]
+    pub on_hold: OnHold,
+    /// Whether to take the changed workspace into the real one at the end; `ask` means never without a terminal
+    #[arg(long, value_enum, default_value_t = Apply::Ask)]
+    pub apply: Apply,
+    /// Start even where this machine lacks a layer, which is recorded: namespaces, overlay, landlock, mediation, freezer, limits
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = parse_weakness)]
+    pub accept_weaker: Vec<flyball_sandbox::Weakness>,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub argv: Vec<OsString>,
+}
+
+fn parse_weakness(word: &str) -> Result<flyball_sandbox::Weakness, String> {
+    serde_json::from_value(serde_json::Value::String(word.to_owned()))
+        .map_err(|_| "one of namespaces, overlay, landlock, mediation, freezer, limits".to_owned())
+}
+
+/// What becomes of an action that people must be asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnHold {
+    /// The program waits for the answer
+    Wait,
+    /// It is refused
+    Deny,
+}
+
+/// Whether a run's changes go into the real workspace at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Apply {
+    /// Ask on the terminal
+    Ask,
+    /// Yes
+    Always,
+    /// Only if the charter's contracts hold
+    Contract,
+    /// No: `flyball apply` does it later
+    Never,
+}
+
+/// `flyball log`.
+#[derive(Debug, Args)]
+pub struct Log {
+    /// The session.
+    #[command(flatten)]
+    pub session: Session,
+    /// Only entries of this kind (may be given again)
+    #[arg(long, value_name = "KIND")]
+    pub kind: Vec<String>,
+    /// Only what belongs to attempts of this verb, or of a group such as `fs` (may be given again)
+    #[arg(long, value_name = "VERB")]
+    pub verb: Vec<String>,
+    /// Only what belongs to attempts with this verdict (may be given again)
+    #[arg(long, value_name = "VERDICT", value_parser = ["allow", "deny", "hold", "modify"])]
+    pub verdict: Vec<String>,
+    /// Only entries after this one
+    #[arg(long, value_name = "SEQ")]
+    pub since: Option<u64>,
+    /// Go on as entries come, until the session ends
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+/// `flyball answer`.
+#[derive(Debug, Args)]
+pub struct Answer {
+    /// The question's id, or any unique prefix
+    pub id: String,
+    /// What is to be done
+    #[arg(value_enum)]
+    pub verdict: AnswerVerdict,
+    /// The changed action, for `modify`
+    #[arg(long, value_name = "JSON", required_if_eq("verdict", "modify"))]
+    pub with: Option<String>,
+    /// Why; it is recorded
+    #[arg(long, value_name = "R")]
+    pub reason: String,
+}
+
+/// What people can say to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AnswerVerdict {
+    /// Carry it out, once
+    Allow,
+    /// Refuse it
+    Deny,
+    /// Carry out another action in its place
+    Modify,
+}
+
+/// A person's act on a session.
+#[derive(Debug, Args)]
+pub struct Act {
+    /// The session.
+    #[command(flatten)]
+    pub session: Session,
+    /// Why; it is recorded
+    #[arg(long, value_name = "R")]
+    pub reason: Option<String>,
+}
+
+impl Act {
+    /// Why, or nothing.
+    pub fn reason(&self) -> &str {
+        self.reason.as_deref().unwrap_or_default()
+    }
+}

@@ -1,0 +1,139 @@
+//! `explain`: a page for each code, from every crate's table and our own.
+
+use crate::failure::Failure;
+use crate::output::{Cell, Output, Style, table};
+use serde_json::json;
+
+/// Code, title, page.
+type Page = (&'static str, &'static str, &'static str);
+
+/// The command line's own codes, FB0500 to FB0599.
+pub static CODES: &[Page] = &[
+    ("FB0500", "defect in flyball", "\
+Flyball met a state that it takes to be impossible. Nothing was allowed because of it: what can't be decided is denied.
+Please report the command that you gave and the message."),
+    ("FB0501", "no charter found", "\
+No charter was named, and neither the current folder nor one above it has a `.flyball`. Nothing runs without a charter.
+`flyball init` writes one that fits the repository; `--charter DIR` names another."),
+    ("FB0502", "charter is there already", "\
+`flyball init` never overwrites. Edit the charter that is there, or move it away first."),
+    ("FB0503", "charter can't be read", "\
+A charter is a folder with `charter.toml` and any number of `*.cedar` beside it, each UTF-8 and at most 1 MiB. The message
+names the file and what the operating system said."),
+    ("FB0504", "input line can't be read", "\
+`flyball test` reads JSON lines: an action as in `log --json`, or an object with one of `result`, `observe`, `answer`,
+`tick`. The message names file and line. See `flyball test --help`."),
+    ("FB0506", "not a matter of this entry", "\
+The entry exists, but the question doesn't fit it: a file's content can be asked for only where one was recorded, say."),
+    ("FB0508", "no such question", "\
+No open question has this id. It may have been answered, its deadline may have passed, or the program that waited for it
+may have ended. `flyball asks` lists the open ones."),
+    ("FB0511", "no such code", "Codes look like FB0123. `flyball explain` alone lists all of them."),
+    ("FB0512", "file or folder can't be used", "\
+The operating system refused; the message names the file and the cause. Nothing was changed unless the message says so."),
+    ("FB0513", "changed action can't be read", "\
+`answer ID modify --with JSON` takes a whole action, in the form that `flyball asks --json` shows under `attempt`."),
+    ("FB0514", "no place for the ledger", "\
+Neither `--ledger`, `$FLYBALL_HOME`, `$XDG_DATA_HOME` nor `$HOME` says where the ledger is. Set one of them."),
+    ("FB0515", "workspace is missing", "\
+The folder that the program is to work in isn't there, or isn't a folder. Name one with `--workspace`."),
+    ("FB0516", "detached run did not start", "\
+The background supervisor ended before its session had opened. What it said is shown with the message."),
+    ("FB0517", "charter does not compile", "\
+Every finding was told with its own code, file, line and remedy. A charter with errors governs nothing, so nothing ran."),
+    ("FB0518", "no answer on the terminal", "\
+The terminal went away while a question stood on it. Nothing was applied: `flyball apply` does it later."),
+    ("FB0519", "no contracts", "\
+`--apply contract` applies only when the charter's contracts hold. This version has none, so it would never apply: say
+`ask`, `always` or `never`."),
+    ("FB0520", "session still runs", "\
+A workspace is applied or discarded at the end of its session. Wait for it, or end it with `flyball kill`."),
+    ("FB0521", "workspace is gone", "\
+The session's changed workspace was applied or discarded before. Its record, with every content, is still in the ledger:
+`flyball at` shows it."),
+    ("FB0522", "changes that the record can't explain", "\
+Before apply the whole changed workspace is compared with the record. Something is in it that no recorded action made, so
+nothing was applied and an alert was raised. Look at the paths; roll back to a step, or discard."),
+    ("FB0523", "not done", "\
+Applying, discarding or rolling back was stopped by what the message says. An apply is all or nothing: the real workspace
+is as it was."),
+    ("FB0524", "rollback differs from the record", "\
+After the rollback the workspace's digest is not the one that was recorded at that step. Don't apply it; `flyball verify`
+says whether the record holds."),
+    ("FB0525", "run can't be planned", "\
+Something that the run needs is missing or wrong: the command, your home folder, or a pattern in the charter."),
+    ("FB0526", "run ended in an error", "\
+The supervisor could not go on: what could not be recorded or confined was not allowed. Nothing ran ungoverned."),
+    ("FB0527", "session is not running", "\
+People can act only on a session whose supervisor lives. `flyball ps` shows how each stands."),
+    ("FB0528", "supervisor can't be reached", "\
+The session's control socket is only for the account that started it. If that is you, the supervisor may be ending."),
+    ("FB0529", "supervisor refused", "\
+The session's supervisor heard the request and did not do it. The message says why: the answerer is not among those who are
+asked, the deadline has passed, or the session is in a state in which the act makes no sense."),
+    ("FB0530", "session changed the charter", "\
+The workspace that would be applied has another charter than the one that the session ran under. An agent does not write
+its own rules, so nothing was applied. Roll back to a step before the change, or discard."),
+];
+
+/// Every page there is, by code.
+pub fn pages() -> Vec<Page> {
+    let triples = [flyball_kernel::CODES, flyball_ledger::CODES, flyball_runtime::read::CODES, CODES];
+    let mut all: Vec<Page> = triples.into_iter().flatten().copied().collect();
+    // The sandbox's pages begin with their title.
+    for (code, page) in flyball_sandbox::LAUNCH_CODES.iter().chain(flyball_sandbox::MEDIATE_CODES) {
+        let (title, rest) = page.split_once("\n\n").unwrap_or((page, ""));
+        all.push((code, title.trim_end_matches('.'), rest));
+    }
+    all.sort_unstable();
+    all
+}
+
+/// Explains a code, or lists all.
+pub fn explain(out: Output, code: Option<&str>) -> Result<(), Failure> {
+    let Some(code) = code else {
+        if out.is_json {
+            for (code, title, page) in pages() {
+                out.json(&json!({"code": code, "title": title, "page": page}));
+            }
+        } else {
+            let rows: Vec<Vec<Cell>> =
+                pages().iter().map(|(code, title, _)| vec![Cell::new(*code), Cell::new(*title)]).collect();
+            table(out, &["CODE", "WHAT"], &rows);
+        }
+        return Ok(());
+    };
+    let wanted = code.trim().to_ascii_uppercase();
+    let Some((code, title, page)) = pages().into_iter().find(|(code, ..)| *code == wanted) else {
+        return Err(Failure::user("FB0511", format!("no code `{}`", code.chars().take(40).collect::<String>()))
+            .hint("`flyball explain` alone lists all codes"));
+    };
+    if out.is_json {
+        out.json(&json!({"code": code, "title": title, "page": page}));
+    } else {
+        out.line(&format!("{} {}", out.paint(Style::Bold, code), title));
+        out.line("");
+        out.line(&wrap(page, out.columns().min(100)));
+    }
+    Ok(())
+}
+
+/// The text with lines no longer than `columns`, paragraphs kept.
+fn wrap(text: &str, columns: usize) -> String {
+    let paragraphs = text.split("\n\n").map(|paragraph| {
+        let mut lines = vec![String::new()];
+        for word in paragraph.split_whitespace() {
+            let room = lines.last().map_or(0, |l| l.chars().count()) + word.chars().count() < columns;
+            match lines.last_mut() {
+                Some(line) if line.is_empty() => line.push_str(word),
+                Some(line) if room => {
+                    line.push(' ');
+                    line.push_str(word);
+                }
+                _ => lines.push(word.to_owned()),
+            }
+        }
+        lines.join("\n")
+    });
+    paragraphs.collect::<Vec<_>>().join("\n\n")
+}

@@ -1,0 +1,96 @@
+//! People's acts on a session: pause, resume, quarantine, kill, rollback.
+
+use crate::args::Act;
+use crate::failure::Failure;
+use crate::output::{Output, Style};
+use crate::place::Place;
+use flyball_runtime::control::{ControlError, Reply, Request, send};
+use serde_json::json;
+
+/// An act that needs nothing but a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Pause,
+    Resume,
+    Quarantine,
+    Kill,
+}
+
+impl Verb {
+    fn name(self) -> &'static str {
+        match self {
+            Verb::Pause => "pause",
+            Verb::Resume => "resume",
+            Verb::Quarantine => "quarantine",
+            Verb::Kill => "kill",
+        }
+    }
+
+    fn done(self) -> &'static str {
+        match self {
+            Verb::Pause => "paused",
+            Verb::Resume => "resumed",
+            Verb::Quarantine => "quarantined: it does nothing more, and `flyball kill` ends it",
+            Verb::Kill => "killed",
+        }
+    }
+
+    fn request(self, reason: String) -> Request {
+        match self {
+            Verb::Pause => Request::Pause { reason },
+            Verb::Resume => Request::Resume { reason },
+            Verb::Quarantine => Request::Quarantine { reason },
+            Verb::Kill => Request::Kill { reason },
+        }
+    }
+}
+
+/// `flyball pause|resume|quarantine|kill S`.
+pub fn act(out: Output, place: &Place, verb: Verb, args: &Act) -> Result<(), Failure> {
+    let (_, id) = place.session(&args.session.session)?;
+    let reply = send(&place.home()?, &id, &verb.request(args.reason().to_owned())).map_err(|e| refused(&e))?;
+    say(out, &id, verb.name(), &reply, verb.done());
+    Ok(())
+}
+
+/// `flyball rollback S SEQ`.
+pub fn rollback(out: Output, place: &Place, args: &Act, seq: u64) -> Result<(), Failure> {
+    let (ledger, id) = place.session(&args.session.session)?;
+    flyball_runtime::read::History::read(&ledger, &id)?.entry(seq)?;
+    let home = place.home()?;
+    let recorded = flyball_runtime::rollback(&home, &id, seq, args.reason()).map_err(|e| crate::apply::rewound(&e))?;
+    let state = flyball_runtime::read::at(&ledger, &id, recorded)?.state;
+    if out.is_json {
+        out.json(&json!({"session": id, "act": "rollback", "to": seq, "seq": recorded, "state": state}));
+    } else {
+        out.line(&format!("{id} {} to entry {seq}", out.paint(Style::Green, "rolled back")));
+        if let Some(state) = state {
+            out.note(&format!("its state is the one recorded then: {state}"));
+        }
+    }
+    Ok(())
+}
+
+fn say(out: Output, id: &str, act: &str, reply: &Reply, done: &str) {
+    if out.is_json {
+        out.json(&json!({"session": id, "act": act, "seq": reply.seq, "took_us": reply.took_us}));
+        return;
+    }
+    let took = reply.took_us.map(|us| format!(" ({}.{} ms)", us / 1000, us % 1000 / 100)).unwrap_or_default();
+    out.line(&format!("{id} {}{took}", out.paint(Style::Green, done)));
+    if !reply.message.is_empty() {
+        out.note(&reply.message);
+    }
+}
+
+/// Why a supervisor did not do as asked.
+pub fn refused(error: &ControlError) -> Failure {
+    let (code, hint) = match error {
+        ControlError::NotRunning(_) => ("FB0527", "`flyball ps` shows which sessions run"),
+        ControlError::Unreachable { .. } => {
+            ("FB0528", "only the account that started the session can act on it; `flyball ps` shows how it stands")
+        }
+        ControlError::Refused(_) => ("FB0529", "the message says why; `flyball show` says how the session stands"),
+    };
+    Failure::user(code, error.to_string()).hint(hint)
+}

@@ -1,0 +1,83 @@
+//! `log`: a session's entries.
+
+use crate::args::Log;
+use crate::failure::Failure;
+use crate::output::{Output, Style, cut, visible};
+use crate::place::Place;
+use flyball_ledger::{Entry, Kind, Ledger};
+use flyball_runtime::read::{Filter, History};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How often a followed session is looked at again: quick enough to read along, too seldom to be felt.
+const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+
+/// `flyball log S`.
+pub fn log(out: Output, place: &Place, args: &Log) -> Result<(), Failure> {
+    if let Some(kind) = args.kind.iter().find(|k| Kind::parse(k).is_none()) {
+        let all: Vec<&str> = Kind::ALL.iter().map(|k| k.as_str()).collect();
+        return Err(
+            Failure::user("FB0506", format!("no kind of entry `{kind}`")).hint(format!("there is {}", all.join(", ")))
+        );
+    }
+    let (ledger, id) = place.session(&args.session.session)?;
+    let mut filter = Filter {
+        kinds: args.kind.clone(),
+        verbs: args.verb.clone(),
+        verdicts: args.verdict.clone(),
+        since: args.since,
+    };
+    // A verdict comes after its attempt: an attempt that did not pass at first may pass later, once and in order.
+    let mut shown = BTreeSet::new();
+    loop {
+        let history = History::read(&ledger, &id)?;
+        for entry in history.log(&filter) {
+            if shown.insert(entry.seq) {
+                print(out, &history, entry);
+            }
+        }
+        if filter.verdicts.is_empty() {
+            filter.since = Some(history.last());
+        }
+        let is_over = history.entries().iter().any(|e| e.kind == Kind::Close) || !ledger.is_owned(&id);
+        if !args.follow || is_over {
+            return Ok(());
+        }
+        wait_for_more(&ledger, &id, history.last())?;
+    }
+}
+
+/// The ledger has no way to call a reader: it is asked whether there is more.
+fn wait_for_more(ledger: &Ledger, id: &str, last: u64) -> Result<(), Failure> {
+    while ledger.is_owned(id) {
+        let more = ledger.streams()?.iter().any(|s| s.id == id && s.last_seq > last);
+        if more {
+            break;
+        }
+        std::thread::sleep(FOLLOW_EVERY);
+    }
+    Ok(())
+}
+
+fn print(out: Output, history: &History, entry: &Entry) {
+    if out.is_json {
+        out.json(&entry.to_json());
+        return;
+    }
+    let said = visible(&history.say(entry));
+    let verdict = entry.body.get("verdict").and_then(|v| v.as_str()).unwrap_or_default();
+    let style = match entry.kind {
+        Kind::Ruling | Kind::Answer => Style::of_verdict(verdict),
+        Kind::Alert => Style::Red,
+        Kind::Intervention | Kind::Question => Style::Yellow,
+        Kind::Dispatch | Kind::Tick | Kind::Observe => Style::Dim,
+        _ => Style::Plain,
+    };
+    let time = flyball_ledger::format_ns(entry.at_ns);
+    let clock = time.get(11..23).unwrap_or_default();
+    let head = format!("{:>5}  {clock}  {:<12}  ", entry.seq, entry.kind.as_str());
+    let room = out.columns().saturating_sub(head.chars().count()).max(20);
+    let said = if out.is_terminal() { cut(&said, room) } else { said };
+    let line = format!("{}{}", out.paint(Style::Dim, &head), out.paint(style, &said));
+    out.line(line.trim_end());
+}

@@ -1,0 +1,198 @@
+//! `run`: governs a program, tells what has to be told while it runs, and asks what becomes of its changes.
+
+use crate::apply::{changes, not_taken, show_changes, take};
+use crate::args::{Apply, OnHold, Run};
+use crate::charter_dir::{self, FOLDER};
+use crate::failure::{Failure, Kind, chain};
+use crate::output::{Output, Style, visible, visible_lines};
+use crate::place::Place;
+use flyball_runtime::{Home, Notice, PlanError, RunError, RunOptions, Summary, Watcher};
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+
+/// `flyball run -- CMD`.
+pub fn run(out: Output, place: &Place, args: &Run) -> Result<u8, Failure> {
+    if args.apply == Apply::Contract {
+        return Err(Failure::user(
+            "FB0519",
+            "no charter has contracts in this version, so `--apply contract` would never apply",
+        )
+        .hint("use `--apply ask`, `always` or `never`"));
+    }
+    let home = place.home()?;
+    let summary = flyball_runtime::run(&home, &options(args)?, &Screen { out }).map_err(|e| not_run(out, e))?;
+    let applied = at_the_end(out, place, &home, args, &summary);
+    if out.is_json {
+        out.json(&summary);
+    }
+    applied?;
+    Ok(exit_code(&summary))
+}
+
+/// The program's own code, or what ended it in its place.
+fn exit_code(summary: &Summary) -> u8 {
+    match summary.ended_by {
+        "charter" => crate::failure::exit_code(Kind::Denied),
+        "error" => crate::failure::exit_code(Kind::Internal),
+        _ => u8::try_from(summary.exit).unwrap_or(u8::MAX),
+    }
+}
+
+/// What to run, and how.
+pub fn options(args: &Run) -> Result<RunOptions, Failure> {
+    let here =
+        std::env::current_dir().map_err(|e| Failure::user("FB0512", format!("can't tell the current folder: {e}")))?;
+    let workspace = match &args.workspace {
+        Some(named) => named.clone(),
+        // The repository is what is governed, also from a folder within it.
+        None => here.ancestors().find(|d| d.join(FOLDER).is_dir()).map_or_else(|| here.clone(), PathBuf::from),
+    };
+    Ok(RunOptions {
+        argv: args.argv.clone(),
+        charter: args.charter.clone(),
+        workspace,
+        cwd: Some(here),
+        name: args.name.clone(),
+        on_hold: match args.on_hold {
+            OnHold::Wait => flyball_runtime::OnHold::Wait,
+            OnHold::Deny => flyball_runtime::OnHold::Deny,
+        },
+        accept_weaker: args.accept_weaker.clone(),
+        allow_pty: true,
+    })
+}
+
+/// Tells on standard error what happens, between the program's own lines.
+struct Screen {
+    out: Output,
+}
+
+impl Screen {
+    fn say(&self, text: &str) {
+        // While the program has the terminal, it may be raw: a line end alone would not return to the left.
+        let end = if std::io::stderr().is_terminal() { "\r\n" } else { "\n" };
+        let text = text.lines().map(visible_lines).collect::<Vec<_>>().join(end);
+        let _ = write!(std::io::stderr().lock(), "{text}{end}");
+    }
+}
+
+impl Watcher for Screen {
+    fn notice(&self, notice: Notice) {
+        match notice {
+            Notice::Started { session, name, uncovered, weaker } => {
+                if !weaker.is_empty() {
+                    self.say(&format!("flyball: weaker than asked, as accepted: without {}", weaker.join(", ")));
+                }
+                if !self.out.is_quiet {
+                    let name = if name.is_empty() { String::new() } else { format!(" ({name})") };
+                    let gaps = if uncovered.is_empty() {
+                        String::new()
+                    } else {
+                        format!("; not covered: {}", uncovered.join("; "))
+                    };
+                    self.say(&format!("flyball: session {session}{name}{gaps}"));
+                }
+            }
+            // The program reads the refusal itself, on its own standard error.
+            Notice::Refused { .. } => {}
+            Notice::Asked(question) => {
+                let action = flyball_runtime::refusal::say(&question.attempt);
+                let until = flyball_runtime::rfc3339(question.deadline_ns);
+                let until = until.get(11..19).unwrap_or_default();
+                let why =
+                    question.reasons.iter().map(|r| format!("{}: {}", r.rule, r.reason)).collect::<Vec<_>>().join("; ");
+                self.say(&format!(
+                    "flyball: {} is asked until {until} UTC: {action}\n  {why}\n  flyball answer {} allow|deny --reason WHY",
+                    question.who.join(", "),
+                    question.id
+                ));
+            }
+            Notice::Answered { seq, verdict } => {
+                let said =
+                    serde_json::to_value(verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+                self.say(&format!("flyball: entry {seq} was answered: {said}"));
+            }
+            Notice::Alert(text) => self.say(&format!("flyball: alert: {text}")),
+        }
+    }
+}
+
+/// Says how it went and what becomes of the changes.
+fn at_the_end(out: Output, place: &Place, home: &Home, args: &Run, summary: &Summary) -> Result<(), Failure> {
+    let id = &summary.session;
+    let counts = &summary.counts;
+    if summary.ended_by != "program" || !out.is_quiet {
+        let by = if summary.ended_by == "program" { String::new() } else { format!(", ended by {}", summary.ended_by) };
+        out.warn(&format!(
+            "flyball: session {id}{by}: {} actions, {} denied, {} asked about",
+            counts.actions, counts.denied, counts.held
+        ));
+        if counts.denied > 0 {
+            out.note(&format!("  what was denied and why: flyball log {id} --verdict deny, flyball why {id} SEQ"));
+        }
+    }
+    let at = changes(&place.ledger()?, id)?;
+    if at.changes.is_empty() {
+        out.note("  the workspace is unchanged");
+        return Ok(());
+    }
+    let count = at.changes.len();
+    out.note(&format!("  {count} path{} changed, not yet in the real workspace:", if count == 1 { "" } else { "s" }));
+    show_changes(out, &at);
+    let wants = match args.apply {
+        Apply::Always => true,
+        Apply::Ask => ask(out, "apply them?")?,
+        Apply::Never | Apply::Contract => false,
+    };
+    if wants {
+        // With --json the one object on standard output is the summary.
+        return match out.is_json {
+            true => flyball_runtime::apply(home, id, "").map(drop).map_err(|e| not_taken(&e)),
+            false => take(out, home, id, ""),
+        };
+    }
+    out.note(&format!("  flyball diff {id} 1 {}, flyball apply {id}, flyball discard {id}", at.seq));
+    Ok(())
+}
+
+/// Asks on the terminal; without one the answer is no.
+fn ask(out: Output, question: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(false);
+    }
+    let mut to = std::io::stderr().lock();
+    let _ = write!(to, "{} [y/N] ", out.paint_err(Style::Bold, question));
+    let _ = to.flush();
+    drop(to);
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(|e| {
+        Failure::user("FB0518", format!("can't read the answer: {e}")).hint("`flyball apply` does it later")
+    })?;
+    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Why nothing ran.
+pub fn not_run(out: Output, error: RunError) -> Failure {
+    match error {
+        RunError::Charter(error) => charter_dir::refused(out, error),
+        RunError::Ledger(error) => error.into(),
+        RunError::Home(error) => error.into(),
+        RunError::Plan(error) => {
+            let code = if matches!(error, PlanError::Workspace { .. }) { "FB0515" } else { "FB0525" };
+            let hint = match &error {
+                PlanError::Workspace { .. } => "name an existing folder of yours with `--workspace`",
+                PlanError::NoCommand => "name the program after `--`",
+                PlanError::NoHome => "set `HOME` to an existing folder",
+                PlanError::Scratch(_) => "mend `[sandbox] scratch` in the charter",
+            };
+            Failure::user(code, chain(&error)).hint(hint)
+        }
+        RunError::Start(error) => {
+            let is_weaker = error.weakness().is_some();
+            let failure = Failure::user(error.code(), chain(&error)).hint(error.hint());
+            if is_weaker { failure.of(Kind::Weaker) } else { failure }
+        }
+        other => Failure::user("FB0526", visible(&chain(&other)))
+            .hint("nothing ran ungoverned; `flyball doctor` may say more"),
+    }
+}

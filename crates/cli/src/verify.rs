@@ -1,0 +1,64 @@
+//! `verify`: does the record hold?
+
+use crate::failure::{Failure, Kind};
+use crate::output::{Output, Style, visible};
+use crate::place::Place;
+use flyball_ledger::{LedgerError, Report};
+
+/// `flyball verify [S]`.
+pub fn verify(out: Output, place: &Place, wanted: Option<&str>) -> Result<(), Failure> {
+    let ledger = flyball_ledger::Ledger::open_read(&place.dir()?).map_err(broken)?;
+    let session = match wanted {
+        Some(wanted) => Some(flyball_runtime::read::resolve(&ledger, wanted)?),
+        None => None,
+    };
+    let report = ledger.verify(session.as_deref()).map_err(broken)?;
+    if out.is_json {
+        out.json(&report);
+    } else {
+        print(out, &report, session.as_deref());
+    }
+    if report.ok { Ok(()) } else { Err(Failure::said(Kind::Unverified)) }
+}
+
+/// A ledger that can't even be opened because it is damaged does not verify.
+fn broken(error: LedgerError) -> Failure {
+    let is_damage =
+        matches!(error, LedgerError::Damaged { .. } | LedgerError::Malformed { .. } | LedgerError::Key { .. });
+    let failure = Failure::from(error);
+    if is_damage { failure.of(Kind::Unverified) } else { failure }
+}
+
+fn print(out: Output, report: &Report, session: Option<&str>) {
+    let of = session.map(|s| format!(" of session {s}")).unwrap_or_default();
+    let counts = format!("{} entries{of}, {} checkpoints", report.entries, report.checkpoints);
+    if report.ok {
+        out.line(&format!("{}: {counts}: every byte is as it was signed", out.paint(Style::Green, "verified")));
+    } else {
+        let n = report.problems.len();
+        let s = if n == 1 { "" } else { "s" };
+        out.line(&format!("{}: {n} problem{s} in {counts}", out.paint(Style::Red, "does not verify")));
+    }
+    for problem in &report.problems {
+        let place = match (&problem.stream, problem.seq, problem.leaf) {
+            (Some(stream), Some(seq), _) => format!("{stream} entry {seq}: "),
+            (.., Some(leaf)) => format!("leaf {leaf}: "),
+            _ => String::new(),
+        };
+        out.line(&format!(
+            "  {} {}{}",
+            out.paint(Style::Red, problem.code),
+            visible(&place),
+            visible(&problem.message)
+        ));
+    }
+    for key in &report.signed_by {
+        out.line(&format!("  signed by     {}", visible(key)));
+    }
+    match report.witnessed_by.as_slice() {
+        [] => {
+            out.line("  witnessed by  nobody: only who kept a later checkpoint could tell if all of it were taken back")
+        }
+        some => out.line(&format!("  witnessed by  {}", visible(&some.join(", ")))),
+    }
+}
