@@ -12,6 +12,7 @@ mod naive;
 mod pattern;
 mod relation;
 pub(crate) mod syntax;
+mod words;
 
 use crate::action::Value;
 use crate::charter::FactType;

@@ -126,6 +126,7 @@ fn every_code_that_the_sources_use_has_a_page() {
         include_str!("../../src/facts/mod.rs"),
         include_str!("../../src/facts/check.rs"),
         include_str!("../../src/facts/syntax.rs"),
+        include_str!("../../src/facts/words.rs"),
         include_str!("../../src/budget.rs"),
         include_str!("../../src/envelope.rs"),
     ];
