@@ -1,0 +1,126 @@
+//! What mediation costs a call: the same worker alone and inside, rounds interleaved, medians of both and their ratio.
+//!
+//! `cargo bench -p flyball-sandbox --bench mediate`
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a bench")]
+
+use flyball_sandbox::{Call, Decision, Done, Limits, Mediator, Network, Spec, Terminal, Ticket, start};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+const ROUNDS: usize = 5;
+const CALLS: u32 = 3000;
+const EXECS: u32 = 150;
+
+struct Allow;
+
+impl Mediator for Allow {
+    fn decide(&mut self, _: &Call) -> Decision {
+        Decision::Allow
+    }
+    fn done(&mut self, _: Ticket, _: i32, _: Done) {}
+    fn withdrawn(&mut self, _: Ticket) {}
+    fn exited(&mut self, _: i32, _: i32) {}
+    fn breached(&mut self, what: &str) {
+        panic!("{what}");
+    }
+}
+
+fn main() {
+    flyball_sandbox::enter_if_launcher();
+    if std::env::args().nth(1).as_deref() == Some("work") {
+        return work();
+    }
+    // Memory, as for the figures in SANDBOX.md: a disk would hide what a call costs.
+    let base = tempfile::tempdir_in("/dev/shm").unwrap();
+    for dir in ["ws", "home", "alone"] {
+        std::fs::create_dir(base.path().join(dir)).unwrap();
+    }
+    let worker = base.path().join("ws/worker");
+    std::fs::copy(std::env::current_exe().unwrap(), &worker).unwrap();
+    let mut times: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
+    for round in 0..ROUNDS {
+        let alone = Command::new(&worker).arg("work").current_dir(base.path().join("alone")).output().unwrap();
+        let begun = Instant::now();
+        let session = base.path().join(format!("session{round}"));
+        let inside = mediated(base.path(), &session);
+        let whole = begun.elapsed().as_secs_f64() * 1e3;
+        for (side, text) in [String::from_utf8(alone.stdout).unwrap(), inside].iter().enumerate() {
+            for line in text.lines() {
+                let (name, micros) = line.rsplit_once(' ').unwrap();
+                times.entry(name.to_owned()).or_default()[side].push(micros.parse().unwrap());
+            }
+        }
+        eprintln!("round {round}: {whole:.0} ms inside");
+    }
+    println!("{:<40} {:>10} {:>10} {:>7}", "median of 5, us a time", "alone", "inside", "ratio");
+    for (name, [alone, inside]) in &mut times {
+        let (alone, inside) = (median(alone), median(inside));
+        println!("{name:<40} {alone:>10.2} {inside:>10.2} {:>7.2}", inside / alone);
+    }
+}
+
+fn mediated(base: &Path, session: &Path) -> String {
+    std::fs::create_dir(session).unwrap();
+    let spec = Spec {
+        argv: ["/bin/sh", "-c", "./worker work > out"].map(Into::into).to_vec(),
+        env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        cwd: base.join("ws"),
+        session_dir: session.to_owned(),
+        workspace: base.join("ws"),
+        home: base.join("home"),
+        home_keep: None,
+        hide: vec![],
+        protect: vec![],
+        expose: vec![],
+        limits: Limits::default(),
+        terminal: Terminal::Inherit,
+        network: Network::Closed,
+        mediate_reads: false,
+        accept_weaker: vec![],
+    };
+    let running = start(spec, Box::new(Allow)).unwrap_or_else(|error| panic!("{error}"));
+    running.wait();
+    std::fs::read_to_string(session.join("workspace/upper/out")).unwrap()
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Prints each thing's name and how many microseconds one takes.
+fn work() {
+    use std::fs::{File, OpenOptions};
+    use std::io::Write;
+    let page = [7u8; 4096];
+    File::create("there").unwrap();
+    time("open for writing, close", CALLS, || drop(OpenOptions::new().write(true).open("there").unwrap()));
+    time("create, write 4 KiB, close, unlink", CALLS, || {
+        File::create("new").unwrap().write_all(&page).unwrap();
+        std::fs::remove_file("new").unwrap();
+    });
+    std::fs::create_dir_all("a/b/c/d").unwrap();
+    time("the same five directories down", CALLS, || {
+        File::create("a/b/c/d/new").unwrap().write_all(&page).unwrap();
+        std::fs::remove_file("a/b/c/d/new").unwrap();
+    });
+    time("write anew and rename over", CALLS, || {
+        File::create("new").unwrap().write_all(&page).unwrap();
+        std::fs::rename("new", "there").unwrap();
+    });
+    time("mkdir, rmdir", CALLS, || {
+        std::fs::create_dir("dir").unwrap();
+        std::fs::remove_dir("dir").unwrap();
+    });
+    time("open for reading, close", CALLS, || drop(File::open("there").unwrap()));
+    time("run /bin/true and wait", EXECS, || assert!(Command::new("/bin/true").status().unwrap().success()));
+}
+
+fn time(name: &str, times: u32, mut what: impl FnMut()) {
+    what();
+    let begun = Instant::now();
+    (0..times).for_each(|_| what());
+    println!("{name} {:.3}", begun.elapsed().as_secs_f64() * 1e6 / f64::from(times));
+}
