@@ -3,10 +3,10 @@
 use super::escalation::{Tier, known};
 use super::report::{At, Place, Report, clip, nearest};
 use super::settings::Owner;
-use crate::vocabulary::{Verb, verbs};
+use crate::vocabulary::{ResourceKind, Verb, verbs};
 use cedar_policy::{
     ActionConstraint, Effect as CedarEffect, Policy, PolicyId, PolicySet, PrincipalConstraint, ResourceConstraint,
-    Schema, ValidationMode, ValidationWarning, Validator,
+    Schema, ValidationError, ValidationMode, ValidationWarning, Validator,
 };
 use miette::Diagnostic as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -244,7 +244,19 @@ fn validate(report: &mut Report, all: &PolicySet, parsed: &[Parsed], schema: &Sc
         let message = error.to_string();
         let prefix = format!("for policy `{}`, ", error.policy_id());
         let message = lower_first(message.strip_prefix(&prefix).unwrap_or(&message));
-        report.error("FB0111", &place, message, error.help().map(|h| h.to_string()));
+        let hint = match error {
+            // Cedar's own proposals for these depend on the order of a hash table.
+            ValidationError::UnrecognizedActionId(_) => {
+                let wrote = message.split('"').nth(1).unwrap_or_default().to_owned();
+                nearest(&wrote, verbs().flat_map(|v| [v.name(), v.group()]).collect::<BTreeSet<_>>())
+            }
+            ValidationError::UnrecognizedEntityType(_) => {
+                let wrote = message.split('`').nth(1).unwrap_or_default().to_owned();
+                nearest(&wrote, ResourceKind::ALL.iter().map(|k| k.name()).chain(["Agent"]))
+            }
+            _ => error.help().map(|h| h.to_string()),
+        };
+        report.error("FB0111", &place, message, hint);
     }
     for warning in result.validation_warnings() {
         let is_dead = matches!(warning, ValidationWarning::ImpossiblePolicy(_));

@@ -84,6 +84,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "[[example]]\nattempt = \"fs.write(path: p)\"\nexpect = \"deny\"\n[[example]]\nattempt = \"fs.write(pat: 'x')\"\nexpect = \"deny\"\n[[example]]\nattempt = \"fs.read(path: 'x')\"\nexpect = \"deny no-rul-permits\"\ngiven = [\"did fs.wrote\"]",
         "",
     ),
+    (
+        "rule entities",
+        "",
+        "@id(\"x\") @owner(\"dev\") @reason(\"r\") forbid (principal, action == Action::\"fs.write\", resource is Fil);",
+    ),
     ("unread", "[facts]\na = 'once did fs.read'", ALL),
 ];
 
