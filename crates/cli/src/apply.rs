@@ -74,9 +74,10 @@ pub fn not_taken(error: &TakingError) -> Failure {
         TakingError::Unexplained(_) => {
             ("FB0522", "something wrote past the mediation: look at the paths, then roll back to a step or discard")
         }
-        TakingError::Charter(_) => {
-            ("FB0530", "an agent does not write the rules that it works under: discard, or roll back to a step before that")
-        }
+        TakingError::Charter(_) => (
+            "FB0530",
+            "an agent does not write the rules that it works under: discard, or roll back to a step before that",
+        ),
         TakingError::Failed(_) => ("FB0523", "the real workspace is as it was; mend the cause and apply again"),
     };
     Failure::user(code, error.to_string()).hint(hint)

@@ -65,7 +65,7 @@ pub fn rollback(out: Output, place: &Place, args: &Act, seq: u64) -> Result<(), 
     } else {
         out.line(&format!("{id} {} to entry {seq}", out.paint(Style::Green, "rolled back")));
         if let Some(state) = state {
-            out.note(&format!("its state is the one recorded then: {state}"));
+            out.note(&format!("as it was recorded then:\n  {state}"));
         }
     }
     Ok(())

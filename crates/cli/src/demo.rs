@@ -4,7 +4,7 @@
 use crate::failure::{Failure, Kind};
 use crate::output::{Output, Style, visible, visible_lines};
 use crate::place::Place;
-use crate::{apply, control, run, sessions, verify, why, workspace};
+use crate::{apply, control, run, verify, why, workspace};
 use flyball_kernel::{Action, Verdict};
 use flyball_ledger::Kind as EntryKind;
 use flyball_runtime::control::{Request, send};
@@ -136,8 +136,6 @@ impl Stage {
         out.line(visible_lines(&text).trim_end());
 
         self.title("6. The proof");
-        self.command("flyball ps");
-        sessions::ps(out, &self.place)?;
         self.command(&format!("flyball verify {NAME}"));
         verify::verify(out, &self.place, Some(NAME))
     }

@@ -33,7 +33,8 @@ fn print(out: Output, report: &Report, session: Option<&str>) {
     let of = session.map(|s| format!(" of session {s}")).unwrap_or_default();
     let counts = format!("{} entries{of}, {} checkpoints", report.entries, report.checkpoints);
     if report.ok {
-        out.line(&format!("{}: {counts}: every byte is as it was signed", out.paint(Style::Green, "verified")));
+        out.line(&format!("{}: {counts}", out.paint(Style::Green, "verified")));
+        out.line("  every byte is as it was signed");
     } else {
         let n = report.problems.len();
         let s = if n == 1 { "" } else { "s" };
@@ -53,12 +54,12 @@ fn print(out: Output, report: &Report, session: Option<&str>) {
         ));
     }
     for key in &report.signed_by {
-        out.line(&format!("  signed by     {}", visible(key)));
+        // Name and id tell keys apart for people; the key itself is in --json.
+        let name = key.rsplit_once('+').map_or(key.as_str(), |(name, _)| name);
+        out.line(&format!("  signed by     {}", visible(name)));
     }
     match report.witnessed_by.as_slice() {
-        [] => {
-            out.line("  witnessed by  nobody: only who kept a later checkpoint could tell if all of it were taken back")
-        }
+        [] => out.line("  witnessed by  nobody: taking all of it back to an earlier state would not show"),
         some => out.line(&format!("  witnessed by  {}", visible(&some.join(", ")))),
     }
 }

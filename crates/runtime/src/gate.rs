@@ -18,7 +18,8 @@ const ACTIONS_MAX: usize = 1024;
 /// The kernel and the session's stream behind one door.
 pub struct Gate {
     kernel: Kernel,
-    stream: Stream,
+    /// `None` once the session is over: nothing more is decided or recorded through this gate.
+    stream: Option<Stream>,
     clock: Clock,
     session: String,
     /// Groups that wait for people, by the first attempt of the group.
@@ -143,7 +144,7 @@ impl Gate {
     pub fn new(kernel: Kernel, stream: Stream, clock: Clock, session: &str) -> Self {
         Self {
             kernel,
-            stream,
+            stream: Some(stream),
             clock,
             session: session.to_owned(),
             groups: BTreeMap::new(),
@@ -281,7 +282,7 @@ impl Gate {
             });
             let seq = self.append(Kind::Question, "kernel", &[question.of], body)?;
             // People act on a question from outside; it must not vanish under them.
-            self.stream.durable(seq)?;
+            self.stream()?.durable(seq)?;
             self.questions.insert(question.id.clone(), question.clone());
         }
         Ok(questions)
@@ -312,7 +313,7 @@ impl Gate {
             self.kernel.step(&Input { seq: last, at_ns, event: Event::Dispatch { of } });
         }
         if durable {
-            self.stream.durable(last)?;
+            self.stream()?.durable(last)?;
         }
         Ok(())
     }
@@ -397,7 +398,7 @@ impl Gate {
             .find(|r| r.of == question.of && r.verdict == Verdict::Hold)
             .map(|r| r.reasons.iter().map(|x| format!("{}: {}", x.rule, x.reason)).collect::<Vec<_>>().join("; "));
         let settled = self.settle(rulings)?.into_iter().next();
-        self.stream.flush()?;
+        self.stream()?.flush()?;
         match (settled, refused) {
             (Some(settled), _) => Ok(Some(settled)),
             (None, Some(why)) if !self.took(&question, by) => Err(GateError::Refused(why)),
@@ -449,7 +450,7 @@ impl Gate {
             "attempt": next.attempt,
         });
         let seq = self.append(Kind::Question, "kernel", &[next.of], body)?;
-        self.stream.durable(seq)?;
+        self.stream()?.durable(seq)?;
         self.questions.insert(next.id.clone(), next);
         Ok(())
     }
@@ -515,7 +516,7 @@ impl Gate {
     /// # Errors
     /// [`GateError`] when it can't be.
     pub fn flush(&self) -> Result<(), GateError> {
-        Ok(self.stream.flush()?)
+        Ok(self.stream()?.flush()?)
     }
 
     /// The questions that are open.
@@ -526,7 +527,7 @@ impl Gate {
     /// The last entry's number.
     #[must_use]
     pub fn last_seq(&self) -> u64 {
-        self.stream.last_seq()
+        self.stream.as_ref().map_or(0, Stream::last_seq)
     }
 
     /// When the next deadline comes, nanoseconds since the epoch.
@@ -541,13 +542,22 @@ impl Gate {
         self.counts
     }
 
+    /// Lets go of the stream: the session is over, and what people do to its workspace is recorded by others.
+    pub fn end(&mut self) {
+        self.stream = None;
+    }
+
+    fn stream(&self) -> Result<&Stream, GateError> {
+        self.stream.as_ref().ok_or_else(|| GateError::Refused("the session is over".into()))
+    }
+
     fn append(&mut self, kind: Kind, actor: &str, cause: &[u64], body: Json) -> Result<u64, GateError> {
         let at_ns = self.clock.now_ns();
         self.append_at(at_ns, kind, actor, cause, body)
     }
 
     fn append_at(&mut self, at_ns: u64, kind: Kind, actor: &str, cause: &[u64], body: Json) -> Result<u64, GateError> {
-        Ok(self.stream.append(Draft { at_ns, kind, actor: actor.to_owned(), cause: cause.to_vec(), body })?)
+        Ok(self.stream()?.append(Draft { at_ns, kind, actor: actor.to_owned(), cause: cause.to_vec(), body })?)
     }
 }
 

@@ -215,6 +215,8 @@ fn govern(
     });
     let summary = close(&shared, plan, ended_by, Some(&exit));
     let mut last = lock(&shared);
+    // Threads that still wait for a person or a deadline must not keep the stream from who applies or rolls back next.
+    last.gate.end();
     last.take_notices().into_iter().for_each(|n| watcher.notice(n));
     while let Ok(notice) = heard.try_recv() {
         watcher.notice(notice);
