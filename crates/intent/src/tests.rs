@@ -277,7 +277,7 @@ fn files_and_hosts() {
         ("base64 -w0 .env", "fs.read /w/.env"),
         ("cp -r /home/u/.aws .", "fs.read /home/u/.aws; fs.write /w"),
         ("cp -t out a b", "fs.read /w/a; fs.read /w/b; fs.write /w/out"),
-        ("mv a b", "fs.move /w/a to=/w/b"),
+        ("mv a b", "fs.move /w/a to=/w/b; fs.write /w/b"),
         ("rm -rf build", "fs.delete /w/build recursive"),
         ("rm -rf /", "fs.delete / recursive"),
         ("rm -fr -- -x", "fs.delete /w/-x recursive"),

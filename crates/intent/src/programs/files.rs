@@ -310,6 +310,7 @@ fn copy(to: &mut Reading<'_>, by: &Command, line: &Line, words: &[Word]) {
 
 fn renames(to: &mut Reading<'_>, by: &Command, line: &Line, words: &[Word]) {
     let Some((from, target)) = ends(line, words) else { return };
+    let words = std::slice::from_ref(target);
     let target = by.path(target);
     for word in from {
         let path = by.path(word);
@@ -317,6 +318,8 @@ fn renames(to: &mut Reading<'_>, by: &Command, line: &Line, words: &[Word]) {
         let attrs = [("to", target.clone().unwrap_or_default().into())];
         to.imply(by, READER, "fs.move", &[("path", path.unwrap_or_default().into())], &attrs, is_known);
     }
+    // What arrives there is written there, by whatever way.
+    each(to, by, "fs.write", words);
 }
 
 fn delete(to: &mut Reading<'_>, by: &Command, line: &Line, words: &[Word]) {

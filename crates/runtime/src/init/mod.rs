@@ -4,6 +4,7 @@
 //! [`look`] reads what is there, [`charter_for`] writes what it means. The text is a starting point that people edit, so
 //! it explains itself.
 
+mod hosts;
 mod rules;
 
 use flyball_kernel::Sources;
@@ -58,18 +59,6 @@ impl Ecosystem {
         }
     }
 
-    /// Where its tools fetch packages that the repository names already.
-    fn hosts(self) -> &'static [&'static str] {
-        match self {
-            Ecosystem::Rust => &["index.crates.io", "static.crates.io", "crates.io"],
-            Ecosystem::Node => &["registry.npmjs.org", "registry.yarnpkg.com"],
-            Ecosystem::Python => &["pypi.org", "files.pythonhosted.org"],
-            Ecosystem::Go => &["proxy.golang.org", "sum.golang.org"],
-            Ecosystem::Ruby => &["rubygems.org", "index.rubygems.org"],
-            Ecosystem::Java => &["repo.maven.apache.org", "repo1.maven.org", "plugins.gradle.org"],
-        }
-    }
-
     fn name(self) -> &'static str {
         match self {
             Ecosystem::Rust => "Rust",
@@ -97,6 +86,10 @@ pub struct Repository {
     pub default_branch: String,
     /// Hosts of its git remotes.
     pub remotes: BTreeSet<String>,
+    /// Where this user's package tools fetch, by their own configuration: host and port.
+    pub registries: BTreeSet<(String, u16)>,
+    /// Where this user's environment says that models are.
+    pub models: BTreeSet<(String, u16)>,
     /// Files in it that hold secrets, absolute.
     pub secrets: Vec<PathBuf>,
 }
@@ -107,10 +100,16 @@ pub fn look(dir: &Path) -> Repository {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     let git = git_dir(&dir);
     let config = git.as_deref().and_then(|g| text(&common_dir(g).join("config"))).unwrap_or_default();
+    let variable = |name: &str| std::env::var(name).ok();
+    let home = variable("HOME").map(PathBuf::from).unwrap_or_default();
+    let user = hosts::User { home: &home, variable: &variable };
+    let ecosystems = ecosystems(&dir);
     Repository {
         name: name_of(&dir),
         owner: crate::control::this_user(),
-        ecosystems: ecosystems(&dir),
+        registries: user.registries(&ecosystems),
+        models: user.models(rules::MODEL_ADDRESSES),
+        ecosystems,
         is_git: git.is_some(),
         default_branch: git.as_deref().map(default_branch).unwrap_or_else(|| "main".to_owned()),
         remotes: config.lines().filter_map(remote_host).collect(),
@@ -232,6 +231,8 @@ mod tests {
             is_git: false,
             default_branch: "main".to_owned(),
             remotes: BTreeSet::new(),
+            registries: BTreeSet::new(),
+            models: BTreeSet::new(),
             secrets: Vec::new(),
         }
     }
@@ -239,7 +240,12 @@ mod tests {
     fn check(repository: &Repository) {
         let sources = charter_for(repository);
         match Charter::compile(&sources) {
-            Ok((_, warnings)) => assert_eq!(warnings.0, Vec::new(), "{sources:#?}"),
+            Ok((charter, warnings)) => {
+                assert_eq!(warnings.0, Vec::new(), "{sources:#?}");
+                for example in flyball_kernel::check_examples(&charter) {
+                    assert!(example.passed, "{}: {:?}", example.attempt, example.got);
+                }
+            }
             Err(found) => panic!("{found:#?}"),
         }
     }
@@ -254,6 +260,8 @@ mod tests {
             ecosystems: Ecosystem::ALL.into_iter().collect(),
             default_branch: "release/1.x".to_owned(),
             remotes: ["github.com".to_owned(), "git.corp".to_owned()].into(),
+            registries: [("npm.corp".to_owned(), 8443), ("crates.corp".to_owned(), 443)].into(),
+            models: [("127.0.0.1".to_owned(), 8080)].into(),
             secrets: vec![PathBuf::from("/w/.env"), PathBuf::from("/w/a \"b\\c'.pem")],
             ..bare()
         });

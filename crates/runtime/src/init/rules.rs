@@ -1,7 +1,7 @@
 //! The text of a first charter.
 
-use super::{Ecosystem, Repository};
-use std::collections::BTreeSet;
+use super::Repository;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where agent programs reach their models.
 const MODEL_HOSTS: &[&str] = &[
@@ -10,6 +10,51 @@ const MODEL_HOSTS: &[&str] = &[
     "chatgpt.com",
     "generativelanguage.googleapis.com",
     "cloudcode-pa.googleapis.com",
+];
+
+/// Variables that say where a model is.
+pub(super) const MODEL_ADDRESSES: &[&str] = &["ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"];
+
+/// Files that hold what lets others act as the user. `.npmrc` is not among them: npm itself cannot do without it.
+const CREDENTIALS: &[&str] = &[
+    "*/.ssh/id_*",
+    "*/.aws/*",
+    "*/.config/gcloud/*",
+    "*/.azure/*",
+    "*/.kube/*",
+    "*/.gnupg/*",
+    "*/.netrc",
+    "*/.pgpass",
+    "*/.git-credentials",
+    "*/.docker/config.json",
+    "*/.pypirc",
+    "*/.cargo/credentials*",
+    "/etc/shadow",
+];
+
+/// Top folders that tools make again, so that deleting one is ordinary work.
+const MADE_AGAIN: &[&str] = &[
+    "target",
+    "node_modules",
+    "dist",
+    "build",
+    "out",
+    "coverage",
+    "vendor",
+    "venv",
+    ".venv",
+    ".next",
+    ".turbo",
+    ".pytest_cache",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".tox",
+    ".gradle",
+    ".cache",
+    "__pycache__",
+    "tmp",
+    "bin",
+    "obj",
 ];
 
 /// What agent programs read of the environment: where their model is and by which key.
@@ -116,6 +161,14 @@ keep = \"session\"
         owner = quote(&it.owner),
         variables = MODEL_VARIABLES.iter().map(|v| format!("    {},\n", quote(v))).collect::<String>(),
     );
+    if it.registries.is_empty() && !it.ecosystems.is_empty() {
+        out.push_str(
+            "
+# Your package tools' configuration names no registry, so fetching packages is asked about: add its host to
+# `network-elsewhere-is-asked-about` in rules.cedar to let it pass.
+",
+        );
+    }
     out.push_str(&sandbox(it));
     out.push_str(
         "
@@ -168,6 +221,10 @@ fn examples(it: &Repository) -> String {
     example("", "process.exec(program: 'ls')", "allow");
     example("", "fs.write(path: '/etc/passwd')", "deny outside-the-workspace");
     example("", "fs.write(path: '.github/workflows/ci.yml')", "hold ci-is-asked-about");
+    example("", "fs.read(path: '~/.ssh/id_ed25519')", "deny credentials-are-not-read");
+    example("", "fs.read(path: 'src/main.rs')", "allow");
+    example("", "fs.delete(path: 'src', recursive: true)", "hold whole-folders-are-asked-about");
+    example("", "fs.delete(path: 'target', recursive: true)", "allow");
     example("", "dependency.add(name: 'left-pad')", "hold packages-are-asked-about");
     example("", "net.connect(host: 'api.anthropic.com', port: 443)", "allow");
     example("", "net.connect(host: 'paste.example', port: 443)", "hold network-elsewhere-is-asked-about");
@@ -175,6 +232,7 @@ fn examples(it: &Repository) -> String {
         let push = format!("git.push(remote: 'origin', name: '{}')", it.default_branch);
         example("", &push, "hold default-branch-is-asked-about");
         example("", "git.push(remote: 'origin', name: 'topic')", "allow");
+        example("", "git.push(remote: 'origin', name: 'topic', force: true)", "deny no-force-push");
         example("", "fs.write(path: '.git/hooks/pre-commit')", "hold git-hooks-are-asked-about");
     }
     out.truncate(out.trim_end().len());
@@ -186,6 +244,7 @@ pub(super) fn rules_cedar(it: &Repository) -> String {
     let mut out = String::from(PERMITS);
     out.push_str(&network(it));
     out.push_str(FORBIDS);
+    out.push_str(&harms(it));
     for (group, paths) in RUN_LATER {
         let (id, reason) = match *group {
             "ci" => ("ci-is-asked-about", "CI runs these with rights that the agent does not have."),
@@ -249,6 +308,10 @@ permit (principal, action in [Action::"deploy", Action::"pr.merge"], resource);
 @reason("Hosts that are not listed are fine once somebody has looked at them.")
 permit (principal, action == Action::"net.connect", resource);
 
+@id("requests-follow-connections") @owner("maintainer")
+@reason("Whether a host may be reached is decided where the connection is.")
+permit (principal, action == Action::"http.request", resource);
+
 // The well-known harms.
 
 "#;
@@ -256,7 +319,12 @@ permit (principal, action == Action::"net.connect", resource);
 const FORBIDS: &str = r#"@id("outside-the-workspace") @owner("maintainer")
 @reason("Agents change only this repository, and their own home and temporary files.")
 forbid (principal, action in [Action::"fs.write", Action::"fs.delete", Action::"fs.move", Action::"fs.link", Action::"fs.chmod"], resource)
-when { resource.zone == "system" };
+when {
+    resource.zone == "system" &&
+    // A path that can't be read from a command yet is decided when it is written to.
+    resource.path != "" &&
+    !(["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/ptmx"].contains(resource.path) || resource.path like "/dev/pts/*")
+};
 
 @id("charter-is-not-the-agents") @owner("maintainer")
 @reason("An agent does not write the rules that it works under.")
@@ -302,19 +370,58 @@ fn any_like(field: &str, patterns: &[&str]) -> String {
 }
 
 fn network(it: &Repository) -> String {
-    let mut hosts: BTreeSet<&str> = it.ecosystems.iter().flat_map(|e: &Ecosystem| e.hosts()).copied().collect();
-    hosts.extend(MODEL_HOSTS);
-    hosts.extend(it.remotes.iter().map(String::as_str));
-    let list = hosts.iter().map(|h| quote(h)).collect::<Vec<_>>().join(",\n     ");
+    let mut by_port: BTreeMap<u16, BTreeSet<&str>> = BTreeMap::new();
+    let known = MODEL_HOSTS.iter().copied().chain(it.remotes.iter().map(String::as_str)).map(|host| (host, 443));
+    let remotes = it.remotes.iter().map(|host| (host.as_str(), 22));
+    let read = it.registries.iter().chain(&it.models).map(|(host, port)| (host.as_str(), *port));
+    for (host, port) in known.chain(remotes).chain(read) {
+        by_port.entry(port).or_default().insert(host);
+    }
+    let port = |(port, hosts): (&u16, &BTreeSet<&str>)| {
+        let list = hosts.iter().map(|h| quote(h)).collect::<Vec<_>>().join(",\n      ");
+        format!("    (resource.port == {port} &&\n     [{list}].contains(resource.host)) ||\n")
+    };
     format!(
         r#"@id("network-elsewhere-is-asked-about") @owner("maintainer") @escalate("maintainer")
 @reason("This repository has no business with that host; what is sent there can't be taken back.")
 forbid (principal, action == Action::"net.connect", resource)
 unless {{
-    // Models, package registries and git remotes; and what listens in the session itself.
-    ([{list}].contains(resource.host) &&
-     (resource.port == 443 || resource.port == 22)) ||
-    ["localhost", "127.0.0.1", "::1", "unix"].contains(resource.host)
+    // Models; git remotes; the package registries that your own tools are configured for.
+{}    // What listens in the session itself.
+    ["localhost", "127.0.0.1", "::1", "unix"].contains(resource.host) ||
+    // Where a command goes that can't be read yet is decided when it goes there.
+    (context.opaque && resource.host == "")
+}};
+
+"#,
+        by_port.iter().map(port).collect::<String>()
+    )
+}
+
+/// Reading credentials, and deleting the tree or a large part of it.
+fn harms(it: &Repository) -> String {
+    let mut secrets = any_like("path", CREDENTIALS);
+    for path in &it.secrets {
+        secrets.push_str(&format!(" ||\n     resource.path == {}", quote(&path.to_string_lossy())));
+    }
+    let made_again = MADE_AGAIN.iter().map(|n| quote(n)).collect::<Vec<_>>().join(", ");
+    format!(
+        r#"@id("credentials-are-not-read") @owner("maintainer")
+@reason("These let others act as you. The agent's work does not need them.")
+forbid (principal, action in [Action::"fs.read", Action::"fs.move", Action::"fs.link"], resource)
+when {{
+    ({secrets}) &&
+    !(resource.path like "*.pub")
+}};
+
+@id("whole-folders-are-asked-about") @owner("maintainer") @escalate("maintainer")
+@reason("This deletes the whole tree, its history or one of its top folders, which no tool makes again.")
+forbid (principal, action == Action::"fs.delete", resource)
+when {{
+    context.attrs has recursive && context.attrs.recursive &&
+    resource.zone == "workspace" &&
+    !(resource.rel like "*/*") &&
+    ![{made_again}].contains(resource.rel)
 }};
 
 "#
@@ -350,11 +457,19 @@ fn git(it: &Repository) -> String {
         ),
     ));
     out.push_str(&rule(
-        "rewriting-is-asked-about",
+        "deleting-branches-is-asked-about",
         "This takes away what others may have built on.",
         "action == Action::\"git.push\"",
-        "(context.attrs has force && context.attrs.force) || (context.attrs has delete && context.attrs.delete)",
+        "context.attrs has delete && context.attrs.delete",
     ));
+    out.push_str(
+        r#"@id("no-force-push") @owner("maintainer")
+@reason("This rewrites what others may have built on. Push a new commit or another branch.")
+forbid (principal, action == Action::"git.push", resource)
+when { context.attrs has force && context.attrs.force };
+
+"#,
+    );
     out
 }
 
