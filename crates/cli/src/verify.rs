@@ -55,8 +55,8 @@ fn print(out: Output, report: &Report, session: Option<&str>) {
     }
     for key in &report.signed_by {
         // Name and id tell keys apart for people; the key itself is in --json.
-        let name = key.rsplit_once('+').map_or(key.as_str(), |(name, _)| name);
-        out.line(&format!("  signed by     {}", visible(name)));
+        let name = key.split('+').take(2).collect::<Vec<_>>().join("+");
+        out.line(&format!("  signed by     {}", visible(&name)));
     }
     match report.witnessed_by.as_slice() {
         [] => out.line("  witnessed by  nobody: taking all of it back to an earlier state would not show"),

@@ -304,8 +304,8 @@ permit (principal, action in [Action::"dependency.add", Action::"dependency.chan
 @reason("Deploys and merges are fine once somebody has looked at them.")
 permit (principal, action in [Action::"deploy", Action::"pr.merge"], resource);
 
-@id("network-when-asked") @owner("maintainer")
-@reason("Hosts that are not listed are fine once somebody has looked at them.")
+@id("network") @owner("maintainer")
+@reason("Models, registries and remotes are ordinary work; other hosts once somebody has looked at them.")
 permit (principal, action == Action::"net.connect", resource);
 
 @id("requests-follow-connections") @owner("maintainer")

@@ -2,7 +2,7 @@
 
 use super::{History, ReadError};
 use crate::clock::rfc3339;
-use flyball_ledger::{Entry, Kind, Ledger};
+use flyball_ledger::{Entry, Kind, Ledger, LedgerError};
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -175,7 +175,10 @@ pub fn sessions(ledger: &Ledger) -> Result<Vec<SessionLine>, ReadError> {
 /// [`ReadError::NoSession`], or the ledger's own when none or several answer to it.
 pub fn resolve(ledger: &Ledger, wanted: &str) -> Result<String, ReadError> {
     if wanted != "@" {
-        return Ok(ledger.resolve(wanted)?);
+        return ledger.resolve(wanted).map_err(|error| match error {
+            LedgerError::NoStream(_) => ReadError::NoSession(wanted.chars().take(80).collect()),
+            other => other.into(),
+        });
     }
     let latest = ledger.streams()?.into_iter().filter(|s| s.opened_at_ns.is_some()).max_by_key(|s| s.opened_at_ns);
     latest.map(|s| s.id).ok_or_else(|| ReadError::NoSession(wanted.to_owned()))

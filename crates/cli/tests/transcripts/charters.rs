@@ -1,0 +1,135 @@
+//! init, check, test, schema.
+
+use crate::assert_transcript;
+use crate::scene::Scene;
+
+#[test]
+fn a_first_charter_compiles_and_is_never_overwritten() {
+    let mut scene = Scene::new();
+    scene.write("Cargo.toml", "[package]\nname = \"x\"\n");
+    scene.write(".env", "SECRET=1\n");
+    scene.write(".git/HEAD", "ref: refs/heads/main\n");
+    scene.type_in(&["init"]).type_in(&["check"]).type_in(&["init"]).type_in(&["check", "--json", "-q"]);
+    assert_transcript!(scene);
+}
+
+/// What the charter of `init` must let pass, ask about and stop, ruled on offline.
+#[test]
+fn a_first_charter_stops_the_well_known_harms() {
+    let mut scene = Scene::new();
+    scene.write("package.json", "{}");
+    scene.write(".git/HEAD", "ref: refs/heads/main\n");
+    scene.type_in(&["init", "-q"]);
+    let repo = scene.repo().display().to_string();
+    let file = |verb: &str, path: &str| {
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("{repo}/{path}") };
+        format!("{{\"verb\":\"{verb}\",\"resource\":{{\"type\":\"File\",\"path\":\"{path}\"}},\"surface\":\"fs\"}}\n")
+    };
+    let exec = |program: &str, argv: &str| {
+        format!(
+            "{{\"verb\":\"process.exec\",\"resource\":{{\"type\":\"Command\",\"program\":\"{program}\",\"argv\":[{argv}]}},\"surface\":\"exec\"}}\n"
+        )
+    };
+    let git = |verb: &str, name: &str, attrs: &str| {
+        format!(
+            "{{\"verb\":\"{verb}\",\"resource\":{{\"type\":\"Ref\",\"remote\":\"origin\",\"name\":\"{name}\"}},\"attrs\":{{{attrs}}}}}\n"
+        )
+    };
+    let connect = |host: &str| {
+        format!(
+            "{{\"verb\":\"net.connect\",\"resource\":{{\"type\":\"Endpoint\",\"host\":\"{host}\",\"port\":443}}}}\n"
+        )
+    };
+    let ordinary = [
+        file("fs.write", "src/a.js"),
+        file("fs.delete", "src/old.js"),
+        file("fs.write", ".git/index"),
+        file("fs.write", "/tmp/x"),
+        exec("npm", "\"test\""),
+        git("git.commit", "topic", ""),
+        git("git.push", "topic", ""),
+        connect("api.anthropic.com"),
+        connect("registry.npmjs.org"),
+        connect("127.0.0.1"),
+    ];
+    scene.write("ordinary.jsonl", &ordinary.concat());
+    scene.type_in(&["test", "--exit-code", "ordinary.jsonl"]);
+    let harms = [
+        file("fs.write", "/etc/cron.d/x"),
+        file("fs.write", ".flyball/rules.cedar"),
+        file("fs.write", ".git/hooks/pre-commit"),
+        file("fs.write", ".git/config"),
+        file("fs.write", ".github/workflows/ci.yml"),
+        file("fs.write", ".vscode/tasks.json"),
+        git("git.push", "main", ""),
+        git("git.push", "", ""),
+        git("git.push", "topic", "\"force\":true"),
+        connect("169.254.169.254"),
+        connect("paste.example"),
+        exec("rm", "\"-rf\",\".\""),
+        "{\"verb\":\"dependency.add\",\"resource\":{\"type\":\"Package\",\"ecosystem\":\"npm\",\"name\":\"left-pad\"}}\n".to_owned(),
+        "{\"verb\":\"deploy.apply\",\"resource\":{\"type\":\"Target\",\"name\":\"api\"}}\n".to_owned(),
+    ];
+    scene.write("harms.jsonl", &harms.concat());
+    scene.type_in(&["test", "--exit-code", "harms.jsonl"]);
+    let transcript = scene.transcript();
+    let (first, second) = transcript.split_once("harms.jsonl").unwrap();
+    assert!(!first.contains("  hold  ") && !first.contains("  deny  "), "{first}");
+    assert!(!second.contains("  allow  "), "{second}");
+    assert_transcript!(scene);
+}
+
+#[test]
+fn many_deletions_are_asked_about() {
+    let mut scene = Scene::new();
+    scene.type_in(&["init", "-q"]);
+    let repo = scene.repo().display().to_string();
+    let line = |n: usize| {
+        format!(
+            "{{\"verb\":\"fs.delete\",\"resource\":{{\"type\":\"File\",\"path\":\"{repo}/src/{n}.js\"}},\"attrs\":{{\"kind\":\"file\"}},\"at\":\"2026-01-01T00:00:00Z\"}}\n"
+        )
+    };
+    scene.write("many.jsonl", &(0..110).map(line).collect::<String>());
+    scene.type_in(&["test", "many.jsonl"]);
+    let text = scene.transcript();
+    assert_eq!(text.matches("  allow  ").count(), 101, "{text}");
+    assert_eq!(text.matches("mass-deletion-is-asked-about").count(), 9, "{text}");
+}
+
+#[test]
+fn rulings_offline() {
+    let mut scene = Scene::new();
+    scene.charter(
+        "[escalation.team]\nask = \"team\"\nwithin = \"5m\"\nthen = \"deny\"\n\n[facts]\ntests_green = 'not did fs.write(rel like \"src/**\") since result process.exec(program: \"cargo\", argv has \"test\", exit: 0)'\n",
+        "@id(\"work\") @owner(\"team\") @reason(\"Work.\")\npermit (principal, action, resource);\n\n@id(\"no-deploy-on-red\") @owner(\"team\") @reason(\"Deploys need green tests.\")\nforbid (principal, action in Action::\"deploy\", resource)\nunless { context.fact.tests_green };\n\n@id(\"main\") @owner(\"team\") @reason(\"Reviewed.\") @escalate(\"team\")\nforbid (principal, action == Action::\"git.push\", resource);\n",
+    );
+    let repo = scene.repo().display().to_string();
+    let lines = [
+        "{\"verb\":\"process.exec\",\"resource\":{\"type\":\"Command\",\"program\":\"cargo\",\"argv\":[\"test\"]},\"surface\":\"exec\"}".to_owned(),
+        "{\"result\":{\"of\":1,\"ok\":true,\"exit\":0}}".to_owned(),
+        format!("{{\"verb\":\"fs.write\",\"resource\":{{\"type\":\"File\",\"path\":\"{repo}/src/a.rs\"}},\"surface\":\"fs\"}}"),
+        "{\"verb\":\"deploy.apply\",\"resource\":{\"type\":\"Target\",\"name\":\"api\"}}".to_owned(),
+        "{\"verb\":\"git.push\",\"resource\":{\"type\":\"Ref\",\"remote\":\"origin\",\"name\":\"main\"}}".to_owned(),
+        "{\"answer\":{\"of\":8,\"verdict\":\"allow\",\"by\":\"user:ann\",\"reason\":\"reviewed\"}}".to_owned(),
+        "{\"tick\":\"2026-01-02T00:00:00Z\"}".to_owned(),
+    ];
+    scene.write("steps.jsonl", &lines.join("\n"));
+    scene.type_in(&["test", "steps.jsonl"]).type_in(&["test", "--json", "steps.jsonl"]);
+    scene.write("bad.jsonl", "\n{\"verb\":\"fs.wriet\",\"resource\":{\"type\":\"File\",\"path\":\"/x\"}}\n");
+    scene.write("worse.jsonl", "{\"verb\":");
+    scene.write("other.jsonl", "{\"reslt\":{}}");
+    scene.type_in(&["test", "bad.jsonl"]).type_in(&["test", "worse.jsonl"]).type_in(&["test", "other.jsonl"]);
+    scene.type_in(&["test", "missing.jsonl"]).type_in(&["test", ".flyball"]);
+    assert_transcript!(scene);
+}
+
+#[test]
+fn the_schema_needs_no_charter() {
+    let mut scene = Scene::new();
+    scene.type_in(&["schema"]);
+    let text = scene.transcript();
+    assert!(
+        text.contains("entity File") && text.contains("action \"fs.write\"") && text.contains("[exit 0]"),
+        "{text}"
+    );
+}
