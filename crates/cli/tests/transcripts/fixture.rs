@@ -121,7 +121,6 @@ pub fn session(scene: &Scene) {
         }),
     );
     stream.flush().unwrap();
-    drop(put);
     drop(stream);
 }
 
