@@ -59,7 +59,9 @@ pub fn rollback(out: Output, place: &Place, args: &Act, seq: u64) -> Result<(), 
     flyball_runtime::read::History::read(&ledger, &id)?.entry(seq)?;
     let home = place.home()?;
     let recorded = flyball_runtime::rollback(&home, &id, seq, args.reason()).map_err(|e| crate::apply::rewound(&e))?;
-    let state = flyball_runtime::read::at(&ledger, &id, recorded)?.state;
+    // The rollback's own entry holds the digest of what came out, which it compared with the one recorded at the step.
+    let done = ledger.entry(&id, recorded)?;
+    let state = done.body.get("digest").and_then(|d| d.as_str()).map(str::to_owned);
     if out.is_json {
         out.json(&json!({"session": id, "act": "rollback", "to": seq, "seq": recorded, "state": state}));
     } else {

@@ -4,7 +4,7 @@ use crate::args::{Apply, Run};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::place::Place;
-use flyball_ledger::Ledger;
+use flyball_ledger::{Filter, Kind, Ledger};
 use serde_json::{Value as Json, json};
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -71,12 +71,13 @@ fn arguments(ledger: &Path, args: &Run) -> Vec<std::ffi::OsString> {
     all
 }
 
-/// The session whose opening names the child; `None` once the child has ended without one.
+/// The session whose opening names the child, once something was attempted in it; `None` when the child has ended before.
 fn wait_for_session(ledger: &Path, since_ns: u64, child: &mut Child) -> Option<String> {
     loop {
         let has_ended = child.try_wait().ok().flatten().is_some();
-        if let Some(found) = session_of(ledger, since_ns, child.id()) {
-            return Some(found);
+        let found = session_of(ledger, since_ns, child.id());
+        if let Some((session, true)) = found {
+            return Some(session);
         }
         if has_ended {
             return None;
@@ -85,14 +86,16 @@ fn wait_for_session(ledger: &Path, since_ns: u64, child: &mut Child) -> Option<S
     }
 }
 
-fn session_of(ledger: &Path, since_ns: u64, pid: u32) -> Option<String> {
+/// The child's session, and whether its program was about to run.
+fn session_of(ledger: &Path, since_ns: u64, pid: u32) -> Option<(String, bool)> {
     let ledger = Ledger::open_read(ledger).ok()?;
     // Process numbers come again: only a session opened since can be this child's.
     let opened = ledger.streams().ok()?.into_iter().filter(|s| s.opened_at_ns.is_some_and(|at| at >= since_ns));
-    opened.map(|s| s.id).find(|id| {
-        let pid_of = |open: flyball_ledger::Entry| open.body.get("pid").and_then(Json::as_u64);
-        ledger.entry(id, 1).ok().and_then(pid_of) == Some(u64::from(pid))
-    })
+    let pid_of = |open: flyball_ledger::Entry| open.body.get("pid").and_then(Json::as_u64);
+    let id = opened.map(|s| s.id).find(|id| ledger.entry(id, 1).ok().and_then(pid_of) == Some(u64::from(pid)))?;
+    let attempts = Filter { kinds: vec![Kind::Attempt], ..Filter::default() };
+    let has_begun = ledger.entries(&id, 1..16, attempts).ok()?.next().is_some();
+    Some((id, has_begun))
 }
 
 fn now_ns() -> u64 {

@@ -43,6 +43,9 @@ impl Drop for Raw {
 /// Relays between the caller's terminal and the program's pty until the program closes it.
 pub(crate) struct Relay {
     _raw: Raw,
+    keys: std::thread::JoinHandle<()>,
+    /// Dropped to call off the thread that waits for keys.
+    more_keys: std::io::PipeWriter,
     output: std::thread::JoinHandle<()>,
 }
 
@@ -50,19 +53,56 @@ impl Relay {
     pub(crate) fn start(pty: &OwnedFd) -> std::io::Result<Self> {
         let raw = Raw::set()?;
         let (to, from) = (pty.try_clone()?, pty.try_clone()?);
-        // Ends with the process: a read of the terminal can't be called off, and nothing is lost by leaving it.
-        std::thread::Builder::new()
+        let (ended, more_keys) = std::io::pipe()?;
+        let keys = std::thread::Builder::new()
             .name("keys".into())
-            .spawn(move || pump(std::io::stdin(), std::fs::File::from(to)))?;
+            .spawn(move || pump_keys(std::fs::File::from(to), &ended))?;
         let output = std::thread::Builder::new()
             .name("screen".into())
             .spawn(move || pump(std::fs::File::from(from), std::io::stdout()))?;
-        Ok(Self { _raw: raw, output })
+        Ok(Self { _raw: raw, keys, more_keys, output })
     }
 
-    /// Waits for the program's last output, then gives the terminal back.
+    /// Waits for the program's last output, then gives the terminal back: keys typed from now on are the caller's.
     pub(crate) fn finish(self) {
         let _ = self.output.join();
+        drop(self.more_keys);
+        let _ = self.keys.join();
+    }
+}
+
+/// Hands keys on until there are none or the other end of `ended` is dropped. Reads only what is there: a read that waits
+/// would take the next line from whoever asks after the program's end.
+fn pump_keys(mut to: impl Write, ended: &std::io::PipeReader) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let keys = std::io::stdin();
+    let mut buffer = [0_u8; 16 * 1024];
+    loop {
+        let mut ready = [PollFd::new(&keys, PollFlags::IN), PollFd::new(ended, PollFlags::IN)];
+        match poll(&mut ready, None) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return,
+        }
+        let [typed, over] = ready;
+        if !over.revents().is_empty() {
+            return;
+        }
+        if typed.revents().is_empty() {
+            continue;
+        }
+        // Not through `Stdin`'s buffer: what it read ahead would be lost to the others who read the terminal.
+        match rustix::io::read(&keys, &mut buffer) {
+            Ok(0) => return,
+            Ok(n) => {
+                let Some(bytes) = buffer.get(..n) else { return };
+                if to.write_all(bytes).and_then(|()| to.flush()).is_err() {
+                    return;
+                }
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
     }
 }
 
@@ -96,7 +136,11 @@ pub(crate) fn forward_signals(running: &Running) -> std::io::Result<()> {
                 let (rows, columns) = window();
                 let _ = running.resize(rows, columns);
             } else {
-                let _ = running.signal(signal);
+                let is_over = running.signal(signal).is_err();
+                if is_over {
+                    // Nobody is left to hand it to: it is meant for us.
+                    let _ = signal_hook::low_level::emulate_default_handler(signal);
+                }
             }
         }
     })?;
