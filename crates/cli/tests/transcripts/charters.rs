@@ -49,7 +49,6 @@ fn a_first_charter_stops_the_well_known_harms() {
         git("git.commit", "topic", ""),
         git("git.push", "topic", ""),
         connect("api.anthropic.com"),
-        connect("registry.npmjs.org"),
         connect("127.0.0.1"),
     ];
     scene.write("ordinary.jsonl", &ordinary.concat());
