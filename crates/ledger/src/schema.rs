@@ -100,8 +100,13 @@ pub(crate) fn open_read(dir: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(|e| LedgerError::store(dir, e))?;
     configure(&db, dir)?;
-    if is_empty(&db, dir)? {
-        return Err(LedgerError::damaged(dir, "`ledger.db` is empty"));
+    // Empty for as long as its first owner is making it.
+    let asked = std::time::Instant::now();
+    while is_empty(&db, dir)? {
+        if asked.elapsed() > BUSY {
+            return Err(LedgerError::damaged(dir, "`ledger.db` is empty"));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
     check_version(&db, dir)?;
     Ok(db)

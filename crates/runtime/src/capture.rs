@@ -101,7 +101,8 @@ impl Capture {
         if base.as_ref() == Some(&node) {
             return Ok(None);
         }
-        let change = Change { path, node, base };
+        let blob = if let Node::File { digest, .. } = &node { Some(digest.clone()) } else { None };
+        let change = Change { path, node, base, blob };
         self.state.take(&change);
         Ok(Some(change))
     }

@@ -18,6 +18,9 @@ pub struct Change {
     /// What the real tree had there when the session first touched it; only on a path's first change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Node>,
+    /// The blob that holds a file's content, which the entry then stands for: `verify` misses it if it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<String>,
 }
 
 /// Every path that the session touched.

@@ -21,7 +21,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 /// What to run, and how.
@@ -192,8 +192,9 @@ fn govern(
         weaker,
     });
     let system = |what| move |cause| RunError::System { what, cause };
-    serve_control(&shared, listener).map_err(system("serve the control socket"))?;
-    tick_at_deadlines(&shared, woken).map_err(system("watch deadlines"))?;
+    // The helpers hold the session weakly: when it is over, its stream is free for the next command at once.
+    serve_control(Arc::downgrade(&shared), listener).map_err(system("serve the control socket"))?;
+    tick_at_deadlines(Arc::downgrade(&shared), woken).map_err(system("watch deadlines"))?;
     terminal::forward_signals(&running).map_err(system("hand signals on"))?;
     let relay = match running.pty() {
         Some(pty) => {
@@ -214,6 +215,7 @@ fn govern(
         EndedBy::Breach | EndedBy::Outside => "error",
     });
     let summary = close(&shared, plan, ended_by, Some(&exit));
+    let _ = std::fs::remove_file(session_dir.join("control.sock"));
     let mut last = lock(&shared);
     // Threads that still wait for a person or a deadline must not keep the stream from who applies or rolls back next.
     last.gate.end();
@@ -395,14 +397,10 @@ fn cause(shared: &Arc<Shared>, acts: Vec<(String, String)>) {
     }
 }
 
-fn serve_control(shared: &Arc<Shared>, listener: std::os::unix::net::UnixListener) -> std::io::Result<()> {
-    let shared = Arc::clone(shared);
+fn serve_control(session: Weak<Shared>, listener: std::os::unix::net::UnixListener) -> std::io::Result<()> {
     std::thread::Builder::new().name("control".into()).spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            if shared.over.load(Ordering::SeqCst) {
-                return;
-            }
-            let shared = Arc::clone(&shared);
+            let Some(shared) = session.upgrade().filter(|s| !s.over.load(Ordering::SeqCst)) else { return };
             let serve = move || control::serve(stream, |request, by| act_on(&shared, request, by));
             let _ = std::thread::Builder::new().name("act".into()).spawn(serve);
         }
@@ -478,24 +476,22 @@ fn act_recorded(
 }
 
 /// Wakes at each question's deadline. The deadline itself lives in the kernel; this only brings the time.
-fn tick_at_deadlines(shared: &Arc<Shared>, woken: Receiver<()>) -> std::io::Result<()> {
-    let shared = Arc::clone(shared);
+fn tick_at_deadlines(session: Weak<Shared>, woken: Receiver<()>) -> std::io::Result<()> {
     std::thread::Builder::new().name("ticks".into()).spawn(move || {
         loop {
-            let deadline = lock(&shared).gate.next_deadline_ns();
+            let Some(deadline) = session.upgrade().map(|s| lock(&s).gate.next_deadline_ns()) else { return };
             let wait = match deadline {
                 Some(at_ns) => Duration::from_nanos(at_ns.saturating_sub(wall_ns())),
                 None => Duration::from_secs(3600),
             };
-            if !wait.is_zero() && woken.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
-                if shared.over.load(Ordering::SeqCst) {
-                    return;
+            if !wait.is_zero() {
+                match woken.recv_timeout(wait) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Ok(()) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return,
                 }
-                continue;
             }
-            if shared.over.load(Ordering::SeqCst) {
-                return;
-            }
+            let Some(shared) = session.upgrade().filter(|s| !s.over.load(Ordering::SeqCst)) else { return };
             if deadline.is_none() {
                 continue;
             }
@@ -507,6 +503,7 @@ fn tick_at_deadlines(shared: &Arc<Shared>, woken: Receiver<()>) -> std::io::Resu
                 released.into_iter().for_each(|(ticket, decision)| running.answer(ticket, decision));
             }
             notices.into_iter().for_each(|n| drop(shared.notices.send(n)));
+            drop(shared);
             if next == deadline {
                 // The kernel left it standing: it is asked about again, but not as fast as the machine can.
                 std::thread::sleep(TICK_AGAIN);

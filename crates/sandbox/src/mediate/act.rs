@@ -6,7 +6,7 @@ use super::sys::{self, Errno};
 use crate::call::{Attempt, FileKind};
 use rustix::fd::AsFd;
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// How a call is answered.
 pub(crate) enum Answer {
@@ -159,10 +159,7 @@ pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
             let (old, new) = (from.given_name(), to.given_name());
             sys::rename(from.parent.as_raw_fd(), &old, to.parent.as_raw_fd(), &new, flags).into()
         }
-        Act::Link { file, at } => {
-            let name = descriptor_name(&file);
-            sys::link(own, &name, at.parent.as_raw_fd(), &at.given_name(), libc::AT_SYMLINK_FOLLOW).into()
-        }
+        Act::Link { file, at } => link(own, &file, &at).into(),
         Act::Symlink { target, at } => sys::symlink(&target, at.parent.as_raw_fd(), &at.given_name()).into(),
         Act::Truncate { at, length } => {
             let flags = libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -180,6 +177,22 @@ pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
         Act::BindInet { socket, address } => sys::with_address(libc::SYS_bind, socket.as_fd(), &address).into(),
         Act::ConnectUnix { socket, file } => super::socket::connect_unix(socket, file),
         Act::Exec(_) | Act::ConnectInet { .. } | Act::BindUnix { .. } => Answer::Errno(libc::EACCES),
+    }
+}
+
+/// A hard link. Linking a file of the lower layer copies it up, and in a user namespace it then has another inode
+/// number: programs that compare (git does) would take it for another file. That is told as what it is: no link across
+/// layers, which they know how to do without.
+fn link(own: RawFd, file: &OwnedFd, at: &Place) -> Result<(), Errno> {
+    let before = sys::fstat(file.as_fd())?;
+    let (parent, name) = (at.parent.as_raw_fd(), at.given_name());
+    sys::link(own, &descriptor_name(file), parent, &name, libc::AT_SYMLINK_FOLLOW)?;
+    match at.look()? {
+        Some(after) if after.st_ino != before.st_ino => {
+            sys::unlink(parent, &name, 0)?;
+            Err(libc::EXDEV)
+        }
+        _ => Ok(()),
     }
 }
 

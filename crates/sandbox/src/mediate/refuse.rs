@@ -2,7 +2,8 @@
 
 use super::caller::descriptor_path;
 use super::sys;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
+use std::io::IoSlice;
 
 /// Five lines are far below it; a longer text is cut.
 const TEXT_BYTES_MAX: usize = 2048;
@@ -24,9 +25,20 @@ pub(super) fn tell(pid: i32, text: &str) {
         // An open file of its own, so that non-blocking is ours alone.
         libc::S_IFIFO | libc::S_IFCHR if is_terminal || stat.st_mode & libc::S_IFMT == libc::S_IFIFO => {
             let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-            sys::openat(libc::AT_FDCWD, &descriptor_path(&file), flags, 0)
-                .and_then(|own| sys::write_some(own.as_fd(), &bytes))
+            match sys::openat(libc::AT_FDCWD, &descriptor_path(&file), flags, 0) {
+                Ok(own) => sys::write_some(own.as_fd(), &bytes),
+                // Somebody else made it and passed it on.
+                Err(_) => write_now(file.as_fd(), &bytes),
+            }
         }
         _ => Ok(()),
     };
+}
+
+/// Writes what goes without waiting, on a descriptor that may block.
+fn write_now(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), sys::Errno> {
+    // At the current position, as write(2) would.
+    const HERE: u64 = u64::MAX;
+    let done = rustix::io::pwritev2(file, &[IoSlice::new(bytes)], HERE, rustix::io::ReadWriteFlags::NOWAIT);
+    done.map(drop).map_err(|errno| errno.raw_os_error())
 }

@@ -1,0 +1,44 @@
+//! Real programs under `flyball run`: an unmodified Claude Code driven by a script, and the tools that agents use.
+//!
+//! Each case runs as root and as an ordinary user where the tests run as root. What can't run here says why and counts as
+//! skipped.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "tests"
+)]
+
+mod agent;
+mod people;
+mod programs;
+mod support;
+
+use flyball_testkit::user::User;
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let not_here = support::why_not();
+    let mut trials = Vec::new();
+    let cases: Vec<support::Case> = [agent::cases(), people::cases(), programs::cases()].concat();
+    for user in User::each() {
+        for case in &cases {
+            let run = case.run;
+            let name = format!("{}::{}", user.kind(), case.name);
+            let skip = not_here.clone().or_else(|| (case.needs)(user));
+            if let Some(why) = &skip {
+                eprintln!("skipped: {name}: {why}");
+            }
+            let trial = Trial::test(name, move || {
+                run(user);
+                Ok(())
+            });
+            trials.push(trial.with_ignored_flag(skip.is_some()));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
