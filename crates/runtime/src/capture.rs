@@ -6,6 +6,8 @@ use crate::translate;
 use flyball_ledger::{Ledger, LedgerError};
 use flyball_sandbox::workspace::{self, Layers, Node, WorkspaceError};
 use std::collections::BTreeSet;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,7 +31,21 @@ pub enum CaptureError {
     /// A file's content could not be kept.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A file could not be looked at.
+    #[error("can't look at `{}`: {cause}", path.display())]
+    Look {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: std::io::Error,
+    },
 }
+
+/// Of a larger file the record says only that it is there ([`Node::Other`], with an alert): reading it at each barrier would
+/// keep the whole session waiting.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+/// Up to here a file is read in one piece; a larger one goes through a spool.
+const AT_ONCE_BYTES_MAX: u64 = 4 << 20;
 
 impl Capture {
     pub(crate) fn new(layers: Layers, workspace: &Path, scratch: Arc<Scratch>, state: State) -> Self {
@@ -96,7 +112,7 @@ impl Capture {
         }
         let base = match self.state.base(&path) {
             Some(_) => None,
-            None => Some(workspace::lower_node(&self.layers, rel)?),
+            None => Some(base(&self.layers, rel)?),
         };
         if base.as_ref() == Some(&node) {
             return Ok(None);
@@ -135,12 +151,36 @@ fn children(layers: &Layers, rel: &Path) -> Vec<PathBuf> {
     entries.filter_map(Result::ok).map(|e| rel.join(e.file_name())).collect()
 }
 
-/// Reads a path of the merged view once, keeping a file's content as a blob.
+/// Looks at a path of the merged view once, keeping a file's content as a blob.
 fn capture(layers: &Layers, rel: &Path, ledger: &Ledger) -> Result<Node, CaptureError> {
-    let mut content = Vec::new();
-    let node = workspace::capture(layers, rel, &mut |bytes| content.extend_from_slice(bytes))?;
-    if let Node::File { .. } = node {
-        ledger.put_blob(&content)?;
+    let Ok(file) = workspace::read(layers, rel) else {
+        return Ok(workspace::node_at(layers, rel)?);
+    };
+    let look = |cause| CaptureError::Look { path: rel.to_path_buf(), cause };
+    let found = file.metadata().map_err(look)?;
+    if found.len() > FILE_BYTES_MAX {
+        return Ok(Node::Other);
     }
-    Ok(node)
+    let mode = found.mode() & 0o7777;
+    // It may grow meanwhile: what was read is what is recorded, and whoever writes to it keeps it on watch.
+    let mut file = file.take(FILE_BYTES_MAX);
+    let (digest, size) = if found.len() <= AT_ONCE_BYTES_MAX {
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).map_err(look)?;
+        (ledger.put_blob(&content)?, content.len() as u64)
+    } else {
+        ledger.put_blob_from(file)?
+    };
+    Ok(Node::File { digest: digest.to_string(), size, mode })
+}
+
+/// What the real tree has at a path.
+fn base(layers: &Layers, rel: &Path) -> Result<Node, CaptureError> {
+    if let Ok(file) = workspace::lower_file(layers, rel) {
+        let found = file.metadata().map_err(|cause| CaptureError::Look { path: rel.to_path_buf(), cause })?;
+        if found.len() > FILE_BYTES_MAX {
+            return Ok(Node::Other);
+        }
+    }
+    Ok(workspace::lower_node(layers, rel)?)
 }

@@ -9,6 +9,7 @@ use crate::translate;
 use flyball_intent::{Exec, Script};
 use flyball_kernel::{Action, Effect, Value, Verdict};
 use flyball_ledger::{Kind, Ledger};
+use flyball_sandbox::workspace::Node;
 use flyball_sandbox::{Attempt, Call, Decision, Done, Refusal, Ticket};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -306,6 +307,11 @@ impl Core {
         let changes = self.capture.barrier(&self.ledger)?;
         if changes.is_empty() {
             return Ok(None);
+        }
+        let unread: Vec<&str> = changes.iter().filter(|c| c.node == Node::Other).map(|c| c.path.as_str()).collect();
+        if !unread.is_empty() {
+            let body = json!({ "alert": "unread", "detail": unread });
+            self.gate.note(Kind::Alert, "barrier", cause, body)?;
         }
         let body = json!({ "workspace": { "changes": changes, "state": self.capture.state.digest() } });
         Ok(Some(self.gate.note(Kind::Observe, "barrier", cause, body)?))

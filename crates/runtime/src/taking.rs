@@ -4,7 +4,7 @@ use crate::home::{Home, SessionLock};
 use crate::past::Past;
 use crate::translate;
 use flyball_ledger::{Filter, Kind};
-use flyball_sandbox::workspace::{self, Applied};
+use flyball_sandbox::workspace::{self, Applied, Node};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,7 +53,9 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
         return Err(TakingError::Unexplained(paths));
     }
     let expected: BTreeMap<_, _> =
-        past.capture.state.bases().iter().map(|(p, node)| (translate::path(p), node.clone())).collect();
+        // What was never read (a device, a file too large to keep) can't be compared; the layers' own word has to do.
+        past.capture.state.bases().iter().filter(|(_, node)| **node != Node::Other)
+            .map(|(p, node)| (translate::path(p), node.clone())).collect();
     let digest = past.capture.state.digest();
     // What is scratch can be made again, and was never looked at: it is not taken.
     let changes = workspace::changes(&past.capture.layers, past.capture.scratch()).map_err(failed)?;

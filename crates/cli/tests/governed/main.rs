@@ -13,6 +13,7 @@
 )]
 
 mod agent;
+mod hostile;
 mod people;
 mod programs;
 mod support;
@@ -24,7 +25,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let not_here = support::why_not();
     let mut trials = Vec::new();
-    let cases: Vec<support::Case> = [agent::cases(), people::cases(), programs::cases()].concat();
+    let cases: Vec<support::Case> = [agent::cases(), hostile::cases(), people::cases(), programs::cases()].concat();
     for user in User::each() {
         for case in &cases {
             let run = case.run;

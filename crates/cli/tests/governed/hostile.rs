@@ -1,0 +1,138 @@
+//! What an agent that wants out, or wants to break things, tries from where it stands.
+
+use crate::support::{Case, World, nothing, stderr};
+use flyball_testkit::repo::CANARY;
+use flyball_testkit::user::User;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case { name: "other_spellings_meet_the_same_rule", needs: nothing, run: spellings },
+        Case { name: "credentials_and_the_record_are_out_of_reach", needs: nothing, run: secrets },
+        Case { name: "the_charter_can_be_read_and_never_written", needs: nothing, run: own_charter },
+        Case { name: "a_huge_file_neither_stops_the_session_nor_hides", needs: nothing, run: huge },
+        Case { name: "writes_through_a_kept_descriptor_are_on_record", needs: nothing, run: kept },
+        Case { name: "a_daemon_does_not_outlive_the_session", needs: nothing, run: daemon },
+    ]
+}
+
+/// The hook must stay as it was, whatever the way to it.
+fn spellings(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let hook = world.repo.workspace().join(".git/hooks/pre-commit");
+    let before = std::fs::read(&hook).unwrap();
+    let script = r#"
+        d=$(pwd)
+        printf owned > .git/hooks/pre-commit
+        printf owned > .git/./hooks//pre-commit
+        printf owned > docs/../.git/hooks/pre-commit
+        printf owned > "/proc/self/cwd/.git/hooks/pre-commit"
+        ln -s .git/hooks h && printf owned > h/pre-commit
+        ln -s "$d/.git" g && printf owned > g/hooks/pre-commit
+        printf owned > t && mv t .git/hooks/pre-commit
+        printf owned > t2 && ln t2 .git/hooks/pre-commit
+        printf owned > t3 && cp t3 .git/hooks/pre-commit
+        mv .git/hooks .git/other
+        rm -f .git/hooks/pre-commit
+        mv .git moved-git
+        truncate -s 0 .git/hooks/pre-commit
+        chmod 777 .git/hooks/pre-commit
+        dd if=t3 of=.git/hooks/pre-commit
+        tee .git/hooks/pre-commit < t3
+        install -m 755 t3 .git/hooks/pre-commit
+        perl -e 'open(F, "+<", ".git/hooks/pre-commit") and print F "owned"'
+        perl -e 'mkdir ".git/h2"; rename(".git/h2", ".git/hooks")'
+        git config core.hooksPath evil
+        cat .git/hooks/pre-commit
+    "#;
+    std::fs::write(world.repo.workspace().join("attack.sh"), script).unwrap();
+    let output = world
+        .flyball(&["run", "--json", "--apply", "never", "--on-hold", "deny", "--", "sh", "attack.sh"])
+        .output()
+        .unwrap();
+    let seen = String::from_utf8_lossy(&output.stdout);
+    assert!(seen.contains("exit 0") && !seen.contains("owned"), "{seen}\n{}", stderr(&output));
+    assert_eq!(std::fs::read(&hook).unwrap(), before);
+    let log = world.log();
+    let left = world.ok(&["at", "@", &log.last().unwrap()["seq"].to_string()]);
+    // The links beside it are harmless; nothing in the folder changed.
+    let touched =
+        left.lines().any(|line| line.split_whitespace().last().is_some_and(|path| path.starts_with(".git/hooks")));
+    assert!(!touched, "{left}\n{}", stderr(&output));
+    assert!(!world.repo.git(user, &["config", "--list"]).unwrap().contains("hookspath"));
+    world.verifies();
+}
+
+fn secrets(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let ledger = world.repo.scratch().join("ledger");
+    let script = format!(
+        "cat ~/.ssh/* ~/.aws/* ~/.netrc ~/.config/gh/*; cp -r ~/.ssh /tmp/x; cat /tmp/x/*; ls -la {0}; cat {0}/keys/*; \
+         cat {1}/notes.txt; cat /proc/1/environ /proc/1/root/etc/shadow; ls /proc/1/root{0}; \
+         find / -name id_ed25519 -o -name ledger.db 2>/dev/null",
+        ledger.display(),
+        world.repo.outside().display()
+    );
+    std::fs::write(world.repo.workspace().join("attack.sh"), script).unwrap();
+    let (_, output) = world.run("sh attack.sh");
+    let seen = String::from_utf8_lossy(&output.stdout);
+    for leak in [CANARY, "ledger.db", "next to the workspace", "PRIVATE"] {
+        assert!(!seen.contains(leak), "{leak}:\n{seen}");
+    }
+    world.verifies();
+}
+
+fn own_charter(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let script = "cat .flyball/charter.toml | head -1; printf x >> .flyball/charter.toml; rm -rf .flyball; \
+                  mv .flyball f; ln -s /tmp .flyball/x; test -s .flyball/charter.toml && echo still-there";
+    std::fs::write(world.repo.workspace().join("attack.sh"), script).unwrap();
+    let before = world.repo.text(".flyball/charter.toml").unwrap();
+    let (_, output) = world.run("sh attack.sh");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("still-there"), "{}", stderr(&output));
+    world.ok(&["apply", "@"]);
+    assert_eq!(world.repo.text(".flyball/charter.toml").unwrap(), before);
+}
+
+fn huge(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let script = "truncate -s 20G big && env true && echo goes-on && rm big && env true && echo removed";
+    std::fs::write(world.repo.workspace().join("work.sh"), script).unwrap();
+    let (_, output) = world.run("sh work.sh");
+    let seen = String::from_utf8_lossy(&output.stdout);
+    assert!(seen.contains("goes-on") && seen.contains("removed"), "{seen}\n{}", stderr(&output));
+    assert!(world.log().iter().any(|e| e["kind"] == "alert" && e["body"]["alert"] == "unread"));
+    world.verifies();
+}
+
+fn kept(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    // One open, writes long after it, with programs run in between.
+    let script = "exec 7>kept.txt; printf one >&7; env true; printf two >&7; env true; printf three >&7";
+    std::fs::write(world.repo.workspace().join("work.sh"), script).unwrap();
+    let (_, output) = world.run("sh work.sh");
+    let log = world.log();
+    let looks = log.iter().filter(|e| e["kind"] == "observe" && e.to_string().contains("kept.txt")).count();
+    assert!(looks >= 3, "{looks} looks\n{}", stderr(&output));
+    let last = log.last().unwrap()["seq"].to_string();
+    assert_eq!(world.ok(&["at", "@", &last, "kept.txt"]).trim_end(), "onetwothree");
+    assert!(!log.iter().any(|e| e["body"]["alert"] == "unexplained"));
+}
+
+fn daemon(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let script = "setsid sh -c 'while :; do printf . >> beat; sleep 0.01; done' > /dev/null 2>&1 & sleep 0.3; echo end";
+    let (summary, _) = world.run(script);
+    assert_eq!(summary["exit"], 0);
+    let sessions = std::fs::read_dir(world.repo.scratch().join("ledger/sessions")).unwrap();
+    let session = sessions.filter_map(Result::ok).next().unwrap().path();
+    let length = || std::fs::metadata(session.join("workspace/upper/beat")).unwrap().len();
+    let at_end = length();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(length(), at_end);
+}
