@@ -88,10 +88,10 @@ fn many_deletions_are_asked_about() {
             "{{\"verb\":\"fs.delete\",\"resource\":{{\"type\":\"File\",\"path\":\"{repo}/src/{n}.js\"}},\"attrs\":{{\"kind\":\"file\"}},\"at\":\"2026-01-01T00:00:00Z\"}}\n"
         )
     };
-    scene.write("many.jsonl", &(0..110).map(line).collect::<String>());
+    scene.write("many.jsonl", &(0..1010).map(line).collect::<String>());
     scene.type_in(&["test", "many.jsonl"]);
     let text = scene.transcript();
-    assert_eq!(text.matches("  allow  ").count(), 101, "{text}");
+    assert_eq!(text.matches("  allow  ").count(), 1001, "{text}");
     assert_eq!(text.matches("mass-deletion-is-asked-about").count(), 9, "{text}");
 }
 

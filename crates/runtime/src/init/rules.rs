@@ -332,9 +332,9 @@ forbid (principal, action in [Action::"fs.write", Action::"fs.delete", Action::"
 when { resource.zone == "workspace" && (resource.rel == ".flyball" || resource.rel like ".flyball/*") };
 
 @id("mass-deletion-is-asked-about") @owner("maintainer") @escalate("maintainer")
-@reason("More than 100 files of the work were deleted within a minute.")
+@reason("More than 1,000 files of the work were deleted within a minute.")
 forbid (principal, action == Action::"fs.delete", resource)
-when { resource.zone == "workspace" && !(resource.rel like ".*") && context.fact.deleted > 100 };
+when { resource.zone == "workspace" && !(resource.rel like ".*") && context.fact.deleted > 1000 };
 
 @id("sweeping-rm-is-asked-about") @owner("maintainer") @escalate("maintainer")
 @reason("This would delete the whole tree, or what lies above it.")
