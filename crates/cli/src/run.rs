@@ -184,8 +184,10 @@ pub fn not_run(out: Output, error: RunError) -> Failure {
                 PlanError::NoCommand => "name the program after `--`",
                 PlanError::NoHome => "set `HOME` to an existing folder",
                 PlanError::Scratch(_) => "mend `[sandbox] scratch` in the charter",
+                PlanError::Required(_) => "run without it, or ask the charter's owner",
             };
-            Failure::user(code, chain(&error)).hint(hint)
+            let failure = Failure::user(code, chain(&error)).hint(hint);
+            if matches!(error, PlanError::Required(_)) { failure.of(Kind::Weaker) } else { failure }
         }
         RunError::Start(error) => {
             let is_weaker = error.weakness().is_some();

@@ -83,6 +83,9 @@ pub enum PlanError {
         /// Why not.
         cause: String,
     },
+    /// A layer was accepted as missing that the charter requires.
+    #[error("`--accept-weaker {0}` was given, and the charter requires that layer (`[sandbox] require`)")]
+    Required(String),
     /// Nothing to run.
     #[error("there is no command to run")]
     NoCommand,
@@ -112,6 +115,10 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         .filter(|h| h.is_dir())
         .ok_or(PlanError::NoHome)?;
     let sandbox = charter.sandbox();
+    // Whoever starts a run may be weaker than the default, never than the charter.
+    if let Some(required) = options.accept_weaker.iter().map(weakness_name).find(|w| sandbox.require.contains(w)) {
+        return Err(PlanError::Required(required));
+    }
     let limits = charter.limits();
     let expand = |p: &String| expand(p, &workspace, &user_home);
     let mut expose: Vec<PathBuf> = sandbox.expose.iter().map(expand).collect();
