@@ -279,7 +279,17 @@ static VERBS: &[VerbSpec] = {
         v(
             "fs.write",
             R::File,
-            &[f("bytes", Long), f("create", Bool), f("truncate", Bool), f("kind", Str)],
+            // The last four are read from the content, once it is there: `content` says that this is that second judgement.
+            &[
+                f("bytes", Long),
+                f("create", Bool),
+                f("truncate", Bool),
+                f("kind", Str),
+                f("content", Bool),
+                f("imports", Strs),
+                f("secrets", Strs),
+                f("ci", Bool),
+            ],
             &[f("digest", Str), f("bytes", Long)],
             Low,
             Compensatable,
