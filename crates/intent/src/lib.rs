@@ -5,7 +5,8 @@
 //! fields, never a guess: a command inside a script is mediated again when it runs, so reading it early makes for a
 //! better question and is not the boundary.
 //!
-//! Entry points: [`exec_actions`], a program about to run; [`command_actions`], the same where nothing beneath asks again.
+//! Entry points: [`exec_actions`], a program about to run; [`command_actions`], the same where nothing beneath asks again;
+//! [`content_actions`], a file that changed.
 //!
 //! | programs | read as |
 //! |---|---|
@@ -22,6 +23,7 @@
 //! Not here: rules, files, the operating system's idea of a path (callers hand over canonical ones).
 #![forbid(unsafe_code)]
 
+mod content;
 mod exec;
 mod names;
 mod options;
@@ -32,6 +34,7 @@ mod shell;
 mod tests;
 mod words;
 
+pub use content::{CONTENT_ACTIONS_MAX, CONTENT_BYTES_MAX, Content, content_actions, reads_content};
 pub use exec::{Exec, GitContext, Script, command_actions, exec_actions};
 
 /// Wrappers, shells and substitutions inside one another, at most.

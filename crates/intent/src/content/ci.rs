@@ -1,0 +1,63 @@
+//! Which files define what a build service runs: by their place, since the service finds them by it.
+
+/// Files that are one at any place in which they stand: services are pointed to subfolders, and a folder may be a repository.
+const NAMES: &[&str] = &[
+    ".appveyor.yml",
+    ".cirrus.star",
+    ".cirrus.yml",
+    ".drone.jsonnet",
+    ".drone.star",
+    ".drone.yaml",
+    ".drone.yml",
+    ".gitlab-ci.yaml",
+    ".gitlab-ci.yml",
+    ".semaphore.yml",
+    ".travis.yaml",
+    ".travis.yml",
+    ".woodpecker.yaml",
+    ".woodpecker.yml",
+    "Jenkinsfile",
+    "appveyor.yml",
+    "azure-pipelines.yaml",
+    "azure-pipelines.yml",
+    "bitbucket-pipelines.yaml",
+    "bitbucket-pipelines.yml",
+    "bitrise.yml",
+    "buildkite.yaml",
+    "buildkite.yml",
+    "buildspec.yaml",
+    "buildspec.yml",
+    "cloudbuild.json",
+    "cloudbuild.yaml",
+    "cloudbuild.yml",
+    "codefresh.yml",
+    "codemagic.yaml",
+    "wercker.yml",
+];
+
+/// Folders beneath which every file is one: scripts and local actions there run as well.
+const FOLDERS: &[&str] = &[
+    "/.buildkite/",
+    "/.circleci/",
+    "/.forgejo/actions/",
+    "/.forgejo/workflows/",
+    "/.gitea/actions/",
+    "/.gitea/workflows/",
+    "/.github/actions/",
+    "/.github/workflows/",
+    "/.gitlab/ci/",
+    "/.semaphore/",
+    "/.teamcity/",
+    "/.woodpecker/",
+];
+
+/// Whether the file is a CI definition.
+pub(super) fn is_ci(path: &str) -> bool {
+    let name = crate::names::base(path);
+    NAMES.contains(&name)
+        || FOLDERS.iter().any(|folder| path.contains(folder))
+        || name.ends_with(".Jenkinsfile")
+        || name.starts_with("Jenkinsfile.")
+        || name.ends_with(".gitlab-ci.yml")
+        || name.starts_with("azure-pipelines") && (name.ends_with(".yml") || name.ends_with(".yaml"))
+}
