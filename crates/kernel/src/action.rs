@@ -1,6 +1,6 @@
 //! One thing that an agent attempts, parsed: a verb of the vocabulary, its resource, typed attributes.
 
-use crate::vocabulary::{AttrType, COMMON_ATTRS, FieldSpec, ResourceKind, Verb};
+use crate::vocabulary::{AttrType, BY_CONTENT, COMMON_ATTRS, FieldSpec, ResourceKind, Verb};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap};
 use std::collections::BTreeMap;
 
@@ -296,6 +296,18 @@ impl Action {
     #[must_use]
     pub fn attr(&self, name: &str) -> Option<&Value> {
         self.attrs.get(name)
+    }
+
+    /// Whether this is the second judgement of a write, on what it wrote ([`crate::CONTENT_ATTRS`]).
+    #[must_use]
+    pub fn is_content(&self) -> bool {
+        self.attr("content") == Some(&Value::Bool(true))
+    }
+
+    /// Whether it was read from what a file says that was written already, by a session that was let to write it.
+    #[must_use]
+    pub fn is_from_content(&self) -> bool {
+        self.is_content() || self.attr("implied_by").and_then(Value::as_str) == Some(BY_CONTENT)
     }
 
     /// All attributes, by name.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// `[budget.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
-    verbs: Vec<Verb>,
+    pub(crate) verbs: Vec<Verb>,
     /// The attribute that is summed; `None` counts actions.
     attr: Option<&'static str>,
     limit: i64,
@@ -144,7 +144,7 @@ fn per_mille(digits: &str) -> Option<u32> {
 impl Budget {
     /// What an action takes from it, when it takes anything.
     fn amount(&self, action: &Action, values: &Values) -> Option<i64> {
-        if !self.verbs.contains(&action.verb) {
+        if !self.verbs.contains(&action.verb) || action.is_content() {
             return None;
         }
         match self.attr {

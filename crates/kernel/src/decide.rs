@@ -114,7 +114,7 @@ pub(crate) fn rules(bench: &Bench, judged: &Judged) -> Vec<Finding> {
     let action = judged.action;
     let mut findings = Vec::new();
     let (mut forbids, mut permits) = (Matched::default(), Matched::default());
-    if let Some(slice) = charter.slice(action.verb) {
+    if let Some(slice) = charter.slice_for(action) {
         match cedar.request(judged) {
             Ok((request, entities)) => {
                 forbids = ask(&slice.forbids, &request, &entities, CedarDecision::Deny);
@@ -147,7 +147,8 @@ pub(crate) fn rules(bench: &Bench, judged: &Judged) -> Vec<Finding> {
             None => findings.push(Finding::deny(reason_of(charter, id, evidence))),
         }
     }
-    let is_permitted = !permits.ids.is_empty() || charter.default == DefaultVerdict::Allow;
+    // A write was permitted when the file was opened: what it wrote can only be refused.
+    let is_permitted = !permits.ids.is_empty() || charter.default == DefaultVerdict::Allow || action.is_content();
     if !is_permitted {
         let needs = format!("a permit rule for {} on {}", action.verb, clip(&action.resource.id()));
         let reason = format!("no rule permits {} here, and the charter's default is `deny`", action.verb);
@@ -158,7 +159,12 @@ pub(crate) fn rules(bench: &Bench, judged: &Judged) -> Vec<Finding> {
         findings.push(Finding { verdict: Verdict::Allow, reason, escalate: None });
     }
     if findings.is_empty() {
-        let reason = own("default", "no rule forbids it, and the charter's default is `allow`", None);
+        let said = if action.is_content() {
+            "no rule forbids what was written"
+        } else {
+            "no rule forbids it, and the charter's default is `allow`"
+        };
+        let reason = own("default", said, None);
         findings.push(Finding { verdict: Verdict::Allow, reason, escalate: None });
     }
     findings

@@ -229,7 +229,8 @@ impl Kernel {
 
     /// The session gate, autonomy, facts, rules, envelopes and budgets, to one decision.
     fn decide(&mut self, action: &Action, waived: &BTreeSet<String>) -> Decision {
-        if let Some(finding) = self.session_gate() {
+        // What was written before a session was stopped is judged for itself: stopping it is no reason to undo its work.
+        if let Some(finding) = self.session_gate().filter(|_| !action.is_from_content()) {
             return decide::strictest(vec![finding]);
         }
         let (findings, clamped) = self.findings(action, waived);
@@ -264,9 +265,13 @@ impl Kernel {
         let values = self.session.values(action);
         let governance = self.governance(action);
         let mut findings = self.lower_autonomy(&values, waived);
-        findings.extend(self.autonomy_finding(&governance, waived));
         let charter = Arc::clone(&self.charter);
         findings.extend(self.rule_findings(action, &values, &governance, waived));
+        if action.is_content() {
+            // The write itself was counted, bounded and agreed to when the file was opened.
+            return (findings, None);
+        }
+        findings.extend(self.autonomy_finding(&governance, waived));
         let mut clamped: Option<Action> = None;
         for (name, envelope) in charter.envelopes.iter().filter(|(name, _)| !waived.contains(*name)) {
             match envelope.judge(name, action, &self.positions, self.last_at_ns) {
@@ -371,7 +376,7 @@ impl Kernel {
         };
         let mut findings = Vec::new();
         let (mut known, mut lost) = (BTreeMap::new(), BTreeSet::new());
-        for fact in self.charter.slice(action.verb).into_iter().flat_map(|slice| &slice.facts) {
+        for fact in self.charter.slice_for(action).into_iter().flat_map(|slice| &slice.facts) {
             match self.facts.value(fact, values, self.last_at_ns) {
                 Ok(value) => {
                     known.insert(fact.clone(), value);

@@ -26,12 +26,14 @@ mod vocabulary;
 
 pub use action::{Action, ActionError, Resource, Surface, Value};
 pub use charter::{
-    Autonomy, CODES, Charter, DefaultVerdict, Example, ExampleOutcome, FactType, HomeKeep, Level, Limits, Owner, Rule,
-    RuleEffect, SandboxSettings, Sources, Tier, check_examples,
+    Autonomy, CODES, Charter, ContentReading, DefaultVerdict, Example, ExampleOutcome, FactType, HomeKeep, Level,
+    Limits, Owner, Rule, RuleEffect, SandboxSettings, Sources, Tier, check_examples,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 pub use input::{Event, Input};
 pub use kernel::Kernel;
 pub use ruling::{Effect, Governance, Reason, Ruling, Verdict};
 pub use session::Session;
-pub use vocabulary::{AttrType, Consequence, FieldSpec, ResourceKind, Reversibility, Verb, VerbSpec, verbs};
+pub use vocabulary::{
+    AttrType, BY_CONTENT, CONTENT_ATTRS, Consequence, FieldSpec, ResourceKind, Reversibility, Verb, VerbSpec, verbs,
+};

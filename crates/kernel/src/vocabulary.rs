@@ -257,6 +257,18 @@ pub const COMMON_ATTRS: &[FieldSpec] = &[
     f("implied_by", AttrType::Str),
 ];
 
+/// Attributes of `fs.write` that are read from what was written, once it is there.
+///
+/// A write is ruled on twice. When the file is opened, by every rule, without these. And when it is closed, or before the
+/// next program, connection or other outward action starts, with `content: true` and what its content says: this second time only rules that
+/// read one of these attributes have a say, since all others have ruled already; the default, budgets, envelopes and the
+/// autonomy level don't count it again, and an atom of a fact matches it only if it names one of them.
+pub const CONTENT_ATTRS: &[&str] = &["content", "imports", "secrets", "ci"];
+
+/// The `implied_by` of a `dependency.*` action that was read from a file that was written. It meets all its rules and the
+/// default like any other of its verb.
+pub const BY_CONTENT: &str = "content";
+
 const fn v(
     name: &'static str,
     resource: ResourceKind,

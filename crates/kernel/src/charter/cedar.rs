@@ -1,5 +1,6 @@
 //! Cedar files to rules: parsed with places, annotated, strictly validated, sliced by verb.
 
+use super::content;
 use super::escalation::{Tier, known};
 use super::report::{At, Place, Report, clip, nearest};
 use super::settings::Owner;
@@ -44,6 +45,8 @@ pub struct Rule {
     pub facts: Vec<String>,
     /// For each of them the value by which it helps the rule to match, where that is one.
     pub(crate) causes: BTreeMap<String, Option<bool>>,
+    /// The attributes that it reads of what a written file says ([`CONTENT_ATTRS`]).
+    pub(crate) content: BTreeSet<&'static str>,
 }
 
 /// What is evaluated for one verb.
@@ -53,6 +56,17 @@ pub(crate) struct Slice {
     pub permits: PolicySet,
     /// Names of the facts that its rules read.
     pub facts: BTreeSet<String>,
+    /// Of `fs.write`: those that read what was written, for the second judgement.
+    pub content: Option<Box<Slice>>,
+}
+
+impl Slice {
+    fn add(&mut self, rule: &Rule, policy: &Policy) {
+        self.facts.extend(rule.facts.iter().cloned());
+        let set = if rule.effect == RuleEffect::Forbid { &mut self.forbids } else { &mut self.permits };
+        // INVARIANT: ids are unique after `refuse_duplicates`, so that adding can't fail.
+        let _ = set.add(policy.clone());
+    }
 }
 
 /// All rules, compiled.
@@ -115,9 +129,10 @@ pub(crate) fn compile(report: &mut Report, files: &BTreeMap<String, String>, con
         rule.verbs = scope.iter().map(|v| v.name()).filter(|v| typed.contains(*v)).collect();
         for verb in scope {
             let slice = out.slices.entry(verb).or_default();
-            slice.facts.extend(rule.facts.iter().cloned());
-            let set = if rule.effect == RuleEffect::Forbid { &mut slice.forbids } else { &mut slice.permits };
-            let _ = set.add(policy.clone());
+            slice.add(&rule, &policy);
+            if verb.name() == "fs.write" && !rule.content.is_empty() {
+                slice.content.get_or_insert_default().add(&rule, &policy);
+            }
         }
         out.rules.push(rule);
     }
@@ -207,7 +222,17 @@ fn annotated(report: &mut Report, policy: &Policy, place: &Place, context: &Cont
     let mut causes = facts_read(policy);
     causes.retain(|fact, _| context.facts.contains(fact));
     let facts = causes.keys().cloned().collect();
-    Rule { id, owner, reason, effect, escalate, source: report.source(place), verbs: Vec::new(), facts, causes }
+    let content = content::read_by(policy);
+    if effect == RuleEffect::Permit && !content.is_empty() {
+        report.warning(
+            "FB0117",
+            place,
+            format!("rule `{}` permits by what a file's content says, and refuses nothing by it", clip(&id)),
+            "what a write leaves out of a permit has been permitted when the file was opened; write a `forbid`",
+        );
+    }
+    let source = report.source(place);
+    Rule { id, owner, reason, effect, escalate, source, verbs: Vec::new(), facts, causes, content }
 }
 
 fn refuse_duplicates(report: &mut Report, parsed: &mut Vec<Parsed>) {

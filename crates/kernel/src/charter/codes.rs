@@ -73,6 +73,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Cedar found characters that look like others or change the direction of reading: a rule may not mean what it looks like.\n\nRetype the text.",
     ),
     (
+        "FB0117",
+        "a permit reads what a file's content says",
+        "A write is ruled on when the file is opened, by every rule, and again once its content is there: that second time only rules that read `content`, `imports`, `secrets` or `ci` have a say, and nothing has to be permitted again. A permit can't refuse then. Say what must not be written with a `forbid`.",
+    ),
+    (
         "FB0120",
         "a fact can't be read",
         "The text is not in the language of facts.\n\nExamples: `once did fs.read(label: \"secret\")`, `no did fs.write(path like \"src/**\") since result process.exec(program: \"cargo\", exit: 0)`, `count[10m] attempt remediation.start(condition: $condition) >= 3`.",

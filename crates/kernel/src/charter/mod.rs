@@ -3,6 +3,7 @@
 mod autonomy;
 mod cedar;
 mod codes;
+mod content;
 pub(crate) mod escalation;
 mod examples;
 pub(crate) mod report;
@@ -10,6 +11,7 @@ mod schema;
 pub(crate) mod settings;
 pub(crate) mod table;
 
+use crate::action::Action;
 use crate::budget::{self, Budget};
 use crate::diagnostic::Diagnostics;
 use crate::envelope::{self, Envelope};
@@ -26,6 +28,7 @@ pub use autonomy::{Autonomy, Level};
 pub use cedar::{Rule, RuleEffect};
 pub(crate) use cedar::{Rules, Slice};
 pub use codes::CODES;
+pub use content::ContentReading;
 pub use escalation::Tier;
 pub use examples::{Example, ExampleOutcome, check_examples};
 pub use schema::FactType;
@@ -56,6 +59,7 @@ pub struct Charter {
     pub(crate) envelopes: BTreeMap<String, Envelope>,
     pub(crate) autonomy: Autonomy,
     pub(crate) rules: Rules,
+    content: ContentReading,
     fact_types: BTreeMap<String, FactType>,
     examples: Vec<Example>,
     schema: String,
@@ -176,6 +180,12 @@ impl Charter {
         self.rules.slices.get(&verb)
     }
 
+    /// The rules that have a say in an action: of a write's content, only those that read it.
+    pub(crate) fn slice_for(&self, action: &Action) -> Option<&Slice> {
+        let slice = self.slice(action.verb)?;
+        if action.is_content() { slice.content.as_deref() } else { Some(slice) }
+    }
+
     pub(crate) fn rule(&self, id: &str) -> Option<&Rule> {
         self.rules.by_id.get(id).and_then(|n| self.rules.rules.get(*n))
     }
@@ -227,7 +237,7 @@ fn compile(report: &mut Report, sources: &Sources) -> Option<Charter> {
         warn_of_idle(report, &rules, &facts, &autonomy, &examples);
     }
     let digest = digest(sources);
-    Some(Charter {
+    let mut charter = Charter {
         name,
         default,
         on_error,
@@ -243,11 +253,14 @@ fn compile(report: &mut Report, sources: &Sources) -> Option<Charter> {
         envelopes,
         autonomy,
         rules,
+        content: ContentReading::default(),
         fact_types: facts.types,
         examples,
         schema,
         digest,
-    })
+    };
+    charter.content = ContentReading::of(&charter, &facts.atoms);
+    Some(charter)
 }
 
 fn refuse_foreign_files(report: &mut Report, sources: &Sources) {

@@ -7,7 +7,7 @@ use super::syntax::{Aggregate, AtomAst, Cmp, Expr, Fault, MatchAst, MatchOp, Num
 use crate::action::Value;
 use crate::charter::report::nearest;
 use crate::charter::settings::{glob_matcher, verbs_named};
-use crate::vocabulary::{AttrType, COMMON_ATTRS, FieldSpec, ResourceKind, Verb, verbs};
+use crate::vocabulary::{AttrType, COMMON_ATTRS, CONTENT_ATTRS, FieldSpec, ResourceKind, Verb, verbs};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A fact ready to run.
@@ -32,6 +32,11 @@ pub(crate) struct Checker<'c> {
     /// A fact that stands in this one is reported at the place of its name.
     outer: Option<std::ops::Range<usize>>,
     nodes: usize,
+}
+
+/// The verbs that an atom speaks of.
+pub(super) fn verbs_of(atom: &AtomAst) -> impl Iterator<Item = Verb> {
+    verbs_named(&atom.verb).into_iter()
 }
 
 /// Whether `$` variables are known: they are at the moment of asking, and not while a temporal operator looks back.
@@ -456,7 +461,9 @@ impl<'c> Checker<'c> {
             let fault = self.fault("FB0121", &atom.verb_span, format!("no verb `{}`", atom.verb));
             return Err(Fault { hint: nearest(&atom.verb, names), ..fault });
         }
-        let mut pattern = Pattern { phase: atom.phase, verbs: found, tests: Vec::new(), binds: BTreeMap::new() };
+        let names_content = atom.matches.iter().any(|m| CONTENT_ATTRS.contains(&m.attr.as_str()));
+        let mut pattern =
+            Pattern { phase: atom.phase, verbs: found, tests: Vec::new(), binds: BTreeMap::new(), names_content };
         // Variables first bind, and then compare.
         let (binding, rest): (Vec<&MatchAst>, Vec<&MatchAst>) = atom
             .matches

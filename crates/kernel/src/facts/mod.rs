@@ -64,6 +64,8 @@ pub(crate) struct FactSection {
     pub places: BTreeMap<String, Place>,
     /// The facts that other facts name.
     pub named: BTreeSet<String>,
+    /// The verbs and attributes that the facts' atoms name.
+    pub atoms: BTreeSet<String>,
 }
 
 /// Words that Cedar keeps for itself.
@@ -98,6 +100,7 @@ pub(crate) fn section(report: &mut Report, root: &mut Keys, source: &str) -> Fac
         match syntax::fact(&text.value) {
             Ok(tree) => {
                 named_in(&tree, &mut out.named);
+                atoms_in(&tree, &mut out.atoms);
                 trees.insert(name.clone(), (text.value.clone(), tree));
             }
             Err(fault) => tell(report, source, text, fault),
@@ -205,6 +208,33 @@ fn named_in(tree: &Tree, out: &mut BTreeSet<String>) {
             named_in(right, out);
         }
         Expr::Atom(_) | Expr::Number(_) => {}
+    }
+}
+
+/// The verbs and attributes that its atoms name.
+fn atoms_in(tree: &Tree, out: &mut BTreeSet<String>) {
+    let mut atom = |atom: &syntax::AtomAst| {
+        out.extend(check::verbs_of(atom).map(|v| v.name().to_owned()));
+        out.extend(atom.matches.iter().map(|m| m.attr.clone()));
+    };
+    match &tree.expr {
+        Expr::Not(inner)
+        | Expr::Once(_, inner)
+        | Expr::Prev(_, inner)
+        | Expr::Historically(_, inner)
+        | Expr::Exists(_, inner)
+        | Expr::Compare(inner, ..) => atoms_in(inner, out),
+        Expr::And(sides) | Expr::Or(sides) => sides.iter().for_each(|side| atoms_in(side, out)),
+        Expr::Since(left, _, right) => {
+            atoms_in(left, out);
+            atoms_in(right, out);
+        }
+        Expr::Atom(found) => atom(found),
+        Expr::Number(number) => {
+            atom(&number.atom);
+            out.extend(number.by.iter().map(|(name, _)| name.clone()));
+        }
+        Expr::Name(_) => {}
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Pattern {
     pub tests: Vec<(&'static str, Test)>,
     /// Variables with the attribute that binds each, sorted by variable.
     pub binds: BTreeMap<Var, &'static str>,
+    /// Whether it asks for what a file's content says. One that doesn't counts a write once, when the file is opened.
+    pub names_content: bool,
 }
 
 impl Pattern {
@@ -50,6 +52,7 @@ impl Pattern {
     pub fn matches(&self, event: &Occurrence) -> bool {
         self.phase == event.phase
             && self.verbs.contains(&event.verb)
+            && (self.names_content || event.values.get("content") != Some(&Value::Bool(true)))
             && self.tests.iter().all(|(attr, test)| event.values.get(attr).is_some_and(|v| test.holds(v, event.values)))
             && self.binds.values().all(|attr| event.values.contains_key(attr))
     }

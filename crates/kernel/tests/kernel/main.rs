@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod content;
 mod decide;
 mod diagnostics;
 mod laws;
