@@ -17,6 +17,9 @@ mod cargo;
 mod ci;
 mod difference;
 mod doc;
+mod go;
+mod npm;
+mod python;
 mod registries;
 mod secrets;
 #[cfg(test)]
@@ -50,16 +53,45 @@ struct Packages {
     reader: &'static str,
     /// The packages that it names; `None` where it can't be read.
     list: fn(&str) -> Option<Listing>,
+    /// Without this in it, a file names none.
+    mark: &'static str,
 }
 
 fn packages(path: &str) -> Option<Packages> {
-    let name = crate::names::base(path);
-    let cargo = |reader, list| Some(Packages { ecosystem: "cargo", reader, list });
-    match name {
-        "Cargo.toml" => cargo("cargo-manifest/1", cargo::manifest),
-        "Cargo.lock" => cargo("cargo-lock/1", cargo::lock),
+    let of = |ecosystem, reader, list| Some(Packages { ecosystem, reader, list, mark: "" });
+    match crate::names::base(path) {
+        "Cargo.toml" => of("cargo", "cargo-manifest/1", cargo::manifest),
+        "Cargo.lock" => of("cargo", "cargo-lock/1", cargo::lock),
+        // What a package beneath needs only for its own development is not installed with it.
+        "package.json" if path.contains("/node_modules/") => of("npm", "npm-manifest/1", npm::installed),
+        "package.json" => of("npm", "npm-manifest/1", npm::manifest),
+        "package-lock.json" | "npm-shrinkwrap.json" | ".package-lock.json" => of("npm", "npm-lock/1", npm::lock),
+        "yarn.lock" => of("npm", "yarn-lock/1", npm::yarn_lock),
+        "pnpm-lock.yaml" => of("npm", "pnpm-lock/1", npm::pnpm_lock),
+        "pnpm-workspace.yaml" => of("npm", "pnpm-workspace/1", npm::pnpm_workspace),
+        "package.json5" | "package.yaml" | "bun.lock" | "bun.lockb" => of("npm", "npm-other/1", unread),
+        "pyproject.toml" => of("pypi", "pyproject/1", python::pyproject),
+        "Pipfile" => of("pypi", "pipfile/1", python::pipfile),
+        "Pipfile.lock" => of("pypi", "pipfile-lock/1", python::pipfile_lock),
+        "uv.lock" | "poetry.lock" | "pdm.lock" | "pylock.toml" => of("pypi", "python-lock/1", python::lock),
+        "setup.cfg" => of("pypi", "setup-cfg/1", python::setup_cfg),
+        // A program: what it asks for is known once it runs.
+        "setup.py" => of("pypi", "setup-py/1", unread),
+        "go.mod" | "go.work" => of("golang", "go-mod/1", go::module),
+        "go.sum" | "go.work.sum" => of("golang", "go-sum/1", go::sum),
+        name if name.starts_with("pylock.") && name.ends_with(".toml") => of("pypi", "python-lock/1", python::lock),
+        name if name.ends_with(".py") => {
+            let (reader, list, mark) = ("python-script/1", python::script as _, python::SCRIPT_MARK);
+            Some(Packages { ecosystem: "pypi", reader, list, mark })
+        }
+        _ if python::is_requirements(path) => of("pypi", "requirements/1", python::requirements),
         _ => None,
     }
+}
+
+/// A form that has no reader, or none that could be had.
+fn unread(_: &str) -> Option<Listing> {
+    None
 }
 
 /// By its name alone: would [`content_actions`] look into it for more than secrets?
@@ -133,15 +165,20 @@ fn dependencies(content: &Content<'_>, packages: Packages) -> Vec<Action> {
         implied_by: format!("fs.write {}", content.path),
     };
     // What it was and can't be read counts as nothing: all that is there now is then new.
-    let old = content.old.and_then(|bytes| (packages.list)(text(bytes)?)).unwrap_or_default();
-    let new = match content.new {
-        None => Some(Listing::default()),
-        Some(bytes) => text(bytes).and_then(packages.list),
-    };
+    let old = content.old.and_then(|bytes| listed(packages, bytes)).unwrap_or_default();
+    let new = content.new.map_or(Some(Listing::default()), |bytes| listed(packages, bytes));
     match new {
         Some(new) => difference::actions(&say, &old, &new),
         None => say.unread().into_iter().collect(),
     }
+}
+
+fn listed(packages: Packages, bytes: &[u8]) -> Option<Listing> {
+    let mark = packages.mark.as_bytes();
+    if !mark.is_empty() && !head(bytes).windows(mark.len()).any(|at| at == mark) {
+        return Some(Listing::default());
+    }
+    (packages.list)(text(bytes)?)
 }
 
 /// A file's text, without a byte-order mark; `None` where it is none or too long.

@@ -7,7 +7,7 @@ mod files;
 mod git;
 mod github;
 mod network;
-mod packages;
+pub(crate) mod packages;
 mod wrappers;
 
 /// Adds what a well-known program implies with these arguments. Any other implies nothing beyond that it runs.

@@ -32,13 +32,31 @@ pub(super) struct Listing {
 
 impl Listing {
     pub fn add(&mut self, mut item: Item) {
-        for text in [&mut item.name, &mut item.version, &mut item.source, &mut item.pin] {
+        for text in [&mut item.name, &mut item.version, &mut item.source] {
             if text.len() > TEXT_BYTES_MAX {
                 text.clear();
                 self.is_opaque = true;
             }
         }
         self.items.insert(item);
+    }
+
+    pub fn extend(&mut self, items: impl IntoIterator<Item = Item>) {
+        items.into_iter().for_each(|item| self.add(item));
+    }
+
+    /// The same, with sources said apart from the packages that they are of.
+    pub fn with_sources(self, sources: &BTreeMap<String, String>) -> Self {
+        let mut out = Self { items: BTreeSet::new(), is_opaque: self.is_opaque };
+        let named: BTreeSet<String> = self.items.iter().map(|item| item.name.clone()).collect();
+        for item in self.items {
+            let source = sources.get(&item.name).cloned().unwrap_or(item.source);
+            out.add(Item { source, ..item });
+        }
+        for (name, source) in sources.iter().filter(|(name, _)| !named.contains(*name)) {
+            out.add(Item { name: name.clone(), source: source.clone(), ..Item::default() });
+        }
+        out
     }
 
     fn by_name(&self) -> BTreeMap<&str, Vec<&Item>> {

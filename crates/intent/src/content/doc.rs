@@ -1,9 +1,13 @@
 //! Documents as the leaves of their tree, one after the other: what a reader of manifests needs of TOML, JSON and YAML
 //! without ever holding the whole.
 
+mod json;
 mod toml;
+mod yaml;
 
+pub(super) use json::leaves as json;
 pub(super) use toml::leaves as toml;
+pub(super) use yaml::leaves as yaml;
 
 /// Tables and arrays inside one another, at most.
 pub(super) const DEPTH_MAX: usize = 64;

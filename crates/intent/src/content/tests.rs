@@ -1,4 +1,10 @@
+#![allow(clippy::indexing_slicing, reason = "tests")]
+
 use super::*;
+
+mod go;
+mod npm;
+mod python;
 
 /// Each action on a line: verb, resource, attributes; `reader` and `implied_by` left out.
 pub(super) fn said(path: &str, old: Option<&str>, new: Option<&str>) -> String {
@@ -18,6 +24,34 @@ pub(super) fn said(path: &str, old: Option<&str>, new: Option<&str>) -> String {
 fn check(path: &str, old: &str, new: &str, expect: &[&str]) {
     let is = said(path, Some(old), Some(new));
     assert_eq!(is.lines().collect::<Vec<_>>(), expect, "{path}\n--- old\n{old}\n--- new\n{new}\n--- is\n{is}");
+}
+
+/// What a file that wasn't there adds: `NAME VERSION <SOURCE> dev opaque`.
+fn added(path: &str, new: &str, expect: &[&str]) {
+    let content = Content { path, old: None, new: Some(new.as_bytes()) };
+    let mut is = Vec::new();
+    for action in content_actions(&content) {
+        let resource = &action.resource;
+        assert_eq!(action.verb.name(), "dependency.add", "{path}: {action:?}");
+        assert_eq!(action.attr("implied_by"), Some(&format!("fs.write {path}").into()));
+        let mut line = resource.str("name").to_owned();
+        if !resource.str("version").is_empty() {
+            line += &format!(" {}", resource.str("version"));
+        }
+        if let Some(source) = action.attr("source").and_then(Value::as_str) {
+            line += &format!(" <{source}>");
+        }
+        for flag in ["dev", "opaque"] {
+            if action.attr(flag) == Some(&true.into()) {
+                line += &format!(" {flag}");
+            }
+        }
+        is.push(line);
+    }
+    assert_eq!(is, expect, "{path}\n{new}");
+    // Gone again, it removes as much.
+    let gone = content_actions(&Content { path, old: Some(new.as_bytes()), new: None });
+    assert!(gone.iter().all(|action| action.verb.name() == "dependency.remove") && gone.len() == is.len(), "{gone:?}");
 }
 
 #[test]

@@ -4,6 +4,10 @@ use crate::options::{Line, Table};
 use crate::reading::{Command, Reading, Word};
 use flyball_kernel::Value;
 
+mod pypi;
+
+pub(crate) use pypi::{pypi_name, pypi_spec};
+
 const READER: &str = "packages/1";
 
 pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
@@ -20,13 +24,13 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
 }
 
 /// One package as it was named.
-struct Named {
+pub(crate) struct Named {
     ecosystem: &'static str,
     /// Empty where it is not by name that it is fetched.
-    name: String,
-    version: String,
+    pub name: String,
+    pub version: String,
     /// Where it comes from when not from the registry.
-    source: String,
+    pub source: String,
 }
 
 fn emit(to: &mut Reading<'_>, by: &Command, verb: &'static str, one: &Named, dev: bool, is_sure: bool) {
@@ -319,27 +323,6 @@ fn is_local(text: &str) -> bool {
         && !bare.ends_with(".whl")
         && !bare.ends_with(".tar.gz")
         && !bare.ends_with(".zip")
-}
-
-/// `x`, `x[extra]==1.0`, `x>=1,<2`, `x @ URL`.
-fn pypi_spec(text: &str) -> Named {
-    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))).unwrap_or(text.len());
-    let (name, rest) = text.split_at(end);
-    let rest = match rest.strip_prefix('[') {
-        Some(extras) => extras.split_once(']').map_or("?", |(_, r)| r),
-        None => rest,
-    };
-    let rest = rest.split(';').next().unwrap_or_default().trim();
-    let is_archive = [".whl", ".tar.gz", ".zip"].iter().any(|e| name.ends_with(e));
-    let is_version = rest.is_empty()
-        || rest.starts_with(['=', '<', '>', '!', '~'])
-        || rest.starts_with('@') && !rest.contains(['/', ':']);
-    if name.is_empty() || is_archive || !is_version {
-        return unknown("pypi", text);
-    }
-    let exact = rest.trim_start_matches('=').trim_start_matches('@');
-    let version = if rest.starts_with('=') && !rest.contains(',') || rest.starts_with('@') { exact } else { rest };
-    Named { ecosystem: "pypi", name: name.to_owned(), version: version.trim().to_owned(), source: String::new() }
 }
 
 fn pipx(to: &mut Reading<'_>, by: &Command) {
