@@ -17,7 +17,9 @@ pub mod workspace;
 
 pub use call::{Attempt, Call, Decision, Done, FileId, FileKind, Mediator, MetadataChange, Refusal, Script, Ticket};
 pub use doctor::{Finding, doctor};
-pub use launch::{CODES as LAUNCH_CODES, LaunchError, enter_if_launcher, remove_session_dir, weakness_name};
+pub use launch::{
+    CODES as LAUNCH_CODES, LaunchError, end_leftovers, enter_if_launcher, remove_session_dir, weakness_name,
+};
 pub use mediate::HOST_NAME;
 pub use mediate::running::{CODES as MEDIATE_CODES, ControlError, EndedBy, Exit, Running, StartError, Status, start};
 pub use spec::{Limits, Network, Spec, Terminal, Weakness};

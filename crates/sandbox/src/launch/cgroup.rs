@@ -4,6 +4,7 @@
 //! The agent and all that it starts are members; pid 1 is not, so that it can still answer and end while they are frozen.
 
 use crate::spec::Limits;
+use rustix::fd::OwnedFd;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -105,6 +106,15 @@ impl Cgroup {
     /// The folders of the groups.
     pub(crate) fn groups(&self) -> &[PathBuf] {
         &self.groups
+    }
+
+    /// The file that freezes and thaws, open for writing: who inherits it can thaw when nobody else is left to.
+    pub(crate) fn freezer_file(&self) -> Option<OwnedFd> {
+        let file = match self.freezer.as_ref()? {
+            Freezer::V1(group) => group.join("freezer.state"),
+            Freezer::V2(group) => group.join("cgroup.freeze"),
+        };
+        fs::OpenOptions::new().write(true).open(file).ok().map(OwnedFd::from)
     }
 
     /// Whether members can be frozen.
@@ -254,8 +264,8 @@ impl Hierarchies {
         })
     }
 
-    /// Removes groups whose supervisor is dead.
-    fn remove_stale(&self) {
+    /// Ends and removes groups whose supervisor is dead.
+    pub(super) fn remove_stale(&self) {
         for parent in self.v2.iter().chain(self.v1.iter().map(|(_, group)| group)) {
             for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
                 let name = entry.file_name();
@@ -263,6 +273,7 @@ impl Hierarchies {
                     .to_str()
                     .is_some_and(|name| owner(name).is_some_and(|(pid, start)| start_of(pid) != Some(start)))
                 {
+                    let _ = fs::write(entry.path().join("cgroup.kill"), "1");
                     let _ = Freezer::V1(entry.path()).set(false);
                     let _ = fs::remove_dir(entry.path());
                 }

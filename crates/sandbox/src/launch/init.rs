@@ -7,12 +7,12 @@ use super::confine::keep_capabilities;
 use super::mounts;
 use super::netns;
 use super::selftest;
-use super::step::{At, Step};
+use super::step::{At, Failure, Step};
 use super::sys::{self, Forked};
 use super::wire::{self, Boot, Reply, Report, Request};
 use crate::spec::{Network, Terminal};
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::RecvFlags;
 use rustix::process::{DumpableBehavior, Signal};
@@ -30,31 +30,69 @@ pub(super) struct Sockets {
     pub(super) boot: OwnedFd,
 }
 
+/// What the launcher itself looks at while pid 1 lives.
+pub(super) struct Watch {
+    /// Ends with the supervisor.
+    pub(super) alive: OwnedFd,
+    /// The freezer's file, where there is one.
+    pub(super) freezer: Option<OwnedFd>,
+}
+
 /// Runs the launcher to its end; returns its exit code.
-pub(super) fn run(sockets: Sockets) -> i32 {
-    match launch(&sockets) {
-        Ok(()) => 0,
-        Err(failure) => {
+pub(super) fn run(sockets: Sockets, watch: &Watch) -> i32 {
+    match launch(sockets, watch) {
+        Ok(code) => code,
+        Err((sockets, failure)) => {
             let _ = wire::send(&sockets.control, &failure.report(), &[]);
             1
         }
     }
 }
 
-fn launch(sockets: &Sockets) -> Step<()> {
+fn launch(sockets: Sockets, watch: &Watch) -> Result<i32, (Sockets, Failure)> {
+    match start_init(&sockets) {
+        Ok(init) => {
+            // Whoever waits for the sockets' end waits for pid 1 alone.
+            drop(sockets);
+            Ok(watch_over(init, watch))
+        }
+        Err(failure) => Err((sockets, failure)),
+    }
+}
+
+/// Waits for pid 1, which ends after all else in its namespace. Ends it should the supervisor be gone.
+fn watch_over(init: i32, watch: &Watch) -> i32 {
+    let mut polled = [PollFd::new(&watch.alive, PollFlags::IN)];
+    let init_fd = rustix::process::Pid::from_raw(init)
+        .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
+    if let Some(init_fd) = &init_fd {
+        let mut both = [PollFd::new(init_fd, PollFlags::IN), PollFd::new(&watch.alive, PollFlags::IN)];
+        while matches!(rustix::event::poll(&mut both, None), Err(rustix::io::Errno::INTR)) {}
+    } else {
+        while matches!(rustix::event::poll(&mut polled, None), Err(rustix::io::Errno::INTR)) {}
+    }
+    // Pid 1 is this one's child and was not waited for: its number is still its own.
+    let _ = sys::kill(init, libc::SIGKILL);
+    if let Some(freezer) = &watch.freezer {
+        // What version 1 holds frozen can't even die. A group that is gone says so, and that is fine.
+        let _ = rustix::io::write(freezer, b"THAWED").or_else(|_| rustix::io::write(freezer, b"0"));
+    }
+    sys::wait_for(init).map_or(1, |status| i32::from(status != 0))
+}
+
+fn start_init(sockets: &Sockets) -> Step<i32> {
     sys::block_signals();
     rustix::process::setsid().doing("starting a session")?;
     let boot = read_boot(&sockets.boot)?;
     namespaces(boot.is_ordinary, boot.uid, boot.gid)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing the launcher to others")?;
     match sys::fork().doing("starting pid 1")? {
-        Forked::Parent(init) => {
-            // Whoever waits for the sockets' end waits for pid 1 alone.
-            let _ = sys::close_from(3, &[]);
-            sys::exit_now(sys::wait_for(init).map_or(1, |status| i32::from(status != 0)))
-        }
+        Forked::Parent(init) => Ok(init),
         Forked::Child => {
-            let code = match init(&boot, sockets) {
+            // The locks are the launcher's alone: it is the one that outlives the tree. Their owners are never dropped here.
+            let own = [&sockets.control, &sockets.agent, &sockets.end, &sockets.boot].map(AsRawFd::as_raw_fd);
+            let closed = sys::close_from(3, &own).doing("leaving the launcher's locks");
+            let code = match closed.and_then(|()| init(&boot, sockets)) {
                 Ok(()) => 0,
                 Err(failure) => {
                     let _ = wire::send(&sockets.control, &failure.report(), &[]);

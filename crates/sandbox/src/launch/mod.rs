@@ -7,7 +7,9 @@
 //! go, and execs the program.
 //!
 //! Four sockets: control (requests to pid 1; its end tells pid 1 that the supervisor is dead, and pid 1 ends all), agent
-//! (until the exec), end (the agent's wait status), and the orders in a sealed memfd.
+//! (until the exec), end (the agent's wait status), and the orders in a sealed memfd. A pipe whose end tells the launcher that
+//! the supervisor is dead: it thaws what stands frozen, which could not die otherwise, and kills pid 1. And the session's locks,
+//! which the launcher holds until all of the tree is gone ([`end_leftovers`] waits for that).
 
 mod agent;
 mod cgroup;
@@ -15,6 +17,7 @@ mod confine;
 mod error;
 mod home;
 mod init;
+mod leftovers;
 mod mounts;
 mod netns;
 mod prepare;
@@ -29,6 +32,7 @@ mod wire;
 pub(crate) use cgroup::{Cgroup, Hierarchies};
 pub(crate) use confine::LANDLOCK_ABI_MIN;
 pub use error::{CODES, LaunchError, weakness_name};
+pub use leftovers::end_leftovers;
 pub(crate) use prepare::landlock_abi;
 pub(crate) use probe::{Probed, probe};
 pub use remove::remove_session_dir;
@@ -89,6 +93,7 @@ pub(crate) struct Launched {
     agent: OwnedFd,
     end: OwnedFd,
     launcher: Child,
+    _alive: OwnedFd,
     _locks: Vec<OwnedFd>,
 }
 
@@ -129,11 +134,15 @@ pub fn enter_if_launcher() {
         let number = args.next().and_then(|text| text.to_str()?.parse().ok()).unwrap_or(-1);
         sys::inherited(number)
     };
-    let code = match (fd(), fd(), fd(), fd()) {
-        (Ok(control), Ok(agent), Ok(end), Ok(boot)) => init::run(init::Sockets { control, agent, end, boot }),
-        _ => 2,
+    let (sockets, watch) = match (fd(), fd(), fd(), fd(), fd()) {
+        (Ok(control), Ok(agent), Ok(end), Ok(boot), Ok(alive)) => {
+            (init::Sockets { control, agent, end, boot }, init::Watch { alive, freezer: fd().ok() })
+        }
+        _ => sys::exit_now(2),
     };
-    sys::exit_now(code)
+    // What else it was given are locks: held for as long as anything of the tree is there.
+    let _locks: Vec<OwnedFd> = std::iter::from_fn(|| fd().ok()).collect();
+    sys::exit_now(init::run(sockets, &watch))
 }
 
 /// Builds the boundary that `spec` describes and puts an agent in it that waits, `filter` installed, for the go.
@@ -153,9 +162,16 @@ pub(crate) fn launch(spec: &Spec, filter: &[libc::sock_filter]) -> Result<Launch
         sockopt::set_socket_timeout(socket, Timeout::Recv, Some(START_WAIT_MAX))
             .map_err(|error| setup("preparing sockets")(error.into()))?;
     }
-    let inherited = [&control_inside, &agent_inside, &end_inside, &boot].map(AsRawFd::as_raw_fd);
+    // Its other end is open in this process alone: whatever ends this process, the launcher reads its end.
+    let (alive_inside, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|error| setup("making sockets")(error.into()))?;
+    let freezer = prepared.cgroup.as_ref().and_then(Cgroup::freezer_file);
+    let mut inherited =
+        [&control_inside, &agent_inside, &end_inside, &boot, &alive_inside].map(AsRawFd::as_raw_fd).to_vec();
+    inherited.push(freezer.as_ref().map_or(-1, AsRawFd::as_raw_fd));
+    inherited.extend(prepared.locks.iter().map(AsRawFd::as_raw_fd));
     let launcher = spawn(inherited).map_err(setup("starting the launcher"))?;
-    drop((control_inside, agent_inside, end_inside, boot));
+    drop((control_inside, agent_inside, end_inside, boot, alive_inside, freezer));
 
     let mut starting = Starting { launcher: Some(launcher) };
     let ready = starting.expect(&control)?;
@@ -190,18 +206,19 @@ pub(crate) fn launch(spec: &Spec, filter: &[libc::sock_filter]) -> Result<Launch
         agent,
         end,
         launcher,
+        _alive: alive,
         _locks: prepared.locks,
     })
 }
 
-fn spawn(inherited: [i32; 4]) -> io::Result<Child> {
+fn spawn(inherited: Vec<i32>) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0(LAUNCHER).env_clear().args(inherited.map(|fd| fd.to_string()));
+    command.arg0(LAUNCHER).env_clear().args(inherited.iter().map(i32::to_string));
     command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-    // SAFETY: the closure only makes system calls by number on an array that it owns: nothing that another thread's lock
-    // could hold up.
+    // SAFETY: the closure only makes system calls by number on a list that it owns and does not free: nothing that another
+    // thread's lock could hold up.
     unsafe {
-        command.pre_exec(move || inherited.into_iter().try_for_each(sys::clear_cloexec));
+        command.pre_exec(move || inherited.iter().filter(|fd| **fd >= 0).try_for_each(|fd| sys::clear_cloexec(*fd)));
     }
     command.spawn()
 }

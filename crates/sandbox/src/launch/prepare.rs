@@ -15,6 +15,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+/// The lock of a folder that one launch has for itself, held by supervisor and launcher.
+pub(super) const LOCK: &str = "lock";
+
 /// What stands before the launcher starts.
 pub(super) struct Prepared {
     pub(super) cgroup: Option<Cgroup>,
@@ -179,7 +182,7 @@ fn session_dirs(spec: &Spec) -> Result<Vec<OwnedFd>, LaunchError> {
 }
 
 fn lock(folder: &Path) -> Result<OwnedFd, LaunchError> {
-    let path = folder.join("lock");
+    let path = folder.join(LOCK);
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600))
         .map_err(|error| folder_error(&path, error.into()))?;

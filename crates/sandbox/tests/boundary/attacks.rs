@@ -296,7 +296,9 @@ fn a_frozen_tree_can_be_killed() {
     assert!(launched.end().is_none());
     launched.kill_all();
     wait_gone(&launched.init);
-    assert_eq!(launched.end(), Some(End::Killed));
+    // Pid 1 may see the agent die before it dies itself.
+    let end = launched.end();
+    assert!(matches!(end, Some(End::Killed | End::Signalled(libc::SIGKILL))), "{end:?}");
 }
 
 fn a_stopped_tree_goes_on() {
