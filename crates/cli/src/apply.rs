@@ -78,6 +78,9 @@ pub fn not_taken(error: &TakingError) -> Failure {
             "FB0530",
             "an agent does not write the rules that it works under: discard, or roll back to a step before that",
         ),
+        TakingError::Between(_) => {
+            ("FB0531", "mend the cause and give the command again: it undoes or completes what was cut off")
+        }
         TakingError::Failed(_) => ("FB0523", "the real workspace is as it was; mend the cause and apply again"),
     };
     Failure::user(code, error.to_string()).hint(hint)
@@ -91,8 +94,11 @@ pub fn rewound(error: &RewindError) -> Failure {
         RewindError::NoContent { .. } => {
             failure("FB0486", "roll back to another step; `flyball at` shows what each holds")
         }
+        RewindError::Between(_) => {
+            failure("FB0531", "mend the cause and give the command again: it undoes or completes what was cut off")
+        }
         RewindError::Differs { .. } => {
-            failure("FB0524", "nothing was applied; `flyball verify` says whether the record holds")
+            failure("FB0524", "nothing was changed; `flyball verify` says whether the record holds")
                 .of(Kind::Unverified)
         }
         RewindError::Gone(_) => failure("FB0521", "`flyball show` says what became of it"),

@@ -74,6 +74,11 @@ asked, the deadline has passed, or the session is in a state in which the act ma
     ("FB0530", "session changed the charter", "\
 The workspace that would be applied has another charter than the one that the session ran under. An agent does not write
 its own rules, so nothing was applied. Roll back to a step before the change, or discard."),
+    ("FB0531", "cut off half-way", "\
+An apply or a rollback could go neither on nor back: a full disk, a failing one, or something of somebody else's in the
+way. Its journal stands and knows the rest. Mend what the message names, then give the command again: it first undoes or
+completes what was cut off. So does any later `flyball run`. A live session stays paused meanwhile; `flyball kill` ends it
+and puts its workspace back to what it was before the rollback."),
 ];
 
 /// Every page there is, by code.

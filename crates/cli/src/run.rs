@@ -194,6 +194,8 @@ pub fn not_run(out: Output, error: RunError) -> Failure {
             let failure = Failure::user(error.code(), chain(&error)).hint(error.hint());
             if is_weaker { failure.of(Kind::Weaker) } else { failure }
         }
+        RunError::Between(why) => Failure::user("FB0531", format!("the workspace is in between: {}", visible(&why)))
+            .hint("a run would take half a change for the real tree: mend the cause first"),
         other => Failure::user("FB0526", visible(&chain(&other)))
             .hint("nothing ran ungoverned; `flyball doctor` may say more"),
     }

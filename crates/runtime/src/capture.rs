@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Watches the workspace of a session between barriers.
+#[derive(Clone)]
 pub struct Capture {
     pub(crate) layers: Layers,
     workspace: PathBuf,
@@ -130,15 +131,18 @@ impl Capture {
 
     /// Compares the whole upper layer with the record, and takes in what the record could not explain.
     ///
-    /// Gives those changes: none, unless something wrote past the mediation.
+    /// Gives those changes: none, unless something wrote past the mediation, or a crash of the machine lost some of the layer.
     pub(crate) fn unexplained(&mut self, ledger: &Ledger) -> Result<Vec<Change>, CaptureError> {
         let mut found = Vec::new();
-        for change in workspace::changes(&self.layers, &self.scratch.within)? {
-            if self.scratch.covers(&self.workspace.join(&change.path)) {
+        // Also what the record has and the layer lacks: it would be missing from an apply.
+        let mut paths: BTreeSet<PathBuf> = self.state.changed().map(|(path, _)| translate::path(path)).collect();
+        paths.extend(workspace::changes(&self.layers, &self.scratch.within)?.into_iter().map(|change| change.path));
+        for path in paths {
+            if self.scratch.covers(&self.workspace.join(&path)) {
                 continue;
             }
-            let node = capture(&self.layers, &change.path, ledger)?;
-            found.extend(self.changed(&change.path, node)?);
+            let node = capture(&self.layers, &path, ledger)?;
+            found.extend(self.changed(&path, node)?);
         }
         Ok(found)
     }

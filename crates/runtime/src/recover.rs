@@ -1,57 +1,197 @@
-//! After a crash: sessions whose supervisor died are closed honestly at the next start.
+//! After a crash: what a dead supervisor left is ended, undone or completed, and its session is closed honestly.
+//!
+//! INVARIANT: in this order. Its processes are gone, then its layer is whole (`rollback.journal`), then the real tree
+//! (`apply.journal`), then the record is closed: what is looked at by a later step no longer changes.
+//!
+//! Each step may be cut off itself and is taken again by the next start; two starts at once take turns by the session's lock.
 
-use crate::clock::{Clock, wall_ns};
 use crate::home::{Home, SessionLock};
-use flyball_ledger::{Draft, Filter, Kind, Ledger, LedgerError};
-use serde_json::json;
-use std::collections::BTreeSet;
+use crate::past::{Past, PastError};
+use crate::rewind;
+use crate::state::Change;
+use crate::translate;
+use flyball_kernel::Action;
+use flyball_ledger::{Filter, Kind, Ledger, LedgerError};
+use flyball_sandbox::workspace::{self, Recovered};
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Closes every session that nobody supervises any more: its open attempts become `unknown`, never guessed.
+/// Closes every session that nobody supervises any more: its open attempts become `unknown`, never guessed, and what it had
+/// under way on a workspace is undone or completed. What can't be yet is left for the next start.
 ///
 /// # Errors
 /// [`LedgerError`] when the record can't be read or written.
 pub fn dead_sessions(home: &Home, ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
     let mut closed = Vec::new();
     for info in ledger.streams()? {
-        if info.closed_at_ns.is_some() {
+        let dir = home.session(&info.id);
+        if info.closed_at_ns.is_some() && !has_leftovers(&dir) {
             continue;
         }
         // Held by a living supervisor, or its folder is gone: not ours to close.
-        let Ok(Some(_held)) = SessionLock::take(&home.session(&info.id)) else { continue };
-        close(ledger, &info.id)?;
-        closed.push(info.id);
+        let Ok(Some(held)) = SessionLock::take(&dir) else { continue };
+        match settle(home, ledger, &info.id, &held) {
+            Ok(true) => closed.push(info.id),
+            // Somebody's act on it needs what stands in the way told; a start of another session does not wait for it.
+            Ok(false) => {}
+            Err(PastError::Ledger(error)) => return Err(error),
+            Err(_) => {}
+        }
     }
     Ok(closed)
 }
 
-fn close(ledger: &Ledger, session: &str) -> Result<(), LedgerError> {
-    let mut open = BTreeSet::new();
-    let mut last_ns = 0;
-    for entry in ledger.entries(session, 1.., Filter::default())? {
-        let entry = entry?;
-        last_ns = entry.at_ns;
-        let of = entry.body.get("of").and_then(serde_json::Value::as_u64).unwrap_or_default();
-        match entry.kind {
-            Kind::Attempt => {
-                open.insert(entry.seq);
-            }
-            Kind::Ruling if entry.body.get("verdict").and_then(|v| v.as_str()) == Some("deny") => {
-                open.remove(&of);
-            }
-            Kind::Outcome => {
-                open.remove(&of);
-            }
-            _ => {}
+/// Before a person's act on a session whose lock is held: whatever a crash left of it ends first.
+pub(crate) fn before_an_act(home: &Home, session: &str, held: &SessionLock) -> Result<(), PastError> {
+    let ledger = Ledger::open(home.dir())?;
+    settle(home, &ledger, session, held).map(drop)
+}
+
+/// Whether no apply stands half done in this workspace, of whatever session.
+///
+/// # Errors
+/// Why the one that does could not be undone or completed.
+pub(crate) fn whole(home: &Home, ledger: &Ledger, real: &Path) -> Result<(), String> {
+    for info in ledger.streams().map_err(|e| e.to_string())? {
+        let dir = home.session(&info.id);
+        if !dir.join(APPLY).exists() || workspace_of(ledger, &info.id).is_none_or(|w| w != real) {
+            continue;
         }
+        let held = SessionLock::take(&dir).map_err(|e| e.to_string())?;
+        let held = held.ok_or_else(|| format!("`flyball apply {}` is under way; wait for its end", info.id))?;
+        let settled = settle(home, ledger, &info.id, &held);
+        settled.map_err(|e| format!("{e}; `flyball apply {}` goes on with it once that is mended", info.id))?;
     }
-    let stream = ledger.stream(session)?;
-    let mut clock = Clock::after(last_ns.max(wall_ns()));
-    let mut append = |kind, cause: Vec<u64>, body| {
-        stream.append(Draft { at_ns: clock.now_ns(), kind, actor: "recovery".to_owned(), cause, body })
+    Ok(())
+}
+
+/// The journal of an apply, in a session's folder.
+pub(crate) const APPLY: &str = "apply.journal";
+/// What an applied or discarded workspace is called until all of it is removed.
+pub(crate) const GOING: &str = "workspace.going";
+
+fn has_leftovers(dir: &Path) -> bool {
+    [APPLY, "rollback.journal", GOING].iter().any(|name| dir.join(name).exists())
+}
+
+fn workspace_of(ledger: &Ledger, session: &str) -> Option<PathBuf> {
+    let body = ledger.body(&ledger.entry(session, 1).ok()?).ok()?;
+    body.get("workspace").and_then(Json::as_str).map(translate::path)
+}
+
+/// Ends all that a dead session left. Whether it was closed by this.
+fn settle(home: &Home, ledger: &Ledger, session: &str, _held: &SessionLock) -> Result<bool, PastError> {
+    let dir = home.session(session);
+    let gone = flyball_sandbox::end_leftovers(&dir);
+    gone.map_err(|cause| PastError::Leftovers { session: session.to_owned(), cause })?;
+    let is_open = ledger.streams()?.iter().any(|s| s.id == session && s.closed_at_ns.is_none());
+    if !is_open && !has_leftovers(&dir) {
+        return Ok(false);
+    }
+    let mut past = Past::open_in(home, Arc::new(ledger.clone()), session)?;
+    rewind::recover(&dir, &mut past)?;
+    let taken = recover_apply(&dir, &mut past)?;
+    if is_open {
+        close(&mut past, &dir)?;
+    }
+    if taken {
+        crate::taking::set_aside(&dir).map_err(|cause| removing(&dir, cause))?;
+    }
+    crate::taking::remove(&dir).map_err(|cause| removing(&dir, cause))?;
+    let _ = std::fs::remove_file(dir.join("control.sock"));
+    Ok(is_open)
+}
+
+fn removing(dir: &Path, source: std::io::Error) -> PastError {
+    workspace::WorkspaceError::Io { doing: "remove", path: dir.to_owned(), source }.into()
+}
+
+/// Undoes or completes an apply that was cut off. Whether the real tree has all of it.
+fn recover_apply(dir: &Path, past: &mut Past) -> Result<bool, PastError> {
+    let (phase, taken) = match workspace::recover(&dir.join(APPLY))? {
+        Recovered::Nothing => return Ok(false),
+        Recovered::RolledBack => ("undone", false),
+        Recovered::Completed => ("done", true),
     };
-    for of in open {
-        append(Kind::Outcome, vec![of], json!({ "of": of, "ok": null, "unknown": true }))?;
+    past.record("apply", "", json!({ "phase": phase, "recovered": true }), None)?;
+    Ok(taken)
+}
+
+/// Open attempts become `unknown`; what the dead supervisor did not look at any more is looked at.
+fn close(past: &mut Past, dir: &Path) -> Result<(), PastError> {
+    let told = Told::of(past)?;
+    for of in told.open {
+        past.append(Kind::Outcome, "recovery", vec![of], json!({ "of": of, "ok": null, "unknown": true }))?;
     }
-    append(Kind::Close, Vec::new(), json!({ "session": session, "ended_by": "error", "recovered": true }))?;
-    stream.flush()
+    if dir.join("workspace/upper").exists() {
+        let ledger = Arc::clone(&past.ledger);
+        let found = past.capture.unexplained(&ledger)?;
+        let workspace = past.workspace.clone();
+        let (explained, rest): (Vec<Change>, Vec<Change>) =
+            found.into_iter().partition(|c| explains(&told.touched, &workspace.join(translate::path(&c.path))));
+        if !explained.is_empty() {
+            past.observe("recovery", &explained)?;
+        }
+        // What is done at once and recorded a moment later can be lost with the supervisor: then nobody can say who did it.
+        past.alarm("recovery", rest)?;
+    }
+    let body = json!({ "session": past.session, "ended_by": "error", "recovered": true });
+    past.append(Kind::Close, "recovery", Vec::new(), body)?;
+    past.flush()
+}
+
+/// What a stream tells of the attempts in it.
+#[derive(Default)]
+struct Told {
+    /// Without an outcome.
+    open: BTreeSet<u64>,
+    /// Paths that allowed calls may have changed, and whether with all below them.
+    touched: BTreeMap<PathBuf, bool>,
+}
+
+impl Told {
+    fn of(past: &Past) -> Result<Self, PastError> {
+        let mut told = Self::default();
+        let mut pending: BTreeMap<u64, Vec<(PathBuf, bool)>> = BTreeMap::new();
+        for entry in past.ledger.entries(&past.session, 1.., Filter::default())? {
+            let entry = entry?;
+            let of = entry.body.get("of").and_then(Json::as_u64).unwrap_or_default();
+            match entry.kind {
+                Kind::Attempt => {
+                    told.open.insert(entry.seq);
+                    let body = past.ledger.body(&entry)?;
+                    pending.insert(entry.seq, paths(&body));
+                }
+                Kind::Ruling if entry.body.get("verdict").and_then(|v| v.as_str()) == Some("deny") => {
+                    told.open.remove(&of);
+                    pending.remove(&of);
+                }
+                Kind::Dispatch => told.touched.extend(pending.remove(&of).unwrap_or_default()),
+                Kind::Outcome => {
+                    told.open.remove(&of);
+                }
+                _ => {}
+            }
+        }
+        Ok(told)
+    }
+}
+
+/// The paths that an action changes.
+fn paths(body: &Json) -> Vec<(PathBuf, bool)> {
+    let Ok(action) = serde_json::from_value::<Action>(body.clone()) else { return Vec::new() };
+    let verb = action.verb.to_string();
+    if !verb.starts_with("fs.") || verb == "fs.read" {
+        return Vec::new();
+    }
+    let with_all_below = matches!(verb.as_str(), "fs.move" | "fs.delete");
+    let texts = [body.pointer("/resource/path"), body.pointer("/attrs/to"), body.pointer("/attrs/target")];
+    texts.into_iter().flatten().filter_map(Json::as_str).map(|p| (translate::path(p), with_all_below)).collect()
+}
+
+/// Whether a recorded call may have changed this path.
+fn explains(touched: &BTreeMap<PathBuf, bool>, path: &Path) -> bool {
+    touched.contains_key(path) || path.ancestors().skip(1).any(|above| touched.get(above) == Some(&true))
 }

@@ -1,21 +1,29 @@
-//! Rollback: takes a session's workspace back to a step, live or after its end, and checks the result against the record.
+//! Rollback: takes a session's workspace back to a step, live or after its end, all or nothing, and checks the result against
+//! the record.
 
+mod journal;
+
+use crate::capture::Capture;
 use crate::control::{self, Request};
 use crate::core::Core;
 use crate::home::{Home, SessionLock};
 use crate::past::Past;
+use crate::recover;
 use crate::state::{Change, State};
 use crate::translate;
 use flyball_ledger::{Kind, Ledger};
 use flyball_sandbox::Running;
-use flyball_sandbox::workspace::{self, Layers, Node};
+use flyball_sandbox::workspace::{self, Layers, Node, WorkspaceError};
+use journal::{Journal, twin};
+pub(crate) use journal::{is_between, recover, undo};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde_json::json;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// A rollback was not done, or not wholly; what was done is recorded.
+/// A rollback was not done; except for [`RewindError::Between`] the workspace is as it was before.
 #[derive(Debug, thiserror::Error)]
 pub enum RewindError {
     /// There is no such step.
@@ -35,7 +43,9 @@ pub enum RewindError {
         path: String,
     },
     /// The result is not what the record says.
-    #[error("after the rollback the workspace's digest is {found}, the record says {recorded}")]
+    #[error(
+        "after the rollback the workspace's digest would be {found}, the record says {recorded}; nothing was changed"
+    )]
     Differs {
         /// What came out.
         found: String,
@@ -45,6 +55,11 @@ pub enum RewindError {
     /// The session has no workspace any more.
     #[error("session `{0}` has no workspace any more: it was applied or discarded")]
     Gone(String),
+    /// A live session's workspace is in between, and its processes stand still.
+    #[error(
+        "cut off half-way ({0}); the session stays paused: roll back again once the cause is mended, or kill it, which puts the workspace back"
+    )]
+    Between(String),
     /// Something beneath failed.
     #[error("{0}")]
     Failed(String),
@@ -64,7 +79,10 @@ pub fn rollback(home: &Home, session: &str, seq: u64, reason: &str) -> Result<u6
         return Err(RewindError::Gone(session.to_owned()));
     }
     match SessionLock::take(&dir).map_err(failed)? {
-        Some(_held) => ended(home, session, seq, reason),
+        Some(held) => {
+            recover::before_an_act(home, session, &held).map_err(failed)?;
+            ended(home, session, seq, reason)
+        }
         None => {
             let request = Request::Rollback { seq, reason: reason.to_owned() };
             let reply = control::send(home, session, &request).map_err(failed)?;
@@ -74,94 +92,198 @@ pub fn rollback(home: &Home, session: &str, seq: u64, reason: &str) -> Result<u6
 }
 
 /// Of a running session, whose processes stand still meanwhile.
+///
+/// INVARIANT: a twin of the upper layer, as it was before, stands until the rollback is on record: whenever this process
+/// dies, the next start goes back to that.
 pub(crate) fn live(core: &mut Core, running: &Running, seq: u64, by: &str, reason: &str) -> Result<u64, RewindError> {
-    core.barrier(&[]).map_err(failed)?;
+    let dir = core.session_dir.clone();
+    let is_between = is_between(&dir);
+    if !is_between {
+        core.barrier(&[]).map_err(failed)?;
+    }
     let last = core.gate.last_seq();
     if seq == 0 || seq > last {
         return Err(RewindError::NoStep { session: core.session.clone(), seq, last });
     }
     core.gate.flush().map_err(failed)?;
     let target = State::at(&core.ledger, &core.session, seq).map_err(failed)?;
-    let ledger = std::sync::Arc::clone(&core.ledger);
     let layers = core.capture.layers.clone();
     let inside = merged_view(running, &layers.lower).map_err(failed)?;
-    let steps = steps(&core.capture.state, &target);
-    for (path, node) in steps {
-        let rel = translate::path(&path);
-        let content = content(&ledger, &layers, &path, &node)?;
-        workspace::set(inside.as_fd(), &rel, &node, || Ok(content.as_slice())).map_err(failed)?;
-        core.capture.touched(&layers.lower.join(&rel));
+    let ledger = Arc::clone(&core.ledger);
+    // What an earlier one left in between is known of no path: each is set, whatever the record says of it.
+    let nodes = wanted(&core.capture.state, &target, is_between);
+    let before: Vec<(PathBuf, Node)> =
+        nodes.iter().map(|(path, _)| (path.clone(), standing(&core.capture.state, path))).collect();
+    if !is_between {
+        Journal::new(true, seq, last, by, reason).prepare(&dir, &layers.upper).map_err(failed)?;
     }
-    let changes = core.capture.barrier(&ledger).map_err(failed)?;
-    finish(
-        &core.capture.state,
-        &target,
-        changes,
-        |act, observed| {
+    let set = |nodes: &[(PathBuf, Node)]| {
+        workspace::set_all(inside.as_fd(), nodes, |rel, node| content(&ledger, &layers, rel, node))
+    };
+    if let Err(error) = set(&nodes) {
+        return Err(match error {
+            WorkspaceError::Between { .. } => RewindError::Between(error.to_string()),
+            error if is_between => RewindError::Between(error.to_string()),
+            error => given_up(&dir, &error),
+        });
+    }
+    if is_between {
+        leftovers(&inside);
+    }
+    for (path, _) in &nodes {
+        core.capture.touched(&layers.lower.join(path));
+    }
+    let recorded = core.capture.barrier(&ledger).map_err(failed).and_then(|changes| {
+        let (found, wanted) = (core.capture.state.digest(), target.digest());
+        if found != wanted {
+            return Err(RewindError::Differs { found, recorded: wanted });
+        }
+        record(&found, &wanted, &changes, seq, |act, observed| {
             let seq_act = core.gate.control("rollback", by, reason, act).map_err(failed)?;
             core.gate.note(Kind::Observe, "rollback", &[seq_act], observed).map_err(failed)?;
             core.gate.flush().map_err(failed)?;
             Ok(seq_act)
+        })
+    });
+    match recorded {
+        Ok(seq) => {
+            // INVARIANT: on record before its way back goes.
+            journal::close(&dir).map_err(failed)?;
+            Ok(seq)
+        }
+        Err(error) => match set(&before) {
+            Ok(()) => Err(given_up(&dir, &error)),
+            Err(worse) => Err(RewindError::Between(format!("{error}; then: {worse}"))),
         },
-        seq,
-    )
+    }
 }
 
-/// Of a session that ended: its upper layer is worked on directly, nothing has it mounted.
+/// Nothing was changed: the journal goes. Should that fail, the next start finds twin and layer alike.
+fn given_up(dir: &Path, error: &dyn std::fmt::Display) -> RewindError {
+    let _ = journal::close(dir);
+    failed(error)
+}
+
+/// What a rollback that could not go either way left in the view: only what was on its way.
+fn leftovers(view: &OwnedFd) {
+    let Ok(entries) = rustix::fs::Dir::read_from(view) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(".flyball-rollback-") {
+            let _ = workspace::set(view.as_fd(), Path::new(&name), &Node::Absent, || Ok(std::io::empty()));
+        }
+    }
+}
+
+/// Of a session that ended: a twin of its upper layer is taken back, then the two are exchanged in one step.
 fn ended(home: &Home, session: &str, seq: u64, reason: &str) -> Result<u64, RewindError> {
+    let dir = home.session(session);
     let mut past = Past::open(home, session).map_err(failed)?;
+    past.take_in_reality(reason).map_err(failed)?;
     if seq == 0 || seq > past.last_seq {
         return Err(RewindError::NoStep { session: session.to_owned(), seq, last: past.last_seq });
     }
     let target = State::at(&past.ledger, session, seq).map_err(failed)?;
-    let steps = steps(&past.capture.state, &target);
-    for (path, node) in steps {
-        let rel = translate::path(&path);
-        let content = content(&past.ledger, &past.capture.layers, &path, &node)?;
-        workspace::set_upper(&past.capture.layers, &rel, &node, || Ok(content.as_slice())).map_err(failed)?;
-        past.capture.touched(&past.capture.layers.lower.clone().join(&rel));
+    let mut journal = Journal::new(false, seq, past.last_seq, &control::this_user(), reason);
+    let layers = past.capture.layers.clone();
+    let result = journal.prepare(&dir, &layers.upper).map_err(failed).and_then(|()| {
+        let changes = rewind_twin(&mut past.capture, &past.ledger, &twin(&layers.upper), &target)?;
+        journal.exchange(&dir, &layers.upper).map_err(failed)?;
+        Ok(changes)
+    });
+    let changes = match result {
+        Ok(changes) => changes,
+        Err(error) => {
+            // Whichever side of the exchange it failed on: back to what was.
+            undo(&dir, &layers.upper).map_err(|worse| RewindError::Between(format!("{error}; then: {worse}")))?;
+            return Err(error);
+        }
+    };
+    let state = past.capture.state.digest();
+    let recorded = record(&state, &target.digest(), &changes, seq, |act, observed| {
+        past.record("rollback", reason, act, Some(observed)).map_err(failed)
+    });
+    match recorded {
+        Ok(seq) => {
+            journal::close(&dir).map_err(failed)?;
+            Ok(seq)
+        }
+        Err(error) => {
+            undo(&dir, &layers.upper).map_err(|worse| RewindError::Between(format!("{error}; then: {worse}")))?;
+            Err(error)
+        }
     }
-    let ledger = std::sync::Arc::clone(&past.ledger);
-    let changes = past.capture.barrier(&ledger).map_err(failed)?;
-    let state = past.capture.state.clone();
-    finish(
-        &state,
-        &target,
-        changes,
-        |act, observed| past.record("rollback", reason, act, Some(observed)).map_err(failed),
-        seq,
-    )
 }
 
-fn finish(
-    now: &State,
+/// Takes the twin to that state and looks at the result.
+fn rewind_twin(
+    capture: &mut Capture,
+    ledger: &Ledger,
+    twin: &Path,
     target: &State,
-    changes: Vec<Change>,
-    record: impl FnOnce(serde_json::Value, serde_json::Value) -> Result<u64, RewindError>,
+) -> Result<Vec<Change>, RewindError> {
+    let on = Layers { lower: capture.layers.lower.clone(), upper: twin.to_owned() };
+    let steps = steps(&capture.state, target);
+    for (path, node) in &steps {
+        let rel = translate::path(path);
+        if let Node::File { .. } = node {
+            let content =
+                content(ledger, &on, &rel, node).map_err(|_| RewindError::NoContent { path: path.clone() })?;
+            workspace::set_upper(&on, &rel, node, || Ok(content)).map_err(failed)?;
+        } else {
+            workspace::set_upper(&on, &rel, node, || Ok(std::io::empty())).map_err(failed)?;
+        }
+        capture.touched(&on.lower.join(&rel));
+    }
+    let real = std::mem::replace(&mut capture.layers, on);
+    let looked = capture.barrier(ledger);
+    capture.layers = real;
+    let changes = looked.map_err(failed)?;
+    let (found, recorded) = (capture.state.digest(), target.digest());
+    if found == recorded { Ok(changes) } else { Err(RewindError::Differs { found, recorded }) }
+}
+
+fn record(
+    found: &str,
+    recorded: &str,
+    changes: &[Change],
     to: u64,
+    record: impl FnOnce(serde_json::Value, serde_json::Value) -> Result<u64, RewindError>,
 ) -> Result<u64, RewindError> {
-    let (found, recorded) = (now.digest(), target.digest());
     let act = json!({ "to": to, "digest": found, "recorded": recorded, "paths": changes.len() });
-    let seq = record(act, json!({ "workspace": { "changes": changes, "state": found } }))?;
-    if found == recorded { Ok(seq) } else { Err(RewindError::Differs { found, recorded }) }
+    record(act, json!({ "workspace": { "changes": changes, "state": found } }))
+}
+
+/// What each path that the session touched is to be.
+fn wanted(now: &State, target: &State, all: bool) -> Vec<(PathBuf, Node)> {
+    let mut out = Vec::new();
+    for (path, is) in now.touched() {
+        // A path that the session first touched after that step was what the real tree had.
+        let Some(wanted) = target.node(path).or_else(|| now.base(path)) else { continue };
+        if wanted != is || (all && *wanted != Node::Other) {
+            out.push((translate::path(path), wanted.clone()));
+        }
+    }
+    out
+}
+
+fn standing(now: &State, path: &Path) -> Node {
+    now.node(&translate::text(path)).cloned().unwrap_or(Node::Absent)
 }
 
 /// What must be set, in an order that works: removals deepest first, then parents before children.
 fn steps(now: &State, target: &State) -> Vec<(String, Node)> {
     let mut removals = Vec::new();
     let mut rest = Vec::new();
-    for (path, is) in now.touched() {
-        // A path that the session first touched after that step was what the real tree had.
-        let Some(wanted) = target.node(path).or_else(|| now.base(path)) else { continue };
-        if wanted == is {
-            continue;
-        }
-        let replaced = std::mem::discriminant(wanted) != std::mem::discriminant(is);
+    for (path, wanted) in wanted(now, target, false) {
+        let path = translate::text(&path);
+        let Some(is) = now.node(&path) else { continue };
+        let replaced = std::mem::discriminant(&wanted) != std::mem::discriminant(is);
         if replaced && *is != Node::Absent {
-            removals.push((path.to_owned(), Node::Absent));
+            removals.push((path.clone(), Node::Absent));
         }
-        if *wanted != Node::Absent {
-            rest.push((path.to_owned(), wanted.clone()));
+        if wanted != Node::Absent {
+            rest.push((path, wanted));
         }
     }
     removals.reverse();
@@ -182,22 +304,21 @@ fn merged_view(running: &Running, workspace: &Path) -> rustix::io::Result<OwnedF
     )
 }
 
-fn content(ledger: &Ledger, layers: &Layers, path: &str, node: &Node) -> Result<Vec<u8>, RewindError> {
-    let Node::File { digest, .. } = node else { return Ok(Vec::new()) };
+/// A file's content as of a step: kept in the ledger, or what the real tree still has.
+fn content(ledger: &Ledger, layers: &Layers, rel: &Path, node: &Node) -> std::io::Result<Box<dyn Read>> {
+    let Node::File { digest, .. } = node else { return Ok(Box::new(std::io::empty())) };
+    let other = |e: &dyn std::fmt::Display| std::io::Error::other(e.to_string());
     let named: Option<flyball_ledger::Digest> = digest.parse().ok();
     if let Some(named) = named
-        && ledger.has_blob(&named).map_err(failed)?
+        && ledger.has_blob(&named).map_err(|e| other(&e))?
     {
-        return ledger.blob(&named).map_err(failed);
+        return Ok(Box::new(std::io::Cursor::new(ledger.blob(&named).map_err(|e| other(&e))?)));
     }
     // What the real tree had is not kept twice; it must still be what the session saw.
-    let rel = translate::path(path);
-    match workspace::lower_node(layers, &rel).map_err(failed)? {
+    match workspace::lower_node(layers, rel).map_err(|e| other(&e))? {
         Node::File { digest: found, .. } if found == *digest => {
-            let mut bytes = Vec::new();
-            workspace::lower_file(layers, &rel).map_err(failed)?.read_to_end(&mut bytes).map_err(failed)?;
-            Ok(bytes)
+            Ok(Box::new(workspace::lower_file(layers, rel).map_err(|e| other(&e))?))
         }
-        _ => Err(RewindError::NoContent { path: path.to_owned() }),
+        _ => Err(other(&format!("the content of `{}` as of that step is not in the ledger", rel.display()))),
     }
 }

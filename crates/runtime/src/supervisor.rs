@@ -86,6 +86,8 @@ pub enum RunError {
     System { what: &'static str, cause: std::io::Error },
     #[error("could not record: {0}")]
     Record(String),
+    #[error("the workspace is in between: {0}")]
+    Between(String),
 }
 
 /// How soon a deadline that the kernel left standing is brought to it again.
@@ -112,6 +114,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let plan = plan::plan(home, &id, options, &charter)?;
     let ledger = Arc::new(Ledger::open(home.dir())?);
     crate::recover::dead_sessions(home, &ledger)?;
+    crate::recover::whole(home, &ledger, &plan.spec.workspace).map_err(RunError::Between)?;
 
     let session_dir = home.make_session(&id)?;
     let lock = SessionLock::take(&session_dir)
@@ -138,6 +141,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         capture,
         ledger: Arc::clone(&ledger),
         session: id.clone(),
+        session_dir: session_dir.clone(),
         agent: plan.agent.clone(),
         workspace: plan.spec.workspace.clone(),
         home: plan.spec.home.clone(),
@@ -249,6 +253,11 @@ fn wait(shared: &Arc<Shared>, running: &Running, heard: &Receiver<Notice>, watch
 fn close(shared: &Arc<Shared>, plan: &Plan, ended_by: &'static str, exit: Option<&Exit>) -> Summary {
     let mut core = lock(shared);
     core.close_open_attempts();
+    // A rollback that could go neither way: nobody is left in the tree, so it goes back to what it was.
+    if let Err(error) = rewind::undo(&core.session_dir, &core.capture.layers.upper) {
+        let body = json!({ "alert": "rollback", "detail": error.to_string() });
+        let _ = core.gate.note(Kind::Alert, "supervisor", &[], body);
+    }
     if let Err(error) = core.barrier(&[]) {
         let body = json!({ "alert": "capture", "detail": error.to_string() });
         let _ = core.gate.note(Kind::Alert, "barrier", &[], body);
@@ -418,6 +427,9 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
             let took = running.pause().map_err(|e| say(&e))?;
             act_recorded(shared, "pause", by, &reason, || Ok(took))
         }
+        Request::Resume { .. } if rewind::is_between(&lock(shared).session_dir) => {
+            Err("a rollback was cut off half-way: roll back again first, or kill the session".into())
+        }
         Request::Resume { reason } => act_recorded(shared, "resume", by, &reason, || {
             running.resume().map_err(|e| say(&e)).map(|()| Duration::ZERO)
         }),
@@ -448,12 +460,16 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
             Ok(Reply { ok: true, message: message.into(), ..Reply::default() })
         }
         Request::Rollback { seq, reason } => {
+            // Who was paused before stays so.
+            let was_paused = running.is_paused();
             running.pause().map_err(|e| say(&e))?;
             let done = {
                 let mut core = lock(shared);
                 rewind::live(&mut core, running, seq, by, &reason)
             };
-            let resumed = running.resume().map_err(|e| say(&e));
+            // INVARIANT: nothing runs in a tree that is neither as before nor as of the step.
+            let stays = was_paused || matches!(done, Err(rewind::RewindError::Between(_)));
+            let resumed = if stays { Ok(()) } else { running.resume().map_err(|e| say(&e)) };
             let recorded = done.map_err(|e| say(&e))?;
             resumed?;
             Ok(Reply { ok: true, seq: Some(recorded), ..Reply::default() })

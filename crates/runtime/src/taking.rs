@@ -2,14 +2,15 @@
 
 use crate::home::{Home, SessionLock};
 use crate::past::Past;
+use crate::recover;
 use crate::translate;
 use flyball_ledger::{Filter, Kind};
-use flyball_sandbox::workspace::{self, Applied, Node};
+use flyball_sandbox::workspace::{self, Applied, Node, WorkspaceError};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A session's changes were not taken; the real tree is as it was.
+/// A session's changes were not taken; the real tree is as it was, but for [`TakingError::Between`].
 #[derive(Debug, thiserror::Error)]
 pub enum TakingError {
     /// It runs still.
@@ -24,9 +25,16 @@ pub enum TakingError {
     /// The session wrote its own charter.
     #[error("the session changed the charter (`{}`); nothing was applied", .0.first().map_or("", String::as_str))]
     Charter(Vec<String>),
+    /// An apply was cut off and could go neither on nor back yet.
+    #[error("{0}")]
+    Between(String),
     /// Something beneath failed.
     #[error("{0}")]
     Failed(String),
+}
+
+fn between(error: impl std::fmt::Display) -> TakingError {
+    TakingError::Between(error.to_string())
 }
 
 fn failed(error: impl std::fmt::Display) -> TakingError {
@@ -36,16 +44,16 @@ fn failed(error: impl std::fmt::Display) -> TakingError {
 /// Takes an ended session's changes into the real workspace, all or nothing.
 ///
 /// # Errors
-/// [`TakingError`]; the real tree is then as it was.
+/// [`TakingError`]; the real tree is then as it was, but for [`TakingError::Between`].
 pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, TakingError> {
     let dir = home.session(session);
-    let _held = hold(session, &dir)?;
-    let mut past = Past::open(home, session).map_err(failed)?;
-    let journal = dir.join("apply.journal");
-    if journal.exists() {
-        // An earlier apply was cut short: it ends first, one way or the other.
-        workspace::recover(&journal).map_err(failed)?;
+    let held = hold(session, &dir)?;
+    recover::before_an_act(home, session, &held).map_err(between)?;
+    if !dir.join("workspace").exists() {
+        // An earlier apply was cut off when all of it was done: that was it.
+        return Ok(Applied::default());
     }
+    let mut past = Past::open(home, session).map_err(failed)?;
     let paths = unexplained(&mut past, session)?;
     if !paths.is_empty() {
         let alert = json!({ "refused": "unexplained", "paths": paths });
@@ -67,8 +75,10 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
     // On record before it takes effect; what became of it follows.
     past.record("apply", reason, json!({ "digest": digest, "phase": "begun" }), None).map_err(failed)?;
     let plan = workspace::Plan { changes, expected };
-    match workspace::apply(&past.capture.layers, &plan, &journal) {
+    match workspace::apply(&past.capture.layers, &plan, &dir.join(recover::APPLY)) {
         Ok(applied) => {
+            // INVARIANT: first, in one step: a layer that was applied, or of which a part is removed, is none any more.
+            set_aside(&dir).map_err(failed)?;
             let more = json!({ "digest": digest, "phase": "done", "paths": applied.paths.len() });
             past.record("apply", reason, more, None).map_err(failed)?;
             remove(&dir).map_err(failed)?;
@@ -77,7 +87,10 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
         Err(error) => {
             let more = json!({ "digest": digest, "phase": "failed", "error": error.to_string() });
             past.record("apply", reason, more, None).map_err(failed)?;
-            Err(failed(error))
+            Err(match error {
+                WorkspaceError::Between { .. } | WorkspaceError::Stuck { .. } => between(error),
+                error => failed(error),
+            })
         }
     }
 }
@@ -106,10 +119,15 @@ fn unexplained(past: &mut Past, session: &str) -> Result<Vec<String>, TakingErro
 /// [`TakingError`].
 pub fn discard(home: &Home, session: &str, reason: &str) -> Result<(), TakingError> {
     let dir = home.session(session);
-    let _held = hold(session, &dir)?;
+    let held = hold(session, &dir)?;
+    recover::before_an_act(home, session, &held).map_err(between)?;
+    if !dir.join("workspace").exists() {
+        return Err(TakingError::Gone(session.to_owned()));
+    }
     let mut past = Past::open(home, session).map_err(failed)?;
     let digest = past.capture.state.digest();
     past.record("discard", reason, json!({ "digest": digest }), None).map_err(failed)?;
+    set_aside(&dir).map_err(failed)?;
     remove(&dir).map_err(failed)
 }
 
@@ -120,9 +138,27 @@ fn hold(session: &str, dir: &Path) -> Result<SessionLock, TakingError> {
     SessionLock::take(dir).map_err(failed)?.ok_or_else(|| TakingError::Running(session.to_owned()))
 }
 
-/// Removes a session's layers. Overlayfs leaves folders without any permission behind; they are the user's own.
-fn remove(dir: &Path) -> std::io::Result<()> {
-    for name in ["workspace", "home", "tmp"] {
+/// Takes the workspace's layer out of use, in one step: half of one must never be taken for one.
+pub(crate) fn set_aside(dir: &Path) -> std::io::Result<()> {
+    let going = dir.join(recover::GOING);
+    if going.exists() {
+        workspace::remove_tree(&going)?;
+    }
+    match std::fs::rename(dir.join("workspace"), &going) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+        Ok(()) => std::fs::File::open(dir)?.sync_all(),
+    }
+}
+
+/// Removes what was set aside, and with it the rest of a session's layers. Overlayfs leaves folders without any permission
+/// behind; they are the user's own.
+pub(crate) fn remove(dir: &Path) -> std::io::Result<()> {
+    if dir.join("workspace").exists() {
+        return Ok(());
+    }
+    // INVARIANT: last, because it is what tells the next start that there is something left to remove.
+    for name in ["home", "tmp", recover::GOING] {
         let place = dir.join(name);
         if place.exists() {
             workspace::remove_tree(&place)?;

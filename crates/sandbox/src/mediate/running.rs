@@ -277,6 +277,12 @@ impl Running {
         Ok(started.elapsed())
     }
 
+    /// Whether it was paused and not resumed since.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        *lock(&self.0.pausing)
+    }
+
     /// Undoes [`Self::pause`].
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Taking a session's changes to the real tree: all of them, or none.
 
-use super::journal::{Journal, Phase, Step, new, old, sync_parents};
+use super::journal::{Journal, Phase, Step, new, old, spare, sync_parents};
 use super::node::node_in;
 use super::rewind::{create, fill, own};
 use super::{Change, Conflict, Layers, Node, Result, WorkspaceError, beneath, beneath::err};
@@ -67,7 +67,7 @@ pub(super) fn apply_with(layers: &Layers, plan: &Plan, journal: &Path, probe: Pr
     if take.is_empty() {
         return Ok(applied);
     }
-    let mut log = Journal::new(&layers.lower, stage_name()?);
+    let mut log = Journal::new(&layers.lower, stage_name("apply")?);
     log.write(journal)?;
     let staged = probe("journal").and_then(|()| stage(lower.as_fd(), upper.as_fd(), &take, &mut log, probe));
     let stage = match staged {
@@ -83,15 +83,29 @@ pub(super) fn apply_with(layers: &Layers, plan: &Plan, journal: &Path, probe: Pr
         if matches!(e, WorkspaceError::Stopped) {
             return Err(e);
         }
-        log.undo(lower.as_fd())?;
-        log.close(lower.as_fd(), journal)?;
-        return Err(e);
+        return take_back(e, &log, lower.as_fd(), journal);
     }
     log.phase = Phase::Committed;
-    log.write(journal)?;
+    if let Err(e) = log.write(journal) {
+        // INVARIANT: while the journal may say that all is done, nothing is undone: only the word that it is not lets us.
+        log.phase = Phase::Applying;
+        return match log.write(journal) {
+            Ok(()) => take_back(e, &log, lower.as_fd(), journal),
+            Err(_) => Err(WorkspaceError::Between { journal: journal.to_owned(), why: e.to_string() }),
+        };
+    }
     probe("committed")?;
     log.close(lower.as_fd(), journal)?;
     Ok(applied)
+}
+
+/// Undoes every step; where that fails the journal stands, and whoever recovers it goes on.
+fn take_back<T>(e: WorkspaceError, log: &Journal, root: BorrowedFd<'_>, journal: &Path) -> Result<T> {
+    match log.undo(root).and_then(|()| log.close(root, journal)) {
+        Ok(()) => Err(e),
+        Err(stuck @ WorkspaceError::Stuck { .. }) => Err(stuck),
+        Err(worse) => Err(WorkspaceError::Between { journal: journal.to_owned(), why: format!("{e}; then: {worse}") }),
+    }
 }
 
 /// Nothing of the tree was touched yet: the stage goes, and the error stands.
@@ -129,11 +143,11 @@ fn unchanged(lower: BorrowedFd<'_>, take: &[&Change], expected: &BTreeMap<PathBu
     if conflicts.is_empty() { Ok(seen) } else { Err(WorkspaceError::Conflicts(conflicts)) }
 }
 
-fn stage_name() -> Result<String> {
+pub(super) fn stage_name(what: &str) -> Result<String> {
     let mut random = [0_u8; 8];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-        .map_err(err("name", Path::new(".flyball-apply-")))?;
-    Ok(format!(".flyball-apply-{}", random.iter().map(|b| format!("{b:02x}")).collect::<String>()))
+        .map_err(err("name", Path::new("the stage")))?;
+    Ok(format!(".flyball-{what}-{}", random.iter().map(|b| format!("{b:02x}")).collect::<String>()))
 }
 
 /// Puts all new content beside the tree, durably, and lays down the steps.
@@ -152,9 +166,10 @@ fn stage(
         probe("stage")?;
         made.push(content(upper, stage.as_fd(), slot, change)?);
     }
+    log.steps = lay(take, &made);
+    spares(stage.as_fd(), &log.steps)?;
     rustix::fs::fsync(&stage).map_err(err("sync", &at))?;
     rustix::fs::fsync(lower).map_err(err("sync", Path::new("")))?;
-    log.steps = lay(take, &made);
     Ok(stage)
 }
 
@@ -184,9 +199,19 @@ fn content(upper: BorrowedFd<'_>, stage: BorrowedFd<'_>, slot: usize, change: &C
     }
 }
 
+/// A directory for each that will go, so that undoing needs no room.
+pub(super) fn spares(stage: BorrowedFd<'_>, steps: &[Step]) -> Result<()> {
+    for step in steps {
+        if let Step::Rmdir { path, slot: Some(slot), .. } = step {
+            rustix::fs::mkdirat(stage, spare(*slot), Mode::from_raw_mode(0o700)).map_err(err("stage", path))?;
+        }
+    }
+    Ok(())
+}
+
 /// The steps: what goes, deepest first; what comes, from the top down; then directories' modes, deepest first, since one
 /// may close a directory to us.
-fn lay(take: &[&Change], made: &[u64]) -> Vec<Step> {
+pub(super) fn lay(take: &[&Change], made: &[u64]) -> Vec<Step> {
     let mut order: Vec<(usize, &Change, u64)> =
         take.iter().zip(made).enumerate().map(|(slot, (c, ino))| (slot, *c, *ino)).collect();
     order.sort_by(|a, b| a.1.path.cmp(&b.1.path));
@@ -203,7 +228,9 @@ fn lay(take: &[&Change], made: &[u64]) -> Vec<Step> {
         let path = c.path.clone();
         match (&c.was, &c.node) {
             (Node::Absent, _) | (Node::Directory { .. }, Node::Directory { .. }) => {}
-            (Node::Directory { mode }, _) => out.push(Step::Rmdir { path, mode: *mode | 0o700 }),
+            (Node::Directory { mode }, _) => {
+                out.push(Step::Rmdir { path, mode: *mode | 0o700, slot: Some(*slot) });
+            }
             (a, b) if a == b => {}
             _ => out.push(Step::Keep { path, slot: *slot }),
         }

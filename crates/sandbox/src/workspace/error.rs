@@ -87,6 +87,14 @@ pub enum WorkspaceError {
     /// Another apply has not ended, or was cut off.
     #[error("the journal `{}` of an unfinished apply stands", escape(.0))]
     Unfinished(PathBuf),
+    /// Neither all nor nothing: the rest is done by recovering the journal.
+    #[error("cut off half-way, and what was done could not be undone yet: {why}; the journal `{}` knows the rest", escape(.journal))]
+    Between {
+        /// The journal.
+        journal: PathBuf,
+        /// What stood in the way.
+        why: String,
+    },
     /// A pattern for scratch places does not parse.
     #[error("`{pattern}` is no path pattern: {why}")]
     Pattern {
@@ -118,6 +126,7 @@ impl WorkspaceError {
             WorkspaceError::Journal { .. } => "FB0289",
             WorkspaceError::Unfinished(_) => "FB0290",
             WorkspaceError::Pattern { .. } => "FB0291",
+            WorkspaceError::Between { .. } => "FB0292",
             #[cfg(test)]
             WorkspaceError::Stopped => "FB0299",
         }
@@ -145,6 +154,9 @@ impl WorkspaceError {
                 "use the version that wrote it, or look into the folder that it names by hand"
             }
             WorkspaceError::Unfinished(_) => "recover it first; starting `flyball apply` again does so",
+            WorkspaceError::Between { .. } => {
+                "mend the cause (free space, most likely) and run the command again at once"
+            }
             WorkspaceError::Pattern { .. } => "mend the pattern under `scratch` in the charter",
             #[cfg(test)]
             WorkspaceError::Stopped => "",
@@ -197,5 +209,10 @@ pub const PAGES: &[(&str, &str)] = &[
     ),
     ("FB0289", "The journal of an apply could not be read: it is damaged or was written by a newer version."),
     ("FB0290", "An apply was cut off, or is still running in another process. Its journal must be recovered first."),
+    (
+        "FB0292",
+        "The file system refused both a step and the way back from the steps before it, so the tree is in between. Its journal \
+         stands: running the command again, or any `flyball run`, undoes or completes it first. Nothing is lost meanwhile.",
+    ),
     ("FB0291", "A pattern for scratch places could not be read. Patterns are globs: `target/**`, `**/__pycache__/**`."),
 ];

@@ -43,11 +43,13 @@ pub(super) enum Step {
         slot: usize,
         ino: u64,
     },
-    /// An empty directory goes; it had that mode.
+    /// An empty directory goes; it had that mode. The stage's `dN` takes its place when that is undone.
     Rmdir {
         #[serde(with = "serde_path")]
         path: PathBuf,
         mode: u32,
+        #[serde(default)]
+        slot: Option<usize>,
     },
     /// A directory comes.
     Mkdir {
@@ -93,14 +95,9 @@ impl Journal {
 
     /// Writes it durably: whole, or as it was before.
     pub fn write(&self, at: &Path) -> Result<()> {
-        let io = |doing| move |source| WorkspaceError::Io { doing, path: at.to_owned(), source };
         let text =
             serde_json::to_vec(self).map_err(|e| WorkspaceError::Journal { path: at.into(), why: e.to_string() })?;
-        let temp = at.with_extension("new");
-        let mut file = std::fs::File::create(&temp).map_err(io("write the journal"))?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(io("write the journal"))?;
-        std::fs::rename(&temp, at).map_err(io("write the journal"))?;
-        sync_above(at)
+        write_durably(at, &text)
     }
 
     pub fn read(at: &Path) -> Result<Option<Self>> {
@@ -124,12 +121,8 @@ impl Journal {
     /// Throws the stage away, then the journal.
     pub fn close(&self, root: BorrowedFd<'_>, at: &Path) -> Result<()> {
         beneath::remove(root, Path::new(&self.stage)).map_err(err("remove", Path::new(&self.stage)))?;
-        match std::fs::remove_file(at) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(WorkspaceError::Io { doing: "remove the journal", path: at.to_owned(), source: e })
-            }
-            _ => sync_above(at),
-        }
+        // INVARIANT: after the stage, which the journal alone knows.
+        remove_durably(at)
     }
 
     /// Takes back every step that was taken, last first. What somebody else put in the way stays, and is told.
@@ -226,12 +219,18 @@ fn undo_step(root: BorrowedFd<'_>, stage: BorrowedFd<'_>, step: &Step) -> rustix
             let (dir, name) = beneath::parent(root, path)?;
             move_to_free((dir.as_fd(), &name), (stage, &new(*slot)))
         }
-        Step::Rmdir { path, mode } => {
-            if beneath::stat(root, path)?.is_some() {
-                return Ok(());
+        Step::Rmdir { path, mode, slot } => {
+            if let Some(stat) = beneath::stat(root, path)? {
+                // There still, or again: an earlier undoing may have stopped before it set the mode.
+                let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+                return if is_dir { beneath::chmod(root, path, *mode) } else { Ok(()) };
             }
             let (dir, name) = beneath::parent(root, path)?;
-            rustix::fs::mkdirat(&dir, &name, Mode::from_raw_mode(0o700))?;
+            // INVARIANT: undoing makes nothing anew where there is a spare, so that a full disk can't keep it from its end.
+            match slot.map(spare) {
+                Some(spare) if is_there(stage, &spare)? => move_to_free((stage, &spare), (dir.as_fd(), &name))?,
+                _ => rustix::fs::mkdirat(&dir, &name, Mode::from_raw_mode(0o700))?,
+            }
             // Its content comes back first only if it may be written: the final mode is set by its own step, below.
             beneath::chmod(root, path, *mode)
         }
@@ -283,6 +282,11 @@ pub(super) fn new(slot: usize) -> OsString {
     format!("n{slot}").into()
 }
 
+/// The stage's name for a directory that stands by, should one that went have to come back.
+pub(super) fn spare(slot: usize) -> OsString {
+    format!("d{slot}").into()
+}
+
 fn is_there(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<bool> {
     match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => Ok(true),
@@ -307,7 +311,38 @@ pub(super) fn sync_parents(root: BorrowedFd<'_>, steps: &[Step]) -> Result<()> {
     Ok(())
 }
 
-fn sync_above(path: &Path) -> Result<()> {
+/// Writes a file of the supervisor's own, durably: whole, or as it was before. Nobody else may write it meanwhile.
+///
+/// # Errors
+/// The operating system refused; then it is unknown which of the two a crash would leave.
+pub fn write_durably(at: &Path, bytes: &[u8]) -> Result<()> {
+    let io = |source| WorkspaceError::Io { doing: "write", path: at.to_owned(), source };
+    let temp = at.with_extension("new");
+    let mut file = std::fs::File::create(&temp).map_err(io)?;
+    // INVARIANT: the content is on the disk before the name means it, and the name before anything relies on it.
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&temp, at));
+    if let Err(e) = written {
+        // The cause counts; a leftover is written over by the next.
+        let _ = std::fs::remove_file(&temp);
+        return Err(io(e));
+    }
+    sync_above(at)
+}
+
+/// Removes a file of the supervisor's own, durably; nothing there is fine.
+///
+/// # Errors
+/// The operating system refused.
+pub fn remove_durably(at: &Path) -> Result<()> {
+    match std::fs::remove_file(at) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(WorkspaceError::Io { doing: "remove", path: at.to_owned(), source: e })
+        }
+        _ => sync_above(at),
+    }
+}
+
+pub(super) fn sync_above(path: &Path) -> Result<()> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let io = |source| WorkspaceError::Io { doing: "sync", path: dir.to_owned(), source };
     std::fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io)

@@ -6,7 +6,8 @@
 //! sandbox never mounts with them.
 //!
 //! Entry points: [`changes`], [`digest`], [`node_at`], [`capture`] and [`read`] look; [`set`] rewinds a path of a mounted view,
-//! [`set_upper`] one of an ended session; [`apply`] takes changes to the real tree, all or nothing, and [`recover`] tidies
+//! [`set_upper`] one of an ended session; [`set_all`] and, for an ended session, a [`twin`] and its [`exchange`] take a whole
+//! workspace back, all or nothing; [`apply`] takes changes to the real tree, all or nothing, and [`recover`] tidies
 //! up after a crash within it.
 //!
 //! INVARIANT: no path below a layer or view is ever followed through a symbolic link or out of its root (`openat2` with
@@ -26,15 +27,19 @@ mod rewind;
 #[cfg(test)]
 mod tests;
 mod text;
+mod twin;
+mod view;
 
 pub use apply::{Applied, Plan, apply};
 pub use changes::{CHANGES_MAX, Change, ChangeKind, Scratch, changes, digest};
 pub use error::{Conflict, PAGES, WorkspaceError};
-pub use journal::{Recovered, recover};
+pub use journal::{Recovered, recover, remove_durably, write_durably};
 pub use node::{Node, capture, node_at, read};
 pub use probe::{has_writers, lower_file, lower_node, remove_tree};
 pub use rewind::{set, set_upper};
 pub use text::{escape, unescape};
+pub use twin::{drop_twin, exchange, inode, twin};
+pub use view::set_all;
 
 use std::path::PathBuf;
 

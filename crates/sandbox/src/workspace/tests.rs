@@ -539,6 +539,8 @@ fn a_full_disk_applies_nothing() {
     });
 }
 
+mod rollback;
+
 mod laws {
     use super::*;
     use proptest::prelude::*;
