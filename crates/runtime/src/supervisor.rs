@@ -317,7 +317,11 @@ fn close(shared: &Arc<Shared>, plan: &Plan, ended_by: &'static str, exit: Option
         // Rulings and workspace can be recomputed from the record; running again is not recorded for yet.
         replay_level: 3,
     };
-    let body = serde_json::to_value(&summary).unwrap_or_default();
+    let mut body = serde_json::to_value(&summary).unwrap_or_default();
+    if let Some(body) = body.as_object_mut() {
+        // What the kernel counted can't be asked of anybody from now on.
+        body.insert("registers".into(), serde_json::to_value(core.gate.status().registers).unwrap_or_default());
+    }
     let _ = core.gate.note(Kind::Close, "supervisor", &[], body);
     let _ = core.gate.flush();
     summary
@@ -448,9 +452,14 @@ fn serve_control(session: Weak<Shared>, listener: std::os::unix::net::UnixListen
 
 /// Does what a person (or the charter) asks.
 fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, String> {
+    if request == Request::Status {
+        let status = Some(Box::new(lock(shared).gate.status()));
+        return Ok(Reply { ok: true, status, ..Reply::default() });
+    }
     let running = shared.running.get().ok_or("the session is still starting; ask again")?;
     let say = |e: &dyn std::fmt::Display| e.to_string();
     match request {
+        Request::Status => Err("asked for already".to_owned()),
         Request::Pause { reason } => {
             // The tree first: were the kernel told before, what the tree attempts in between would be refused, not paused.
             let took = running.pause().map_err(|e| say(&e))?;
@@ -517,7 +526,7 @@ fn act_recorded(
     let seq = lock(shared).gate.control(act, by, reason, json!({})).map_err(|e| e.to_string())?;
     let took = then()?;
     lock(shared).gate.flush().map_err(|e| e.to_string())?;
-    Ok(Reply { ok: true, seq: Some(seq), took_us: u64::try_from(took.as_micros()).ok(), message: String::new() })
+    Ok(Reply { ok: true, seq: Some(seq), took_us: u64::try_from(took.as_micros()).ok(), ..Reply::default() })
 }
 
 /// Wakes at each question's deadline. The deadline itself lives in the kernel; this only brings the time.
