@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod claude;
+pub mod lack;
 pub mod model_endpoint;
 pub mod repo;
 pub mod user;

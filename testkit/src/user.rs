@@ -47,6 +47,11 @@ impl User {
         self.uid
     }
 
+    /// The user's group's number.
+    pub fn gid(self) -> u32 {
+        self.gid
+    }
+
     /// `root` or `user`, for a test's name.
     pub fn kind(self) -> &'static str {
         if self.is_root() { "root" } else { "user" }

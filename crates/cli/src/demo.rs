@@ -220,7 +220,8 @@ impl Watcher for Teller {
             }
             Notice::Alert(text) => out.line(&format!("  {} {}", out.paint(Style::Red, "alert"), visible(&text))),
             Notice::Started { weaker, .. } if !weaker.is_empty() => {
-                out.line(&format!("  without {}", weaker.join(", ")))
+                let names: Vec<&str> = weaker.into_iter().map(flyball_sandbox::weakness_name).collect();
+                out.line(&format!("  without {}", names.join(", ")))
             }
             _ => {}
         }

@@ -7,6 +7,7 @@ use crate::failure::{Failure, Kind, chain};
 use crate::output::{Output, Style, visible, visible_lines};
 use crate::place::Place;
 use flyball_runtime::{Home, Notice, PlanError, RunError, RunOptions, Summary, Watcher};
+use flyball_sandbox::weakness_name;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -80,8 +81,8 @@ impl Watcher for Screen {
     fn notice(&self, notice: Notice) {
         match notice {
             Notice::Started { session, name, uncovered, weaker } => {
-                if !weaker.is_empty() {
-                    self.say(&format!("flyball: weaker than asked, as accepted: without {}", weaker.join(", ")));
+                for layer in weaker {
+                    self.say(&format!("flyball: without {}: {}", weakness_name(layer), layer.meaning()));
                 }
                 if !self.out.is_quiet {
                     let name = if name.is_empty() { String::new() } else { format!(" ({name})") };
@@ -184,9 +185,14 @@ pub fn not_run(out: Output, error: RunError) -> Failure {
                 PlanError::NoHome => "set `HOME` to an existing folder",
                 PlanError::Scratch(_) => "mend `[sandbox] scratch` in the charter",
                 PlanError::Required(_) => "run without it, or ask the charter's owner",
+                PlanError::Lacking(_) => "`flyball doctor` says what is missing and how to mend it",
             };
             let failure = Failure::user(code, chain(&error)).hint(hint);
-            if matches!(error, PlanError::Required(_)) { failure.of(Kind::Weaker) } else { failure }
+            if matches!(error, PlanError::Required(_) | PlanError::Lacking(_)) {
+                failure.of(Kind::Weaker)
+            } else {
+                failure
+            }
         }
         RunError::Start(error) => {
             let is_weaker = error.weakness().is_some();

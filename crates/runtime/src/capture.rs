@@ -66,7 +66,12 @@ impl Capture {
     pub(crate) fn barrier(&mut self, ledger: &Ledger) -> Result<Vec<Change>, CaptureError> {
         let mut changes = Vec::new();
         let mut still_open = BTreeSet::new();
+        let mut looked_at = BTreeSet::new();
         while let Some(rel) = self.watched.pop_first() {
+            let along = workspace::along_with(&self.layers, &rel)?;
+            looked_at.insert(rel.clone());
+            let (root, scratch) = (&self.workspace, &self.scratch);
+            self.watched.extend(along.into_iter().filter(|p| !looked_at.contains(p) && !scratch.covers(&root.join(p))));
             let looked = capture(&self.layers, &rel, ledger).and_then(|node| {
                 self.watch_below(&rel, &node);
                 self.changed(&rel, node)
@@ -178,8 +183,13 @@ fn capture(layers: &Layers, rel: &Path, ledger: &Ledger) -> Result<Node, Capture
     Ok(Node::File { digest: digest.to_string(), size, mode })
 }
 
-/// What the real tree has at a path.
+/// What the real tree has at a path; had, where the session works in a copy of it.
 fn base(layers: &Layers, rel: &Path) -> Result<Node, CaptureError> {
+    if workspace::is_copy(layers)? {
+        let node = workspace::base_node(layers, rel)?;
+        let is_large = matches!(node, Node::File { size, .. } if size > FILE_BYTES_MAX);
+        return Ok(if is_large { Node::Other } else { node });
+    }
     if let Ok(file) = workspace::lower_file(layers, rel) {
         let found = file.metadata().map_err(|cause| CaptureError::Look { path: rel.to_path_buf(), cause })?;
         if found.len() > FILE_BYTES_MAX {

@@ -10,7 +10,7 @@ use flyball_intent::{Exec, Script};
 use flyball_kernel::{Action, Effect, Value, Verdict};
 use flyball_ledger::{Kind, Ledger};
 use flyball_sandbox::workspace::Node;
-use flyball_sandbox::{Attempt, Call, Decision, Done, Refusal, Ticket};
+use flyball_sandbox::{Attempt, Call, Decision, Done, Refusal, Ticket, Weakness};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,8 @@ pub enum Notice {
         name: String,
         /// What this run does not cover.
         uncovered: Vec<String>,
-        /// Layers that are missing and were accepted.
-        weaker: Vec<String>,
+        /// Layers that are missing: accepted ones, and those that something as good stands in for.
+        weaker: Vec<Weakness>,
     },
     /// An attempt was refused.
     Refused {

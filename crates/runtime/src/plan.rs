@@ -70,6 +70,8 @@ pub(crate) struct Plan {
     pub agent: String,
     pub scratch: Vec<String>,
     pub uncovered: Vec<String>,
+    /// Layers that the charter requires.
+    pub require: Vec<String>,
 }
 
 /// The run can't be planned.
@@ -86,6 +88,9 @@ pub enum PlanError {
     /// A layer was accepted as missing that the charter requires.
     #[error("`--accept-weaker {0}` was given, and the charter requires that layer (`[sandbox] require`)")]
     Required(String),
+    /// A layer is missing that the charter requires, though a session could go on without.
+    #[error("this machine has no `{0}` layer for this session, and the charter requires it (`[sandbox] require`)")]
+    Lacking(String),
     /// Nothing to run.
     #[error("there is no command to run")]
     NoCommand,
@@ -163,6 +168,7 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         name: options.name.clone().unwrap_or_else(|| agent.clone()),
         scratch: sandbox.scratch.clone(),
         uncovered: uncovered(&spec),
+        require: sandbox.require.clone(),
         agent,
         spec,
     })
@@ -183,8 +189,13 @@ impl Plan {
         }
     }
 
-    /// The body of the session's first entry.
-    pub(crate) fn open_entry(&self, id: &str, digest: &str, sources: &Sources) -> Json {
+    /// The first of these missing layers that the charter requires, as the error that it is.
+    pub(crate) fn lacking(&self, weaker: &[String]) -> Option<PlanError> {
+        weaker.iter().find(|layer| self.require.contains(layer)).cloned().map(PlanError::Lacking)
+    }
+
+    /// The body of the session's first entry. `weaker`: layers that are missing here.
+    pub(crate) fn open_entry(&self, id: &str, digest: &str, sources: &Sources, weaker: &[String]) -> Json {
         let text = |s: &OsStr| crate::translate::lossless(s);
         json!({
             "session": id,
@@ -200,6 +211,7 @@ impl Plan {
             "environment": self.spec.env.iter().map(|(k, _)| text(k)).collect::<Vec<_>>(),
             "pid": rustix::process::getpid().as_raw_nonzero().get(),
             "accepted_weaker": self.spec.accept_weaker.iter().map(weakness_name).collect::<Vec<_>>(),
+            "weaker": weaker,
             "uncovered": self.uncovered,
             "version": env!("CARGO_PKG_VERSION"),
         })
@@ -208,7 +220,7 @@ impl Plan {
 
 /// Where a session's overlay lies.
 pub(crate) fn layers(session_dir: &Path, workspace: &Path) -> Layers {
-    Layers { lower: workspace.to_path_buf(), upper: session_dir.join("workspace/upper") }
+    Layers::new(workspace.to_path_buf(), session_dir.join("workspace/upper"))
 }
 
 /// A weakness by the name that `--accept-weaker` takes.

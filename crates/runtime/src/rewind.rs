@@ -222,7 +222,7 @@ fn rewind_twin(
     twin: &Path,
     target: &State,
 ) -> Result<Vec<Change>, RewindError> {
-    let on = Layers { lower: capture.layers.lower.clone(), upper: twin.to_owned() };
+    let on = Layers::new(capture.layers.lower.clone(), twin.to_owned());
     let steps = steps(&capture.state, target);
     for (path, node) in &steps {
         let rel = translate::path(path);

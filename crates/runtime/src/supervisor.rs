@@ -14,7 +14,9 @@ use crate::state::State;
 use crate::terminal;
 use flyball_kernel::{Charter, Kernel, Sources};
 use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
-use flyball_sandbox::{Call, Decision, Done, EndedBy, Exit, Mediator, Running, StartError, Status, Ticket, Weakness};
+use flyball_sandbox::{
+    Built, Call, Decision, Done, EndedBy, Exit, Mediator, Running, StartError, Status, Ticket, Weakness,
+};
 use serde::Serialize;
 use serde_json::json;
 use std::ffi::OsString;
@@ -139,6 +141,14 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let session_dir = home.make_session(&id)?;
     let lock = SessionLock::take(&session_dir)
         .map_err(|cause| RunError::System { what: "lock the session's folder", cause })?;
+    // Built first, so that the session's first entry says what it is without. Nothing runs in it yet.
+    let built = flyball_sandbox::build(plan.spec.clone());
+    let weaker: Vec<String> =
+        built.as_ref().map(|b| b.weaker().iter().map(plan::weakness_name).collect()).unwrap_or_default();
+    let built = match plan.lacking(&weaker) {
+        Some(lacking) => Err(RunError::Plan(lacking)),
+        None => built.map_err(RunError::Start),
+    };
     let stream = ledger.stream(&id)?;
     let mut clock = Clock::after(wall_ns());
     let opened = stream.append(Draft {
@@ -146,7 +156,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         kind: Kind::Open,
         actor: control::this_user(),
         cause: Vec::new(),
-        body: plan.open_entry(&id, charter.digest(), &sources),
+        body: plan.open_entry(&id, charter.digest(), &sources, &weaker),
     })?;
     stream.durable(opened)?;
 
@@ -169,7 +179,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         on_hold: options.on_hold,
         opened,
     });
-    let summary = govern(&plan, core, &id, &session_dir, watcher);
+    let summary = govern(&plan, core, &id, &session_dir, built, watcher);
     ledger.checkpoint()?;
     drop(lock);
     summary
@@ -180,6 +190,7 @@ fn govern(
     core: Core,
     id: &str,
     session_dir: &std::path::Path,
+    built: Result<Built, RunError>,
     watcher: &dyn Watcher,
 ) -> Result<Summary, RunError> {
     let (hear, heard) = channel();
@@ -194,26 +205,21 @@ fn govern(
     });
     let listener =
         control::listen(session_dir).map_err(|cause| RunError::System { what: "open the control socket", cause })?;
-    let started = flyball_sandbox::start(plan.spec.clone(), Box::new(Mediation { shared: Arc::clone(&shared) }));
+    let mediation = Box::new(Mediation { shared: Arc::clone(&shared) });
+    let started = built.and_then(|built| built.start(mediation).map_err(RunError::Start));
     let running = match started {
         Ok(running) => running,
         Err(error) => {
             close(&shared, plan, "error", None);
-            return Err(error.into());
+            return Err(error);
         }
     };
     let _ = shared.running.set(running.clone());
-    let weaker: Vec<String> = running.weaker().iter().map(plan::weakness_name).collect();
-    if !weaker.is_empty() {
-        let mut core = lock(&shared);
-        let body = json!({ "alert": "weaker", "detail": weaker.join(", ") });
-        core.gate.note(Kind::Alert, "sandbox", &[], body).map_err(|e| RunError::Record(e.to_string()))?;
-    }
     watcher.notice(Notice::Started {
         session: id.to_owned(),
         name: plan.name.clone(),
         uncovered: plan.uncovered.clone(),
-        weaker,
+        weaker: running.weaker().to_vec(),
     });
     let system = |what| move |cause| RunError::System { what, cause };
     // The helpers hold the session weakly: when it is over, its stream is free for the next command at once.

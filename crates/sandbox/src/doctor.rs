@@ -1,7 +1,10 @@
 //! What this machine can enforce: found, required, how to mend.
 
+use crate::copy;
 use crate::launch::{Hierarchies, LANDLOCK_ABI_MIN, Probed, landlock_abi, probe, remove_session_dir};
 use crate::spec::Weakness;
+use rustix::fd::AsFd;
+use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
@@ -31,7 +34,7 @@ pub fn doctor(sessions: &Path) -> Vec<Finding> {
     match folder(sessions) {
         Ok(folder) => {
             findings.push(finding("session folder", Ok(sessions.display().to_string()), true, None, ""));
-            findings.extend(tried(probe(&folder)));
+            findings.extend(tried(probe(&folder), &folder));
             let _ = remove_session_dir(&folder);
         }
         Err(error) => {
@@ -91,7 +94,7 @@ fn folder(sessions: &Path) -> std::io::Result<std::path::PathBuf> {
     Ok(folder)
 }
 
-fn tried(probed: std::io::Result<Probed>) -> Vec<Finding> {
+fn tried(probed: std::io::Result<Probed>, folder: &Path) -> Vec<Finding> {
     let probed = probed.unwrap_or_else(|error| {
         let lost = || Err(format!("could not be tried: {error}"));
         Probed { namespaces: lost(), overlay: lost(), proc: lost(), network: lost(), mediation: lost() }
@@ -108,9 +111,9 @@ fn tried(probed: std::io::Result<Probed>) -> Vec<Finding> {
         ),
         finding(
             "overlay",
-            works(probed.overlay),
-            true,
-            None,
+            probed.overlay.map(|()| "works".to_owned()).map_err(|why| format!("{why}; {}", copies(folder))),
+            false,
+            Some(Weakness::Overlay),
             "load the module `overlay`, use Linux 5.11 or later, and keep the ledger on ext4, xfs, btrfs or tmpfs, not on an overlay or a network file system",
         ),
         finding("inner network", works(probed.network), true, None, "use a kernel with network namespaces"),
@@ -122,6 +125,14 @@ fn tried(probed: std::io::Result<Probed>) -> Vec<Finding> {
             "use Linux 5.19 or later with CONFIG_SECCOMP_FILTER; in a container, allow the `seccomp` system call",
         ),
     ]
+}
+
+/// What stands in for the overlay, in words.
+fn copies(folder: &Path) -> String {
+    let open = rustix::fs::open(folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let shares = open.is_ok_and(|folder| copy::can_share(folder.as_fd(), folder.as_fd()));
+    let how = if shares { "which takes little time and space here (reflinks)" } else { "file by file" };
+    format!("each session copies the workspace, {how}")
 }
 
 fn namespaces_remedy() -> String {

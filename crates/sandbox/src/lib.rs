@@ -8,6 +8,7 @@
 //! Not here: rules, actions, records. The only crate with `unsafe`.
 
 mod call;
+mod copy;
 mod doctor;
 #[allow(dead_code, reason = "what only the boundary tests use")]
 mod launch;
@@ -21,5 +22,7 @@ pub use launch::{
     CODES as LAUNCH_CODES, LaunchError, end_leftovers, enter_if_launcher, remove_session_dir, weakness_name,
 };
 pub use mediate::HOST_NAME;
-pub use mediate::running::{CODES as MEDIATE_CODES, ControlError, EndedBy, Exit, Running, StartError, Status, start};
+pub use mediate::running::{
+    Built, CODES as MEDIATE_CODES, ControlError, EndedBy, Exit, Running, StartError, Status, build, start,
+};
 pub use spec::{Limits, Network, Spec, Terminal, Weakness};

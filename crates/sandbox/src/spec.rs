@@ -82,7 +82,7 @@ pub enum Network {
 pub enum Weakness {
     /// No user, mount, pid or network namespaces.
     Namespaces,
-    /// No overlayfs: the workspace is a copy.
+    /// No overlayfs: the workspace is a copy. As strong; what differs is the start's length and the space.
     Overlay,
     /// No Landlock, or an ABI below 4.
     Landlock,
@@ -92,4 +92,21 @@ pub enum Weakness {
     Freezer,
     /// No cgroup controllers: limits are not enforced.
     Limits,
+}
+
+impl Weakness {
+    /// What a session without that layer is, in words for its user.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Namespaces => "the program sees the machine's own processes, files and network",
+            Self::Overlay => {
+                "the session works in a copy of the workspace, made at its start; home folders too large to copy are read-only"
+            }
+            Self::Landlock => "nothing stands behind the mounts and the mediation",
+            Self::Mediation => "nothing is decided",
+            Self::Freezer => "pause stops processes by signal, which a process can notice",
+            Self::Limits => "processes, memory or CPU time have no bound",
+        }
+    }
 }

@@ -14,6 +14,7 @@
 
 mod agent;
 mod hostile;
+mod lacking;
 mod people;
 mod programs;
 mod support;
@@ -25,7 +26,8 @@ fn main() {
     let arguments = Arguments::from_args();
     let not_here = support::why_not();
     let mut trials = Vec::new();
-    let cases: Vec<support::Case> = [agent::cases(), hostile::cases(), people::cases(), programs::cases()].concat();
+    let cases: Vec<support::Case> =
+        [agent::cases(), hostile::cases(), lacking::cases(), people::cases(), programs::cases()].concat();
     for user in User::each() {
         for case in &cases {
             let run = case.run;

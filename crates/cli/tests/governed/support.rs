@@ -1,5 +1,6 @@
 //! A governed repository and what tests ask of it.
 
+use flyball_testkit::lack::Lack;
 use flyball_testkit::repo::Repo;
 use flyball_testkit::user::User;
 use serde_json::Value;
@@ -37,6 +38,7 @@ pub struct World {
     pub user: User,
     binary: PathBuf,
     ledger: PathBuf,
+    lack: Option<Lack>,
 }
 
 impl World {
@@ -46,7 +48,14 @@ impl World {
         let ledger = repo.scratch().join("ledger");
         std::fs::create_dir(&ledger).unwrap();
         user.own(&ledger).unwrap();
-        Self { repo, user, binary, ledger }
+        Self { repo, user, binary, ledger, lack: None }
+    }
+
+    /// The same on a machine that lacks something; see [`Lack::new`] for what.
+    pub fn lacking(user: User, names: &[&str]) -> Self {
+        let mut world = Self::new(user);
+        world.lack = Some(Lack::new(names, &world.ledger, world.repo.scratch(), user).unwrap());
+        world
     }
 
     /// Writes the charter that `init` makes here, with some text added to `charter.toml` and some rules.
@@ -69,7 +78,10 @@ impl World {
     }
 
     pub fn flyball(&self, words: &[&str]) -> Command {
-        let mut command = self.user.command(&self.binary, &self.repo.home());
+        let mut command = match &self.lack {
+            Some(lack) => lack.command(&self.binary, &self.repo.home()),
+            None => self.user.command(&self.binary, &self.repo.home()),
+        };
         command.arg("--ledger").arg(&self.ledger).args(words).current_dir(self.repo.workspace()).stdin(Stdio::null());
         command
     }

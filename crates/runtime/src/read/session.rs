@@ -89,7 +89,7 @@ pub struct SessionView {
     pub version: String,
     /// The charter's digest.
     pub charter: String,
-    /// Layers that were missing and were accepted.
+    /// Layers that were missing: accepted ones, and those that something as good stood in for.
     pub weaker: Vec<String>,
     /// What this run does not cover.
     pub uncovered: Vec<String>,

@@ -160,7 +160,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         "FB0210",
-        "This machine cannot enforce what the charter asks.\n\n`flyball doctor` says what is missing and how to mend it. `--accept-weaker NAME` starts without that layer; the weakness is recorded in the session's first entry and shown. Namespaces and the overlay cannot be done without: a ledger on ext4, xfs, btrfs or tmpfs lets the overlay work, an unmasked /proc and permission to `unshare` and `mount` the namespaces.",
+        "This machine cannot enforce what the charter asks.\n\n`flyball doctor` says what is missing and how to mend it. `--accept-weaker NAME` starts without that layer; the weakness is recorded in the session's first entry and shown. Namespaces cannot be done without: they need an unmasked /proc and permission to `unshare` and `mount`. Without an overlay a session works in a copy of the workspace, which is announced and needs no acceptance unless the charter requires the overlay.",
     ),
     (
         "FB0211",
@@ -225,10 +225,6 @@ impl LaunchError {
             Self::ProgramNotRunnable { .. } => "check that it is a file and executable (`chmod +x`)".into(),
             Self::Weaker { weakness: Weakness::Namespaces, .. } => {
                 "see `flyball doctor`; namespaces cannot be done without".into()
-            }
-            Self::Weaker { weakness: Weakness::Overlay, .. } => {
-                "keep the ledger on ext4, xfs, btrfs or tmpfs, not on an overlay or a network file system; see `flyball doctor`"
-                    .into()
             }
             Self::Weaker { weakness, .. } => {
                 format!("see `flyball doctor`, or accept it with `--accept-weaker {}`", weakness_name(*weakness))

@@ -12,8 +12,10 @@ use super::root::{Root, WRITABLE, exists, is_dir_or_absent};
 use super::step::{At, Step};
 use super::wire::Boot;
 use super::{root, root::READ_ONLY};
-use rustix::fd::OwnedFd;
+use crate::copy::Bounds;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
@@ -23,6 +25,9 @@ use std::path::{Path, PathBuf};
 
 /// Dot files above this are not copied.
 const COPIED_BYTES_MAX: u64 = 1 << 20;
+/// Where no overlay can be had, folders of the home are copied up to here in all, and larger ones only shown: a start is not
+/// to take longer than the few seconds that this takes on a slow disk.
+const COPIED: Bounds = Bounds { entries_max: 20_000, bytes_max: 128 << 20 };
 /// Entries of the home that are looked at.
 const ENTRIES_MAX: usize = 4096;
 /// Folders that many programs share: where our own files lie in one, its entries are composed one by one.
@@ -49,7 +54,7 @@ pub(super) fn build(root: &Root, boot: &Boot) -> Step<()> {
     let top = rustix::fs::open(layers.join("top"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .at("opening the home's layers", &layers)?;
     root.bind(&layers.join("top"), home, WRITABLE)?;
-    let plan = Plan { root, boot, home, layers: &layers, hidden: hidden(boot) };
+    let plan = Plan { root, boot, home, layers: &layers, hidden: hidden(boot), copied: Cell::new(COPIED) };
     plan.folder(&top, home, "")
 }
 
@@ -59,6 +64,8 @@ struct Plan<'a> {
     home: &'a Path,
     layers: &'a Path,
     hidden: Vec<PathBuf>,
+    /// What may still be copied where no overlay can be had.
+    copied: Cell<Bounds>,
 }
 
 impl Plan<'_> {
@@ -121,6 +128,9 @@ impl Plan<'_> {
             // session left in its home is lost, which the home of one session may be.
             let _ = remove_session_dir(&work);
         }
+        if self.boot.is_copy {
+            return self.copied(lower, &place, &upper);
+        }
         make_dir(&upper).at("making the home's layers", &upper)?;
         make_dir(&work).at("making the home's layers", &work)?;
         like(&upper, lower).at("making the home's layers", &upper)?;
@@ -130,6 +140,47 @@ impl Plan<'_> {
             let _ = self.root.bind(lower, &place, READ_ONLY);
         }
         Ok(())
+    }
+
+    /// Where there is no overlay: a copy to write in, if it is small; a large folder (caches, toolchains) is only read.
+    fn copied(&self, lower: &Path, place: &Path, copy: &Path) -> Step<()> {
+        // What an earlier session of the agent's left is its home; what one that was cut off left half is not.
+        if copy.exists() || self.copy_small(lower, copy).is_ok() {
+            return self.root.bind(copy, place, WRITABLE);
+        }
+        let _ = self.root.bind(lower, place, READ_ONLY);
+        Ok(())
+    }
+
+    fn copy_small(&self, lower: &Path, copy: &Path) -> io::Result<()> {
+        let unfinished = copy.with_extension("copying%");
+        let _ = remove_session_dir(&unfinished);
+        make_dir(&unfinished)?;
+        let open = |path: &Path| rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let (from, to) = (open(lower)?, open(&unfinished)?);
+        let Bounds { entries_max, bytes_max } = self.copied.get();
+        let (mut entries, mut bytes) = (0, 0);
+        let copied = crate::copy::tree(
+            from.as_fd(),
+            to.as_fd(),
+            self.copied.get(),
+            &|path| self.is_hidden(&lower.join(path)),
+            &mut |_, kind| {
+                entries += 1;
+                if let crate::copy::Kind::File { size, .. } = kind {
+                    bytes += size;
+                }
+            },
+        );
+        let done = copied.map_err(|failed| failed.source).and_then(|()| fs::rename(&unfinished, copy));
+        if done.is_err() {
+            let _ = remove_session_dir(&unfinished);
+        }
+        self.copied.set(Bounds {
+            entries_max: entries_max.saturating_sub(entries),
+            bytes_max: bytes_max.saturating_sub(bytes),
+        });
+        done
     }
 
     fn is_hidden(&self, path: &Path) -> bool {

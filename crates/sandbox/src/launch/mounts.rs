@@ -1,7 +1,7 @@
-//! What the agent sees: the system read-only, private places, its home, the workspace's overlay (SANDBOX.md, layers 1, 2).
+//! What the agent sees: the system read-only, private places, its home, the workspace's overlay or copy (SANDBOX.md, layers 1, 2).
 
 use super::home;
-use super::root::{READ_ONLY, Root, attach, mount_at, tree};
+use super::root::{READ_ONLY, Root, WRITABLE, attach, mount_at, tree};
 use super::step::{At, Step};
 use super::sys;
 use super::{DNS_ADDRESS, wire::Boot};
@@ -173,6 +173,9 @@ fn devpts() -> Step<()> {
 fn workspace(root: &Root, boot: &Boot) -> Step<()> {
     let spec = &boot.spec;
     let layers = spec.session_dir.join("workspace");
+    if boot.is_copy {
+        return root.bind(&layers.join("upper"), &spec.workspace, WRITABLE);
+    }
     root.overlay(&spec.workspace, &spec.workspace, &layers.join("upper"), &layers.join("work"), true)
 }
 

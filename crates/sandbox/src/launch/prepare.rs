@@ -23,6 +23,8 @@ pub(super) struct Prepared {
     pub(super) cgroup: Option<Cgroup>,
     pub(super) weaker: Vec<Weakness>,
     pub(super) nproc_max: Option<u64>,
+    /// The workspace stands in the session's folder as a copy.
+    pub(super) is_copy: bool,
     /// Held while the session runs: its layers have one writer.
     pub(super) locks: Vec<OwnedFd>,
 }
@@ -44,7 +46,8 @@ pub(super) fn prepare(spec: &Spec) -> Result<Prepared, LaunchError> {
     if abi < LANDLOCK_ABI_MIN {
         accept(Weakness::Landlock, format!("Landlock ABI {abi}, needed is {LANDLOCK_ABI_MIN}"))?;
     }
-    let locks = session_dirs(spec)?;
+    let is_copy = has_copy(spec);
+    let locks = session_dirs(spec, is_copy)?;
 
     let cgroup = Cgroup::new(&spec.limits);
     let mut unlimited: Vec<&str> = match &cgroup {
@@ -66,11 +69,15 @@ pub(super) fn prepare(spec: &Spec) -> Result<Prepared, LaunchError> {
     if !unlimited.is_empty() {
         accept(Weakness::Limits, format!("no cgroup controller for {} that this user can use", unlimited.join(", ")))?;
     }
+    if is_copy {
+        // Announced, not refused: a copy keeps the user's tree as untouched as an overlay does.
+        weaker.push(Weakness::Overlay);
+    }
     if !cgroup.as_ref().is_some_and(Cgroup::has_freezer) {
         // Announced, not refused: stopping by signal pauses as well.
         weaker.push(Weakness::Freezer);
     }
-    Ok(Prepared { cgroup, weaker, nproc_max, locks })
+    Ok(Prepared { cgroup, weaker, nproc_max, is_copy, locks })
 }
 
 /// The launcher's orders, sealed.
@@ -82,6 +89,7 @@ pub(super) fn orders(spec: &Spec, filter: &[libc::sock_filter], prepared: &Prepa
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         has_landlock: !prepared.weaker.contains(&Weakness::Landlock),
+        is_copy: prepared.is_copy,
         nproc_max: prepared.nproc_max,
     };
     let memfd = rustix::fs::memfd_create("flyball-orders", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
@@ -166,13 +174,25 @@ fn workspace(spec: &Spec) -> Result<(), LaunchError> {
     Ok(())
 }
 
-fn session_dirs(spec: &Spec) -> Result<Vec<OwnedFd>, LaunchError> {
+/// Whether the workspace was copied for this session: the copy's manifest says so.
+fn has_copy(spec: &Spec) -> bool {
+    let layers = spec.session_dir.join("workspace");
+    layers.join("base").exists() && layers.join("upper").exists()
+}
+
+fn session_dirs(spec: &Spec, is_copy: bool) -> Result<Vec<OwnedFd>, LaunchError> {
     let layers = spec.session_dir.join("workspace");
     let upper = layers.join("upper");
-    for path in [spec.session_dir.join("root"), upper.clone(), layers.join("work")] {
+    let mut folders = vec![spec.session_dir.join("root")];
+    if !is_copy {
+        folders.extend([upper.clone(), layers.join("work")]);
+    }
+    for path in folders {
         make_dir(&path).map_err(|source| folder_error(&path, source))?;
     }
-    like(&upper, &spec.workspace).map_err(|source| folder_error(&upper, source))?;
+    if !is_copy {
+        like(&upper, &spec.workspace).map_err(|source| folder_error(&upper, source))?;
+    }
     let mut locks = vec![lock(&spec.session_dir)?];
     if let Some(keep) = &spec.home_keep {
         make_dir(keep).map_err(|source| folder_error(keep, source))?;

@@ -107,7 +107,14 @@ impl Root {
             // What is thrown away with the session need not wait for the disk.
             if is_kept { "" } else { ",volatile" },
         );
-        mount_at(&target, "overlay", MountFlags::NOSUID | MountFlags::NODEV, &options).at("mounting an overlay", path)
+        mount_at(&target, "overlay", MountFlags::NOSUID | MountFlags::NODEV, &options)
+            .at("mounting an overlay", path)?;
+        // On a file system that it can't write to as it must (NFS), an overlay mounts read-only and says nothing.
+        let mounted = self.dir(path).and_then(|place| rustix::fs::fstatvfs(place).at("mounting an overlay", path))?;
+        if mounted.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+            return Err(Errno::ROFS).at("mounting an overlay", path);
+        }
+        Ok(())
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Boot {
     pub(super) gid: u32,
     /// Landlock is there, or its absence was accepted (`false`).
     pub(super) has_landlock: bool,
+    /// The workspace is a copy, and so is what the home has: no overlay is mounted.
+    pub(super) is_copy: bool,
     /// Processes, where no cgroup counts them.
     pub(super) nproc_max: Option<u64>,
 }

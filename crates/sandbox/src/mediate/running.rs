@@ -5,6 +5,7 @@ use super::{Control, Mailbox, Parts, Tree, filter};
 use crate::call::{Decision, Mediator, Ticket};
 use crate::launch::{self, End, LaunchError, Launched, NetHelper};
 use crate::spec::{Network, Spec, Weakness};
+use crate::workspace::{self, Layers, WorkspaceError};
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The sandbox could not be built.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// The machine has no overlay for the workspace, and it could not be copied.
+    #[error("the workspace could not be copied, which must stand in for an overlay here: {0}")]
+    Copy(#[from] WorkspaceError),
     /// The mediation thread could not be set up.
     #[error("mediation could not be started: {0}")]
     Mediation(io::Error),
@@ -56,6 +60,7 @@ impl StartError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Launch(error) => error.code(),
+            Self::Copy(error) => error.code(),
             Self::Mediation(_) => "FB0250",
             Self::Broker(_) => "FB0251",
         }
@@ -66,6 +71,7 @@ impl StartError {
     pub fn hint(&self) -> String {
         match self {
             Self::Launch(error) => error.hint(),
+            Self::Copy(error) => format!("{}; `flyball doctor` says why no overlay can be had here", error.hint()),
             Self::Mediation(_) => "raise the limits on descriptors and threads, or see `flyball doctor`".into(),
             Self::Broker(_) => "see `flyball doctor`, or close the network in the charter".into(),
         }
@@ -192,7 +198,50 @@ impl Inside for NetHelper {
 /// # Errors
 /// See [`StartError`]; nothing was run then.
 pub fn start(spec: Spec, mediator: Box<dyn Mediator>) -> Result<Running, StartError> {
-    let launched = launch::launch(&spec, &filter::program(spec.mediate_reads))?;
+    build(spec)?.start(mediator)
+}
+
+/// A sandbox that stands, with nothing running in it yet; dropping it takes it down.
+#[derive(Debug)]
+pub struct Built {
+    spec: Spec,
+    launched: Launched,
+}
+
+/// Builds the sandbox that `spec` describes. Where no overlay can be had, the workspace is copied for it first.
+///
+/// # Errors
+/// See [`StartError`]; nothing was run then.
+pub fn build(spec: Spec) -> Result<Built, StartError> {
+    let filter = filter::program(spec.mediate_reads);
+    let launched = match launch::launch(&spec, &filter) {
+        Err(LaunchError::Weaker { weakness: Weakness::Overlay, .. }) => {
+            let layers = Layers::new(spec.workspace.clone(), spec.session_dir.join("workspace/upper"));
+            workspace::copy(&layers, &spec.hide)?;
+            launch::launch(&spec, &filter)?
+        }
+        other => other?,
+    };
+    Ok(Built { spec, launched })
+}
+
+impl Built {
+    /// Layers that are missing here: accepted ones, and those that something as good stands in for.
+    #[must_use]
+    pub fn weaker(&self) -> &[Weakness] {
+        &self.launched.weaker
+    }
+
+    /// Runs the program, every world-changing call decided by `mediator`.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing was run then.
+    pub fn start(self, mediator: Box<dyn Mediator>) -> Result<Running, StartError> {
+        run(&self.spec, self.launched, mediator)
+    }
+}
+
+fn run(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result<Running, StartError> {
     let failed = |error: rustix::io::Errno| StartError::Mediation(error.into());
     let broker = match spec.network {
         Network::Closed => None,

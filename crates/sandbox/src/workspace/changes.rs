@@ -1,10 +1,12 @@
-//! What a session changed, by walking its upper layer.
+//! What a session changed, by walking its upper layer or its copy.
 
+use super::base::Base;
 use super::node::{Open, is_opaque, is_whiteout, kind, named, node_in};
 use super::{Layers, Node, Result, WorkspaceError, beneath, beneath::err, escape};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use rustix::fs::FileType;
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -76,7 +78,10 @@ impl Scratch {
 /// The layers can't be read, or more than [`CHANGES_MAX`] paths changed.
 pub fn changes(layers: &Layers, scratch: &Scratch) -> Result<Vec<Change>> {
     let mut walk = Walk { open: Open::new(layers)?, scratch, found: Vec::new() };
-    walk.directory(Path::new(""), true, 0)?;
+    match walk.open.base.clone() {
+        Some(base) => walk.copy(&base)?,
+        None => walk.directory(Path::new(""), true, 0)?,
+    }
     let mut found = walk.found;
     found.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
     Ok(found)
@@ -177,6 +182,46 @@ impl Walk<'_> {
         let is_dir = matches!(was, Node::Directory { .. });
         self.push(Change { path: path.to_owned(), kind: ChangeKind::Removed, was, node: Node::Absent })?;
         if is_dir { self.hidden(path, &[], depth) } else { Ok(()) }
+    }
+
+    /// A copy, held against what it was copied from.
+    fn copy(&mut self, base: &Base) -> Result<()> {
+        let mut seen = HashSet::new();
+        self.copied(base, Path::new(""), 0, &mut seen)?;
+        let gone: Vec<PathBuf> =
+            base.paths().filter(|path| !seen.contains(*path) && !self.scratch.has(path)).map(Path::to_owned).collect();
+        for path in gone {
+            let was = base.node(&path);
+            self.push(Change { path, kind: ChangeKind::Removed, was, node: Node::Absent })?;
+        }
+        Ok(())
+    }
+
+    fn copied(&mut self, base: &Base, rel: &Path, depth: usize, seen: &mut HashSet<PathBuf>) -> Result<()> {
+        if depth > beneath::DEPTH_MAX {
+            return Err(err("walk", rel)(rustix::io::Errno::NAMETOOLONG));
+        }
+        for name in beneath::names(self.open.upper.as_fd(), rel).map_err(err("list", rel))? {
+            let path = rel.join(name);
+            if self.scratch.has(&path) {
+                continue;
+            }
+            let upper = self.open.upper.as_fd();
+            let Some(stat) = beneath::stat(upper, &path).map_err(err("look at", &path))? else { continue };
+            let (was, node) = (base.node(&path), base.look(upper, &path, &stat)?);
+            if was != Node::Absent {
+                seen.insert(path.clone());
+            }
+            // A folder that nobody could read has nothing in it, and can't be looked into now either.
+            let is_folder = kind(&stat) == FileType::Directory && node != Node::Other;
+            if let Some(kind) = changed(&was, &node) {
+                self.push(Change { path: path.clone(), kind, was, node })?;
+            }
+            if is_folder {
+                self.copied(base, &path, depth + 1, seen)?;
+            }
+        }
+        Ok(())
     }
 
     fn push(&mut self, change: Change) -> Result<()> {

@@ -95,6 +95,14 @@ pub enum WorkspaceError {
         /// What stood in the way.
         why: String,
     },
+    /// The manifest of a copied workspace can't be read.
+    #[error("the manifest `{}` of the session's copy is damaged or of a newer version: {why}", escape(.path))]
+    Base {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A pattern for scratch places does not parse.
     #[error("`{pattern}` is no path pattern: {why}")]
     Pattern {
@@ -127,6 +135,7 @@ impl WorkspaceError {
             WorkspaceError::Unfinished(_) => "FB0290",
             WorkspaceError::Pattern { .. } => "FB0291",
             WorkspaceError::Between { .. } => "FB0292",
+            WorkspaceError::Base { .. } => "FB0293",
             #[cfg(test)]
             WorkspaceError::Stopped => "FB0299",
         }
@@ -158,6 +167,9 @@ impl WorkspaceError {
                 "mend the cause (free space, most likely) and run the command again at once"
             }
             WorkspaceError::Pattern { .. } => "mend the pattern under `scratch` in the charter",
+            WorkspaceError::Base { .. } => {
+                "what the session did is in its record: `flyball diff` shows it, `flyball discard` removes the copy"
+            }
             #[cfg(test)]
             WorkspaceError::Stopped => "",
         }
@@ -213,6 +225,11 @@ pub const PAGES: &[(&str, &str)] = &[
         "FB0292",
         "The file system refused both a step and the way back from the steps before it, so the tree is in between. Its journal \
          stands: running the command again, or any `flyball run`, undoes or completes it first. Nothing is lost meanwhile.",
+    ),
+    (
+        "FB0293",
+        "Where no overlay can be had, a session works in a copy of the workspace, and a manifest beside the copy says what was \
+         copied. It can't be read, so what the session changed can't be told from what it found. Nothing is applied.",
     ),
     ("FB0291", "A pattern for scratch places could not be read. Patterns are globs: `target/**`, `**/__pycache__/**`."),
 ];

@@ -5,6 +5,9 @@
 //! extended attribute `user.overlay.opaque` = `y`. Redirects and metacopies are refused ([`WorkspaceError::Foreign`]): the
 //! sandbox never mounts with them.
 //!
+//! Where no overlay can be had ([`copy`]) the upper layer is a copy of the whole tree instead, and what the tree held when it
+//! was copied is kept in a manifest. All functions here work on either form alike.
+//!
 //! Entry points: [`changes`], [`digest`], [`node_at`], [`capture`] and [`read`] look; [`set`] rewinds a path of a mounted view,
 //! [`set_upper`] one of an ended session; [`set_all`] and, for an ended session, a [`twin`] and its [`exchange`] take a whole
 //! workspace back, all or nothing; [`apply`] takes changes to the real tree, all or nothing, and [`recover`] tidies
@@ -17,8 +20,11 @@
 //! overlayfs's own, ACLs and times other than a file's modification time are not carried.
 
 mod apply;
+mod base;
 mod beneath;
 mod changes;
+#[cfg(test)]
+mod copy_tests;
 mod error;
 mod journal;
 mod node;
@@ -31,6 +37,7 @@ mod twin;
 mod view;
 
 pub use apply::{Applied, Plan, apply};
+pub use base::{COPIED_MAX, along_with, base_node, copy, is_copy};
 pub use changes::{CHANGES_MAX, Change, ChangeKind, Scratch, changes, digest};
 pub use error::{Conflict, PAGES, WorkspaceError};
 pub use journal::{Recovered, recover, remove_durably, write_durably};
@@ -41,15 +48,39 @@ pub use text::{escape, unescape};
 pub use twin::{drop_twin, exchange, inode, twin};
 pub use view::set_all;
 
+use base::Base;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
-/// The two layers of a workspace's overlay, by their host paths.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The two layers of a workspace, by their host paths: of an overlay, or of a copy where there is a manifest beside it.
+#[derive(Clone, Debug)]
 pub struct Layers {
     /// The user's tree.
     pub lower: PathBuf,
-    /// What the session changed; private to the supervisor.
+    /// What the session changed, or the copy that it works in; private to the supervisor.
     pub upper: PathBuf,
+    /// Read when it is first asked for, and only once the upper layer is there: from then on the form stands.
+    base: OnceLock<Option<Arc<Base>>>,
+}
+
+impl Layers {
+    /// Layers at these paths.
+    #[must_use]
+    pub fn new(lower: PathBuf, upper: PathBuf) -> Self {
+        Self { lower, upper, base: OnceLock::new() }
+    }
+
+    /// What the tree held when it was copied; `None` for an overlay.
+    fn base(&self) -> Result<Option<Arc<Base>>> {
+        if let Some(known) = self.base.get() {
+            return Ok(known.clone());
+        }
+        let found = Base::of(self)?.map(Arc::new);
+        if found.is_none() && !self.upper.exists() {
+            return Ok(None);
+        }
+        Ok(self.base.get_or_init(|| found).clone())
+    }
 }
 
 /// What the functions here give.

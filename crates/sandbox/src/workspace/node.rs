@@ -1,5 +1,6 @@
 //! What stands at a path of the merged view, and its content.
 
+use super::base::Base;
 use super::{Layers, Result, beneath, beneath::err, escape, text::serde_path};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
@@ -9,6 +10,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What stands at a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +90,8 @@ pub fn read(layers: &Layers, rel: &Path) -> Result<File> {
 pub(super) struct Open {
     pub lower: OwnedFd,
     pub upper: OwnedFd,
+    /// Of a workspace by copy.
+    pub base: Option<Arc<Base>>,
 }
 
 /// Which layer shows at a path.
@@ -98,7 +102,8 @@ pub(super) enum Place<'a> {
 
 impl Open {
     pub fn new(layers: &Layers) -> Result<Self> {
-        Ok(Self { lower: beneath::root(&layers.lower)?, upper: beneath::root(&layers.upper)? })
+        let (lower, upper) = (beneath::root(&layers.lower)?, beneath::root(&layers.upper)?);
+        Ok(Self { lower, upper, base: layers.base()? })
     }
 
     /// Which layer shows at a path.
@@ -106,13 +111,20 @@ impl Open {
         beneath::check(rel)?;
         let upper = beneath::stat(self.upper.as_fd(), rel).map_err(err("look at", rel))?;
         if let Some(stat) = upper {
-            return Ok(if is_whiteout(&stat) { Place::Nowhere } else { Place::In(self.upper.as_fd()) });
+            return Ok(if is_whiteout(&stat) && self.base.is_none() {
+                Place::Nowhere
+            } else {
+                Place::In(self.upper.as_fd())
+            });
         }
         if self.shows_lower(rel)? { Ok(Place::In(self.lower.as_fd())) } else { Ok(Place::Nowhere) }
     }
 
     /// Whether the lower layer's entry at a path would show if the upper layer had none there.
     pub fn shows_lower(&self, rel: &Path) -> Result<bool> {
+        if self.base.is_some() {
+            return Ok(false);
+        }
         let above = rel.parent().unwrap_or(Path::new(""));
         for dir in above.ancestors() {
             let stat = beneath::stat(self.upper.as_fd(), dir).map_err(err("look at", dir))?;
@@ -126,9 +138,12 @@ impl Open {
         Ok(true)
     }
 
-    /// What the lower layer has there, whether or not it shows.
+    /// What the lower layer has there, whether or not it shows; of a copy, what it was copied from.
     pub fn lower_node(&self, rel: &Path) -> Result<Node> {
-        node_in(self.lower.as_fd(), rel, &mut |_| {}).map_err(err("read", rel))
+        match &self.base {
+            Some(base) => Ok(base.node(rel)),
+            None => node_in(self.lower.as_fd(), rel, &mut |_| {}).map_err(err("read", rel)),
+        }
     }
 }
 

@@ -1,19 +1,20 @@
 //! Looks at one layer beneath the merged view.
 
-use super::node::Open;
+use super::node::node_in;
 use super::{Layers, Node, Result, beneath, beneath::err};
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// What the user's own tree has at a path, whether or not the session changed it. Reads a file's whole content.
+/// What the user's own tree has now at a path, whether or not the session changed it. Reads a file's whole content.
 ///
 /// # Errors
 /// The path does not stay within, or the operating system refuses.
 pub fn lower_node(layers: &Layers, rel: &Path) -> Result<Node> {
     beneath::check(rel)?;
-    Open::new(layers)?.lower_node(rel)
+    let root = beneath::root(&layers.lower)?;
+    node_in(root.as_fd(), rel, &mut |_| {}).map_err(err("read", rel))
 }
 
 /// A regular file of the user's own tree, open for reading.

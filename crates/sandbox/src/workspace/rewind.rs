@@ -58,6 +58,9 @@ pub fn set_upper<R: Read>(
 ) -> Result<()> {
     check(rel)?;
     let open = Open::new(layers)?;
+    if open.base.is_some() {
+        return set(open.upper.as_fd(), rel, node, content);
+    }
     ancestors(&open, rel)?;
     let upper = open.upper.as_fd();
     let below = if open.shows_lower(rel)? { open.lower_node(rel)? } else { Node::Absent };

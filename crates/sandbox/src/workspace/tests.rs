@@ -19,7 +19,7 @@ struct World {
 impl World {
     fn new(lower: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let layers = Layers { lower: dir.path().join("lower"), upper: dir.path().join("upper") };
+        let layers = Layers::new(dir.path().join("lower"), dir.path().join("upper"));
         for d in ["lower", "upper", "work", "merged"] {
             fs::create_dir(dir.path().join(d)).unwrap();
         }
@@ -484,7 +484,7 @@ fn a_real_overlay_is_read_rewound_and_applied() {
         fs::set_permissions(merged.join("m"), fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(w.said(), "~a +d/new -d/x -d/y -d/y/z mm +n +n/n +n/r -r");
         for rel in ["a", "d", "d/new", "d/x", "d/y/z", "n/r", "r", "m"] {
-            let real = node_at(&Layers { lower: merged.clone(), upper: w.dir.path().join("work") }, Path::new(rel));
+            let real = node_at(&Layers::new(merged.clone(), w.dir.path().join("work")), Path::new(rel));
             assert_eq!(node_at(&w.layers, Path::new(rel)).unwrap(), real.unwrap(), "{rel}");
         }
         // Live: back to the start, through the mounted view.

@@ -12,6 +12,8 @@
     reason = "tests, and of the launcher only what they use"
 )]
 
+#[path = "../../src/copy.rs"]
+mod copy;
 #[path = "../../src/doctor.rs"]
 mod doctor;
 #[path = "../../src/launch/mod.rs"]

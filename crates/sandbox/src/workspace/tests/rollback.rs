@@ -79,7 +79,7 @@ fn a_full_disk_takes_a_live_view_nowhere() {
         let mut failed = 0;
         for free_kib in (0..160).step_by(8) {
             let dir = tempfile::tempdir().unwrap();
-            let layers = Layers { lower: dir.path().join("lower"), upper: dir.path().join("small/upper") };
+            let layers = Layers::new(dir.path().join("lower"), dir.path().join("small/upper"));
             for d in ["lower", "merged", "small"] {
                 fs::create_dir(dir.path().join(d)).unwrap();
             }
@@ -112,7 +112,7 @@ fn a_full_disk_takes_a_live_view_nowhere() {
             let before = listing(&merged);
             let node = |rel: &str| {
                 let mut content = Vec::new();
-                let lower = Layers { lower: layers.lower.clone(), upper: dir.path().join("merged") };
+                let lower = Layers::new(layers.lower.clone(), dir.path().join("merged"));
                 capture(&lower, Path::new(rel), &mut |b| content.extend_from_slice(b)).unwrap();
                 lower_node(&layers, Path::new(rel)).unwrap()
             };
@@ -155,7 +155,7 @@ fn a_twin_is_the_same_layer_and_stays_its_own() {
         rustix::mount::unmount(&merged, rustix::mount::UnmountFlags::DETACH).unwrap();
         let other = w.layers.upper.with_extension("twin");
         twin(&w.layers.upper, &other).unwrap();
-        let on = Layers { lower: w.layers.lower.clone(), upper: other.clone() };
+        let on = Layers::new(w.layers.lower.clone(), other.clone());
         assert_eq!(digest(&on, &Scratch::default()).unwrap(), digest(&w.layers, &Scratch::default()).unwrap());
         // Changing the twin changes nothing of the layer.
         let said = w.said();
