@@ -1,13 +1,13 @@
 //! What the supervisor does in the caller's place once a call is allowed, on handles and copies only.
 
 use super::caller::{descriptor_name, descriptor_path};
+use super::moving::{self, Linked};
 use super::resolve::{Place, View, kind};
 use super::sys::{self, Errno};
 use crate::call::{Attempt, FileKind};
 use rustix::fd::AsFd;
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// How a call is answered.
 pub(crate) enum Answer {
@@ -44,94 +44,25 @@ pub(super) enum Plan {
 
 /// One act in the caller's place.
 pub(super) enum Act {
-    Open {
-        at: Place,
-        flags: i32,
-        mode: u32,
-        umask: Option<u32>,
-        is_fifo: bool,
-    },
-    Reopen {
-        file: OwnedFd,
-        flags: i32,
-    },
-    Mkdir {
-        at: Place,
-        mode: u32,
-        umask: u32,
-    },
-    Mknod {
-        at: Place,
-        mode: u32,
-        umask: u32,
-    },
-    Unlink {
-        at: Place,
-        flags: i32,
-        kind: FileKind,
-    },
-    /// `is_plain`: a file takes a name that nothing or a file had.
-    Rename {
-        from: Place,
-        to: Place,
-        flags: u32,
-        is_plain: bool,
-    },
-    Link {
-        file: OwnedFd,
-        at: Place,
-    },
-    Symlink {
-        target: CString,
-        at: Place,
-    },
-    Truncate {
-        at: Place,
-        length: i64,
-    },
-    Chmod {
-        file: OwnedFd,
-        mode: u32,
-    },
-    Chown {
-        file: OwnedFd,
-        uid: u32,
-        gid: u32,
-    },
-    Utimes {
-        file: OwnedFd,
-        times: Option<[libc::timespec; 2]>,
-    },
-    SetXattr {
-        file: OwnedFd,
-        name: CString,
-        value: Vec<u8>,
-        flags: i32,
-    },
-    RemoveXattr {
-        file: OwnedFd,
-        name: CString,
-    },
+    Open { at: Place, flags: i32, mode: u32, umask: Option<u32> },
+    Reopen { file: OwnedFd, flags: i32 },
+    Mkdir { at: Place, mode: u32, umask: u32 },
+    Mknod { at: Place, mode: u32, umask: u32 },
+    Unlink { at: Place, flags: i32 },
+    Rename { from: Place, to: Place, flags: u32 },
+    Link { file: Linked, at: Place },
+    Symlink { target: CString, at: Place },
+    Truncate { at: Place, length: i64 },
+    Chmod { file: OwnedFd, mode: u32 },
+    Chown { file: OwnedFd, uid: u32, gid: u32 },
+    Utimes { file: OwnedFd, times: Option<[libc::timespec; 2]> },
+    SetXattr { file: OwnedFd, name: CString, value: Vec<u8>, flags: i32 },
+    RemoveXattr { file: OwnedFd, name: CString },
     Exec(Box<super::exec::Image>),
-    ConnectInet {
-        address: std::net::SocketAddr,
-    },
-    ConnectUnix {
-        socket: OwnedFd,
-        file: OwnedFd,
-    },
-    BindInet {
-        socket: OwnedFd,
-        address: Vec<u8>,
-    },
-    BindUnix {
-        socket: OwnedFd,
-        at: Place,
-        address: Vec<u8>,
-        inside: OwnedFd,
-        cwd: OwnedFd,
-        umask: u32,
-    },
+    ConnectInet { address: std::net::SocketAddr },
+    ConnectUnix { socket: OwnedFd, file: OwnedFd },
+    BindInet { socket: OwnedFd, address: Vec<u8> },
+    BindUnix { socket: OwnedFd, at: Place, address: Vec<u8>, inside: OwnedFd, cwd: OwnedFd, umask: u32 },
 }
 
 impl Act {
@@ -158,12 +89,7 @@ impl Act {
     fn same_kind(&self, judged: &Attempt) -> bool {
         let now = |at: &Place| at.look().ok().flatten().map(|stat| kind(&stat));
         match (self, judged) {
-            (Act::Open { at, is_fifo, .. }, Attempt::Open { existing, .. }) => {
-                let found = at.look().ok().flatten();
-                // A FIFO that came meanwhile would keep this thread waiting for its other end.
-                let is_fifo_now = found.is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO);
-                found.map(|stat| kind(&stat)) == *existing && is_fifo_now == *is_fifo
-            }
+            (Act::Open { at, .. }, Attempt::Open { existing, .. }) => now(at) == *existing,
             (Act::Unlink { at, .. }, Attempt::Remove { kind, .. }) => now(at) == Some(*kind),
             (Act::Rename { from, to, .. }, Attempt::Rename { kind, replaces, .. }) => {
                 now(from) == Some(*kind) && now(to).is_some() == *replaces
@@ -173,25 +99,18 @@ impl Act {
         }
     }
 
-    /// What the directories that are remembered may no longer stand for, once this is done. A new name changes nothing: only
-    /// those that were found are remembered.
-    pub(super) fn forgets(&self, view: &View) {
+    /// Whether names may resolve differently afterwards.
+    pub(super) fn moves_names(&self) -> bool {
         match self {
-            Act::Unlink { kind: FileKind::File, .. } | Act::Rename { is_plain: true, .. } => {}
-            Act::Unlink { kind: FileKind::Directory, at, .. } => {
-                view.forget_directory(at.path().as_os_str().as_bytes())
+            Act::Open { .. } | Act::Reopen { .. } | Act::Mkdir { .. } | Act::Mknod { .. } | Act::Truncate { .. } => {
+                false
             }
-            Act::Unlink { .. } | Act::Rename { .. } => view.forget(),
-            // Who may pass through a directory is a matter of its mode, owner and ACL.
-            Act::Chmod { file, .. }
-            | Act::Chown { file, .. }
-            | Act::SetXattr { file, .. }
-            | Act::RemoveXattr { file, .. } => {
-                if !sys::fstat(file.as_fd()).is_ok_and(|stat| kind(&stat) == FileKind::File) {
-                    view.forget();
-                }
+            Act::Unlink { flags, at } => {
+                *flags & libc::AT_REMOVEDIR != 0
+                    || !at.look().is_ok_and(|stat| stat.is_some_and(|stat| kind(&stat) == FileKind::File))
             }
-            _ => {}
+            Act::Utimes { .. } => false,
+            _ => true,
         }
     }
 }
@@ -218,11 +137,11 @@ impl Umask {
 pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
     let own = view.own_descriptors.as_raw_fd();
     match act {
-        Act::Open { at, flags, mode, umask: mask, is_fifo } => {
+        Act::Open { at, flags, mode, umask: mask } => {
             if let Some(mask) = mask {
                 umask.set(mask);
             }
-            open(&at, flags, mode, is_fifo)
+            open(&at, flags, mode)
         }
         Act::Reopen { file, flags } => {
             let flags = flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW);
@@ -236,12 +155,13 @@ pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
             umask.set(mask);
             sys::mknod(at.parent.as_raw_fd(), &at.given_name(), mode).into()
         }
-        Act::Unlink { at, flags, .. } => sys::unlink(at.parent.as_raw_fd(), &at.given_name(), flags).into(),
-        Act::Rename { from, to, flags, .. } => {
-            let (old, new) = (from.given_name(), to.given_name());
-            sys::rename(from.parent.as_raw_fd(), &old, to.parent.as_raw_fd(), &new, flags).into()
+        Act::Unlink { at, flags } => sys::unlink(at.parent.as_raw_fd(), &at.given_name(), flags).into(),
+        Act::Rename { from, to, flags } => {
+            // Its directories get the modes of the old ones, whatever the caller's umask.
+            umask.set(0o077);
+            moving::rename(&from, &to, flags).into()
         }
-        Act::Link { file, at } => link(own, &file, &at).into(),
+        Act::Link { file, at } => moving::link(view.own_descriptors.as_fd(), &file, &at).into(),
         Act::Symlink { target, at } => sys::symlink(&target, at.parent.as_raw_fd(), &at.given_name()).into(),
         Act::Truncate { at, length } => {
             let flags = libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -262,25 +182,11 @@ pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
     }
 }
 
-/// A hard link. Linking a file of the lower layer copies it up, and in a user namespace it then has another inode
-/// number: programs that compare (git does) would take it for another file. That is told as what it is: no link across
-/// layers, which they know how to do without.
-fn link(own: RawFd, file: &OwnedFd, at: &Place) -> Result<(), Errno> {
-    let before = sys::fstat(file.as_fd())?;
-    let (parent, name) = (at.parent.as_raw_fd(), at.given_name());
-    sys::link(own, &descriptor_name(file), parent, &name, libc::AT_SYMLINK_FOLLOW)?;
-    match at.look()? {
-        Some(after) if after.st_ino != before.st_ino => {
-            sys::unlink(parent, &name, 0)?;
-            Err(libc::EXDEV)
-        }
-        _ => Ok(()),
-    }
-}
-
-fn open(at: &Place, flags: i32, mode: u32, is_fifo: bool) -> Answer {
+fn open(at: &Place, flags: i32, mode: u32) -> Answer {
     // A final link was resolved or must not be; a terminal must not become the supervisor's.
     let safe = flags | libc::O_NOFOLLOW | libc::O_NOCTTY;
+    let is_fifo =
+        at.look().ok().flatten().is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO) && !at.has_slash;
     if !is_fifo || flags & libc::O_NONBLOCK != 0 || flags & libc::O_ACCMODE == libc::O_RDWR {
         return descriptor(sys::openat(at.parent.as_raw_fd(), &at.given_name(), safe, mode), flags);
     }

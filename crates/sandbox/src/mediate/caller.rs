@@ -84,12 +84,16 @@ impl Caller<'_> {
 
     /// The path of the directory that relative paths start at, as the kernel prints it.
     pub(super) fn base(&self, dirfd: i32) -> Result<Vec<u8>, Errno> {
-        base_in(rustix::fd::AsFd::as_fd(&self.directory()?), dirfd)
-    }
-
-    /// Its directory of `/proc`.
-    pub(super) fn directory(&self) -> Result<OwnedFd, Errno> {
-        sys::openat(libc::AT_FDCWD, &self.proc(format_args!("")), libc::O_PATH | libc::O_DIRECTORY, 0)
+        let mut buffer = [0; PATH_BYTES_MAX];
+        let text = if dirfd == libc::AT_FDCWD {
+            sys::readlink(libc::AT_FDCWD, &self.proc(format_args!("cwd")), &mut buffer)?
+        } else {
+            let link = self.proc(format_args!("fd/{dirfd}"));
+            sys::readlink(libc::AT_FDCWD, &link, &mut buffer)
+                .map_err(|errno| if errno == libc::ENOENT { libc::EBADF } else { errno })?
+        };
+        // Pipes, sockets and the like print as `pipe:[1]`.
+        if text.first() == Some(&b'/') { Ok(text.to_vec()) } else { Err(libc::ENOTDIR) }
     }
 
     /// A handle on the file behind one of its descriptors.
@@ -114,6 +118,14 @@ impl Caller<'_> {
         parse_status(buffer.get(..read).unwrap_or_default()).ok_or(libc::ESRCH)
     }
 
+    /// What it calls itself, a line feed at the end. No verdict may rest on it.
+    pub(super) fn name(&self) -> Result<Vec<u8>, Errno> {
+        let file = sys::openat(libc::AT_FDCWD, &self.proc(format_args!("comm")), libc::O_RDONLY, 0)?;
+        let mut buffer = [0; 64];
+        let read = sys::pread(rustix::fd::AsFd::as_fd(&file), &mut buffer)?;
+        Ok(buffer.get(..read).unwrap_or_default().to_vec())
+    }
+
     /// The device number of its controlling terminal; 0 for none.
     pub(super) fn terminal(&self) -> Result<u64, Errno> {
         let file = sys::openat(libc::AT_FDCWD, &self.proc(format_args!("stat")), libc::O_RDONLY, 0)?;
@@ -132,20 +144,6 @@ impl Caller<'_> {
         let _ = write!(path, "/proc/{}/{rest}", self.tid);
         CString::new(path).unwrap_or_default()
     }
-}
-
-/// [`Caller::base`] of the thread whose directory of `/proc` that is.
-pub(super) fn base_in(directory: BorrowedFd<'_>, dirfd: i32) -> Result<Vec<u8>, Errno> {
-    let mut buffer = [0; PATH_BYTES_MAX];
-    let text = if dirfd == libc::AT_FDCWD {
-        sys::readlink(directory.as_raw_fd(), c"cwd", &mut buffer)?
-    } else {
-        let link = CString::new(format!("fd/{dirfd}")).map_err(|_| libc::EBADF)?;
-        sys::readlink(directory.as_raw_fd(), &link, &mut buffer)
-            .map_err(|errno| if errno == libc::ENOENT { libc::EBADF } else { errno })?
-    };
-    // Pipes, sockets and the like print as `pipe:[1]`.
-    if text.first() == Some(&b'/') { Ok(text.to_vec()) } else { Err(libc::ENOTDIR) }
 }
 
 /// The name of one of our own descriptors below [`own_descriptors`].

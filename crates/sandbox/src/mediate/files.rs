@@ -6,6 +6,7 @@
 use super::act::{Act, Plan};
 use super::caller::Caller;
 use super::filter::WRITE_FLAGS;
+use super::moving::Linked;
 use super::resolve::{Found, Held, Last, Place, View, kind};
 use super::sys::{self, Errno};
 use crate::call::{Attempt, FileKind, MetadataChange};
@@ -60,7 +61,7 @@ impl Context<'_> {
         let writes = flags & WRITE_FLAGS & !libc::O_CREAT != 0;
         if flags & tmpfile == tmpfile {
             // A file without a name changes nothing that anyone sees; giving it a name is asked about (`link`).
-            return Ok(Plan::Act(Act::Open { at: place, flags, mode, umask: Some(umask()?), is_fifo: false }));
+            return Ok(Plan::Act(Act::Open { at: place, flags, mode, umask: Some(umask()?) }));
         }
         let Some(stat) = stat else {
             if flags & libc::O_CREAT == 0 {
@@ -70,8 +71,7 @@ impl Context<'_> {
                 return Err(libc::EISDIR);
             }
             let attempt = open_attempt(&place, true, true, flags, None);
-            let act = Act::Open { at: place, flags, mode, umask: Some(umask()?), is_fifo: false };
-            return Ok(Plan::Ask(attempt, act));
+            return Ok(Plan::Ask(attempt, Act::Open { at: place, flags, mode, umask: Some(umask()?) }));
         };
         if is_exclusive {
             return Err(libc::EEXIST);
@@ -85,8 +85,7 @@ impl Context<'_> {
             }
             _ => {}
         }
-        let is_fifo = stat.st_mode & libc::S_IFMT == libc::S_IFIFO;
-        let act = |at| Act::Open { at, flags, mode, umask: None, is_fifo };
+        let act = |at| Act::Open { at, flags, mode, umask: None };
         if !writes && !self.reads {
             return Ok(Plan::Act(act(place)));
         }
@@ -98,7 +97,7 @@ impl Context<'_> {
                 return Ok(Plan::Act(act(place)));
             }
         }
-        if writes && place.is_on_proc() {
+        if writes && is_on_proc(&place.parent) {
             let is_open = PROC_WRITABLE.contains(&place.name.to_bytes());
             return if is_open { Ok(Plan::Act(act(place))) } else { Err(libc::EACCES) };
         }
@@ -161,10 +160,10 @@ impl Context<'_> {
             return Err(if flags & libc::AT_REMOVEDIR != 0 { libc::EBUSY } else { libc::EISDIR });
         }
         if at.is_dots() {
-            return Ok(Plan::Act(Act::Unlink { at, flags, kind: FileKind::Directory }));
+            return Ok(Plan::Act(Act::Unlink { at, flags }));
         }
-        let Some(standing) = at.standing()? else { return Err(libc::ENOENT) };
-        let (existing, is_rmdir) = (standing.kind, flags & libc::AT_REMOVEDIR != 0);
+        let Some(stat) = at.look()? else { return Err(libc::ENOENT) };
+        let (existing, is_rmdir) = (kind(&stat), flags & libc::AT_REMOVEDIR != 0);
         match (existing, is_rmdir) {
             (FileKind::Directory, false) => return Err(libc::EISDIR),
             (FileKind::Directory, true) => {}
@@ -172,11 +171,10 @@ impl Context<'_> {
             (_, false) if at.has_slash => return Err(libc::ENOTDIR),
             _ => {}
         }
-        if standing.is_mount_point {
+        if at.is_mount_point() {
             return Err(libc::EBUSY);
         }
-        let attempt = Attempt::Remove { path: at.path(), kind: existing };
-        Ok(Plan::Ask(attempt, Act::Unlink { at, flags, kind: existing }))
+        Ok(Plan::Ask(Attempt::Remove { path: at.path(), kind: existing }, Act::Unlink { at, flags }))
     }
 
     pub(super) fn rename(&self, old: (i32, u64), new: (i32, u64), flags: u32) -> Result<Plan, Errno> {
@@ -190,24 +188,23 @@ impl Context<'_> {
         let from = self.view.name(&self.caller, old.0, &old_path)?;
         let to = self.view.name(&self.caller, new.0, &new_path)?;
         if from.is_dots() || to.is_dots() {
-            return Ok(Plan::Act(Act::Rename { from, to, flags, is_plain: false }));
+            return Ok(Plan::Act(Act::Rename { from, to, flags }));
         }
-        let Some(standing) = from.standing()? else { return Err(libc::ENOENT) };
-        let there = to.standing()?;
+        let Some(stat) = from.look()? else { return Err(libc::ENOENT) };
+        let there = to.look()?;
         if there.is_some() && flags & libc::RENAME_NOREPLACE != 0 {
             return Err(libc::EEXIST);
         }
-        if standing.is_mount_point || there.as_ref().is_some_and(|there| there.is_mount_point) {
+        if from.is_mount_point() || (there.is_some() && to.is_mount_point()) {
             return Err(libc::EBUSY);
         }
         let exchange = flags & libc::RENAME_EXCHANGE != 0;
         if exchange && there.is_none() {
             return Err(libc::ENOENT);
         }
-        let (replaces, kind) = (there.is_some(), standing.kind);
-        let is_plain = kind == FileKind::File && there.is_none_or(|there| there.kind == FileKind::File);
+        let (replaces, kind) = (there.is_some(), kind(&stat));
         let attempt = Attempt::Rename { from: from.path(), to: to.path(), kind, replaces, exchange };
-        Ok(Plan::Ask(attempt, Act::Rename { from, to, flags, is_plain }))
+        Ok(Plan::Ask(attempt, Act::Rename { from, to, flags }))
     }
 
     pub(super) fn link(&self, old: (i32, u64), new: (i32, u64), flags: i32) -> Result<Plan, Errno> {
@@ -221,15 +218,18 @@ impl Context<'_> {
             return Err(libc::EINTR);
         }
         let last = if flags & libc::AT_SYMLINK_FOLLOW != 0 { Last::Follow } else { Last::Keep };
-        let (file, target) = match held {
+        let (file, place, target) = match held {
             Some(file) => {
                 let target = self.named(&file)?;
-                (file, target)
+                (file, None, target)
             }
             None => match self.resolve(old.0, &old_path, last)? {
-                Found::Place(place, Some(_)) => (place.handle()?, Some(place.path())),
+                Found::Place(place, Some(_)) => {
+                    let path = place.path();
+                    (place.handle()?, Some(place), Some(path))
+                }
                 Found::Place(_, None) => return Err(libc::ENOENT),
-                Found::Held(held) if held.stat.st_nlink == 0 => (held.file, None),
+                Found::Held(held) if held.stat.st_nlink == 0 => (held.file, None, None),
                 Found::Held(_) => return Err(libc::EACCES),
             },
         };
@@ -243,6 +243,7 @@ impl Context<'_> {
             // An O_TMPFILE file gets its name: for everyone else it is made now.
             None => Attempt::Open { path, write: true, create: true, truncate: false, existing: None },
         };
+        let file = Linked { file, place, is_compared: self.caller.name()?.starts_with(b"git") };
         Ok(plan(unless_doomed(attempt, &at)?, Act::Link { file, at }))
     }
 
@@ -272,7 +273,7 @@ impl Context<'_> {
             FileKind::File => return Err(libc::ENOTDIR),
             _ => return Err(libc::EINVAL),
         }
-        if at.is_on_proc() {
+        if is_on_proc(&at.parent) {
             return Err(libc::EACCES);
         }
         Ok(Plan::Ask(Attempt::Truncate { path: at.path(), bytes }, Act::Truncate { at, length }))
@@ -299,7 +300,7 @@ impl Context<'_> {
                 if at.has_slash && kind(&stat) != FileKind::Directory {
                     return Err(libc::ENOTDIR);
                 }
-                if at.is_on_proc() {
+                if is_on_proc(&at.parent) {
                     return Err(libc::EPERM);
                 }
                 Ok((at.handle()?, Some(at.path())))
@@ -436,4 +437,8 @@ fn reopen(held: Held, flags: i32) -> Result<Plan, Errno> {
 fn is_harmless(stat: &libc::stat) -> bool {
     let device = (libc::major(stat.st_rdev), libc::minor(stat.st_rdev));
     HARMLESS_DEVICES.contains(&device) || (136..144).contains(&device.0)
+}
+
+fn is_on_proc(parent: &OwnedFd) -> bool {
+    rustix::fs::fstatfs(parent).is_ok_and(|fs| fs.f_type == 0x9fa0)
 }

@@ -14,6 +14,7 @@ mod events;
 mod exec;
 mod files;
 pub(crate) mod filter;
+mod moving;
 mod plan;
 mod refuse;
 mod resolve;
@@ -315,7 +316,9 @@ impl Loop {
     }
 
     fn perform(&mut self, act: Act) -> Answer {
-        act.forgets(&self.view);
+        if act.moves_names() {
+            self.view.forget();
+        }
         match act {
             Act::ConnectInet { address } => match self.parts.broker.as_ref().map(|broker| broker.admit(address)) {
                 Some(Ok(())) => Answer::Continue,
@@ -397,7 +400,7 @@ impl Loop {
 
     fn set_paused(&mut self, is_paused: bool) {
         self.is_paused = is_paused;
-        self.events.listen(!is_paused);
+        self.events.listen(&self.parts.notify, !is_paused);
     }
 
     fn answer_held(&mut self, ticket: Ticket, decision: Decision) {
