@@ -213,13 +213,22 @@ fn lock(folder: &Path) -> Result<OwnedFd, LaunchError> {
     }
 }
 
-/// Gives a layer the owner and mode of what it lies over: the overlay shows the upper one's.
+/// Gives a layer the owner, mode, access lists and times of what it lies over: the overlay shows the upper one's.
 pub(super) fn like(upper: &Path, lower: &Path) -> io::Result<()> {
     let meta = fs::metadata(lower)?;
+    for name in ["system.posix_acl_access", "system.posix_acl_default"] {
+        let mut list = [0; 4096];
+        // Where one of both file systems has none, there is none to be shown.
+        if let Some(list) = rustix::fs::lgetxattr(lower, name, &mut list[..]).ok().and_then(|n| list.get(..n)) {
+            let _ = rustix::fs::lsetxattr(upper, name, list, rustix::fs::XattrFlags::empty());
+        }
+    }
     fs::set_permissions(upper, fs::Permissions::from_mode(meta.mode() & 0o7777))?;
     // An ordinary user can't give it away, and in its own tree need not.
     let _ = std::os::unix::fs::chown(upper, Some(meta.uid()), Some(meta.gid()));
-    Ok(())
+    let time = rustix::fs::Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() as _ };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    Ok(rustix::fs::utimensat(rustix::fs::CWD, upper, &times, rustix::fs::AtFlags::empty())?)
 }
 
 fn folder_error(path: &Path, source: io::Error) -> LaunchError {
