@@ -1,10 +1,11 @@
 //! Taking a session's changes to the real tree: all of them, or none.
 
 use super::journal::{Journal, Phase, Step, new, old, spare, sync_parents};
+use super::names::Names;
 use super::node::node_in;
 use super::rewind::{create, fill, own};
-use super::{Change, Conflict, Layers, Node, Result, WorkspaceError, beneath, beneath::err};
-use rustix::fs::{AtFlags, Mode, Stat, Timespec, Timestamps};
+use super::{Change, Conflict, Layers, Node, Result, WorkspaceError, beneath, beneath::err, likeness};
+use rustix::fs::{AtFlags, Mode, Stat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,7 +38,8 @@ pub struct Applied {
 /// workspace's root (so that a full disk is met before anything changes) and synced; the journal is synced; originals
 /// are moved into the hidden folder and new content into place, by renames; if one fails, all are undone.
 ///
-/// Modes, symbolic links and files' modification times are kept, owners where we may give files away.
+/// Modes, symbolic and hard links, modification times, extended attributes and holes are kept, owners where we may give
+/// files away. A file of which only times or attributes changed is no change.
 ///
 /// # Errors
 /// [`WorkspaceError::Conflicts`] with all paths that are not as expected; [`WorkspaceError::Undone`] when a step failed.
@@ -96,6 +98,7 @@ pub(super) fn apply_with(layers: &Layers, plan: &Plan, journal: &Path, probe: Pr
     }
     probe("committed")?;
     log.close(lower.as_fd(), journal)?;
+    likeness::directories(upper.as_fd(), lower.as_fd(), &take);
     Ok(applied)
 }
 
@@ -162,9 +165,13 @@ fn stage(
     rustix::fs::mkdirat(lower, &at, Mode::from_raw_mode(0o700)).map_err(err("make", &at))?;
     let stage = beneath::dir(lower, &at).map_err(err("open", &at))?;
     let mut made = Vec::new();
+    let mut names = Names::default();
     for (slot, change) in take.iter().enumerate() {
         probe("stage")?;
-        made.push(content(upper, stage.as_fd(), slot, change)?);
+        made.push(match names.link(lower, upper, stage.as_fd(), take, slot)? {
+            Some(ino) => ino,
+            None => content(upper, stage.as_fd(), slot, change)?,
+        });
     }
     log.steps = lay(take, &made);
     spares(stage.as_fd(), &log.steps)?;
@@ -185,14 +192,17 @@ fn content(upper: BorrowedFd<'_>, stage: BorrowedFd<'_>, slot: usize, change: &C
             own(file.as_fd(), stat.st_uid, stat.st_gid).map_err(err("give away", rel))?;
             // Giving away takes set-id bits off.
             rustix::fs::fchmod(&file, Mode::from_raw_mode(*mode)).map_err(err("set the mode of", rel))?;
-            let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
-            let times = Timestamps { last_access: time, last_modification: time };
-            rustix::fs::futimens(&file, &times).map_err(err("set the times of", rel))?;
+            likeness::holes(&from, &stat, &file);
+            likeness::xattrs(from.as_fd(), file.as_fd()).map_err(err("set the attributes of", rel))?;
+            rustix::fs::futimens(&file, &likeness::times(&stat)).map_err(err("set the times of", rel))?;
             rustix::fs::fsync(&file).map_err(err("sync", rel))?;
             Ok(rustix::fs::fstat(&file).map_err(err("look at", rel))?.st_ino)
         }
         Node::Symlink { target } => {
             rustix::fs::symlinkat(target, stage, &name).map_err(err("stage", rel))?;
+            if let Some(stat) = beneath::stat(upper, rel).map_err(err("look at", rel))? {
+                likeness::link_times(stage, &name, &stat).map_err(err("set the times of", rel))?;
+            }
             Ok(rustix::fs::statat(stage, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(err("look at", rel))?.st_ino)
         }
         Node::Directory { .. } | Node::Absent | Node::Other => Ok(0),

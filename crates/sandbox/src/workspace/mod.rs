@@ -27,6 +27,8 @@ mod changes;
 mod copy_tests;
 mod error;
 mod journal;
+mod likeness;
+mod names;
 mod node;
 mod probe;
 mod rewind;
