@@ -5,7 +5,7 @@ use crate::state::{Change, State};
 use crate::translate;
 use flyball_ledger::{Ledger, LedgerError};
 use flyball_sandbox::workspace::{self, Layers, Node, WorkspaceError};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ pub struct Capture {
     scratch: Arc<Scratch>,
     /// Paths (relative) that were touched since the last barrier, or that somebody still holds open for writing.
     watched: BTreeSet<PathBuf>,
+    /// Names (relative) of files that have several, by device and inode.
+    linked: BTreeMap<(u64, u64), BTreeSet<PathBuf>>,
     /// The workspace as the record has it.
     pub(crate) state: State,
 }
@@ -50,7 +52,14 @@ const AT_ONCE_BYTES_MAX: u64 = 4 << 20;
 
 impl Capture {
     pub(crate) fn new(layers: Layers, workspace: &Path, scratch: Arc<Scratch>, state: State) -> Self {
-        Self { layers, workspace: workspace.to_path_buf(), scratch, watched: BTreeSet::new(), state }
+        Self {
+            layers,
+            workspace: workspace.to_path_buf(),
+            scratch,
+            watched: BTreeSet::new(),
+            linked: BTreeMap::new(),
+            state,
+        }
     }
 
     /// A mediated call changed this path, or opened it for writing.
@@ -67,7 +76,9 @@ impl Capture {
         let mut changes = Vec::new();
         let mut still_open = BTreeSet::new();
         let mut looked_at = BTreeSet::new();
+        let mut names_seen = BTreeSet::new();
         while let Some(rel) = self.watched.pop_first() {
+            self.watch_other_names(&rel, &mut names_seen);
             let along = workspace::along_with(&self.layers, &rel)?;
             looked_at.insert(rel.clone());
             let (root, scratch) = (&self.workspace, &self.scratch);
@@ -92,20 +103,40 @@ impl Capture {
         Ok(changes)
     }
 
+    /// Who writes to one name of a file writes to all of them.
+    fn watch_other_names(&mut self, rel: &Path, seen: &mut BTreeSet<PathBuf>) {
+        // A number to compare, nothing more: whatever a link on the way leads to is not read.
+        let Ok(found) = std::fs::symlink_metadata(self.layers.upper.join(rel)) else { return };
+        if !found.is_file() || found.nlink() < 2 {
+            return;
+        }
+        seen.insert(rel.to_path_buf());
+        let names = self.linked.entry((found.dev(), found.ino())).or_default();
+        names.insert(rel.to_path_buf());
+        self.watched.extend(names.iter().filter(|name| !seen.contains(*name)).cloned());
+    }
+
     /// A directory that came or went by one rename brought or took all that is below it.
     fn watch_below(&mut self, rel: &Path, node: &Node) {
         let path = translate::text(rel);
         let was = self.state.node(&path);
         match node {
             Node::Directory { .. } if !matches!(was, Some(Node::Directory { .. })) => {
-                let found = children(&self.layers, rel);
+                let found = children(&self.layers.upper, rel);
                 let (workspace, scratch) = (&self.workspace, &self.scratch);
                 self.watched.extend(found.into_iter().filter(|c| !scratch.covers(&workspace.join(c))));
             }
-            Node::Absent if matches!(was, Some(Node::Directory { .. })) => {
+            Node::Absent if was.is_none() || matches!(was, Some(Node::Directory { .. })) => {
                 let below = format!("{path}/");
                 let gone = self.state.touched().filter(|(p, n)| p.starts_with(&below) && **n != Node::Absent);
                 self.watched.extend(gone.map(|(p, _)| translate::path(p)));
+                // Nobody may have touched what the real tree has there, and it went all the same.
+                let is_file = workspace::lower_file(&self.layers, rel).is_ok();
+                if !is_file && matches!(workspace::lower_node(&self.layers, rel), Ok(Node::Directory { .. })) {
+                    let (workspace, scratch) = (&self.workspace, &self.scratch);
+                    let found = children(&self.layers.lower, rel);
+                    self.watched.extend(found.into_iter().filter(|c| !scratch.covers(&workspace.join(c))));
+                }
             }
             _ => {}
         }
@@ -153,10 +184,10 @@ impl Capture {
     }
 }
 
-/// The upper layer's entries of a directory. Their own are found when they are looked at.
-fn children(layers: &Layers, rel: &Path) -> Vec<PathBuf> {
+/// One layer's entries of a directory. Their own are found when they are looked at.
+fn children(layer: &Path, rel: &Path) -> Vec<PathBuf> {
     // Names only: what stands behind them is read through the layers' own descriptors, no link followed.
-    let Ok(entries) = std::fs::read_dir(layers.upper.join(rel)) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(layer.join(rel)) else { return Vec::new() };
     entries.filter_map(Result::ok).map(|e| rel.join(e.file_name())).collect()
 }
 

@@ -9,7 +9,7 @@ use crate::translate;
 use flyball_intent::{Exec, Script};
 use flyball_kernel::{Action, Effect, Value, Verdict};
 use flyball_ledger::{Kind, Ledger};
-use flyball_sandbox::workspace::Node;
+use flyball_sandbox::workspace::{self, Node};
 use flyball_sandbox::{Attempt, Call, Decision, Done, Refusal, Ticket, Weakness};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -221,8 +221,29 @@ impl Core {
         });
         for action in &mut actions {
             self.agent.clone_into(&mut action.agent);
+            self.see_what_is_deleted(action)?;
         }
         Ok(actions)
+    }
+
+    /// `rm -r NAME` of a file, or of nothing, deletes no folder: what stands there is known here and not to who reads words.
+    fn see_what_is_deleted(&self, action: &mut Action) -> Result<(), flyball_kernel::ActionError> {
+        if action.verb.name() != "fs.delete" || action.attr("recursive") != Some(&Value::Bool(true)) {
+            return Ok(());
+        }
+        let path = translate::path(action.resource.str("path"));
+        let rel = path.strip_prefix(&self.workspace).ok();
+        let Some(rel) = rel.filter(|rel| !rel.as_os_str().is_empty()) else { return Ok(()) };
+        let layers = &self.capture.layers;
+        let kind = if workspace::read(layers, rel).is_ok() {
+            "file"
+        } else if matches!(workspace::node_at(layers, rel), Ok(Node::Absent)) {
+            "nothing"
+        } else {
+            return Ok(());
+        };
+        action.set("recursive", false.into())?;
+        action.set("kind", kind.into())
     }
 
     /// Scratch places, and device nodes that hold nothing, are decided by the charter once and for all.

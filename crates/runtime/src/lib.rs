@@ -27,7 +27,6 @@ pub mod refusal;
 mod rewind;
 mod scratch;
 pub mod state;
-pub mod status;
 mod supervisor;
 mod taking;
 pub mod terminal;

@@ -2,7 +2,6 @@
 //! would make it pass, and what became of it.
 
 use super::history::say_outcome;
-use super::near;
 use super::session::{implied_by, intervention, strings, text};
 use super::{History, ReadError};
 use crate::clock::rfc3339;
@@ -118,7 +117,8 @@ pub struct Quoted {
 /// # Errors
 /// [`ReadError`] when the ledger can't be read or the entry is not there.
 pub fn why(ledger: &Ledger, session: &str, seq: u64) -> Result<Why, ReadError> {
-    of_history(&near::around(ledger, session, seq)?, seq)
+    let history = History::read(ledger, session)?;
+    of_history(&history, seq)
 }
 
 pub(super) fn of_history(history: &History, seq: u64) -> Result<Why, ReadError> {
