@@ -14,6 +14,11 @@ pub(crate) struct Need {
 const NEEDS: &[Need] = &[
     Need { program: "git", package: "git", for_what: "every test on a repository" },
     Need { program: "rg", package: "ripgrep", for_what: "the run of ripgrep under governance, and its workload" },
+    Need { program: "zip", package: "zip", for_what: "sameness of archives" },
+    Need { program: "unzip", package: "unzip", for_what: "sameness of archives" },
+    Need { program: "setfattr", package: "attr", for_what: "sameness of archives" },
+    Need { program: "sqlite3", package: "sqlite3", for_what: "sameness of databases" },
+    Need { program: "make", package: "make", for_what: "sameness of C builds" },
     Need { program: "bwrap", package: "bubblewrap", for_what: "the baseline beside Flyball in the workloads" },
 ];
 

@@ -13,7 +13,6 @@ fn the_reference() {
         "test",
         "run",
         "demo",
-        "watch",
         "ps",
         "show",
         "log",
@@ -50,7 +49,6 @@ fn usage_errors() {
     scene.type_in(&["answer", "x", "allow"]);
     scene.type_in(&["answer", "x", "modify", "--reason", "r"]);
     scene.type_in(&["run", "--accept-weaker", "everything", "--", "ls"]);
-    scene.type_in(&["watch"]).type_in(&["watch", "--json"]);
     assert_transcript!(scene);
 }
 

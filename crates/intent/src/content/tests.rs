@@ -1,9 +1,8 @@
-#![allow(clippy::panic, reason = "tests")]
+#![allow(clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
 
 mod go;
-mod imports;
 mod npm;
 mod python;
 
