@@ -144,7 +144,8 @@ fn devices(root: &Root) -> Step<()> {
     let dev = Path::new("/dev");
     for name in DEVICES {
         let path = dev.join(name);
-        root.bind(&path, &path, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)?;
+        // Read-only binds the node itself, whose mode and times are the host's; what is written to it goes through.
+        root.bind(&path, &path, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)?;
     }
     root.dir(Path::new("/dev/pts"))?;
     for (name, target) in [

@@ -44,25 +44,97 @@ pub(super) enum Plan {
 
 /// One act in the caller's place.
 pub(super) enum Act {
-    Open { at: Place, flags: i32, mode: u32, umask: Option<u32> },
-    Reopen { file: OwnedFd, flags: i32 },
-    Mkdir { at: Place, mode: u32, umask: u32 },
-    Mknod { at: Place, mode: u32, umask: u32 },
-    Unlink { at: Place, flags: i32 },
-    Rename { from: Place, to: Place, flags: u32 },
-    Link { file: Linked, at: Place },
-    Symlink { target: CString, at: Place },
-    Truncate { at: Place, length: i64 },
-    Chmod { file: OwnedFd, mode: u32 },
-    Chown { file: OwnedFd, uid: u32, gid: u32 },
-    Utimes { file: OwnedFd, times: Option<[libc::timespec; 2]> },
-    SetXattr { file: OwnedFd, name: CString, value: Vec<u8>, flags: i32 },
-    RemoveXattr { file: OwnedFd, name: CString },
+    Open {
+        at: Place,
+        flags: i32,
+        mode: u32,
+        umask: Option<u32>,
+    },
+    Reopen {
+        file: OwnedFd,
+        flags: i32,
+    },
+    Mkdir {
+        at: Place,
+        mode: u32,
+        umask: u32,
+    },
+    Mknod {
+        at: Place,
+        mode: u32,
+        umask: u32,
+    },
+    Unlink {
+        at: Place,
+        flags: i32,
+    },
+    Rename {
+        from: Place,
+        to: Place,
+        flags: u32,
+    },
+    Link {
+        file: Linked,
+        at: Place,
+    },
+    Symlink {
+        target: CString,
+        at: Place,
+    },
+    Truncate {
+        at: Place,
+        length: i64,
+    },
+    Chmod {
+        file: OwnedFd,
+        mode: u32,
+    },
+    Chown {
+        file: OwnedFd,
+        uid: u32,
+        gid: u32,
+    },
+    Utimes {
+        file: OwnedFd,
+        times: Option<[libc::timespec; 2]>,
+    },
+    SetXattr {
+        file: OwnedFd,
+        name: CString,
+        value: Vec<u8>,
+        flags: i32,
+    },
+    RemoveXattr {
+        file: OwnedFd,
+        name: CString,
+    },
     Exec(Box<super::exec::Image>),
-    ConnectInet { address: std::net::SocketAddr },
-    ConnectUnix { socket: OwnedFd, file: OwnedFd },
-    BindInet { socket: OwnedFd, address: Vec<u8> },
-    BindUnix { socket: OwnedFd, at: Place, address: Vec<u8>, inside: OwnedFd, cwd: OwnedFd, umask: u32 },
+    /// Decided by rules, and by what the broker admits.
+    ConnectInet {
+        socket: OwnedFd,
+        address: std::net::SocketAddr,
+        raw: Vec<u8>,
+    },
+    Connect {
+        socket: OwnedFd,
+        address: Vec<u8>,
+    },
+    ConnectUnix {
+        socket: OwnedFd,
+        file: OwnedFd,
+    },
+    Bind {
+        socket: OwnedFd,
+        address: Vec<u8>,
+    },
+    BindUnix {
+        socket: OwnedFd,
+        at: Place,
+        address: Vec<u8>,
+        inside: OwnedFd,
+        cwd: OwnedFd,
+        umask: u32,
+    },
 }
 
 impl Act {
@@ -176,7 +248,8 @@ pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
             sys::setxattr(&descriptor_path(&file), &name, &value, flags).into()
         }
         Act::RemoveXattr { file, name } => sys::removexattr(&descriptor_path(&file), &name).into(),
-        Act::BindInet { socket, address } => sys::with_address(libc::SYS_bind, socket.as_fd(), &address).into(),
+        Act::Bind { socket, address } => sys::with_address(libc::SYS_bind, socket.as_fd(), &address).into(),
+        Act::Connect { socket, address } => super::socket::connect_raw(socket, address),
         Act::ConnectUnix { socket, file } => super::socket::connect_unix(socket, file),
         Act::Exec(_) | Act::ConnectInet { .. } | Act::BindUnix { .. } => Answer::Errno(libc::EACCES),
     }

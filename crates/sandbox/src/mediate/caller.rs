@@ -105,8 +105,9 @@ impl Caller<'_> {
     }
 
     /// A second descriptor of one of its open files (a socket's, say, which `/proc` does not open).
-    pub(super) fn duplicate(&self, tgid: i32, fd: i32) -> Result<OwnedFd, Errno> {
-        let pidfd = sys::pidfd_open(tgid)?;
+    pub(super) fn duplicate(&self, fd: i32) -> Result<OwnedFd, Errno> {
+        // Of the thread itself: its descriptors need not be its group's.
+        let pidfd = sys::pidfd_open_thread(self.tid)?;
         sys::pidfd_getfd(rustix::fd::AsFd::as_fd(&pidfd), fd)
     }
 

@@ -20,13 +20,22 @@ const INTERPRETERS_MAX: usize = 4;
 /// `BINPRM_BUF_SIZE`.
 const HEAD_BYTES: usize = 256;
 
+/// A file, and when it was last changed in any way: the one time that nobody inside can set back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    id: FileId,
+    changed: (i64, i64),
+}
+
 /// A `#!` line's interpreter and its one argument.
 type Shebang = (Vec<u8>, Option<Vec<u8>>);
 
 /// What was ruled on, and so what must run.
 pub(super) struct Image {
     /// Handles on every file that takes part, the script first, with their identities when they were judged.
-    files: Vec<(OwnedFd, FileId)>,
+    files: Vec<(OwnedFd, Identity)>,
+    /// Device and inode of the folder that it starts in.
+    cwd: (u64, u64),
     /// The new image's arguments, NUL-terminated, one after another: the kernel puts interpreters before a script's.
     arguments: Vec<u8>,
 }
@@ -42,14 +51,18 @@ impl Image {
         let Some((_, ruled)) = self.files.last() else { return Some("nothing was ruled on".to_owned()) };
         let exe = CString::new(format!("/proc/{pid}/exe")).unwrap_or_default();
         let ran = match sys::stat(libc::AT_FDCWD, &exe, 0) {
-            Ok(stat) => file_id(&stat),
+            Ok(stat) => identity_of(&stat),
             Err(errno) => return Some(format!("the new image cannot be looked at (errno {errno})")),
         };
-        if ran != *ruled {
+        if (ran.id.dev, ran.id.ino) != (ruled.id.dev, ruled.id.ino) {
             return Some("another file ran than was ruled on".to_owned());
         }
         if !self.is_unchanged() {
             return Some("the file that was ruled on changed before it ran".to_owned());
+        }
+        let cwd = CString::new(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        if !sys::stat(libc::AT_FDCWD, &cwd, 0).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == self.cwd) {
+            return Some("a program ran in another folder than was ruled on".to_owned());
         }
         let path = CString::new(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         match read_up_to(&path, self.arguments.len() + 1) {
@@ -74,21 +87,24 @@ pub(super) fn plan(
     }
     let given = caller.path(path)?;
     let argv = arguments(caller, argv)?;
-    let cwd = caller.base(libc::AT_FDCWD)?;
+    // Path and identity of one and the same folder: a sibling may be changing it.
+    let folder = caller.descriptor(libc::AT_FDCWD)?;
     let by_descriptor = given.is_empty() && flags & libc::AT_EMPTY_PATH != 0;
     let held = if by_descriptor { Some(caller.descriptor(dirfd)?) } else { None };
     if !caller.is_waiting() {
         return Err(libc::EINTR);
     }
 
+    let cwd = view.path_of(&folder)?.ok_or(libc::ENOENT)?;
+    let folder = sys::fstat(folder.as_fd())?;
     let last = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 { Last::Keep } else { Last::Follow };
     let (file, path) = match held {
         Some(file) => {
-            // Deleted, memory-only: nothing that a rule could name. See SANDBOX.md, layer 5.
-            let path = view.path_of(&file)?.filter(|_| sys::fstat(file.as_fd()).is_ok_and(|stat| stat.st_nlink > 0));
-            (file, path.ok_or(libc::EACCES)?)
+            // Deleted, memory-only, the host's: nothing that a rule could name. See SANDBOX.md, layer 5.
+            let path = view.name_of(&file)?.ok_or(libc::EACCES)?;
+            (file, path)
         }
-        None => find(view, caller, dirfd, &given, last)?,
+        None => find(view, caller, dirfd, &anchored(&cwd, dirfd, &given), last)?,
     };
     let id = runnable(view, &file)?;
 
@@ -104,7 +120,8 @@ pub(super) fn plan(
         if level == INTERPRETERS_MAX {
             return Err(libc::ELOOP);
         }
-        let (next, _) = find(view, caller, libc::AT_FDCWD, &interpreter, Last::Follow)?;
+        let (next, _) =
+            find(view, caller, libc::AT_FDCWD, &anchored(&cwd, libc::AT_FDCWD, &interpreter), Last::Follow)?;
         let next_id = runnable(view, &next)?;
         image_argv.remove(0);
         image_argv.insert(0, std::mem::replace(&mut name, interpreter.clone()));
@@ -131,9 +148,17 @@ pub(super) fn plan(
         argv: argv.into_iter().map(OsString::from_vec).collect(),
         cwd: PathBuf::from(OsString::from_vec(cwd)),
         script,
-        file: id,
+        file: id.id,
     };
-    Ok(Plan::Ask(attempt, Act::Exec(Box::new(Image { files, arguments: flat }))))
+    Ok(Plan::Ask(attempt, Act::Exec(Box::new(Image { files, cwd: (folder.st_dev, folder.st_ino), arguments: flat }))))
+}
+
+/// The path from the working directory that was read, not from whatever it is at the next look.
+fn anchored(cwd: &[u8], dirfd: i32, path: &[u8]) -> Vec<u8> {
+    if path.is_empty() || path.first() == Some(&b'/') || dirfd != libc::AT_FDCWD {
+        return path.to_vec();
+    }
+    [cwd, b"/", path].concat()
 }
 
 fn find(view: &View, caller: &Caller<'_>, dirfd: i32, path: &[u8], last: Last) -> Result<(OwnedFd, Vec<u8>), Errno> {
@@ -148,13 +173,13 @@ fn find(view: &View, caller: &Caller<'_>, dirfd: i32, path: &[u8], last: Last) -
 }
 
 /// The identity of a file that the caller may run, or the errno that the kernel would give.
-fn runnable(view: &View, file: &OwnedFd) -> Result<FileId, Errno> {
+fn runnable(view: &View, file: &OwnedFd) -> Result<Identity, Errno> {
     let stat = sys::fstat(file.as_fd())?;
     if kind(&stat) != FileKind::File {
         return Err(libc::EACCES);
     }
     sys::access(view.own_descriptors.as_raw_fd(), &descriptor_name(file), libc::X_OK, libc::AT_EACCESS)?;
-    Ok(file_id(&stat))
+    Ok(identity_of(&stat))
 }
 
 /// The name that the kernel hands to an interpreter for what the caller named.
@@ -234,8 +259,12 @@ fn arguments(caller: &Caller<'_>, argv: u64) -> Result<Vec<Vec<u8>>, Errno> {
     }
 }
 
-fn identity(file: &OwnedFd) -> Result<FileId, Errno> {
-    Ok(file_id(&sys::fstat(file.as_fd())?))
+fn identity(file: &OwnedFd) -> Result<Identity, Errno> {
+    Ok(identity_of(&sys::fstat(file.as_fd())?))
+}
+
+fn identity_of(stat: &libc::stat) -> Identity {
+    Identity { id: file_id(stat), changed: (stat.st_ctime, stat.st_ctime_nsec) }
 }
 
 fn file_id(stat: &libc::stat) -> FileId {

@@ -315,10 +315,7 @@ impl Context<'_> {
 
     /// The path of a file that a descriptor holds; `None` if it has no name any more or never had one.
     fn named(&self, file: &OwnedFd) -> Result<Option<PathBuf>, Errno> {
-        if sys::fstat(file.as_fd())?.st_nlink == 0 {
-            return Ok(None);
-        }
-        Ok(self.view.path_of(file)?.map(|path| PathBuf::from(OsString::from_vec(path))))
+        Ok(self.view.name_of(file)?.map(|path| PathBuf::from(OsString::from_vec(path))))
     }
 
     pub(super) fn chmod(&self, dirfd: i32, path: Option<u64>, mode: u32, flags: i32) -> Result<Plan, Errno> {

@@ -30,6 +30,10 @@ const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET
     | 0x80) as u32; // CLONE_NEWTIME
+/// Landlock's calls: see where they are refused.
+const LANDLOCK: [i64; 3] = [444, 445, 446];
+/// `FS_IOC_SETFLAGS` in both widths, `FS_IOC_FSSETXATTR`: attributes of a file, changed by a descriptor for reading.
+const FILE_ATTRIBUTES: [u32; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
 /// `F_SETLEASE`: with a lease, one process inside could make the supervisor's own open wait for it.
 const F_SETLEASE: u32 = 1024;
 
@@ -60,6 +64,7 @@ enum Rule {
         at: u32,
     },
     Socket,
+    SocketPair,
     Seccomp,
 }
 
@@ -81,7 +86,7 @@ pub(crate) fn program(reads: bool) -> Vec<sock_filter> {
 }
 
 fn rules(reads: bool) -> Vec<(u32, Rule)> {
-    use Rule::{DenyBits, DenyValues, Errno, Notify, NotifyUnlessNull, Open, Seccomp, Socket};
+    use Rule::{DenyBits, DenyValues, Errno, Notify, NotifyUnlessNull, Open, Seccomp, Socket, SocketPair};
     let mut rules = Vec::new();
     let mut all = |rule: Rule, calls: &[i64]| rules.extend(calls.iter().map(|nr| (*nr as u32, rule)));
 
@@ -154,6 +159,9 @@ fn rules(reads: bool) -> Vec<(u32, Rule)> {
         ],
     );
     all(Errno(libc::EOPNOTSUPP), &[libc::SYS_name_to_handle_at]);
+    // What a program gives up by a Landlock of its own it would still get through mediation, which acts for it from
+    // outside of that: better that it hears that there is none than that it relies on it.
+    all(Errno(libc::EOPNOTSUPP), &LANDLOCK);
     all(
         Errno(libc::EPERM),
         &[
@@ -207,13 +215,14 @@ fn rules(reads: bool) -> Vec<(u32, Rule)> {
             libc::SYS_fanotify_init,
         ],
     );
-    // Typing into the user's terminal. The kernel reads 32 bits of the command, and so does this.
-    all(
-        DenyValues { at: 1, values: &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32], errno: libc::EPERM },
-        &[libc::SYS_ioctl],
-    );
+    // Typing into the user's terminal, and what changes files with no call that would be asked about. The kernel reads
+    // 32 bits of the command, and so does this.
+    const IOCTLS: &[u32] =
+        &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32, FILE_ATTRIBUTES[0], FILE_ATTRIBUTES[1], FILE_ATTRIBUTES[2]];
+    all(DenyValues { at: 1, values: IOCTLS, errno: libc::EPERM }, &[libc::SYS_ioctl]);
     all(DenyValues { at: 1, values: &[F_SETLEASE], errno: libc::EPERM }, &[libc::SYS_fcntl]);
     all(Socket, &[libc::SYS_socket]);
+    all(SocketPair, &[libc::SYS_socketpair]);
     all(Seccomp, &[libc::SYS_seccomp]);
     // Let through on purpose. Signals: the pid namespace bounds them and its init is immune. Sends with addresses: the
     // only unix sockets that can be named inside are the tree's own (mounts), an abstract or inet address is the
@@ -331,6 +340,12 @@ impl Assembler {
                 self.ret(ALLOW);
             }
             Rule::Socket => self.socket(),
+            // Of the families that can make pairs all but this one would be loaded as modules.
+            Rule::SocketPair => {
+                self.load(argument(0));
+                self.unless_eq(libc::AF_UNIX as u32, errno(libc::EAFNOSUPPORT));
+                self.ret(ALLOW);
+            }
             Rule::Seccomp => {
                 self.load(argument(0));
                 self.unless_eq(libc::SECCOMP_SET_MODE_FILTER, ALLOW);

@@ -3,8 +3,8 @@
 //!
 //! One thread owns the truth: it receives calls, asks the [`Mediator`], acts and replies, verifies each exec at the exec
 //! event, and notices what died. Others only send it [`Control`] messages. INVARIANT: no verdict rests on memory that can
-//! be read twice; a call goes on by itself (`Continue`) only where registers decide or where the place that it would
-//! reach accepts nothing that was not allowed.
+//! be read twice, nor on a descriptor's number that can be put on another file; a call goes on by itself (`Continue`) only
+//! where registers decide.
 
 mod act;
 mod broker;
@@ -247,8 +247,10 @@ impl Loop {
     fn ask(&mut self, id: u64, tid: i32, attempt: Attempt, act: Act) {
         if let (Attempt::Connect { address, .. }, Some(broker)) = (&attempt, &self.parts.broker)
             && broker.is_name_server(*address)
+            && let Act::ConnectInet { socket, raw, .. } = act
         {
-            return self.go_on(id);
+            _ = self.answer(id, tid, None, socket::connect_raw(socket, raw));
+            return;
         }
         let attempt = match self.name_connection(attempt) {
             Ok(attempt) => attempt,
@@ -320,11 +322,13 @@ impl Loop {
             self.view.forget();
         }
         match act {
-            Act::ConnectInet { address } => match self.parts.broker.as_ref().map(|broker| broker.admit(address)) {
-                Some(Ok(())) => Answer::Continue,
-                Some(Err(errno)) => Answer::Errno(errno),
-                None => Answer::Errno(libc::EACCES),
-            },
+            Act::ConnectInet { socket, address, raw } => {
+                match self.parts.broker.as_ref().map(|broker| broker.admit(address)) {
+                    Some(Ok(())) => socket::connect_raw(socket, raw),
+                    Some(Err(errno)) => Answer::Errno(errno),
+                    None => Answer::Errno(libc::EACCES),
+                }
+            }
             Act::BindUnix { socket, address, inside, cwd, umask, .. } => {
                 socket::bind_unix(&inside, &socket, &cwd, &address, umask)
             }

@@ -61,10 +61,7 @@ impl Loop {
             libc::SYS_utime => on.utimes(CWD, Some(a), seconds(&caller, b)?, 0),
             libc::SYS_execve => exec::plan(&self.view, &caller, CWD, a, b, 0),
             libc::SYS_execveat => exec::plan(&self.view, &caller, fd(a), b, c, int(e)),
-            libc::SYS_connect => {
-                let tgid = statuses.tgid(&caller)?;
-                socket::connect(&self.view, &caller, tgid, [a, b, c], self.parts.broker.is_some())
-            }
+            libc::SYS_connect => socket::connect(&self.view, &caller, [a, b, c], self.parts.broker.is_some()),
             libc::SYS_bind => {
                 let tgid = statuses.tgid(&caller)?;
                 socket::bind(&self.view, &caller, tgid, [a, b, c], || statuses.of(&caller).map(|status| status.umask))

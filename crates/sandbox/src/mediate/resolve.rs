@@ -165,6 +165,31 @@ impl View {
         Ok(self.inside(printed))
     }
 
+    /// The path inside of a file that was reached by a descriptor; `None` if it has none. EPERM for one of the host's
+    /// that the sandbox was started with: what it prints as means another file here, or none.
+    pub(super) fn name_of(&self, file: &OwnedFd) -> Result<Option<Vec<u8>>, Errno> {
+        let held = sys::fstat(file.as_fd())?;
+        if held.st_nlink == 0 {
+            return Ok(None);
+        }
+        let Some(path) = self.path_of(file)? else { return Ok(None) };
+        let look = |path: &[u8]| -> Result<OwnedFd, Errno> {
+            let name = CString::new(path).map_err(|_| libc::EINVAL)?;
+            sys::open_in_root(self.root.as_fd(), &name, libc::O_PATH | libc::O_NOFOLLOW)
+        };
+        let is_this = |here: OwnedFd| sys::fstat(here.as_fd()).is_ok_and(|here| is_same(&here, &held));
+        let is_here = if path.ends_with(b" (deleted)") {
+            // This name is gone, another is not: at least it stood on a mount of the sandbox's.
+            let parent = path.iter().rposition(|byte| *byte == b'/').and_then(|at| path.get(..at.max(1)));
+            parent
+                .and_then(|parent| look(parent).ok())
+                .is_some_and(|parent| mount(&parent).is_some_and(|id| mount(file) == Some(id)))
+        } else {
+            look(&path).is_ok_and(is_this)
+        };
+        if is_here { Ok(Some(path)) } else { Err(libc::EPERM) }
+    }
+
     fn printed(&self, file: &OwnedFd) -> Result<Vec<u8>, Errno> {
         let mut buffer = [0; PATH_BYTES_MAX];
         let name = caller::descriptor_name(file);
@@ -406,13 +431,15 @@ impl<'a> Walk<'a> {
         if is_last {
             let file = sys::openat(here, name, libc::O_PATH, 0)?;
             let stat = sys::fstat(file.as_fd())?;
-            let is_writable = self.is_open_for_writing(name);
+            let is_writable = self.is_open_for_writing(name, &file, &stat);
             self.expected = Some(Held { file, stat, is_writable });
         }
         self.view.inside(text).ok_or(libc::ENOENT)
     }
 
-    fn is_open_for_writing(&self, name: &CString) -> bool {
+    /// Whether the descriptor `name` holds this very file open for writing. INVARIANT: file and mode are read in one go: a
+    /// sibling could put another descriptor in the place between two looks.
+    fn is_open_for_writing(&self, name: &CString, file: &OwnedFd, stat: &libc::stat) -> bool {
         let mut path = b"../fdinfo/".to_vec();
         path.extend_from_slice(name.to_bytes());
         let Ok(path) = CString::new(path) else { return false };
@@ -420,8 +447,14 @@ impl<'a> Walk<'a> {
         let mut buffer = [0; 256];
         let Ok(read) = sys::pread(info.as_fd(), &mut buffer) else { return false };
         let text = buffer.get(..read).unwrap_or_default();
-        let flags = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"flags:"));
-        flags.and_then(caller::octal).is_some_and(|flags| flags as i32 & libc::O_ACCMODE != libc::O_RDONLY)
+        let field = |label: &[u8]| text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(label));
+        let number = |label: &[u8]| std::str::from_utf8(field(label)?).ok()?.trim().parse::<u64>().ok();
+        let is_this =
+            number(b"ino:") == Some(stat.st_ino) && number(b"mnt_id:").is_some_and(|id| mount(file) == Some(id));
+        is_this
+            && field(b"flags:")
+                .and_then(caller::octal)
+                .is_some_and(|flags| flags as i32 & libc::O_ACCMODE != libc::O_RDONLY)
     }
 
     fn place(&self, name: Vec<u8>, stat: Option<libc::stat>) -> Result<(Place, Option<libc::stat>), Errno> {
@@ -443,6 +476,13 @@ impl<'a> Walk<'a> {
 fn read(link: &OwnedFd) -> Result<Vec<u8>, Errno> {
     let mut buffer = [0; PATH_BYTES_MAX];
     sys::readlink(link.as_raw_fd(), c"", &mut buffer).map(<[u8]>::to_vec)
+}
+
+/// The mount that a file was reached by.
+fn mount(file: &OwnedFd) -> Option<u64> {
+    let flags = rustix::fs::AtFlags::EMPTY_PATH | rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+    let found = rustix::fs::statx(file, c"", flags, rustix::fs::StatxFlags::MNT_ID).ok()?;
+    (found.stx_mask & rustix::fs::StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
 }
 
 fn is_same(one: &libc::stat, other: &libc::stat) -> bool {

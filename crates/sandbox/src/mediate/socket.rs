@@ -24,40 +24,27 @@ enum Address {
     Inner,
 }
 
-/// Plans a `connect`. `is_brokered`: addresses beyond loopback lead to the broker.
-pub(super) fn connect(
-    view: &View,
-    caller: &Caller<'_>,
-    tgid: i32,
-    args: [u64; 3],
-    is_brokered: bool,
-) -> Result<Plan, Errno> {
+/// Plans a `connect`. `is_brokered`: addresses beyond loopback lead to the broker. INVARIANT: never continued. A sibling
+/// can rewrite the address, or put another socket on the number, and of the host's unix sockets some may be in sight.
+pub(super) fn connect(view: &View, caller: &Caller<'_>, args: [u64; 3], is_brokered: bool) -> Result<Plan, Errno> {
     let [fd, address, length] = args;
-    let (_, address) = copy(caller, address, length)?;
-    let fd = fd as i32;
+    let (raw, address) = copy(caller, address, length)?;
+    let socket = caller.duplicate(fd as i32)?;
+    if !caller.is_waiting() {
+        return Err(libc::EINTR);
+    }
     match address {
-        Address::Inner => Ok(Plan::Answer(Answer::Continue)),
-        Address::Inet(address) => {
-            // Sound whatever the memory says by then: in this network namespace there is nothing but the tree's own
-            // sockets and the broker's listeners, and those accept only as many connections as were allowed.
-            if !is_brokered || is_inner(address.ip()) {
-                return Ok(Plan::Answer(Answer::Continue));
-            }
-            let socket = caller.duplicate(tgid, fd)?;
-            if !caller.is_waiting() {
-                return Err(libc::EINTR);
-            }
+        Address::Inet(address) if is_brokered && !is_inner(address.ip()) => {
             // A UDP "connection" sends nothing and can reach nothing but the broker's name server.
-            if sys::socket_option(socket.as_fd(), libc::SO_TYPE)? != libc::SOCK_STREAM {
-                return Ok(Plan::Answer(Answer::Continue));
+            let is_stream = sys::socket_option(socket.as_fd(), libc::SO_TYPE)? == libc::SOCK_STREAM;
+            if !is_stream || sys::socket_option(socket.as_fd(), libc::SO_DOMAIN)? == libc::AF_UNIX {
+                return Ok(Plan::Act(Act::Connect { socket, address: raw }));
             }
-            Ok(Plan::Ask(Attempt::Connect { address, name: None }, Act::ConnectInet { address }))
+            Ok(Plan::Ask(Attempt::Connect { address, name: None }, Act::ConnectInet { socket, address, raw }))
         }
+        // In this network namespace there is nothing else but the tree's own sockets.
+        Address::Inner | Address::Inet(_) => Ok(Plan::Act(Act::Connect { socket, address: raw })),
         Address::Unix(path) => {
-            let socket = caller.duplicate(tgid, fd)?;
-            if !caller.is_waiting() {
-                return Err(libc::EINTR);
-            }
             if sys::socket_option(socket.as_fd(), libc::SO_DOMAIN)? != libc::AF_UNIX {
                 return Err(libc::EAFNOSUPPORT);
             }
@@ -86,18 +73,20 @@ pub(super) fn bind(
     let (raw, address) = copy(caller, address, length)?;
     let fd = fd as i32;
     match address {
-        Address::Inner => Ok(Plan::Answer(Answer::Continue)),
-        // Any free port of the sandbox's own network namespace.
-        Address::Inet(address) if address.port() == 0 => Ok(Plan::Answer(Answer::Continue)),
-        Address::Inet(address) => {
-            let socket = caller.duplicate(tgid, fd)?;
+        Address::Inner | Address::Inet(_) => {
+            let socket = caller.duplicate(fd)?;
             if !caller.is_waiting() {
                 return Err(libc::EINTR);
             }
-            Ok(Plan::Ask(Attempt::Bind { address }, Act::BindInet { socket, address: raw }))
+            let act = Act::Bind { socket, address: raw };
+            Ok(match address {
+                Address::Inet(address) if address.port() != 0 => Plan::Ask(Attempt::Bind { address }, act),
+                // A name without a place, or any free port, of the sandbox's own network namespace.
+                _ => Plan::Act(act),
+            })
         }
         Address::Unix(path) => {
-            let socket = caller.duplicate(tgid, fd)?;
+            let socket = caller.duplicate(fd)?;
             let (inside, cwd) = (sys::pidfd_open(tgid)?, caller.descriptor(libc::AT_FDCWD)?);
             if !caller.is_waiting() {
                 return Err(libc::EINTR);
@@ -115,20 +104,37 @@ pub(super) fn bind(
     }
 }
 
-/// Connects in the caller's place. A full backlog would make that wait: then on a thread of its own.
+/// Connects to a unix socket in the caller's place.
 pub(super) fn connect_unix(socket: OwnedFd, file: OwnedFd) -> Answer {
-    let mut address = (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
-    address.extend_from_slice(descriptor_path(&file).to_bytes_with_nul());
-    let is_blocking = sys::fcntl(socket.as_fd(), libc::F_GETFL, 0).is_ok_and(|flags| flags & libc::O_NONBLOCK == 0);
-    let is_stream = sys::socket_option(socket.as_fd(), libc::SO_TYPE).is_ok_and(|kind| kind != libc::SOCK_DGRAM);
-    if !(is_blocking && is_stream) {
-        return sys::with_address(libc::SYS_connect, socket.as_fd(), &address).into();
+    if !may_wait(&socket) {
+        return connect_to(&socket, &unix_address(&file));
     }
-    Answer::Later(Box::new(move || {
-        let mut address = (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
-        address.extend_from_slice(descriptor_path(&file).to_bytes_with_nul());
-        sys::with_address(libc::SYS_connect, socket.as_fd(), &address).into()
-    }))
+    // The address names a descriptor of the thread that connects.
+    Answer::Later(Box::new(move || connect_to(&socket, &unix_address(&file))))
+}
+
+/// Connects to this address in the caller's place.
+pub(super) fn connect_raw(socket: OwnedFd, address: Vec<u8>) -> Answer {
+    if !may_wait(&socket) {
+        return connect_to(&socket, &address);
+    }
+    Answer::Later(Box::new(move || connect_to(&socket, &address)))
+}
+
+fn connect_to(socket: &OwnedFd, address: &[u8]) -> Answer {
+    sys::with_address(libc::SYS_connect, socket.as_fd(), address).into()
+}
+
+fn unix_address(file: &OwnedFd) -> Vec<u8> {
+    let mut address = (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
+    address.extend_from_slice(descriptor_path(file).to_bytes_with_nul());
+    address
+}
+
+/// Whether connecting can wait for the other side: a full backlog, an answer that does not come.
+fn may_wait(socket: &OwnedFd) -> bool {
+    let is_blocking = sys::fcntl(socket.as_fd(), libc::F_GETFL, 0).is_ok_and(|flags| flags & libc::O_NONBLOCK == 0);
+    is_blocking && sys::socket_option(socket.as_fd(), libc::SO_TYPE).is_ok_and(|kind| kind != libc::SOCK_DGRAM)
 }
 
 /// Whether an address is the sandbox's own.

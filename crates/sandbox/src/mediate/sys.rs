@@ -193,6 +193,15 @@ pub(super) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
+/// `pidfd_open` of one thread (Linux 6.9); before that, of a group by its first thread, and no other thread's.
+pub(super) fn pidfd_open_thread(tid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: integers only. `PIDFD_THREAD` is `O_EXCL`.
+    match owned(unsafe { libc::syscall(libc::SYS_pidfd_open, tid, libc::O_EXCL) }) {
+        Err(libc::EINVAL) => pidfd_open(tid),
+        other => other,
+    }
+}
+
 /// `pidfd_getfd`: a second descriptor of the other process's open file.
 pub(super) fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: integers only.

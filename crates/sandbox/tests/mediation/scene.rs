@@ -59,6 +59,10 @@ impl Mediator for Recorder {
 pub struct Scene {
     pub base: tempfile::TempDir,
     pub network: Network,
+    pub limits: Limits,
+    /// More of the program's environment.
+    pub env: Vec<(OsString, OsString)>,
+    pub expose: Vec<PathBuf>,
 }
 
 /// A run under way.
@@ -75,7 +79,7 @@ impl Scene {
         for dir in ["ws", "session", "home"] {
             std::fs::create_dir(base.path().join(dir)).unwrap();
         }
-        Self { base, network: Network::Closed }
+        Self { base, network: Network::Closed, limits: Limits::default(), env: Vec::new(), expose: Vec::new() }
     }
 
     pub fn workspace(&self) -> PathBuf {
@@ -106,13 +110,13 @@ impl Scene {
 
     pub fn start(&self, argv: &[&str], decide: impl FnMut(&Call) -> Decision + Send + 'static) -> Run {
         let base = self.base.path();
+        let mut env = self.env.clone();
+        env.push(("PATH".into(), std::env::var_os("PATH").unwrap()));
+        env.push(("HOME".into(), base.join("home").into()));
+        env.push(("GIT_CONFIG_GLOBAL".into(), "/dev/null".into()));
         let spec = Spec {
             argv: argv.iter().map(OsString::from).collect(),
-            env: vec![
-                ("PATH".into(), std::env::var_os("PATH").unwrap()),
-                ("HOME".into(), base.join("home").into()),
-                ("GIT_CONFIG_GLOBAL".into(), "/dev/null".into()),
-            ],
+            env,
             cwd: self.workspace(),
             session_dir: base.join("session"),
             workspace: self.workspace(),
@@ -120,8 +124,8 @@ impl Scene {
             home_keep: None,
             hide: vec![],
             protect: vec![],
-            expose: vec![],
-            limits: Limits::default(),
+            expose: self.expose.clone(),
+            limits: self.limits.clone(),
             terminal: Terminal::Inherit,
             network: self.network,
             mediate_reads: false,

@@ -1,0 +1,116 @@
+//! What an agent that wants out tries from inside, against all layers at once. Each attack names the layer that stops it
+//! (the trial's kind), and where an errno tells layers apart it is checked: what a rule denies fails with
+//! `ENOTRECOVERABLE` here, which nothing else answers with.
+//!
+//! As root each attack runs twice, each time in a process of its own: once as root, once as an ordinary user.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    dead_code,
+    unused_imports,
+    reason = "tests"
+)]
+
+mod probes;
+mod races;
+#[path = "../mediation/scene.rs"]
+mod scene;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// Says to a copy of this binary which attack it is to run.
+const ONE: &str = "FLYBALL_ATTACK";
+/// The folder of the compiled attack programs.
+const PROGRAMS: &str = "FLYBALL_ATTACK_PROGRAMS";
+/// Who is an ordinary user here.
+const NOBODY: u32 = 65534;
+
+/// An attack, the layer that stops it, and what must be true afterwards.
+pub type Attack = (&'static str, &'static str, fn());
+
+fn main() {
+    flyball_sandbox::enter_if_launcher();
+    if let Ok(name) = std::env::var(ONE) {
+        let (_, _, attack) = attacks().into_iter().find(|(known, ..)| *known == name).expect("a known attack");
+        return attack();
+    }
+    // SAFETY: asks for a number.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    let users: &[&'static str] = if is_root { &["root", "ordinary"] } else { &["ordinary"] };
+    let mut trials = Vec::new();
+    for &user in users {
+        for (name, layer, _) in attacks() {
+            if name == probes::ALL {
+                continue;
+            }
+            let trial = Trial::test(format!("{user}::{name}"), move || {
+                let output = run(name, user, Stdio::null());
+                if output.status.success() { Ok(()) } else { Err(told(&output).into()) }
+            });
+            trials.push(trial.with_kind(layer));
+        }
+        trials.extend(probes::trials(user));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+fn attacks() -> Vec<Attack> {
+    [probes::attacks(), races::attacks()].concat()
+}
+
+/// Runs one attack in a process of that user's.
+pub fn run(name: &str, user: &str, stdin: Stdio) -> Output {
+    let mut command = Command::new("/proc/self/exe");
+    command.env(ONE, name).env(PROGRAMS, programs()).current_dir("/var/tmp").stdin(stdin);
+    // SAFETY: asks for a number.
+    if user != "root" && unsafe { libc::geteuid() } == 0 {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.output().unwrap()
+}
+
+pub fn told(output: &Output) -> String {
+    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The attack programs, compiled once: static, so that no library stands between them and the kernel.
+fn programs() -> &'static Path {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        open(folder.path());
+        for (name, source) in [("probe", include_str!("inside/probe.c")), ("race", include_str!("inside/race.c"))] {
+            let file = folder.path().join(format!("{name}.c"));
+            std::fs::write(&file, source).unwrap();
+            let done = Command::new("cc")
+                .args(["-O1", "-w", "-static", "-pthread", "-o"])
+                .arg(folder.path().join(name))
+                .arg(&file)
+                .status()
+                .unwrap();
+            assert!(done.success());
+        }
+        folder
+    });
+    folder.path()
+}
+
+/// Makes a path usable by everybody.
+pub fn open(path: &Path) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+/// A scene with one of the programs in its workspace.
+pub fn scene_with(program: &str) -> scene::Scene {
+    let scene = scene::Scene::new();
+    let from = PathBuf::from(std::env::var_os(PROGRAMS).unwrap()).join(program);
+    std::fs::copy(from, scene.workspace().join(program)).unwrap();
+    scene
+}
