@@ -8,6 +8,7 @@ mod agents;
 mod bench;
 mod deps;
 mod exec;
+mod fuzz;
 mod suite;
 mod tidy;
 
@@ -22,6 +23,7 @@ cargo xtask CHORE
   tidy              hold the tree against the laws that the compiler can't check
   test [--slow]     install what the tests need, then run every test and doc test
   deps              install the system packages that tests use, where that is possible
+  fuzz [TARGET…]    run libFuzzer on every reader, or those named; --seconds N for each (60)
   agents            install the pinned agent programs into .agents/
   bench [NAME…]     measure beside the baselines and write docs/benchmarks.md: kernel, ledger,
                     sandbox, workloads; --flyball PATH picks the binary, --rounds N (5)
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         "test" => suite::test(&rest),
         "deps" => deps::install().map(|missing| deps::tell(&missing)),
         "agents" => agents::install(),
+        "fuzz" => fuzz::fuzz(&rest),
         "bench" => bench::bench(&rest),
         _ => {
             eprint!("{USAGE}");

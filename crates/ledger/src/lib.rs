@@ -29,6 +29,8 @@ mod ledger;
 pub mod merkle;
 mod note;
 mod read;
+#[doc(hidden)]
+pub mod readers;
 mod references;
 mod schema;
 mod stream;

@@ -22,6 +22,8 @@ pub use launch::{
     CODES as LAUNCH_CODES, LaunchError, end_leftovers, enter_if_launcher, remove_session_dir, weakness_name,
 };
 pub use mediate::HOST_NAME;
+#[doc(hidden)]
+pub use mediate::readers;
 pub use mediate::running::{
     Built, CODES as MEDIATE_CODES, ControlError, EndedBy, Exit, Running, StartError, Status, build, start,
 };

@@ -162,7 +162,7 @@ pub(super) fn own_descriptors() -> Result<OwnedFd, Errno> {
     sys::openat(libc::AT_FDCWD, c"/proc/self/fd", libc::O_PATH | libc::O_DIRECTORY, 0)
 }
 
-fn parse_status(text: &[u8]) -> Option<Status> {
+pub(super) fn parse_status(text: &[u8]) -> Option<Status> {
     let (mut tgid, mut inner_tgid, mut inner_tid, mut umask) = (None, None, None, None);
     for line in text.split(|byte| *byte == b'\n') {
         let mut fields = line.split(|byte| *byte == b'\t');

@@ -18,7 +18,7 @@ const ARGUMENT_BYTES_MAX: usize = 128 << 10;
 /// A `#!` may name a script, and so on: the kernel's own limit.
 const INTERPRETERS_MAX: usize = 4;
 /// `BINPRM_BUF_SIZE`.
-const HEAD_BYTES: usize = 256;
+pub(super) const HEAD_BYTES: usize = 256;
 
 /// A file, and when it was last changed in any way: the one time that nobody inside can set back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -208,7 +208,7 @@ fn shebang(view: &View, file: &OwnedFd) -> Result<Option<Shebang>, Errno> {
     parse_shebang(&head, read == HEAD_BYTES)
 }
 
-fn parse_shebang(head: &[u8; HEAD_BYTES], is_full: bool) -> Result<Option<Shebang>, Errno> {
+pub(super) fn parse_shebang(head: &[u8; HEAD_BYTES], is_full: bool) -> Result<Option<Shebang>, Errno> {
     let Some(line) = head.strip_prefix(b"#!") else { return Ok(None) };
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let end = line.iter().position(|byte| *byte == b'\n');

@@ -16,6 +16,7 @@ mod files;
 pub(crate) mod filter;
 mod moving;
 mod plan;
+pub mod readers;
 mod refuse;
 mod resolve;
 pub(crate) mod running;

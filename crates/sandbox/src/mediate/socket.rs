@@ -16,7 +16,7 @@ const ADDRESS_BYTES_MAX: usize = 128;
 const UNIX_PATH_AT: usize = 2;
 
 /// An address, parsed.
-enum Address {
+pub(super) enum Address {
     Inet(SocketAddr),
     /// A path in the file system.
     Unix(Vec<u8>),
@@ -153,7 +153,7 @@ fn copy(caller: &Caller<'_>, address: u64, length: u64) -> Result<(Vec<u8>, Addr
     Ok((raw, parsed))
 }
 
-fn parse(raw: &[u8]) -> Result<Address, Errno> {
+pub(super) fn parse(raw: &[u8]) -> Result<Address, Errno> {
     let family = raw.get(..2).and_then(|two| two.try_into().ok()).map(u16::from_ne_bytes).ok_or(libc::EINVAL)?;
     let port = || raw.get(2..4).and_then(|two| two.try_into().ok()).map(u16::from_be_bytes).ok_or(libc::EINVAL);
     match i32::from(family) {

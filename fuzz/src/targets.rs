@@ -1,0 +1,301 @@
+//! Every reader of the repository as a function of bytes that must neither panic nor say what can't be. Used by libFuzzer
+//! (`cargo xtask fuzz`) and, over the seeds and mutations of them, by the test `crates/runtime/tests/readers.rs`.
+
+use flyball_intent::{CONTENT_ACTIONS_MAX, Content, Exec, command_actions, content_actions, exec_actions};
+use flyball_kernel::{Action, Charter, Input, Kernel, Session, Value, check_examples};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+/// A reader to be fuzzed.
+#[derive(Clone, Copy)]
+pub struct Target {
+    pub name: &'static str,
+    /// The file that the bytes are the content of; empty where they are none.
+    pub path: &'static str,
+    pub run: fn(&str, &[u8]),
+    /// Mutations of its seeds in the short form: fewer where one takes long.
+    pub rounds: usize,
+}
+
+const fn file(name: &'static str, path: &'static str) -> Target {
+    Target { name, path, run: content, rounds: 1500 }
+}
+
+/// tree-sitter is built without optimisation in tests.
+const fn source(name: &'static str, path: &'static str) -> Target {
+    Target { name, path, run: content, rounds: 300 }
+}
+
+const fn reader(name: &'static str, run: fn(&str, &[u8]), rounds: usize) -> Target {
+    Target { name, path: "", run, rounds }
+}
+
+/// All of them. Seeds lie in `fuzz/seeds/NAME/`.
+pub const TARGETS: &[Target] = &[
+    file("cargo-lock", "/w/Cargo.lock"),
+    file("cargo-manifest", "/w/Cargo.toml"),
+    file("ci", "/w/.github/workflows/ci.yml"),
+    file("go-mod", "/w/go.mod"),
+    file("go-sum", "/w/go.sum"),
+    file("npm-installed", "/w/node_modules/a/package.json"),
+    file("npm-lock", "/w/package-lock.json"),
+    file("npm-manifest", "/w/package.json"),
+    file("pipfile", "/w/Pipfile"),
+    file("pipfile-lock", "/w/Pipfile.lock"),
+    file("pnpm-lock", "/w/pnpm-lock.yaml"),
+    file("pnpm-workspace", "/w/pnpm-workspace.yaml"),
+    file("poetry-lock", "/w/poetry.lock"),
+    file("pyproject", "/w/pyproject.toml"),
+    file("requirements", "/w/requirements.txt"),
+    file("secrets", "/w/notes"),
+    file("setup-cfg", "/w/setup.cfg"),
+    file("uv-lock", "/w/uv.lock"),
+    file("yarn-lock", "/w/yarn.lock"),
+    source("go", "/w/a.go"),
+    source("java", "/w/A.java"),
+    source("javascript", "/w/a.js"),
+    source("python", "/w/a.py"),
+    source("rust", "/w/a.rs"),
+    source("tsx", "/w/a.tsx"),
+    source("typescript", "/w/a.ts"),
+    reader("action", action, 1500),
+    reader("argv", argv, 800),
+    reader("charter", charter, 60),
+    reader("checkpoint", checkpoint, 1500),
+    reader("control", control, 1500),
+    reader("entry", entry, 1500),
+    reader("fact", fact, 60),
+    reader("input", input, 150),
+    reader("kernel-calls", kernel_calls, 1500),
+    reader("name-query", name_query, 1500),
+    reader("note", note, 1500),
+    reader("payload", payload, 300),
+    reader("shell", shell, 300),
+];
+
+/// Stands between what a file was and what it is; without it, it wasn't there.
+pub const AND_THEN: &[u8] = b"\n===AND THEN===\n";
+
+fn content(path: &str, data: &[u8]) {
+    let at = data.windows(AND_THEN.len()).position(|window| window == AND_THEN);
+    let (old, new) = match at {
+        Some(at) => (data.get(..at), data.get(at + AND_THEN.len()..).unwrap_or_default()),
+        None => (None, data),
+    };
+    let actions = content_actions(&Content { path, old, new: Some(new) });
+    assert!(actions.len() <= CONTENT_ACTIONS_MAX + 1, "{} actions", actions.len());
+    let writes = actions.iter().filter(|action| action.verb.name() == "fs.write").count();
+    assert!(writes <= 1, "{writes} writes");
+    for action in &actions {
+        content_action(path, action);
+    }
+    // The same bytes are no change, and the same question has the same answer.
+    assert!(content_actions(&Content { path, old: Some(new), new: Some(new) }).is_empty());
+    assert_eq!(actions, content_actions(&Content { path, old, new: Some(new) }));
+    // What came can go: nothing is added by deleting.
+    for action in content_actions(&Content { path, old: Some(new), new: None }) {
+        assert!(action.verb.name() == "dependency.remove" || is_opaque(&action), "{action:?}");
+    }
+}
+
+fn content_action(path: &str, action: &Action) {
+    for list in ["imports", "secrets"] {
+        if let Some(Value::Strs(names)) = action.attr(list) {
+            assert!(!names.is_empty() && names.is_sorted(), "{list}: {names:?}");
+            assert!(names.windows(2).all(|two| two[0] != two[1]), "{list}: {names:?}");
+        }
+    }
+    if action.verb.name() == "fs.write" {
+        assert_eq!((action.attr("content"), action.resource.str("path")), (Some(&Value::Bool(true)), path));
+        return;
+    }
+    assert!(
+        action.verb.group() == "dependency" && action.attr("implied_by") == Some(&format!("fs.write {path}").into())
+    );
+    assert!(is_opaque(action) == action.resource.str("name").is_empty(), "{action:?}");
+}
+
+fn is_opaque(action: &Action) -> bool {
+    action.attr("opaque") == Some(&Value::Bool(true))
+}
+
+fn exec(argv: &[String]) {
+    let program = format!("/usr/bin/{}", argv.first().map_or("sh", String::as_str));
+    let exec = Exec { program: &program, argv, cwd: "/w", home: "/home/me", script: None, git: None };
+    for actions in [exec_actions(&exec), command_actions(&exec)] {
+        assert_eq!(actions.first().map(|action| action.verb.name()), Some("process.exec"));
+        assert!(actions.len() <= flyball_intent::ACTIONS_MAX, "{} actions", actions.len());
+        assert!(actions.iter().skip(1).all(|action| action.attr("implied_by").is_some()));
+    }
+}
+
+fn argv(_: &str, data: &[u8]) {
+    let argv: Vec<String> = data.split(|byte| matches!(byte, 0 | b'\n')).map(lossy).collect();
+    exec(&argv);
+}
+
+fn shell(_: &str, data: &[u8]) {
+    exec(&["bash".to_owned(), "-c".to_owned(), lossy(data)]);
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A charter's files: the rules stand behind [`AND_THEN`].
+fn charter(_: &str, data: &[u8]) {
+    let at = data.windows(AND_THEN.len()).position(|window| window == AND_THEN);
+    let (toml, cedar) = match at {
+        Some(at) => (data.get(..at).unwrap_or_default(), data.get(at + AND_THEN.len()..).unwrap_or_default()),
+        None => (data, &b""[..]),
+    };
+    let sources: BTreeMap<String, String> =
+        [("charter.toml".to_owned(), lossy(toml)), ("rules.cedar".to_owned(), lossy(cedar))].into();
+    match Charter::compile(&sources) {
+        Ok((charter, _)) => {
+            let _ = check_examples(&charter);
+            let again = Charter::compile(&sources).map(|(again, _)| again.digest().to_owned());
+            assert_eq!(again.ok().as_deref(), Some(charter.digest()));
+        }
+        Err(found) => assert!(found.to_string().len() < 64 << 20),
+    }
+}
+
+const HEAD: &str = "[charter]\nname = \"fuzz\"\ndefault = \"deny\"\n[owners]\ndev = [\"alice@x\"]\n";
+
+/// A fact's formula.
+fn fact(_: &str, data: &[u8]) {
+    let formula = toml_string(&lossy(data));
+    let sources: BTreeMap<String, String> =
+        [("charter.toml".to_owned(), format!("{HEAD}[facts]\nx = {formula}\n"))].into();
+    let _ = Charter::compile(&sources);
+}
+
+fn toml_string(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out += &format!("\\u{:04X}", u32::from(c)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn action(_: &str, data: &[u8]) {
+    let Ok(action) = serde_json::from_slice::<Action>(data) else { return };
+    let text = serde_json::to_vec(&action).unwrap_or_default();
+    let again: Result<Action, _> = serde_json::from_slice(&text);
+    assert_eq!(again.ok().as_ref(), Some(&action));
+    assert!(action.digest().starts_with("sha256:"));
+}
+
+static CHARTER: LazyLock<Arc<Charter>> = LazyLock::new(|| {
+    let toml = format!(
+        "{HEAD}[facts]\nread = 'once did fs.read(label: \"secret\")'\nfixes = 'count[10m] attempt remediation.start(condition: $condition)'\n\
+         [budget.tokens]\nsum = \"model.call.tokens\"\nlimit = 1000\nper = \"session\"\n"
+    );
+    let cedar = "@id(\"all\") @owner(\"dev\") @reason(\"r\") permit (principal, action, resource);\n\
+                 @id(\"no\") @owner(\"dev\") @reason(\"r\") forbid (principal, action in Action::\"net\", resource) when { context.fact.read };\n";
+    let sources = [("charter.toml".to_owned(), toml), ("rules.cedar".to_owned(), cedar.to_owned())].into();
+    match Charter::compile(&sources) {
+        Ok((charter, _)) => Arc::new(charter),
+        Err(found) => panic!("{found}"),
+    }
+});
+
+/// Lines of inputs as recorded, given to two kernels, which must say the same.
+fn input(_: &str, data: &[u8]) {
+    let session = || Session { workspace: "/w".into(), home: "/home/me".into(), agent: "a".into() };
+    let mut kernels = [Kernel::new(CHARTER.clone(), session()), Kernel::new(CHARTER.clone(), session())];
+    for line in data.split(|byte| *byte == b'\n').take(200) {
+        let Ok(input) = serde_json::from_slice::<Input>(line) else { continue };
+        let [one, two] = &mut kernels;
+        let said = one.step(&input);
+        assert_eq!(format!("{said:?}"), format!("{:?}", two.step(&input)));
+    }
+}
+
+fn note(_: &str, data: &[u8]) {
+    use flyball_ledger::{Note, NoteVerifier};
+    let _ = NoteVerifier::parse(&lossy(data)).map(|verifier| {
+        let again = NoteVerifier::parse(&verifier.to_vkey());
+        assert_eq!(again.ok(), Some(verifier));
+    });
+    let verifier = NoteVerifier::parse("example+00000000+AQ==");
+    if let (Ok(note), Ok(verifier)) = (Note::parse(data), verifier) {
+        let _ = note.is_signed_by(&verifier);
+    }
+}
+
+fn checkpoint(_: &str, data: &[u8]) {
+    use flyball_ledger::{Checkpoint, Digest, format_ns, merkle, parse_ns};
+    let text = lossy(data);
+    if let Ok(checkpoint) = Checkpoint::parse(&text) {
+        assert_eq!(Checkpoint::parse(&checkpoint.to_text()).ok(), Some(checkpoint));
+    }
+    if let Some(at) = parse_ns(text.trim()) {
+        assert_eq!(parse_ns(&format_ns(at)), Some(at));
+    }
+    if let Ok(digest) = text.trim().parse::<Digest>() {
+        assert_eq!(digest.to_hex().parse::<Digest>().ok(), Some(digest));
+    }
+    // A proof: two numbers, two roots, and the rest.
+    let number = |at: usize| data.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map(u64::from_le_bytes);
+    let mut digests = data.get(16..).unwrap_or_default().chunks_exact(32).map(|part| Digest::of(part));
+    if let (Some(old), Some(new), Some(one), Some(two)) = (number(0), number(8), digests.next(), digests.next()) {
+        let proof: Vec<Digest> = digests.collect();
+        let _ = merkle::verify_consistency(old, new, &one, &two, &proof);
+        let _ = merkle::verify_inclusion(&one, old, new, &two, &proof);
+    }
+}
+
+fn entry(_: &str, data: &[u8]) {
+    let _ = flyball_ledger::readers::entry(data);
+}
+
+fn control(_: &str, data: &[u8]) {
+    use flyball_runtime::control::{Reply, Request};
+    if let Ok(request) = serde_json::from_slice::<Request>(data) {
+        let text = serde_json::to_vec(&request).unwrap_or_default();
+        assert_eq!(serde_json::from_slice::<Request>(&text).ok(), Some(request));
+    }
+    let _ = serde_json::from_slice::<Reply>(data);
+}
+
+/// A query of a name, as the sandbox's own name server gets it.
+fn name_query(_: &str, data: &[u8]) {
+    if let Some(answer) = flyball_sandbox::readers::name_query(data) {
+        assert!(answer.len() >= 12 && answer.get(..2) == data.get(..2), "{answer:?}");
+        // An answer is never answered.
+        assert_eq!(flyball_sandbox::readers::name_query(&answer), None);
+    }
+}
+
+/// What calls of the governed program hand over, and what `/proc` says of it.
+fn kernel_calls(_: &str, data: &[u8]) {
+    let _ = flyball_sandbox::readers::socket_address(data);
+    let _ = flyball_sandbox::readers::interpreter(data);
+    let _ = flyball_sandbox::readers::process_status(data);
+    let text = lossy(data);
+    if let Some(path) = flyball_sandbox::workspace::unescape(&text) {
+        assert_eq!(flyball_sandbox::workspace::escape(&path), text);
+    }
+}
+
+static LEDGER: LazyLock<(tempfile::TempDir, flyball_ledger::Ledger)> = LazyLock::new(|| {
+    let Ok(folder) = tempfile::tempdir() else { panic!("no temporary folder") };
+    match flyball_ledger::Ledger::open(&folder.path().join("l")) {
+        Ok(ledger) => (folder, ledger),
+        Err(error) => panic!("{error}"),
+    }
+});
+
+/// A member of an entry that stands for a payload.
+fn payload(_: &str, data: &[u8]) {
+    if let Ok(member) = serde_json::from_slice::<serde_json::Value>(data) {
+        let _ = LEDGER.1.payload_bytes(&member);
+    }
+}
