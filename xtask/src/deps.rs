@@ -19,6 +19,12 @@ const NEEDS: &[Need] = &[
     Need { program: "setfattr", package: "attr", for_what: "sameness of archives" },
     Need { program: "sqlite3", package: "sqlite3", for_what: "sameness of databases" },
     Need { program: "make", package: "make", for_what: "sameness of C builds" },
+    Need { program: "cc", package: "gcc", for_what: "the ledger on a file layer that fails or forgets" },
+    Need {
+        program: "strace",
+        package: "strace",
+        for_what: "apply and rollback with each of their calls failed or cut off",
+    },
     Need { program: "bwrap", package: "bubblewrap", for_what: "the baseline beside Flyball in the workloads" },
 ];
 

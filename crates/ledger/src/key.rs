@@ -39,7 +39,14 @@ pub(crate) fn open(dir: &Path, may_make: bool) -> Result<LedgerKey, LedgerError>
             make(dir)?;
             read(&path)
         }
-        other => other,
+        other => {
+            let key = other?;
+            if !public_path(dir).exists() {
+                // Its making was cut off in between.
+                publish(&public_path(dir), 0o644, &format!("{}\n", key.verifier.to_vkey()))?;
+            }
+            Ok(key)
+        }
     }
 }
 
@@ -100,9 +107,13 @@ fn make(dir: &Path) -> Result<(), LedgerError> {
 
 /// Whether the whole file appeared under its name by this call; nobody sees half of it.
 fn publish(path: &Path, mode: u32, text: &str) -> Result<bool, LedgerError> {
-    let temporary = path.with_extension(format!("tmp{}-{:?}", std::process::id(), std::thread::current().id()));
+    let mut random = [0u8; 8];
+    let no_random = |e: getrandom::Error| LedgerError::io("name", path, std::io::Error::other(e.to_string()));
+    getrandom::fill(&mut random).map_err(no_random)?;
+    // INVARIANT: a name that nobody used before. An earlier one that could not be removed is another name of a key in use.
+    let temporary = path.with_extension(format!("tmp{}", crate::digest::to_hex(&random)));
     let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         match fs::hard_link(&temporary, path) {

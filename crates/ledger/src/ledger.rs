@@ -247,6 +247,10 @@ impl Drop for Inner {
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
+        if self.queue.as_ref().is_some_and(|queue| queue.check_running().is_err()) {
+            // The last to close a ledger would tidy up its log: after a failure that is for the next start.
+            schema::let_lie(&self.db.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The SQLite file: how it is opened, what is in it, and which versions of it are known.
 
 use crate::LedgerError;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use std::{path::Path, time::Duration};
 
 /// The format that this version writes, in `user_version`.
@@ -85,8 +85,10 @@ pub(crate) fn open_write(dir: &Path, may_make: bool) -> Result<Connection, Ledge
     db.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
     let mode: String = db.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(fail)?;
     if mode != "wal" {
-        return Err(LedgerError::damaged(dir, format!("its journal mode is `{mode}`, not `wal`")));
+        // Its making was cut off, or the disk failed then.
+        write_ahead(&db, dir)?;
     }
+    rewrite(&db, dir)?;
     db.pragma_update(None, "wal_autocheckpoint", 4000).map_err(fail)?;
     Ok(db)
 }
@@ -129,7 +131,7 @@ fn is_empty(db: &Connection, dir: &Path) -> Result<bool, LedgerError> {
 
 fn make(db: &mut Connection, dir: &Path) -> Result<(), LedgerError> {
     let fail = |e| LedgerError::store(dir, e);
-    db.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+    write_ahead(db, dir)?;
     db.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
     // Another process may have made it while this one waited for the lock.
@@ -142,6 +144,41 @@ fn make(db: &mut Connection, dir: &Path) -> Result<(), LedgerError> {
         tx.pragma_update(None, "user_version", VERSION).map_err(fail)?;
     }
     tx.commit().map_err(fail)
+}
+
+/// SQLite says by the mode that it answers, not by an error, that it could not take the one asked for.
+fn write_ahead(db: &Connection, dir: &Path) -> Result<(), LedgerError> {
+    let mode = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
+    match mode.map_err(|e| LedgerError::store(dir, e))?.as_str() {
+        "wal" => Ok(()),
+        mode => Err(LedgerError::damaged(dir, format!("its journal mode is `{mode}`, and can't be made `wal`"))),
+    }
+}
+
+/// Takes what a dead writer left in the write-ahead log into the database, and begins a new log.
+///
+/// INVARIANT: nothing is appended behind a commit whose sync failed. The operating system may show such a commit and have
+/// forgotten to write it; a later commit, synced behind it, would be lost with it. Written anew it is durable, or it fails again.
+fn rewrite(db: &Connection, dir: &Path) -> Result<(), LedgerError> {
+    let fail = |e| LedgerError::store(dir, e);
+    let log = std::fs::metadata(dir.join("ledger.db-wal")).map_or(0, |meta| meta.len());
+    if log == 0 {
+        return Ok(());
+    }
+    // Where others are at work they have the log open since before, and their own syncs tell them what failed.
+    db.busy_timeout(Duration::ZERO).map_err(fail)?;
+    let done = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    db.busy_timeout(BUSY).map_err(fail)?;
+    match done.map_err(fail) {
+        Ok(_) | Err(LedgerError::Busy { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// From here on this connection writes nothing more, not even when it is closed.
+pub(crate) fn let_lie(db: &Connection) {
+    // It can't fail on an open connection; if it did, a checkpoint at the close would only rewrite what was committed.
+    let _ = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
 }
 
 fn check_version(db: &Connection, dir: &Path) -> Result<(), LedgerError> {

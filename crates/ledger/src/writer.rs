@@ -3,7 +3,7 @@
 use crate::{
     Digest, Kind, LedgerError, head, merkle,
     note::{self, Checkpoint, NoteVerifier},
-    tiles,
+    schema, tiles,
 };
 use ed25519_dalek::SigningKey;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
@@ -210,7 +210,10 @@ impl Writer {
                     state.done += items.len() as u64;
                     queue.committed.notify_all();
                 }
-                Err(error) => return queue.stop(format!("{error} ({})", error.code())),
+                Err(error) => {
+                    schema::let_lie(&self.db);
+                    return queue.stop(format!("{error} ({})", error.code()));
+                }
             }
         }
     }
