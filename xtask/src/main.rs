@@ -1,11 +1,12 @@
 //! The project's own chores, run as `cargo xtask CHORE`. Nothing here ships.
 //!
 //! `tidy` holds the laws that the compiler can't, `test` installs what the tests need and runs them, `agents` installs
-//! the pinned agent programs, `deps` the system packages, and `bench` measures against baselines.
+//! the pinned agent programs, `deps` the system packages, `crash` kills sessions at random moments, and `bench` measures against baselines.
 #![forbid(unsafe_code)]
 
 mod agents;
 mod bench;
+mod crash;
 mod deps;
 mod exec;
 mod fuzz;
@@ -25,6 +26,8 @@ cargo xtask CHORE
   deps              install the system packages that tests use, where that is possible
   fuzz [TARGET…]    run libFuzzer on every reader, or those named; --seconds N for each (60)
   agents            install the pinned agent programs into .agents/
+  crash             kill supervisor, agent and commands at random moments and hold what is left against what was
+                    acknowledged; --rounds N (500), --seed S, --flyball PATH picks the binary
   bench [NAME…]     measure beside the baselines and write docs/benchmarks.md: kernel, ledger,
                     sandbox, workloads; --flyball PATH picks the binary, --rounds N (5)
 ";
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         "deps" => deps::install().map(|missing| deps::tell(&missing)),
         "agents" => agents::install(),
         "fuzz" => fuzz::fuzz(&rest),
+        "crash" => crash::crash(&rest),
         "bench" => bench::bench(&rest),
         _ => {
             eprint!("{USAGE}");
