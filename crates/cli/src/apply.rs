@@ -4,9 +4,7 @@ use crate::args::Act;
 use crate::failure::{Failure, Kind};
 use crate::output::{Output, Style, visible};
 use crate::place::Place;
-use flyball_ledger::Ledger;
-use flyball_runtime::read::{self, At};
-use flyball_runtime::{Home, RewindError, TakingError};
+use flyball_runtime::{Home, RewindError, Summary, TakingError};
 use serde_json::json;
 
 /// Changed paths that are listed before the rest is only counted.
@@ -44,25 +42,19 @@ pub fn discard(out: Output, place: &Place, args: &Act) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a session's workspace holds now.
-pub fn changes(ledger: &Ledger, id: &str) -> Result<At, Failure> {
-    let last = read::History::read(ledger, id)?.last();
-    Ok(read::at(ledger, id, last)?)
-}
-
 /// Lists what would be applied, on standard error.
-pub fn show_changes(out: Output, at: &At) {
-    for change in at.changes.iter().take(LISTED_MAX) {
-        let style = match change.change {
+pub fn show_changes(out: Output, summary: &Summary) {
+    for (path, how) in summary.changes.iter().take(LISTED_MAX) {
+        let style = match *how {
             "added" => Style::Green,
             "deleted" => Style::Red,
             _ => Style::Yellow,
         };
-        out.note(&format!("  {} {}", out.paint_err(style, &format!("{:<8}", change.change)), visible(&change.path)));
+        out.note(&format!("  {} {}", out.paint_err(style, &format!("{how:<8}")), visible(path)));
     }
-    let more = at.changes.len().saturating_sub(LISTED_MAX);
+    let more = summary.changes.len().saturating_sub(LISTED_MAX);
     if more > 0 {
-        out.note(&format!("  and {more} more: `flyball at {} {}`", at.session, at.seq));
+        out.note(&format!("  and {more} more: `flyball at {} {}`", summary.session, summary.last_seq));
     }
 }
 

@@ -53,6 +53,12 @@ pub enum Command {
     Run(Run),
     /// A governed run on a sample repository, told step by step
     Demo,
+    /// Watch sessions on the terminal as they act: live actions, refusals, questions to answer, budgets; ? lists the keys
+    Watch {
+        /// The session to open: its id, any unique prefix, its name, or @ for the latest [default: the list of all]
+        #[arg(value_name = "S")]
+        session: Option<String>,
+    },
     /// List sessions
     Ps,
     /// Show a session: who ran what where, under which charter, and how it went

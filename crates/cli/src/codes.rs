@@ -79,6 +79,12 @@ An apply or a rollback could go neither on nor back: a full disk, a failing one,
 way. Its journal stands and knows the rest. Mend what the message names, then give the command again: it first undoes or
 completes what was cut off. So does any later `flyball run`. A live session stays paused meanwhile; `flyball kill` ends it
 and puts its workspace back to what it was before the rollback."),
+    ("FB0540", "no terminal to watch on", "\
+`flyball watch` draws on a terminal that can move its cursor: both its input and output must be one, and TERM must say which.
+`flyball ps`, `flyball asks` and `flyball log S --follow` tell the same in lines."),
+    ("FB0541", "watch has no JSON", "\
+A screen is for people. For programs `flyball log S --follow --json` prints a session's entries as they come, and
+`flyball ps --json` and `flyball asks --json` the sessions and questions as they stand."),
 ];
 
 /// Every page there is, by code.

@@ -29,8 +29,8 @@ pub fn log(out: Output, place: &Place, args: &Log) -> Result<(), Failure> {
     };
     // A verdict comes after its attempt: an attempt that did not pass at first may pass later, once and in order.
     let mut shown = BTreeSet::new();
+    let mut history = History::read(&ledger, &id)?;
     loop {
-        let history = History::read(&ledger, &id)?;
         for entry in history.log(&filter) {
             if shown.insert(entry.seq) {
                 print(out, &history, entry);
@@ -43,19 +43,23 @@ pub fn log(out: Output, place: &Place, args: &Log) -> Result<(), Failure> {
         if !args.follow || is_over {
             return Ok(());
         }
-        wait_for_more(&ledger, &id, history.last())?;
+        wait_for_more(&ledger, &id, &mut history)?;
     }
 }
 
-/// The ledger has no way to call a reader: it is asked whether there is more.
-fn wait_for_more(ledger: &Ledger, id: &str, last: u64) -> Result<(), Failure> {
+/// The ledger has no way to call a reader: it is asked whether anything was committed, and then read on.
+fn wait_for_more(ledger: &Ledger, id: &str, history: &mut History) -> Result<(), Failure> {
+    let mut seen = None;
+    // Whether it is still written to is asked before what was written is read: nothing is missed at the end.
     while ledger.is_owned(id) {
-        let more = ledger.streams()?.iter().any(|s| s.id == id && s.last_seq > last);
-        if more {
-            break;
+        let version = ledger.data_version()?;
+        if seen != Some(version) && history.read_on(ledger)? {
+            return Ok(());
         }
+        seen = Some(version);
         std::thread::sleep(FOLLOW_EVERY);
     }
+    history.read_on(ledger)?;
     Ok(())
 }
 

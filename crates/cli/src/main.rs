@@ -28,6 +28,7 @@ mod sessions;
 mod test;
 mod trace;
 mod verify;
+mod watch;
 mod why;
 mod workspace;
 
@@ -61,6 +62,7 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         Command::Run(args) if args.detach => detach::detach(out, &place, &args),
         Command::Run(args) => return run::run(out, &place, &args),
         Command::Demo => return demo::demo(out),
+        Command::Watch { session } => watch::watch(out, &place, session.as_deref()),
         Command::Ps => sessions::ps(out, &place),
         Command::Show(s) => sessions::show(out, &place, &s.session),
         Command::Log(args) => log::log(out, &place, &args),

@@ -73,6 +73,11 @@ impl Output {
         paint(self.colour_err, style, text)
     }
 
+    /// Whether standard output is coloured.
+    pub fn has_colour(self) -> bool {
+        self.colour_out
+    }
+
     /// Whether standard error is coloured.
     pub fn has_colour_err(self) -> bool {
         self.colour_err
@@ -187,16 +192,23 @@ pub fn cut(text: &str, room: usize) -> String {
     text.chars().take(room.saturating_sub(1)).chain(std::iter::once('…')).collect()
 }
 
-/// Text on one line, in which what could steer a terminal is shown instead of sent. The agent chooses names and
-/// arguments: an escape sequence in one must not rewrite what a person reads before answering.
+/// Text on one line, in which what could steer a terminal, or can't be seen, is shown instead of sent. The agent chooses
+/// names and arguments: an escape sequence in one must not rewrite what a person reads before answering.
 pub fn visible(text: &str) -> String {
-    let is_steering = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     if !text.chars().any(is_steering) {
         return text.to_owned();
     }
     text.chars().flat_map(|c| if is_steering(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+/// Controls, marks of direction, separators of lines, and characters that take no place: a name with one of these looks like
+/// another name.
+fn is_steering(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// The same for text of many lines: line ends and tabs stay.

@@ -1,6 +1,6 @@
 //! `run`: governs a program, tells what has to be told while it runs, and asks what becomes of its changes.
 
-use crate::apply::{changes, not_taken, show_changes, take};
+use crate::apply::{not_taken, show_changes, take};
 use crate::args::{Apply, OnHold, Run};
 use crate::charter_dir::{self, FOLDER};
 use crate::failure::{Failure, Kind, chain};
@@ -22,7 +22,7 @@ pub fn run(out: Output, place: &Place, args: &Run) -> Result<u8, Failure> {
     }
     let home = place.home()?;
     let summary = flyball_runtime::run(&home, &options(args)?, &Screen { out }).map_err(|e| not_run(out, e))?;
-    let applied = at_the_end(out, place, &home, args, &summary);
+    let applied = at_the_end(out, &home, args, &summary);
     if out.is_json {
         out.json(&summary);
     }
@@ -119,7 +119,7 @@ impl Watcher for Screen {
 }
 
 /// Says how it went and what becomes of the changes.
-fn at_the_end(out: Output, place: &Place, home: &Home, args: &Run, summary: &Summary) -> Result<(), Failure> {
+fn at_the_end(out: Output, home: &Home, args: &Run, summary: &Summary) -> Result<(), Failure> {
     let id = &summary.session;
     let counts = &summary.counts;
     if summary.ended_by != "program" || !out.is_quiet {
@@ -132,14 +132,13 @@ fn at_the_end(out: Output, place: &Place, home: &Home, args: &Run, summary: &Sum
             out.note(&format!("  what was denied and why: flyball log {id} --verdict deny, flyball why {id} SEQ"));
         }
     }
-    let at = changes(&place.ledger()?, id)?;
-    if at.changes.is_empty() {
+    if summary.changes.is_empty() {
         out.note("  the workspace is unchanged");
         return Ok(());
     }
-    let count = at.changes.len();
+    let count = summary.changes.len();
     out.note(&format!("  {count} path{} changed, not yet in the real workspace:", if count == 1 { "" } else { "s" }));
-    show_changes(out, &at);
+    show_changes(out, summary);
     let wants = match args.apply {
         Apply::Always => true,
         Apply::Ask => ask(out, "apply them?")?,
@@ -152,7 +151,7 @@ fn at_the_end(out: Output, place: &Place, home: &Home, args: &Run, summary: &Sum
             false => take(out, home, id, ""),
         };
     }
-    out.note(&format!("  flyball diff {id} 1 {}, flyball apply {id}, flyball discard {id}", at.seq));
+    out.note(&format!("  flyball diff {id} 1 {}, flyball apply {id}, flyball discard {id}", summary.last_seq));
     Ok(())
 }
 

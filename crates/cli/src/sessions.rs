@@ -44,7 +44,7 @@ pub fn ps(out: Output, place: &Place) -> Result<(), Failure> {
                 Cell::new(&s.name),
                 Cell::new(&s.agent),
                 Cell::new(state).styled(style_of(s.state)),
-                Cell::new(s.actions.to_string()),
+                Cell::new(s.counts.actions.to_string()),
                 Cell::new(s.questions.to_string()).styled(if s.questions > 0 { Style::Yellow } else { Style::Plain }),
                 Cell::new(short_time(&s.since)),
                 Cell::new(&s.workspace),
@@ -95,10 +95,10 @@ fn print(out: Output, view: &SessionView) {
         "actions",
         &format!(
             "{}: {}, {}, {}",
-            line.actions,
-            n(view.allowed, "allowed"),
-            n(view.denied, "denied"),
-            n(view.held, "asked about")
+            line.counts.actions,
+            n(line.counts.allowed, "allowed"),
+            n(line.counts.denied, "denied"),
+            n(line.counts.held, "asked about")
         ),
     );
     if line.questions > 0 {

@@ -12,24 +12,29 @@ pub fn why(out: Output, place: &Place, wanted: &str, seq: u64) -> Result<(), Fai
     if out.is_json {
         out.json(&why);
     } else {
-        print(out, &why);
+        lines(&|style, text| out.paint(style, text), &why).iter().for_each(|line| out.line(line));
     }
     Ok(())
 }
 
-fn print(out: Output, why: &Why) {
-    let title = |text: &str| out.line(&out.paint(Style::Bold, text));
-    title(if why.action.is_some() { "attempted" } else { &why.about.kind });
-    say(out, &why.about);
+/// How a piece of it is set off.
+pub type Paint<'a> = &'a dyn Fn(Style, &str) -> String;
+
+/// An explanation in lines, free of what could steer a terminal.
+pub fn lines(paint: Paint<'_>, why: &Why) -> Vec<String> {
+    let mut out = Vec::new();
+    let title = |text: &str| paint(Style::Bold, text);
+    out.push(title(if why.action.is_some() { "attempted" } else { &why.about.kind }));
+    out.push(say(paint, &why.about));
     if !why.together.is_empty() {
-        title("in one call with");
-        why.together.iter().for_each(|s| say(out, s));
+        out.push(title("in one call with"));
+        out.extend(why.together.iter().map(|s| say(paint, s)));
     }
     if !why.chain.is_empty() {
-        title("under");
+        out.push(title("under"));
         for (depth, cause) in why.chain.iter().enumerate() {
             let indent = "  ".repeat(depth.min(12));
-            out.line(&format!("  {}{indent}{}", number(out, cause.seq), visible(&cause.said)));
+            out.push(format!("  {}{indent}{}", number(paint, cause.seq), visible(&cause.said)));
         }
     }
     // Of a call with several meanings, those that decided it are told; what was let through is told when it is asked about.
@@ -37,48 +42,46 @@ fn print(out: Output, why: &Why) {
     for ruling in why.rulings.iter().filter(|r| Some(r.verdict) == decisive || r.of == why.about.seq) {
         let verdict =
             serde_json::to_value(ruling.verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-        let painted = out.paint(Style::of_verdict(&verdict), &verdict);
+        let painted = paint(Style::of_verdict(&verdict), &verdict);
         let of = if ruling.of == why.about.seq { String::new() } else { format!(" of {}", visible(&ruling.said)) };
-        out.line(&format!(
-            "{} {painted}{of} {}",
-            out.paint(Style::Bold, "ruled"),
-            out.paint(Style::Dim, &format!("(entry {})", ruling.seq))
-        ));
-        ruling.reasons.iter().for_each(|r| reason(out, r));
+        let entry = paint(Style::Dim, &format!("(entry {})", ruling.seq));
+        out.push(format!("{} {painted}{of} {entry}", title("ruled")));
+        ruling.reasons.iter().for_each(|r| reason(paint, r, &mut out));
     }
     if !why.people.is_empty() {
-        title("people");
-        why.people.iter().for_each(|s| say(out, s));
+        out.push(title("people"));
+        out.extend(why.people.iter().map(|s| say(paint, s)));
     }
-    title("became");
-    out.line(&format!("  {}", visible(&why.became.said)));
+    out.push(title("became"));
+    out.push(format!("  {}", visible(&why.became.said)));
+    out
 }
 
-fn reason(out: Output, reason: &WhyReason) {
+fn reason(paint: Paint<'_>, reason: &WhyReason, out: &mut Vec<String>) {
     let owner = if reason.owner.is_empty() { String::new() } else { format!(" (owner {})", visible(&reason.owner)) };
-    out.line(&format!("  {}{owner}: {}", out.paint(Style::Cyan, &visible(&reason.rule)), visible(&reason.reason)));
+    out.push(format!("  {}{owner}: {}", paint(Style::Cyan, &visible(&reason.rule)), visible(&reason.reason)));
     if let Some(source) = &reason.source {
-        out.line(&format!("    {}", out.paint(Style::Dim, &format!("{}:{}", source.file, source.line))));
+        out.push(format!("    {}", paint(Style::Dim, &visible(&format!("{}:{}", source.file, source.line)))));
         for (at, line) in source.text.lines().enumerate() {
             let number = source.line + at;
-            out.line(&format!("    {} {}", out.paint(Style::Dim, &format!("{number:>4} |")), visible_lines(line)));
+            out.push(format!("    {} {}", paint(Style::Dim, &format!("{number:>4} |")), visible_lines(line)));
         }
     }
     if !reason.witnesses.is_empty() {
-        out.line("    because of");
+        out.push("    because of".to_owned());
         for witness in &reason.witnesses {
-            out.line(&format!("      {}{} {}", number(out, witness.seq), witness.kind, visible(&witness.said)));
+            out.push(format!("      {}{} {}", number(paint, witness.seq), witness.kind, visible(&witness.said)));
         }
     }
     if let Some(needs) = &reason.needs {
-        out.line(&format!("    passes with  {}", visible(needs)));
+        out.push(format!("    passes with  {}", visible(needs)));
     }
 }
 
-fn say(out: Output, said: &Said) {
-    out.line(&format!("  {}{}", number(out, said.seq), visible(&said.said)));
+fn say(paint: Paint<'_>, said: &Said) -> String {
+    format!("  {}{}", number(paint, said.seq), visible(&said.said))
 }
 
-fn number(out: Output, seq: u64) -> String {
-    out.paint(Style::Dim, &format!("{seq:>5}  "))
+fn number(paint: Paint<'_>, seq: u64) -> String {
+    paint(Style::Dim, &format!("{seq:>5}  "))
 }

@@ -3,6 +3,11 @@
 //! | files | read as |
 //! |---|---|
 //! | `Cargo.toml`, `Cargo.lock` | `dependency.*` of ecosystem `cargo` |
+//! | `package.json`, `package-lock.json`, `npm-shrinkwrap.json`, `yarn.lock`, `pnpm-lock.yaml`, `pnpm-workspace.yaml` | of `npm` |
+//! | requirements and constraints, `pyproject.toml`, `setup.cfg`, `Pipfile`, `uv.lock`, `poetry.lock`, `pdm.lock`, `pylock.toml`, `Pipfile.lock`, scripts with PEP 723 blocks | of `pypi` |
+//! | `go.mod`, `go.work`, `go.sum` | of `golang` |
+//! | `setup.py`, `bun.lock`, `package.json5`, … | opaque: no reader |
+//! | `.rs .py .pyi .js .mjs .cjs .jsx .ts .mts .cts .tsx .go .java` | `fs.write` with `imports` ([`imports`]) |
 //! | `.github/workflows/*`, `.gitlab-ci.yml`, `Jenkinsfile`, … ([`ci`]) | `fs.write` with `ci: true` |
 //! | any | `fs.write` with `secrets`, by kind name ([`secrets`]) |
 //!
@@ -18,6 +23,7 @@ mod ci;
 mod difference;
 mod doc;
 mod go;
+mod imports;
 mod npm;
 mod python;
 mod registries;
@@ -97,7 +103,7 @@ fn unread(_: &str) -> Option<Listing> {
 /// By its name alone: would [`content_actions`] look into it for more than secrets?
 #[must_use]
 pub fn reads_content(path: &str) -> bool {
-    packages(path).is_some() || ci::is_ci(path)
+    packages(path).is_some() || imports::source(path).is_some() || ci::is_ci(path)
 }
 
 /// What the change means: at most one `fs.write` with `content: true` and `imports`, `secrets`, `ci` where found, then
@@ -129,7 +135,16 @@ fn write(content: &Content<'_>) -> Option<Action> {
     if is_ci {
         readers.push("ci/1");
     }
-    let is_opaque = new.len() > CONTENT_BYTES_MAX && reads_content(content.path);
+    let mut is_opaque = new.len() > CONTENT_BYTES_MAX && reads_content(content.path);
+    let mut names = Vec::new();
+    if let Some(source) = imports::source(content.path) {
+        let found = imports::imports(source, new);
+        if !found.names.is_empty() || found.is_opaque {
+            readers.push(source.reader);
+        }
+        is_opaque |= found.is_opaque;
+        names = found.names;
+    }
     if readers.is_empty() && !is_opaque {
         return None;
     }
@@ -137,6 +152,9 @@ fn write(content: &Content<'_>) -> Option<Action> {
     let mut attrs = vec![("content", Value::from(true))];
     if !secrets.is_empty() {
         attrs.push(("secrets", secrets.into_iter().map(str::to_owned).collect::<Vec<_>>().into()));
+    }
+    if !names.is_empty() {
+        attrs.push(("imports", names.into()));
     }
     if is_ci {
         attrs.push(("ci", true.into()));

@@ -5,6 +5,7 @@ use crate::charter::report::{Report, clip, nearest};
 use crate::charter::settings::verbs_of;
 use crate::charter::table::{Keys, integer};
 use crate::decide::{Finding, own};
+use crate::registers::BudgetUse;
 use crate::ruling::{Effect, Reason};
 use crate::session::Values;
 use crate::vocabulary::{AttrType, Verb};
@@ -224,6 +225,32 @@ impl Ledger {
             };
             self.add(&key, real.saturating_sub(amount));
         }
+    }
+
+    /// What is used of each budget; of one that nobody used yet, nothing.
+    pub fn uses(&self, budgets: &BTreeMap<String, Budget>) -> Vec<BudgetUse> {
+        let mut reserved = BTreeMap::<&Key, i64>::new();
+        for (key, amount) in self.reserved.values().flatten() {
+            let sum = reserved.entry(key).or_default();
+            *sum = sum.saturating_add(*amount);
+        }
+        let mut out = Vec::new();
+        for (name, budget) in budgets {
+            let of_none = (name.clone(), String::new());
+            let mut keys: Vec<&Key> = self.used.keys().filter(|(budget, _)| budget == name).collect();
+            if keys.is_empty() {
+                keys.push(&of_none);
+            }
+            out.extend(keys.into_iter().map(|key| BudgetUse {
+                budget: name.clone(),
+                agent: key.1.clone(),
+                used: self.used.get(key).copied().unwrap_or_default(),
+                reserved: reserved.get(key).copied().unwrap_or_default(),
+                limit: budget.limit,
+                warn_at: budget.warn_at.clone(),
+            }));
+        }
+        out
     }
 
     fn add(&mut self, key: &Key, amount: i64) -> i64 {

@@ -7,6 +7,7 @@ use crate::charter::settings::verbs_of;
 use crate::charter::table::Keys;
 use crate::decide::{Finding, own};
 use crate::facts::span_text;
+use crate::registers::EnvelopeUse;
 use crate::vocabulary::{AttrType, Verb};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -212,6 +213,37 @@ impl Positions {
             Some(per) => set.partition_point(|(at, _)| now_ns.saturating_sub(*at) > per).saturating_sub(1),
         };
         set.iter().skip(first).copied().collect()
+    }
+
+    /// Where every quantity stands; an envelope that has seen no value yet stands nowhere.
+    pub fn uses(&self, envelopes: &BTreeMap<String, Envelope>, now_ns: u64) -> Vec<EnvelopeUse> {
+        let mut out = Vec::new();
+        for (name, envelope) in envelopes {
+            let blank = EnvelopeUse {
+                envelope: name.clone(),
+                of: format!("{}.{}", envelope.verb, envelope.attr),
+                resource: String::new(),
+                value: None,
+                min: envelope.min,
+                max: envelope.max,
+                step: envelope.step,
+                rate: envelope.rate,
+                per_ns: envelope.per_ns,
+                changes: 0,
+            };
+            let before = out.len();
+            for ((_, resource), set) in self.set.iter().filter(|((of, _), _)| of == name) {
+                let changes = envelope
+                    .per_ns
+                    .map_or(0, |per| set.iter().filter(|(at, _)| now_ns.saturating_sub(*at) <= per).count() as u64);
+                let value = set.back().map(|(_, value)| *value);
+                out.push(EnvelopeUse { resource: resource.clone(), value, changes, ..blank.clone() });
+            }
+            if out.len() == before {
+                out.push(blank);
+            }
+        }
+        out
     }
 
     /// Notes a value that was set.

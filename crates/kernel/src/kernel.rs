@@ -8,6 +8,7 @@ use crate::envelope::{Positions, Said};
 use crate::facts::{Facts, Lost, Occurrence, Phase};
 use crate::input::{Event, Input};
 use crate::question::{Answered, Demand, QUESTIONS_MAX, Question, Reply};
+use crate::registers::Registers;
 use crate::request::{Cedar, Judged, RuleError};
 use crate::ruling::{Effect, Governance, Ruling, Verdict};
 use crate::session::{Session, Values};
@@ -78,6 +79,22 @@ impl Kernel {
             last_seq: None,
             last_at_ns: 0,
             open: BTreeMap::new(),
+        }
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn registers(&self) -> Registers {
+        let gate = match self.gate {
+            Gate::Open => "open",
+            Gate::Paused => "paused",
+            Gate::Quarantined => "quarantined",
+            Gate::Killed => "killed",
+        };
+        Registers {
+            gate: gate.to_owned(),
+            budgets: self.budgets.uses(&self.charter.budgets),
+            envelopes: self.positions.uses(&self.charter.envelopes, self.last_at_ns),
         }
     }
 

@@ -19,6 +19,7 @@ mod hash;
 mod input;
 mod kernel;
 mod question;
+mod registers;
 mod request;
 mod ruling;
 mod session;
@@ -32,6 +33,7 @@ pub use charter::{
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 pub use input::{Event, Input};
 pub use kernel::Kernel;
+pub use registers::{BudgetUse, EnvelopeUse, Registers};
 pub use ruling::{Effect, Governance, Reason, Ruling, Verdict};
 pub use session::Session;
 pub use vocabulary::{

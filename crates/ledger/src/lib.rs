@@ -47,7 +47,7 @@ pub use entry::{Draft, ENTRY_BYTES_MAX, Entry, Kind};
 pub use error::{CODES, LedgerError};
 pub use ledger::Ledger;
 pub use note::{Checkpoint, Note, NoteVerifier};
-pub use read::{Entries, Filter, StreamInfo};
+pub use read::{Entries, Filter, StreamHead, StreamInfo};
 pub use references::References;
 pub use stream::Stream;
 pub use time::{format_ns, parse_ns};

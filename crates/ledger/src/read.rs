@@ -34,6 +34,19 @@ pub struct StreamInfo {
     pub is_owned: bool,
 }
 
+/// As much of a stream as can be told without reading an entry of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamHead {
+    /// Its id.
+    pub id: String,
+    /// The number of its last entry.
+    pub last_seq: u64,
+    /// The number of its session's opening, if it has one.
+    pub opened_seq: Option<u64>,
+    /// The number of its session's close; `None` while it is open.
+    pub closed_seq: Option<u64>,
+}
+
 /// Which entries of a stream to give; the default gives all.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -47,7 +60,26 @@ pub struct Filter {
     pub caused_by: Option<u64>,
 }
 
+/// How far into an entry's bytes its kind and causes are looked for. Only a very long actor's name pushes them further.
+const PEEK_BYTES: usize = 1024;
+
 impl Filter {
+    /// Whether an entry can pass, as far as its undecoded bytes tell: decoding is what reading costs.
+    ///
+    /// INVARIANT: `false` only for entries that [`Self::passes`] would not let through. The one encoding writes
+    /// `"kind":"…"` before, and `"cause":[…]` right after, the actor, and nothing that an agent chooses comes before them.
+    fn may_pass(&self, raw: &[u8]) -> bool {
+        let head = raw.get(..raw.len().min(PEEK_BYTES)).unwrap_or_default();
+        let Some(kind) = after(head, b"\"kind\":\"") else { return true };
+        if !self.kinds.is_empty() && !self.kinds.iter().any(|k| kind.starts_with(k.as_str().as_bytes())) {
+            return false;
+        }
+        let (Some(cause), Some(rest)) = (self.caused_by, after(kind, b",\"cause\":[")) else { return true };
+        let Some(end) = rest.iter().position(|b| *b == b']') else { return true };
+        let number = cause.to_string();
+        rest.get(..end).unwrap_or_default().split(|b| *b == b',').any(|n| n == number.as_bytes())
+    }
+
     fn passes(&self, entry: &Entry) -> bool {
         (self.kinds.is_empty() || self.kinds.contains(&entry.kind))
             && self.actor.as_ref().is_none_or(|actor| *actor == entry.actor)
@@ -56,27 +88,47 @@ impl Filter {
     }
 }
 
+/// What stands after the first place where `wanted` does.
+fn after<'a>(bytes: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
+    let at = bytes.windows(wanted.len()).position(|w| w == wanted)?;
+    bytes.get(at + wanted.len()..)
+}
+
 impl Ledger {
+    /// Changes whenever another process has committed something: SQLite's `data_version`. Costs next to nothing.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn data_version(&self) -> Result<i64, LedgerError> {
+        let db = self.db();
+        let version = db.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |row| row.get(0)));
+        version.map_err(|e| self.fail(e))
+    }
+
+    /// All streams, oldest first, without reading their entries.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn heads(&self) -> Result<Vec<StreamHead>, LedgerError> {
+        let db = self.db();
+        let sql = "SELECT name, last_seq, opened_seq, closed_seq FROM streams ORDER BY id";
+        let mut statement = db.prepare_cached(sql).map_err(|e| self.fail(e))?;
+        let number = |n: i64| u64::try_from(n).unwrap_or(0);
+        let rows = statement.query_map([], |row| {
+            let (last, opened, closed): (i64, Option<i64>, Option<i64>) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            let (opened_seq, closed_seq) = (opened.map(number), closed.map(number));
+            Ok(StreamHead { id: row.get(0)?, last_seq: number(last), opened_seq, closed_seq })
+        });
+        rows.and_then(Iterator::collect).map_err(|e| self.fail(e))
+    }
+
     /// All streams, oldest first.
     ///
     /// # Errors
     /// Those of the store; [`LedgerError::Malformed`] for an entry that cannot be read.
     pub fn streams(&self) -> Result<Vec<StreamInfo>, LedgerError> {
-        let rows: Vec<(String, u64, Option<u64>, Option<u64>)> = {
-            let db = self.db();
-            let sql = "SELECT name, last_seq, opened_seq, closed_seq FROM streams ORDER BY id";
-            let mut statement = db.prepare_cached(sql).map_err(|e| self.fail(e))?;
-            let rows = statement
-                .query_map([], |row| {
-                    let number = |n: i64| u64::try_from(n).unwrap_or(0);
-                    let (last, opened, closed): (i64, Option<i64>, Option<i64>) =
-                        (row.get(1)?, row.get(2)?, row.get(3)?);
-                    Ok((row.get(0)?, number(last), opened.map(number), closed.map(number)))
-                })
-                .map_err(|e| self.fail(e))?;
-            rows.collect::<Result<_, _>>().map_err(|e| self.fail(e))?
-        };
-        rows.into_iter().map(|(id, last, opened, closed)| self.stream_info(id, last, opened, closed)).collect()
+        let heads = self.heads()?;
+        heads.into_iter().map(|h| self.stream_info(h.id, h.last_seq, h.opened_seq, h.closed_seq)).collect()
     }
 
     /// The one stream that `prefix` names: by its whole id or name, or as the beginning of just one id.
@@ -210,10 +262,10 @@ impl Entries {
         let mut rows = statement.query((self.id, i64::try_from(self.next).unwrap_or(i64::MAX), end)).map_err(fail)?;
         let mut bytes = 0;
         while let Some(found) = rows.next().map_err(fail)? {
+            self.next = found.get::<_, i64>(3).map_err(fail)?.unsigned_abs() + 1;
             let (index, digest, data) = row(found).map_err(fail)?;
             bytes += data.len();
             self.page.push_back((index, digest, data));
-            self.next = found.get::<_, i64>(3).map_err(fail)?.unsigned_abs() + 1;
             if self.page.len() >= PAGE_ENTRIES || bytes >= PAGE_BYTES {
                 return Ok(());
             }
@@ -236,6 +288,9 @@ impl Iterator for Entries {
                 return Some(Err(error));
             }
             let (index, digest, data) = self.page.pop_front()?;
+            if !self.filter.may_pass(&data) {
+                continue;
+            }
             match Entry::decode(data, index, digest) {
                 Ok(entry) if !self.filter.passes(&entry) => {}
                 other => return Some(other),

@@ -2,6 +2,7 @@
 //! connected (`SO_PEERCRED`). It lies in the session's private folder, which is not visible inside the sandbox.
 
 use crate::home::Home;
+use crate::status::Status;
 use flyball_kernel::{Action, Verdict};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -49,6 +50,8 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// Say how the session stands. Changes and records nothing.
+    Status,
     /// Take the workspace back to a step.
     Rollback {
         /// The step.
@@ -72,6 +75,9 @@ pub struct Reply {
     /// What stood in the way, or what there is to say.
     #[serde(default)]
     pub message: String,
+    /// How the session stands, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Box<Status>>,
 }
 
 /// A session could not be reached or did not do as asked.
@@ -98,9 +104,22 @@ pub enum ControlError {
 /// # Errors
 /// [`ControlError`] when it is not running, can't be reached, or refuses.
 pub fn send(home: &Home, session: &str, request: &Request) -> Result<Reply, ControlError> {
+    exchange(&home.session(session), session, request, Duration::from_secs(REPLY_SECONDS_MAX))
+}
+
+/// How a live session of the ledger in that folder stands, as its supervisor says within that time.
+///
+/// # Errors
+/// [`ControlError`] when it is not running, says nothing in time, or is of a version that can't say.
+pub fn status(ledger_dir: &Path, session: &str, wait: Duration) -> Result<Status, ControlError> {
+    let reply = exchange(&ledger_dir.join("sessions").join(session), session, &Request::Status, wait)?;
+    reply.status.map(|s| *s).ok_or_else(|| ControlError::Refused("it did not say how it stands".to_owned()))
+}
+
+fn exchange(session_dir: &Path, session: &str, request: &Request, wait: Duration) -> Result<Reply, ControlError> {
     let unreachable = |cause| ControlError::Unreachable { session: session.to_owned(), cause };
-    let mut stream = connect(&home.session(session)).map_err(|_| ControlError::NotRunning(session.to_owned()))?;
-    stream.set_read_timeout(Some(Duration::from_secs(REPLY_SECONDS_MAX))).map_err(unreachable)?;
+    let mut stream = connect(session_dir).map_err(|_| ControlError::NotRunning(session.to_owned()))?;
+    stream.set_read_timeout(Some(wait)).map_err(unreachable)?;
     let mut line = serde_json::to_vec(request).map_err(|e| unreachable(e.into()))?;
     line.push(b'\n');
     stream.write_all(&line).map_err(unreachable)?;

@@ -4,6 +4,7 @@
 //! and dispatch are in the stream; of an action whose governance says so they are durable first.
 
 use crate::clock::{Clock, rfc3339};
+use crate::status::{ENVELOPES_TOLD_MAX, Status};
 use flyball_kernel::{Action, Effect, Event, Input, Kernel, Reason, Ruling, Value, Verdict};
 use flyball_ledger::{Draft, Kind, LedgerError, Stream};
 use serde_json::{Value as Json, json};
@@ -30,7 +31,7 @@ pub struct Gate {
 }
 
 /// What became of the session's attempts so far. A group of implied actions counts as one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
     /// Attempts.
     pub actions: u64,
@@ -52,7 +53,7 @@ struct Group {
 }
 
 /// A question to people.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Question {
     /// Its name: the session's id and the attempt's entry.
     pub id: String,
@@ -534,6 +535,15 @@ impl Gate {
     #[must_use]
     pub fn next_deadline_ns(&self) -> Option<u64> {
         self.questions.values().map(|q| q.deadline_ns).min()
+    }
+
+    /// How the session stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let mut registers = self.kernel.registers();
+        registers.envelopes.truncate(ENVELOPES_TOLD_MAX);
+        let questions = self.questions.values().cloned().collect();
+        Status { last_seq: self.last_seq(), counts: self.counts, registers, questions }
     }
 
     /// What became of the attempts so far.

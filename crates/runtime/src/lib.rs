@@ -27,6 +27,7 @@ pub mod refusal;
 mod rewind;
 mod scratch;
 pub mod state;
+pub mod status;
 mod supervisor;
 mod taking;
 pub mod terminal;

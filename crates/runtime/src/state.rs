@@ -62,6 +62,19 @@ impl State {
         self.nodes.iter().filter(|(path, node)| self.bases.get(*path) != Some(*node)).map(|(p, n)| (p.as_str(), n))
     }
 
+    /// The paths that differ from what the real tree had, and how: `added`, `modified` or `deleted`.
+    pub fn changes(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.changed().map(|(path, node)| {
+            let was = self.bases.get(path).unwrap_or(&Node::Absent);
+            let how = match (was, node) {
+                (_, Node::Absent) => "deleted",
+                (Node::Absent, _) => "added",
+                _ => "modified",
+            };
+            (path, how)
+        })
+    }
+
     /// Every path ever touched, with what is there now.
     pub fn touched(&self) -> impl Iterator<Item = (&str, &Node)> {
         self.nodes.iter().map(|(p, n)| (p.as_str(), n))

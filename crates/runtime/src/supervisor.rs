@@ -64,6 +64,12 @@ pub struct Summary {
     pub counts: crate::gate::Counts,
     /// Files that differ from the real tree, scratch aside.
     pub changed_files: usize,
+    /// Which, and how: `added`, `modified` or `deleted`.
+    #[serde(skip)]
+    pub changes: Vec<(String, &'static str)>,
+    /// The last entry before the end.
+    #[serde(skip)]
+    pub last_seq: u64,
     /// What this run did not cover.
     pub uncovered: Vec<String>,
     /// The highest replay level that the record supports.
@@ -99,10 +105,24 @@ const TICK_AGAIN: Duration = Duration::from_secs(1);
 struct Shared {
     core: Mutex<Core>,
     running: OnceLock<Running>,
-    notices: Sender<Notice>,
+    heard: Sender<Heard>,
     wake: Sender<()>,
     ended_by: Mutex<Option<&'static str>>,
     over: AtomicBool,
+}
+
+/// What the waiting thread is told.
+enum Heard {
+    Notice(Notice),
+    /// The program has ended.
+    End,
+}
+
+impl Shared {
+    fn tell(&self, notice: Notice) {
+        // Nobody hears it once the session is over.
+        let _ = self.heard.send(Heard::Notice(notice));
+    }
 }
 
 /// Runs a program under a charter, to its end.
@@ -173,12 +193,12 @@ fn govern(
     built: Result<Built, RunError>,
     watcher: &dyn Watcher,
 ) -> Result<Summary, RunError> {
-    let (notices, heard) = channel();
+    let (hear, heard) = channel();
     let (wake, woken) = channel();
     let shared = Arc::new(Shared {
         core: Mutex::new(core),
         running: OnceLock::new(),
-        notices,
+        heard: hear,
         wake,
         ended_by: Mutex::new(None),
         over: AtomicBool::new(false),
@@ -230,26 +250,33 @@ fn govern(
     // Threads that still wait for a person or a deadline must not keep the stream from who applies or rolls back next.
     last.gate.end();
     last.take_notices().into_iter().for_each(|n| watcher.notice(n));
-    while let Ok(notice) = heard.try_recv() {
-        watcher.notice(notice);
+    while let Ok(heard) = heard.try_recv() {
+        if let Heard::Notice(notice) = heard {
+            watcher.notice(notice);
+        }
     }
     Ok(summary)
 }
 
+/// Tells of the end when it goes, whatever made it go.
+struct Ended<'a>(&'a Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::SeqCst);
+        let _ = self.0.heard.send(Heard::End);
+    }
+}
+
 /// Waits for the program's end, telling the watcher what happens meanwhile.
-fn wait(shared: &Arc<Shared>, running: &Running, heard: &Receiver<Notice>, watcher: &dyn Watcher) -> Exit {
+fn wait(shared: &Arc<Shared>, running: &Running, heard: &Receiver<Heard>, watcher: &dyn Watcher) -> Exit {
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| {
-            let exit = running.wait();
-            shared.over.store(true, Ordering::SeqCst);
-            exit
+            let _ended = Ended(shared);
+            running.wait()
         });
-        while !waiter.is_finished() {
-            match heard.recv_timeout(Duration::from_millis(20)) {
-                Ok(notice) => watcher.notice(notice),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
+        while let Ok(Heard::Notice(notice)) = heard.recv() {
+            watcher.notice(notice);
         }
         waiter.join().unwrap_or(Exit { status: Status::Signal(9), by: EndedBy::Outside })
     })
@@ -290,11 +317,17 @@ fn close(shared: &Arc<Shared>, plan: &Plan, ended_by: &'static str, exit: Option
         signal: exit.and_then(|e| if let Status::Signal(n) = e.status { Some(n) } else { None }),
         counts: core.gate.counts(),
         changed_files: core.capture.state.changed().count(),
+        changes: core.capture.state.changes().map(|(path, how)| (path.to_owned(), how)).collect(),
+        last_seq: core.gate.last_seq(),
         uncovered: plan.uncovered.clone(),
         // Rulings and workspace can be recomputed from the record; running again is not recorded for yet.
         replay_level: 3,
     };
-    let body = serde_json::to_value(&summary).unwrap_or_default();
+    let mut body = serde_json::to_value(&summary).unwrap_or_default();
+    if let Some(body) = body.as_object_mut() {
+        // What the kernel counted can't be asked of anybody from now on.
+        body.insert("registers".into(), serde_json::to_value(core.gate.status().registers).unwrap_or_default());
+    }
     let _ = core.gate.note(Kind::Close, "supervisor", &[], body);
     let _ = core.gate.flush();
     summary
@@ -366,7 +399,7 @@ impl Mediation {
             if matches!(notice, Notice::Asked(_)) {
                 let _ = self.shared.wake.send(());
             }
-            let _ = self.shared.notices.send(notice);
+            self.shared.tell(notice);
         }
         let caused = core.take_caused();
         drop(core);
@@ -425,9 +458,14 @@ fn serve_control(session: Weak<Shared>, listener: std::os::unix::net::UnixListen
 
 /// Does what a person (or the charter) asks.
 fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, String> {
+    if request == Request::Status {
+        let status = Some(Box::new(lock(shared).gate.status()));
+        return Ok(Reply { ok: true, status, ..Reply::default() });
+    }
     let running = shared.running.get().ok_or("the session is still starting; ask again")?;
     let say = |e: &dyn std::fmt::Display| e.to_string();
     match request {
+        Request::Status => Err("asked for already".to_owned()),
         Request::Pause { reason } => {
             // The tree first: were the kernel told before, what the tree attempts in between would be refused, not paused.
             let took = running.pause().map_err(|e| say(&e))?;
@@ -461,7 +499,7 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
             for (ticket, decision) in released {
                 running.answer(ticket, decision);
             }
-            notices.into_iter().for_each(|n| drop(shared.notices.send(n)));
+            notices.into_iter().for_each(|n| shared.tell(n));
             let message = if waits { "heard; others of the tier must answer too" } else { "" };
             Ok(Reply { ok: true, message: message.into(), ..Reply::default() })
         }
@@ -494,7 +532,7 @@ fn act_recorded(
     let seq = lock(shared).gate.control(act, by, reason, json!({})).map_err(|e| e.to_string())?;
     let took = then()?;
     lock(shared).gate.flush().map_err(|e| e.to_string())?;
-    Ok(Reply { ok: true, seq: Some(seq), took_us: u64::try_from(took.as_micros()).ok(), message: String::new() })
+    Ok(Reply { ok: true, seq: Some(seq), took_us: u64::try_from(took.as_micros()).ok(), ..Reply::default() })
 }
 
 /// Wakes at each question's deadline. The deadline itself lives in the kernel; this only brings the time.
@@ -524,7 +562,7 @@ fn tick_at_deadlines(session: Weak<Shared>, woken: Receiver<()>) -> std::io::Res
             if let Some(running) = shared.running.get() {
                 released.into_iter().for_each(|(ticket, decision)| running.answer(ticket, decision));
             }
-            notices.into_iter().for_each(|n| drop(shared.notices.send(n)));
+            notices.into_iter().for_each(|n| shared.tell(n));
             drop(shared);
             if next == deadline {
                 // The kernel left it standing: it is asked about again, but not as fast as the machine can.

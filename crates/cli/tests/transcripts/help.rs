@@ -13,6 +13,7 @@ fn the_reference() {
         "test",
         "run",
         "demo",
+        "watch",
         "ps",
         "show",
         "log",
@@ -49,6 +50,7 @@ fn usage_errors() {
     scene.type_in(&["answer", "x", "allow"]);
     scene.type_in(&["answer", "x", "modify", "--reason", "r"]);
     scene.type_in(&["run", "--accept-weaker", "everything", "--", "ls"]);
+    scene.type_in(&["watch"]).type_in(&["watch", "--json"]);
     assert_transcript!(scene);
 }
 

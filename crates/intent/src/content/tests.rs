@@ -1,8 +1,9 @@
-#![allow(clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::panic, reason = "tests")]
 
 use super::*;
 
 mod go;
+mod imports;
 mod npm;
 mod python;
 

@@ -302,9 +302,20 @@ per = "session"
     assert_eq!(first.verdict, Verdict::Allow);
     assert_eq!(first.effects.len(), 2, "reserved, and past half: {:?}", first.effects);
     assert_eq!(said(&run.attempt(&call(50))), "deny tokens", "60 are reserved");
+    let stands = |run: &Run, of: &str| {
+        let used = run.kernel.registers().budgets.into_iter().find(|b| b.budget == of).unwrap();
+        (used.used, used.reserved, used.limit, used.warn_at)
+    };
+    assert_eq!(stands(&run, "tokens"), (60, 60, 100, vec![50, 90]));
+    assert_eq!(stands(&run, "deletes"), (0, 0, 2, vec![]), "one that nobody used is told of too");
     run.step(Event::Dispatch { of: first.of });
     let used = [("tokens".to_owned(), Value::Long(30))].into();
     run.step(Event::Outcome { of: first.of, ok: true, attrs: used });
+    assert_eq!(
+        stands(&run, "tokens"),
+        (30, 0, 100, vec![50, 90]),
+        "what was used takes the place of what was reserved"
+    );
     let second = run.attempt(&call(70));
     assert_eq!(second.verdict, Verdict::Allow, "only 30 were used");
     run.step(Event::Withdraw { of: second.of });
@@ -334,8 +345,12 @@ fn envelopes() {
     };
     let toml = "[envelope.replicas]\nof = \"deploy.scale.replicas\"\nmin = 2\nmax = 20\nstep = 4\nper = \"1m\"\n";
     let mut run = Run::new(charter(toml, ALL));
+    assert_eq!(run.kernel.registers().envelopes[0].value, None);
     assert_eq!(does(&mut run, 1).0, "deny replicas");
     assert_eq!(does(&mut run, 10).0, "allow all");
+    let stands = &run.kernel.registers().envelopes[0];
+    assert_eq!((stands.value, stands.min, stands.step, stands.changes), (Some(10), Some(2), Some(4), 1));
+    assert!(stands.resource.contains("api"), "{stands:?}");
     assert_eq!(does(&mut run, 15).0, "deny replicas");
     assert_eq!(does(&mut run, 14).0, "allow all");
     assert_eq!(does(&mut run, 18).0, "deny replicas", "more than a step from 10 within the minute");

@@ -1,8 +1,12 @@
 //! Open questions to people, over all sessions.
 
-use super::session::{sessions, strings, text};
+use super::board::Board;
+use super::history::short_paths;
+use super::session::{SessionLine, strings, text};
 use super::{History, ReadError};
-use crate::clock::wall_ns;
+use crate::clock::{rfc3339, wall_ns};
+use crate::gate::Question;
+use crate::refusal;
 use flyball_kernel::{Action, Reason};
 use flyball_ledger::{Entry, Kind, Ledger};
 use serde::Serialize;
@@ -46,13 +50,9 @@ pub struct Ask {
 /// # Errors
 /// [`ReadError`] when the ledger can't be read.
 pub fn asks(ledger: &Ledger) -> Result<Vec<Ask>, ReadError> {
-    let mut open = Vec::new();
-    for line in sessions(ledger)?.into_iter().filter(|l| l.state.is_live() && l.questions > 0) {
-        let history = History::read(ledger, &line.id)?;
-        open.extend(history.open_questions().into_iter().map(|q| of_entry(&history, &line.name, q)));
-    }
-    open.sort_by(|a, b| (a.left_s, &a.id).cmp(&(b.left_s, &b.id)));
-    Ok(open)
+    let mut board = Board::default();
+    board.refresh(ledger)?;
+    board.asks(ledger)
 }
 
 /// The open question of that id, or the only one that begins so.
@@ -73,6 +73,43 @@ pub fn ask(ledger: &Ledger, wanted: &str) -> Result<Ask, ReadError> {
             candidates: many.iter().take(8).map(|a| a.id.clone()).collect(),
         }),
     }
+}
+
+/// The open questions that a session's record tells of.
+pub(super) fn of_history(history: &History, name: &str) -> Vec<Ask> {
+    history.open_questions().into_iter().map(|q| of_entry(history, name, q)).collect()
+}
+
+/// An open question as the supervisor tells it.
+pub(super) fn of_question(ledger: &Ledger, line: &SessionLine, question: &Question) -> Result<Ask, ReadError> {
+    let answers = flyball_ledger::Filter {
+        kinds: vec![Kind::Answer],
+        caused_by: Some(question.of),
+        ..flyball_ledger::Filter::default()
+    };
+    let mut answered = Vec::new();
+    if question.quorum > 1 {
+        for entry in ledger.entries(&line.id, question.of.., answers)? {
+            answered.push(text(&entry?.body, "by"));
+        }
+    }
+    let deadline = rfc3339(question.deadline_ns);
+    Ok(Ask {
+        id: question.id.clone(),
+        session: line.id.clone(),
+        name: line.name.clone(),
+        of: question.of,
+        action: question.action.clone(),
+        tier: question.tier.clone(),
+        who: question.who.clone(),
+        quorum: u64::from(question.quorum),
+        answered,
+        left_s: left_s(&deadline),
+        deadline,
+        said: short_paths(&line.workspace, refusal::say(&question.attempt).trim_end()),
+        attempt: Some(question.attempt.clone()),
+        reasons: question.reasons.clone(),
+    })
 }
 
 fn of_entry(history: &History, name: &str, question: &Entry) -> Ask {

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A session's entries, oldest first, with an index of its attempts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct History {
     /// The session's id.
     pub session: String,
@@ -24,7 +24,28 @@ impl History {
     /// # Errors
     /// [`ReadError`] when the ledger can't be read or the session is not there.
     pub fn read(ledger: &Ledger, session: &str) -> Result<Self, ReadError> {
-        Ok(Self::new(session, entries(ledger, session, 1)?))
+        Ok(Self::new(session, entries(ledger, session, 1, &[])?))
+    }
+
+    /// Reads only entries of these kinds: the rest is skipped undecoded.
+    pub(super) fn of_kinds(ledger: &Ledger, session: &str, kinds: &[Kind]) -> Result<Self, ReadError> {
+        Ok(Self::new(session, entries(ledger, session, 1, kinds)?))
+    }
+
+    /// Reads on: what was appended since. Gives whether there was anything.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the ledger can't be read.
+    pub fn read_on(&mut self, ledger: &Ledger) -> Result<bool, ReadError> {
+        let more = entries(ledger, &self.session, self.last() + 1, &[])?;
+        let is_any = !more.is_empty();
+        for entry in more {
+            if let Some(of) = attempt_of(&entry) {
+                self.lives.entry(of).or_default().push(self.entries.len());
+            }
+            self.entries.push(entry);
+        }
+        Ok(is_any)
     }
 
     /// Over entries that were read already.
@@ -195,10 +216,7 @@ impl History {
 
     /// Paths in the workspace said relative to it.
     pub(super) fn short_paths(&self, text: &str) -> String {
-        if self.workspace.is_empty() || self.workspace == "/" {
-            return text.to_owned();
-        }
-        text.replace(&format!("{}/", self.workspace), "")
+        short_paths(&self.workspace, text)
     }
 
     /// Questions that nobody has settled: the last question entry of each attempt that still waits.
@@ -223,17 +241,29 @@ impl History {
     }
 }
 
+/// Paths below a workspace said relative to it.
+pub(super) fn short_paths(workspace: &str, text: &str) -> String {
+    if workspace.is_empty() || workspace == "/" {
+        return text.to_owned();
+    }
+    text.replace(&format!("{workspace}/"), "")
+}
+
+/// An entry's body in full. An erased payload leaves its commitment, which is what there is to show.
+pub(super) fn whole_body(ledger: &Ledger, entry: &Entry) -> Result<Json, LedgerError> {
+    match ledger.body(entry) {
+        Err(LedgerError::NoBlob(_)) => Ok(entry.body.clone()),
+        other => other,
+    }
+}
+
 /// A stream's entries from a number on, bodies in full.
-pub(super) fn entries(ledger: &Ledger, session: &str, from: u64) -> Result<Vec<Entry>, ReadError> {
+fn entries(ledger: &Ledger, session: &str, from: u64, kinds: &[Kind]) -> Result<Vec<Entry>, ReadError> {
     let mut out = Vec::new();
-    for entry in ledger.entries(session, from.., flyball_ledger::Filter::default())? {
+    let filter = flyball_ledger::Filter { kinds: kinds.to_vec(), ..flyball_ledger::Filter::default() };
+    for entry in ledger.entries(session, from.., filter)? {
         let mut entry = entry?;
-        match ledger.body(&entry) {
-            Ok(body) => entry.body = body,
-            // An erased payload leaves its commitment, which is what there is to show.
-            Err(LedgerError::NoBlob(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
+        entry.body = whole_body(ledger, &entry)?;
         out.push(entry);
     }
     Ok(out)

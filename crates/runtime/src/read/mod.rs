@@ -2,20 +2,26 @@
 //! it comes from the ledger's entries; nothing is printed, and nothing is guessed where the record is silent.
 
 mod ask;
+mod board;
 mod fold;
 mod history;
+mod near;
 mod session;
+mod tally;
+mod timeline;
 mod trace;
 mod why;
 mod workspace;
 
 pub use ask::{Ask, ask, asks};
+pub use board::Board;
 pub use fold::Node;
 pub use history::{Filter, History};
 pub use session::{Closing, SessionLine, SessionView, State, resolve, sessions, show};
+pub use timeline::{Fate, ROWS_MAX, Row, Show, Timeline};
 pub use trace::{Trace, TraceNode, trace};
 pub use why::{Became, Quoted, Said, Why, WhyReason, WhyRuling, why};
-pub use workspace::{At, ChangedPath, Content, FileDiff, WorkspaceDiff, at, at_path, diff};
+pub use workspace::{At, ChangedPath, Content, FileDiff, Undone, WorkspaceDiff, at, at_path, diff, undone};
 
 use flyball_ledger::LedgerError;
 

@@ -1,7 +1,10 @@
 //! Which sessions there are and how they stand.
 
+use super::board::Board;
+use super::tally::Tally;
 use super::{History, ReadError};
 use crate::clock::rfc3339;
+use crate::gate::Counts;
 use flyball_ledger::{Entry, Kind, Ledger, LedgerError};
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -56,10 +59,14 @@ pub struct SessionLine {
     pub state: State,
     /// Whether a person or the boundary took all rights from it.
     pub quarantined: bool,
-    /// Attempts.
-    pub actions: u64,
+    /// What became of its attempts.
+    #[serde(flatten)]
+    pub counts: Counts,
     /// Open questions.
     pub questions: usize,
+    /// When the first of them is answered for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
     /// When it was opened.
     pub since: String,
     /// The folder that it works in.
@@ -86,14 +93,6 @@ pub struct SessionView {
     pub weaker: Vec<String>,
     /// What this run does not cover.
     pub uncovered: Vec<String>,
-    /// Attempts allowed at once.
-    pub allowed: u64,
-    /// Attempts denied, at once or by an answer.
-    pub denied: u64,
-    /// Attempts put to people.
-    pub held: u64,
-    /// Attempts changed.
-    pub modified: u64,
     /// Paths of the workspace that stand changed at the end.
     pub changed_files: usize,
     /// Refusals by rule, the most frequent first.
@@ -157,16 +156,9 @@ pub struct Closing {
 /// # Errors
 /// [`ReadError`] when the ledger can't be read.
 pub fn sessions(ledger: &Ledger) -> Result<Vec<SessionLine>, ReadError> {
-    let mut lines = Vec::new();
-    // A stream without an opening is no session: a ledger's own records, say.
-    for stream in ledger.streams()?.into_iter().filter(|s| s.opened_at_ns.is_some()) {
-        let history = History::read(ledger, &stream.id)?;
-        if let Some(line) = line(&history, stream.is_owned) {
-            lines.push(line);
-        }
-    }
-    lines.sort_by(|a, b| (&b.since, &b.id).cmp(&(&a.since, &a.id)));
-    Ok(lines)
+    let mut board = Board::default();
+    board.refresh(ledger)?;
+    Ok(board.lines())
 }
 
 /// The id of the session that is meant: an id, a unique prefix of one, a name (the latest of that name), `@` (the latest).
@@ -195,9 +187,10 @@ pub fn show(ledger: &Ledger, session: &str) -> Result<SessionView, ReadError> {
         seq: 0,
         what: "it has no opening".to_owned(),
     })?;
-    let line = line(&history, ledger.is_owned(session)).ok_or_else(|| ReadError::NoSession(session.to_owned()))?;
+    let line = Tally::of(history.entries())
+        .line(session, ledger.is_owned(session))
+        .ok_or_else(|| ReadError::NoSession(session.to_owned()))?;
     let close = history.entries().iter().rev().find(|e| e.kind == Kind::Close);
-    let count = |verdict: &str| counted(&history, verdict);
     Ok(SessionView {
         line,
         argv: strings(&open.body, "argv"),
@@ -207,10 +200,6 @@ pub fn show(ledger: &Ledger, session: &str) -> Result<SessionView, ReadError> {
         charter: open.body.pointer("/charter/digest").and_then(Json::as_str).unwrap_or_default().to_owned(),
         weaker: strings(&open.body, "weaker"),
         uncovered: close.map_or_else(|| strings(&open.body, "uncovered"), |c| strings(&c.body, "uncovered")),
-        allowed: count("allow"),
-        denied: count("deny"),
-        held: count("hold"),
-        modified: count("modify"),
         changed_files: super::fold::changed(&super::fold::fold(&history, u64::MAX)?).count(),
         refusals: refusals(&history),
         interventions: history.entries().iter().filter(|e| e.kind == Kind::Intervention).map(intervention).collect(),
@@ -224,51 +213,6 @@ fn opening(history: &History) -> Option<&Entry> {
     history.entries().iter().find(|e| e.kind == Kind::Open)
 }
 
-fn line(history: &History, is_owned: bool) -> Option<SessionLine> {
-    let open = opening(history)?;
-    let questions = history.open_questions().len();
-    let state = state(history, is_owned, questions);
-    let acts =
-        |act: &str| history.entries().iter().any(|e| e.kind == Kind::Intervention && text(&e.body, "act") == act);
-    Some(SessionLine {
-        id: history.session.clone(),
-        name: text(&open.body, "name"),
-        agent: text(&open.body, "agent"),
-        state,
-        quarantined: acts("quarantine"),
-        actions: groups(history).count() as u64,
-        questions: if state.is_live() { questions } else { 0 },
-        since: rfc3339(open.at_ns),
-        workspace: text(&open.body, "workspace"),
-    })
-}
-
-fn state(history: &History, is_owned: bool, questions: usize) -> State {
-    if history.entries().iter().any(|e| e.kind == Kind::Close) {
-        return State::Ended;
-    }
-    if !is_owned {
-        return State::Dead;
-    }
-    let last = history
-        .entries()
-        .iter()
-        .rev()
-        .filter(|e| e.kind == Kind::Intervention)
-        .map(|e| text(&e.body, "act"))
-        .find(|act| act == "pause" || act == "resume");
-    match (last.as_deref(), questions) {
-        (Some("pause"), _) => State::Paused,
-        (_, 0) => State::Running,
-        _ => State::Waiting,
-    }
-}
-
-/// Attempts that were asked for as such; what one implied belongs to it.
-pub(super) fn groups(history: &History) -> impl Iterator<Item = u64> {
-    history.attempts().filter(|of| implied_by(history, *of).is_none())
-}
-
 /// The attempt of the same call that implied this one. The gate names a call's first attempt as the last cause of the
 /// others, right after which they stand; an exec that merely is the process' own has had its dispatch before.
 pub(super) fn implied_by(history: &History, of: u64) -> Option<u64> {
@@ -279,25 +223,6 @@ pub(super) fn implied_by(history: &History, of: u64) -> Option<u64> {
     let begun = history.life(first).find(|e| e.kind == Kind::Dispatch || e.kind == Kind::Outcome).map(|e| e.seq);
     let settled = history.life(first).find(|e| e.kind == Kind::Question).map(|e| e.seq);
     [begun, settled].into_iter().flatten().all(|seq| seq > of).then_some(first)
-}
-
-/// Groups whose strictest verdict ever was this one; an attempt that was held and then denied counts in both.
-fn counted(history: &History, verdict: &str) -> u64 {
-    let mut seen = BTreeMap::<u64, Vec<&str>>::new();
-    for of in history.attempts() {
-        let group = implied_by(history, of).unwrap_or(of);
-        let verdicts = history
-            .life(of)
-            .filter(|e| e.kind == Kind::Ruling)
-            .filter_map(|e| e.body.get("verdict").and_then(Json::as_str));
-        seen.entry(group).or_default().extend(verdicts);
-    }
-    let counts = |said: &Vec<&str>| match verdict {
-        "allow" => said.iter().all(|v| *v == "allow"),
-        "modify" => said.contains(&"modify") && !said.contains(&"deny"),
-        other => said.contains(&other),
-    };
-    seen.values().filter(|said| counts(said)).count() as u64
 }
 
 fn refusals(history: &History) -> Vec<RuleCount> {

@@ -2,6 +2,7 @@
 //! would make it pass, and what became of it.
 
 use super::history::say_outcome;
+use super::near;
 use super::session::{implied_by, intervention, strings, text};
 use super::{History, ReadError};
 use crate::clock::rfc3339;
@@ -117,8 +118,7 @@ pub struct Quoted {
 /// # Errors
 /// [`ReadError`] when the ledger can't be read or the entry is not there.
 pub fn why(ledger: &Ledger, session: &str, seq: u64) -> Result<Why, ReadError> {
-    let history = History::read(ledger, session)?;
-    of_history(&history, seq)
+    of_history(&near::around(ledger, session, seq)?, seq)
 }
 
 pub(super) fn of_history(history: &History, seq: u64) -> Result<Why, ReadError> {

@@ -2,7 +2,7 @@
 
 use super::fold::{Node, Touched, barrier, changed, fold};
 use super::{History, ReadError};
-use flyball_ledger::{Digest, Ledger, LedgerError};
+use flyball_ledger::{Digest, Kind, Ledger, LedgerError};
 use serde::Serialize;
 use similar::TextDiff;
 use std::collections::BTreeMap;
@@ -159,6 +159,33 @@ pub fn diff(ledger: &Ledger, session: &str, from: u64, to: u64) -> Result<Worksp
         });
     }
     Ok(WorkspaceDiff { session: session.to_owned(), from, to, files })
+}
+
+/// What taking the workspace back to a step would do, as far as the record knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Undone {
+    /// The step.
+    pub seq: u64,
+    /// The entry of the last look at the workspace: what was done since is undone as well, and not named.
+    pub as_of: Option<u64>,
+    /// Each path, and what would become of it: `added`, `modified` or `deleted`.
+    pub paths: Vec<(String, &'static str)>,
+}
+
+/// What taking the workspace back to a step would do. Reads only what was seen of the workspace.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read.
+pub fn undone(ledger: &Ledger, session: &str, seq: u64) -> Result<Undone, ReadError> {
+    let history = History::of_kinds(ledger, session, &[Kind::Open, Kind::Observe])?;
+    let (then, now) = (fold(&history, seq)?, fold(&history, u64::MAX)?);
+    let differs = |(path, now): (&String, &Touched)| {
+        let then = then.get(path)?;
+        let is_same = then.node == now.node || (then.node.is_absent() && now.node.is_absent());
+        (!is_same).then(|| (path.clone(), change(&now.node, &then.node)))
+    };
+    let as_of = barrier(&history, u64::MAX).map(|(seq, _)| seq);
+    Ok(Undone { seq, as_of, paths: now.iter().filter_map(differs).collect() })
 }
 
 struct Source<'a> {

@@ -8,6 +8,7 @@ use crate::call::{Attempt, FileKind};
 use rustix::fd::AsFd;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 /// How a call is answered.
 pub(crate) enum Answer {
@@ -49,6 +50,7 @@ pub(super) enum Act {
         flags: i32,
         mode: u32,
         umask: Option<u32>,
+        is_fifo: bool,
     },
     Reopen {
         file: OwnedFd,
@@ -67,11 +69,14 @@ pub(super) enum Act {
     Unlink {
         at: Place,
         flags: i32,
+        kind: FileKind,
     },
+    /// `is_plain`: a file takes a name that nothing or a file had.
     Rename {
         from: Place,
         to: Place,
         flags: u32,
+        is_plain: bool,
     },
     Link {
         file: Linked,
@@ -161,7 +166,12 @@ impl Act {
     fn same_kind(&self, judged: &Attempt) -> bool {
         let now = |at: &Place| at.look().ok().flatten().map(|stat| kind(&stat));
         match (self, judged) {
-            (Act::Open { at, .. }, Attempt::Open { existing, .. }) => now(at) == *existing,
+            (Act::Open { at, is_fifo, .. }, Attempt::Open { existing, .. }) => {
+                let found = at.look().ok().flatten();
+                // A FIFO that came meanwhile would keep this thread waiting for its other end.
+                let is_fifo_now = found.is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO);
+                found.map(|stat| kind(&stat)) == *existing && is_fifo_now == *is_fifo
+            }
             (Act::Unlink { at, .. }, Attempt::Remove { kind, .. }) => now(at) == Some(*kind),
             (Act::Rename { from, to, .. }, Attempt::Rename { kind, replaces, .. }) => {
                 now(from) == Some(*kind) && now(to).is_some() == *replaces
@@ -171,18 +181,25 @@ impl Act {
         }
     }
 
-    /// Whether names may resolve differently afterwards.
-    pub(super) fn moves_names(&self) -> bool {
+    /// What the directories that are remembered may no longer stand for, once this is done. A new name changes nothing: only
+    /// those that were found are remembered.
+    pub(super) fn forgets(&self, view: &View) {
         match self {
-            Act::Open { .. } | Act::Reopen { .. } | Act::Mkdir { .. } | Act::Mknod { .. } | Act::Truncate { .. } => {
-                false
+            Act::Unlink { kind: FileKind::File, .. } | Act::Rename { is_plain: true, .. } => {}
+            Act::Unlink { kind: FileKind::Directory, at, .. } => {
+                view.forget_directory(at.path().as_os_str().as_bytes())
             }
-            Act::Unlink { flags, at } => {
-                *flags & libc::AT_REMOVEDIR != 0
-                    || !at.look().is_ok_and(|stat| stat.is_some_and(|stat| kind(&stat) == FileKind::File))
+            Act::Unlink { .. } | Act::Rename { .. } => view.forget(),
+            // Who may pass through a directory is a matter of its mode, owner and ACL.
+            Act::Chmod { file, .. }
+            | Act::Chown { file, .. }
+            | Act::SetXattr { file, .. }
+            | Act::RemoveXattr { file, .. }
+                if !sys::fstat(file.as_fd()).is_ok_and(|stat| kind(&stat) == FileKind::File) =>
+            {
+                view.forget();
             }
-            Act::Utimes { .. } => false,
-            _ => true,
+            _ => {}
         }
     }
 }
@@ -209,11 +226,11 @@ impl Umask {
 pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
     let own = view.own_descriptors.as_raw_fd();
     match act {
-        Act::Open { at, flags, mode, umask: mask } => {
+        Act::Open { at, flags, mode, umask: mask, is_fifo } => {
             if let Some(mask) = mask {
                 umask.set(mask);
             }
-            open(&at, flags, mode)
+            open(&at, flags, mode, is_fifo)
         }
         Act::Reopen { file, flags } => {
             let flags = flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW);
@@ -227,8 +244,8 @@ pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
             umask.set(mask);
             sys::mknod(at.parent.as_raw_fd(), &at.given_name(), mode).into()
         }
-        Act::Unlink { at, flags } => sys::unlink(at.parent.as_raw_fd(), &at.given_name(), flags).into(),
-        Act::Rename { from, to, flags } => {
+        Act::Unlink { at, flags, .. } => sys::unlink(at.parent.as_raw_fd(), &at.given_name(), flags).into(),
+        Act::Rename { from, to, flags, .. } => {
             // Its directories get the modes of the old ones, whatever the caller's umask.
             umask.set(0o077);
             moving::rename(&from, &to, flags).into()
@@ -255,11 +272,9 @@ pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
     }
 }
 
-fn open(at: &Place, flags: i32, mode: u32) -> Answer {
+fn open(at: &Place, flags: i32, mode: u32, is_fifo: bool) -> Answer {
     // A final link was resolved or must not be; a terminal must not become the supervisor's.
     let safe = flags | libc::O_NOFOLLOW | libc::O_NOCTTY;
-    let is_fifo =
-        at.look().ok().flatten().is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO) && !at.has_slash;
     if !is_fifo || flags & libc::O_NONBLOCK != 0 || flags & libc::O_ACCMODE == libc::O_RDWR {
         return descriptor(sys::openat(at.parent.as_raw_fd(), &at.given_name(), safe, mode), flags);
     }

@@ -82,18 +82,9 @@ impl Caller<'_> {
         Ok(out)
     }
 
-    /// The path of the directory that relative paths start at, as the kernel prints it.
-    pub(super) fn base(&self, dirfd: i32) -> Result<Vec<u8>, Errno> {
-        let mut buffer = [0; PATH_BYTES_MAX];
-        let text = if dirfd == libc::AT_FDCWD {
-            sys::readlink(libc::AT_FDCWD, &self.proc(format_args!("cwd")), &mut buffer)?
-        } else {
-            let link = self.proc(format_args!("fd/{dirfd}"));
-            sys::readlink(libc::AT_FDCWD, &link, &mut buffer)
-                .map_err(|errno| if errno == libc::ENOENT { libc::EBADF } else { errno })?
-        };
-        // Pipes, sockets and the like print as `pipe:[1]`.
-        if text.first() == Some(&b'/') { Ok(text.to_vec()) } else { Err(libc::ENOTDIR) }
+    /// Its directory of `/proc`.
+    pub(super) fn directory(&self) -> Result<OwnedFd, Errno> {
+        sys::openat(libc::AT_FDCWD, &self.proc(format_args!("")), libc::O_PATH | libc::O_DIRECTORY, 0)
     }
 
     /// A handle on the file behind one of its descriptors.
@@ -145,6 +136,21 @@ impl Caller<'_> {
         let _ = write!(path, "/proc/{}/{rest}", self.tid);
         CString::new(path).unwrap_or_default()
     }
+}
+
+/// The path of the directory that relative paths of a thread start at, as the kernel prints it; by the thread's directory of
+/// `/proc`.
+pub(super) fn base_in(directory: BorrowedFd<'_>, dirfd: i32) -> Result<Vec<u8>, Errno> {
+    let mut buffer = [0; PATH_BYTES_MAX];
+    let text = if dirfd == libc::AT_FDCWD {
+        sys::readlink(directory.as_raw_fd(), c"cwd", &mut buffer)?
+    } else {
+        let link = CString::new(format!("fd/{dirfd}")).map_err(|_| libc::EBADF)?;
+        sys::readlink(directory.as_raw_fd(), &link, &mut buffer)
+            .map_err(|errno| if errno == libc::ENOENT { libc::EBADF } else { errno })?
+    };
+    // Pipes, sockets and the like print as `pipe:[1]`.
+    if text.first() == Some(&b'/') { Ok(text.to_vec()) } else { Err(libc::ENOTDIR) }
 }
 
 /// The name of one of our own descriptors below [`own_descriptors`].

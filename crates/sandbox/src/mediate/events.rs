@@ -1,7 +1,7 @@
 //! What the loop waits for: calls, mail, and the ends of programs.
 
 use super::sys::{self, Errno};
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -41,12 +41,14 @@ impl Events {
     pub(super) fn new(notify: &OwnedFd, wake: &OwnedFd) -> Result<Self, Errno> {
         let failed = |error: rustix::io::Errno| error.raw_os_error();
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
-        epoll::add(&epoll, notify, epoll::EventData::new_u64(NOTIFY), epoll::EventFlags::IN).map_err(failed)?;
+        // A descriptor of its own: what is not to be waited for any more is named by the number that it was added by.
+        let notify = notify.try_clone().map_err(|_| libc::EMFILE)?;
+        epoll::add(&epoll, &notify, epoll::EventData::new_u64(NOTIFY), epoll::EventFlags::IN).map_err(failed)?;
         epoll::add(&epoll, wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).map_err(failed)?;
         let soft = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
         Ok(Self {
             epoll,
-            notify: Some(notify.try_clone().map_err(|_| libc::EMFILE)?),
+            notify: Some(notify),
             wake: wake.try_clone().map_err(|_| libc::EMFILE)?,
             processes: HashMap::new(),
             by_pid: HashMap::new(),
@@ -58,8 +60,14 @@ impl Events {
 
     /// Waits; `None` is as long as it takes.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Ready {
-        let timeout = timeout.and_then(|timeout| rustix::event::Timespec::try_from(timeout).ok());
+        let mut timeout = timeout.and_then(|timeout| rustix::event::Timespec::try_from(timeout).ok());
         self.buffer.clear();
+        if timeout.is_some() {
+            // `epoll_wait` counts in milliseconds, and an exec is over in a tenth of one.
+            let mut all = [PollFd::new(&self.epoll, PollFlags::IN)];
+            let _ = rustix::event::poll(&mut all, timeout.as_ref());
+            timeout = Some(rustix::event::Timespec::default());
+        }
         let waited = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.buffer), timeout.as_ref());
         let mut ready = Ready::default();
         if waited.is_err() {
@@ -98,7 +106,8 @@ impl Events {
     }
 
     /// Whether calls are waited for.
-    pub(super) fn listen(&self, notify: &OwnedFd, is_on: bool) {
+    pub(super) fn listen(&self, is_on: bool) {
+        let Some(notify) = &self.notify else { return };
         let flags = if is_on { epoll::EventFlags::IN } else { epoll::EventFlags::empty() };
         let _ = epoll::modify(&self.epoll, notify, epoll::EventData::new_u64(NOTIFY), flags);
     }

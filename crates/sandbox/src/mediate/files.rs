@@ -61,7 +61,7 @@ impl Context<'_> {
         let writes = flags & WRITE_FLAGS & !libc::O_CREAT != 0;
         if flags & tmpfile == tmpfile {
             // A file without a name changes nothing that anyone sees; giving it a name is asked about (`link`).
-            return Ok(Plan::Act(Act::Open { at: place, flags, mode, umask: Some(umask()?) }));
+            return Ok(Plan::Act(Act::Open { at: place, flags, mode, umask: Some(umask()?), is_fifo: false }));
         }
         let Some(stat) = stat else {
             if flags & libc::O_CREAT == 0 {
@@ -71,7 +71,8 @@ impl Context<'_> {
                 return Err(libc::EISDIR);
             }
             let attempt = open_attempt(&place, true, true, flags, None);
-            return Ok(Plan::Ask(attempt, Act::Open { at: place, flags, mode, umask: Some(umask()?) }));
+            let act = Act::Open { at: place, flags, mode, umask: Some(umask()?), is_fifo: false };
+            return Ok(Plan::Ask(attempt, act));
         };
         if is_exclusive {
             return Err(libc::EEXIST);
@@ -85,7 +86,8 @@ impl Context<'_> {
             }
             _ => {}
         }
-        let act = |at| Act::Open { at, flags, mode, umask: None };
+        let is_fifo = stat.st_mode & libc::S_IFMT == libc::S_IFIFO;
+        let act = |at| Act::Open { at, flags, mode, umask: None, is_fifo };
         if !writes && !self.reads {
             return Ok(Plan::Act(act(place)));
         }
@@ -97,7 +99,7 @@ impl Context<'_> {
                 return Ok(Plan::Act(act(place)));
             }
         }
-        if writes && is_on_proc(&place.parent) {
+        if writes && place.is_on_proc() {
             let is_open = PROC_WRITABLE.contains(&place.name.to_bytes());
             return if is_open { Ok(Plan::Act(act(place))) } else { Err(libc::EACCES) };
         }
@@ -160,10 +162,10 @@ impl Context<'_> {
             return Err(if flags & libc::AT_REMOVEDIR != 0 { libc::EBUSY } else { libc::EISDIR });
         }
         if at.is_dots() {
-            return Ok(Plan::Act(Act::Unlink { at, flags }));
+            return Ok(Plan::Act(Act::Unlink { at, flags, kind: FileKind::Directory }));
         }
-        let Some(stat) = at.look()? else { return Err(libc::ENOENT) };
-        let (existing, is_rmdir) = (kind(&stat), flags & libc::AT_REMOVEDIR != 0);
+        let Some(standing) = at.standing()? else { return Err(libc::ENOENT) };
+        let (existing, is_rmdir) = (standing.kind, flags & libc::AT_REMOVEDIR != 0);
         match (existing, is_rmdir) {
             (FileKind::Directory, false) => return Err(libc::EISDIR),
             (FileKind::Directory, true) => {}
@@ -171,10 +173,11 @@ impl Context<'_> {
             (_, false) if at.has_slash => return Err(libc::ENOTDIR),
             _ => {}
         }
-        if at.is_mount_point() {
+        if standing.is_mount_point {
             return Err(libc::EBUSY);
         }
-        Ok(Plan::Ask(Attempt::Remove { path: at.path(), kind: existing }, Act::Unlink { at, flags }))
+        let attempt = Attempt::Remove { path: at.path(), kind: existing };
+        Ok(Plan::Ask(attempt, Act::Unlink { at, flags, kind: existing }))
     }
 
     pub(super) fn rename(&self, old: (i32, u64), new: (i32, u64), flags: u32) -> Result<Plan, Errno> {
@@ -188,23 +191,24 @@ impl Context<'_> {
         let from = self.view.name(&self.caller, old.0, &old_path)?;
         let to = self.view.name(&self.caller, new.0, &new_path)?;
         if from.is_dots() || to.is_dots() {
-            return Ok(Plan::Act(Act::Rename { from, to, flags }));
+            return Ok(Plan::Act(Act::Rename { from, to, flags, is_plain: false }));
         }
-        let Some(stat) = from.look()? else { return Err(libc::ENOENT) };
-        let there = to.look()?;
+        let Some(standing) = from.standing()? else { return Err(libc::ENOENT) };
+        let there = to.standing()?;
         if there.is_some() && flags & libc::RENAME_NOREPLACE != 0 {
             return Err(libc::EEXIST);
         }
-        if from.is_mount_point() || (there.is_some() && to.is_mount_point()) {
+        if standing.is_mount_point || there.as_ref().is_some_and(|there| there.is_mount_point) {
             return Err(libc::EBUSY);
         }
         let exchange = flags & libc::RENAME_EXCHANGE != 0;
         if exchange && there.is_none() {
             return Err(libc::ENOENT);
         }
-        let (replaces, kind) = (there.is_some(), kind(&stat));
+        let (replaces, kind) = (there.is_some(), standing.kind);
+        let is_plain = kind == FileKind::File && there.is_none_or(|there| there.kind == FileKind::File);
         let attempt = Attempt::Rename { from: from.path(), to: to.path(), kind, replaces, exchange };
-        Ok(Plan::Ask(attempt, Act::Rename { from, to, flags }))
+        Ok(Plan::Ask(attempt, Act::Rename { from, to, flags, is_plain }))
     }
 
     pub(super) fn link(&self, old: (i32, u64), new: (i32, u64), flags: i32) -> Result<Plan, Errno> {
@@ -273,7 +277,7 @@ impl Context<'_> {
             FileKind::File => return Err(libc::ENOTDIR),
             _ => return Err(libc::EINVAL),
         }
-        if is_on_proc(&at.parent) {
+        if at.is_on_proc() {
             return Err(libc::EACCES);
         }
         Ok(Plan::Ask(Attempt::Truncate { path: at.path(), bytes }, Act::Truncate { at, length }))
@@ -300,7 +304,7 @@ impl Context<'_> {
                 if at.has_slash && kind(&stat) != FileKind::Directory {
                     return Err(libc::ENOTDIR);
                 }
-                if is_on_proc(&at.parent) {
+                if at.is_on_proc() {
                     return Err(libc::EPERM);
                 }
                 Ok((at.handle()?, Some(at.path())))
@@ -434,8 +438,4 @@ fn reopen(held: Held, flags: i32) -> Result<Plan, Errno> {
 fn is_harmless(stat: &libc::stat) -> bool {
     let device = (libc::major(stat.st_rdev), libc::minor(stat.st_rdev));
     HARMLESS_DEVICES.contains(&device) || (136..144).contains(&device.0)
-}
-
-fn is_on_proc(parent: &OwnedFd) -> bool {
-    rustix::fs::fstatfs(parent).is_ok_and(|fs| fs.f_type == 0x9fa0)
 }

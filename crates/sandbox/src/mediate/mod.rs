@@ -319,9 +319,7 @@ impl Loop {
     }
 
     fn perform(&mut self, act: Act) -> Answer {
-        if act.moves_names() {
-            self.view.forget();
-        }
+        act.forgets(&self.view);
         match act {
             Act::ConnectInet { socket, address, raw } => {
                 match self.parts.broker.as_ref().map(|broker| broker.admit(address)) {
@@ -405,7 +403,7 @@ impl Loop {
 
     fn set_paused(&mut self, is_paused: bool) {
         self.is_paused = is_paused;
-        self.events.listen(&self.parts.notify, !is_paused);
+        self.events.listen(!is_paused);
     }
 
     fn answer_held(&mut self, ticket: Ticket, decision: Decision) {

@@ -17,6 +17,8 @@ use std::sync::Arc;
 const LINKS_MAX: u32 = 40;
 /// Directories that are remembered; each takes a descriptor.
 const FOUND_MAX: usize = 32;
+/// Callers whose `/proc` directories are held; each takes a descriptor.
+const CALLERS_MAX: usize = 32;
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 const PROC_ROOT_INODE: u64 = 1;
 
@@ -29,6 +31,9 @@ pub(super) struct View {
     /// Directories that were just found, by the path that was asked for. INVARIANT: emptied before anything is done that
     /// could make a path lead elsewhere, or to nobody; all such acts are the mediation thread's.
     found: RefCell<HashMap<Vec<u8>, Directory>>,
+    /// `/proc/TID` of recent callers, held open. A handle means one thread for good: once that is gone nothing can be read
+    /// through it, whoever has the number then.
+    callers: RefCell<HashMap<i32, OwnedFd>>,
 }
 
 /// A directory that is held open, and its canonical path.
@@ -41,6 +46,16 @@ pub(super) struct Place {
     pub(super) name: CString,
     /// Whether the path ended in a slash.
     pub(super) has_slash: bool,
+    /// It was found by walking: the parent may be one of `/proc`'s.
+    is_walked: bool,
+}
+
+/// What stands at a name that is to go or to move.
+pub(super) struct Standing {
+    pub(super) kind: FileKind,
+    /// Something is mounted there. The kernel keeps that from being renamed or removed within its own mount namespace only;
+    /// the supervisor stands in another and must look.
+    pub(super) is_mount_point: bool,
 }
 
 /// What a path leads to.
@@ -118,12 +133,22 @@ impl Place {
         }
     }
 
-    /// Whether something is mounted there. The kernel keeps that from being renamed or removed within its own mount
-    /// namespace only; the supervisor stands in another and must look.
-    pub(super) fn is_mount_point(&self) -> bool {
+    /// What of the name has to be known before it goes or moves.
+    pub(super) fn standing(&self) -> Result<Option<Standing>, Errno> {
         let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW | rustix::fs::AtFlags::NO_AUTOMOUNT;
-        let stat = rustix::fs::statx(&*self.parent, &self.name, flags, rustix::fs::StatxFlags::empty());
-        stat.is_ok_and(|stat| stat.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
+        match rustix::fs::statx(&*self.parent, &self.name, flags, rustix::fs::StatxFlags::TYPE) {
+            Ok(stat) => Ok(Some(Standing {
+                kind: kind_of(u32::from(stat.stx_mode)),
+                is_mount_point: stat.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT),
+            })),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.raw_os_error()),
+        }
+    }
+
+    /// Whether the parent is a directory of `/proc`.
+    pub(super) fn is_on_proc(&self) -> bool {
+        self.is_walked && is_proc(&self.parent)
     }
 
     /// A handle on what the name names.
@@ -134,7 +159,11 @@ impl Place {
 
 /// What kind of file that is.
 pub(super) fn kind(stat: &libc::stat) -> FileKind {
-    match stat.st_mode & libc::S_IFMT {
+    kind_of(stat.st_mode)
+}
+
+fn kind_of(mode: u32) -> FileKind {
+    match mode & libc::S_IFMT {
         libc::S_IFREG => FileKind::File,
         libc::S_IFDIR => FileKind::Directory,
         libc::S_IFLNK => FileKind::Symlink,
@@ -146,7 +175,8 @@ impl View {
     /// The view below `root`.
     pub(super) fn new(root: OwnedFd) -> Result<Self, Errno> {
         let own_descriptors = caller::own_descriptors()?;
-        let mut view = Self { root, prefix: Vec::new(), own_descriptors, found: RefCell::default() };
+        let mut view =
+            Self { root, prefix: Vec::new(), own_descriptors, found: RefCell::default(), callers: RefCell::default() };
         let printed = view.printed(&view.root)?;
         if printed != b"/" {
             view.prefix = printed;
@@ -218,7 +248,7 @@ impl View {
         if path.first() == Some(&b'/') {
             return self.resolve_absolute(caller, path, last);
         }
-        let mut whole = self.inside(caller.base(dirfd)?).ok_or(libc::ENOENT)?;
+        let mut whole = self.inside(self.base(caller, dirfd)?).ok_or(libc::ENOENT)?;
         whole.push(b'/');
         whole.extend_from_slice(path);
         self.resolve_absolute(caller, &whole, last)
@@ -253,7 +283,7 @@ impl View {
         let head = if head.is_empty() { b"/".as_slice() } else { head };
         let Some((parent, parent_path)) = self.directory(head)? else { return Ok(None) };
         let name = CString::new(name).map_err(|_| libc::EINVAL)?;
-        let place = Place { parent, parent_path, name, has_slash };
+        let place = Place { parent, parent_path, name, has_slash, is_walked: false };
         if last == Last::Name {
             return Ok(Some(Found::Place(place, None)));
         }
@@ -275,8 +305,7 @@ impl View {
         let name = CString::new(path).map_err(|_| libc::EINVAL)?;
         let directory = sys::open_in_root(self.root.as_fd(), &name, libc::O_PATH | libc::O_DIRECTORY)?;
         let Some(canonical) = self.path_of(&directory)? else { return Ok(None) };
-        let is_proc = canonical == b"/proc" || canonical.starts_with(b"/proc/");
-        if is_proc || canonical.ends_with(b" (deleted)") {
+        if is_proc(&directory) || canonical.ends_with(b" (deleted)") {
             return Ok(None);
         }
         let found: Directory = (Arc::new(directory), canonical.into());
@@ -292,6 +321,36 @@ impl View {
     pub(super) fn forget(&self) {
         self.found.borrow_mut().clear();
     }
+
+    /// An empty directory is about to go: what leads through it leads to nobody from now on.
+    pub(super) fn forget_directory(&self, path: &[u8]) {
+        // A path with `..` in it may lead through a directory without ending there.
+        let ascends = |asked: &[u8]| asked.split(|byte| *byte == b'/').any(|part| part == b"..");
+        self.found.borrow_mut().retain(|asked, (_, canonical)| **canonical != *path && !ascends(asked));
+    }
+
+    /// The path of the directory that a caller's relative paths start at, as the kernel prints it.
+    fn base(&self, caller: &Caller<'_>, dirfd: i32) -> Result<Vec<u8>, Errno> {
+        let mut callers = self.callers.borrow_mut();
+        if let Some(directory) = callers.get(&caller.tid) {
+            match caller::base_in(directory.as_fd(), dirfd) {
+                // The thread that this was is gone; another has its number.
+                Err(libc::ESRCH | libc::ENOENT | libc::EBADF) => drop(callers.remove(&caller.tid)),
+                other => return other,
+            }
+        }
+        let directory = caller.directory()?;
+        let base = caller::base_in(directory.as_fd(), dirfd);
+        if callers.len() >= CALLERS_MAX {
+            callers.clear();
+        }
+        callers.insert(caller.tid, directory);
+        base
+    }
+}
+
+fn is_proc(directory: &OwnedFd) -> bool {
+    rustix::fs::fstatfs(directory).is_ok_and(|fs| fs.f_type == PROC_SUPER_MAGIC)
 }
 
 fn trim_slashes(path: &[u8]) -> &[u8] {
@@ -469,7 +528,7 @@ impl<'a> Walk<'a> {
         let parent = Arc::new(self.here().try_clone().map_err(|_| libc::EMFILE)?);
         let parent_path = parent_path.into();
         let name = CString::new(name).map_err(|_| libc::EINVAL)?;
-        Ok((Place { parent, parent_path, name, has_slash: self.has_slash }, stat))
+        Ok((Place { parent, parent_path, name, has_slash: self.has_slash, is_walked: true }, stat))
     }
 }
 

@@ -1,0 +1,124 @@
+use super::super::imports::{imports, source};
+
+/// The imports of a file of that extension; `opaque` stands at the end.
+fn check(extension: &str, text: &str, expect: &[&str]) {
+    let Some(source) = source(&format!("/w/a.{extension}")) else { panic!("no reader for {extension}") };
+    let found = imports(source, text.as_bytes());
+    let mut is: Vec<&str> = found.names.iter().map(String::as_str).collect();
+    if found.is_opaque {
+        is.push("opaque");
+    }
+    assert_eq!(is, expect, "{extension}:\n{text}");
+}
+
+#[test]
+fn python() {
+    check(
+        "py",
+        "import os, google.cloud.storage as s\nfrom a.b import (c, d as e,\n  f)\n",
+        &["a", "a.b", "a.b.c", "a.b.d", "a.b.f", "google", "google.cloud", "google.cloud.storage", "os"],
+    );
+    check(
+        "py",
+        "from . import x\nfrom ..y.z import w\nfrom q import *\nfrom __future__ import annotations\n",
+        &[".", "..y", "..y.z", "..y.z.w", ".x", "__future__", "q"],
+    );
+    check(
+        "py",
+        "def f():\n    if x:\n        import a\n    __import__('b')\n    importlib.import_module(\"c.d\", p)\n    __import__(n)\n",
+        &["a", "b", "c", "c.d"],
+    );
+    check("py", "\u{feff}import a \\\n  . b\r\nx = 'import no'  # import no\r\n", &["a", "a.b"]);
+    check("py", "import \u{ff52}equests\n", &["\u{ff52}equests", "opaque"]);
+    check("py", "def f(:\n  impor t x\n\nimport os\n@@@ import z $$\n", &["opaque"]);
+    check("py", "x = = 1\n", &[]);
+    check("py", "import a\0\n", &["opaque"]);
+}
+
+#[test]
+fn javascript() {
+    let expect =
+        ["./r", "@s", "@s/p", "@s/p/sub", "a", "b", "c", "d", "e", "fs", "fs/promises", "f", "node:fs/promises"];
+    let mut expect = expect.to_vec();
+    expect.sort_unstable();
+    for extension in ["js", "mjs", "jsx", "ts", "tsx"] {
+        check(
+            extension,
+            "import x, {y} from '@s/p/sub';\nimport 'a';\nexport * from \"b\";\nexport {q} from 'c';\nfunction f() { const d = require('d'); \
+             return import(`e`); }\nconst p = require('node:fs/promises'); module.require('f'); require('./r'); require(n); import(`${n}`);\n",
+            &expect,
+        );
+    }
+    check("ts", "import type {A} from 'a';\nimport b = require('b');\nlet x = <any>y;\n", &["a", "b"]);
+    check("tsx", "import a from 'a';\nconst x = <div>import 'b'</div>;\n", &["a"]);
+    check("js", "require('f\\x73')\n", &["f", "opaque"]);
+    check("js", "requ\\u0069re('fs')\n", &["opaque"]);
+    check("js", "import {a from 'x'; ((((\n", &["opaque"]);
+}
+
+#[test]
+fn rust() {
+    check(
+        "rs",
+        "use a::{b, c::{self, d as e}, f::*};\nextern crate g as h;\nfn x() { use i::j; k::l(); Vec::new(); u8::MAX; }\n",
+        &["a", "a::b", "a::c", "a::c::d", "a::f", "g", "i", "i::j", "k", "k::l"],
+    );
+    check(
+        "rs",
+        "use crate::x; pub use super::y;\n#[tokio::main]\nfn m() { println!(\"{}\", reqwest::get(p.q)); }\n",
+        &["crate", "crate::x", "reqwest", "reqwest::get", "super", "super::y", "tokio", "tokio::main"],
+    );
+    check(
+        "rs",
+        "fn m() -> std::io::Result<Vec<a::B>> { <T as c::D>::e(); ::f::g() }\n",
+        &["a", "a::B", "c", "c::D", "f", "f::g", "std", "std::io", "std::io::Result"],
+    );
+    check("rs", "use r#try::x;\n// use not::this\n", &["try", "try::x"]);
+    check("rs", "use a::{b, ;;; use c::d fn\n", &["a", "a::b", "c", "c::d", "opaque"]);
+}
+
+#[test]
+fn go() {
+    check(
+        "go",
+        "package p\nimport \"fmt\"\nimport (\n\tx \"net/http\"\n\t_ `github.com/a/b`\n)\nfunc f() { s := \"import no\" }\n",
+        &["fmt", "github.com", "github.com/a", "github.com/a/b", "net", "net/http"],
+    );
+    check("go", "package p\nimport \"f\\x6dt\"\n", &["opaque"]);
+}
+
+#[test]
+fn java() {
+    check(
+        "java",
+        "package p;\nimport java.net.*;\nimport static a.b.C.m;\nclass X { java.io.File f = new q.w.E(); Map.Entry e; }\n",
+        &["a", "a.b", "a.b.C", "a.b.C.m", "java", "java.io", "java.io.File", "java.net", "q", "q.w", "q.w.E"],
+    );
+    check("java", "\\u0069mport java.net.URL;\nclass X {}\n", &["opaque"]);
+}
+
+#[test]
+fn what_is_built_to_exhaust_ends() {
+    let deep = [
+        ("py", "("),
+        ("py", "[{"),
+        ("js", "("),
+        ("js", "{"),
+        ("ts", "<"),
+        ("tsx", "<a>"),
+        ("rs", "use a::{"),
+        ("rs", "m!("),
+        ("go", "("),
+        ("java", "<"),
+    ];
+    for (extension, part) in deep {
+        let Some(source) = source(&format!("/w/a.{extension}")) else { panic!() };
+        let found = imports(source, part.repeat(60_000).as_bytes());
+        assert!(found.names.len() <= 1024, "{extension} {part}");
+    }
+    let Some(python) = source("/w/a.py") else { panic!() };
+    assert!(imports(python, &vec![b'\n'; 2 << 20]).is_opaque);
+    let many: String = (0..5_000).map(|n| format!("import m{n}\n")).collect();
+    let found = imports(python, many.as_bytes());
+    assert!(found.is_opaque && found.names.len() == 1024);
+}

@@ -1,0 +1,61 @@
+//! What the kernel has counted so far, for people to look at. Reading changes nothing.
+
+use serde::{Deserialize, Serialize};
+
+/// The registers of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registers {
+    /// `open`, `paused`, `quarantined` or `killed`.
+    pub gate: String,
+    /// What is used of each budget, by name, then agent. A budget of which nothing was used is there too.
+    pub budgets: Vec<BudgetUse>,
+    /// Where each envelope stands, by name, then resource. One that has seen no value yet is there too.
+    pub envelopes: Vec<EnvelopeUse>,
+}
+
+/// What is used of a budget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetUse {
+    /// The budget.
+    pub budget: String,
+    /// The agent that used it, where the budget is per agent; else empty.
+    #[serde(default)]
+    pub agent: String,
+    /// What is used, reservations included.
+    pub used: i64,
+    /// How much of that is only reserved: for attempts whose outcome is not known yet.
+    #[serde(default)]
+    pub reserved: i64,
+    /// The limit.
+    pub limit: i64,
+    /// Uses at which it is warned, ascending.
+    #[serde(default)]
+    pub warn_at: Vec<i64>,
+}
+
+/// Where a quantity stands within its envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvelopeUse {
+    /// The envelope.
+    pub envelope: String,
+    /// What it is of: `deploy.scale.replicas`.
+    pub of: String,
+    /// The resource whose quantity it is; empty while nothing was set.
+    #[serde(default)]
+    pub resource: String,
+    /// The value that was set last.
+    pub value: Option<i64>,
+    /// The least that it may be.
+    pub min: Option<i64>,
+    /// The most that it may be.
+    pub max: Option<i64>,
+    /// How far it may move, from each value within `per_ns`.
+    pub step: Option<i64>,
+    /// How often it may change within `per_ns`.
+    pub rate: Option<i64>,
+    /// The window, nanoseconds.
+    pub per_ns: Option<u64>,
+    /// Changes within the window.
+    #[serde(default)]
+    pub changes: u64,
+}
