@@ -22,6 +22,8 @@ pub struct Answer {
     /// `None` until it is chosen.
     pub verdict: Option<Verdict>,
     pub reason: String,
+    /// The first line of it that is shown, where there are more than fit.
+    pub top: usize,
     pub progress: Progress,
 }
 
@@ -39,6 +41,8 @@ pub struct Rollback {
     pub seq: u64,
     /// What it would do, once that is known.
     pub undone: Option<Result<Undone, String>>,
+    /// The first line of it that is shown, where there are more than fit.
+    pub top: usize,
     pub typed: String,
     pub progress: Progress,
 }
@@ -64,7 +68,7 @@ pub enum Heard {
 
 pub fn answer(ask: &Ask) -> Dialog {
     let (ask, reason) = (ask.clone(), String::new());
-    Dialog::Answer(Box::new(Answer { ask, verdict: None, reason, progress: Progress::Typing }))
+    Dialog::Answer(Box::new(Answer { ask, verdict: None, reason, top: 0, progress: Progress::Typing }))
 }
 
 pub fn kill(line: &SessionLine) -> Dialog {
@@ -74,7 +78,7 @@ pub fn kill(line: &SessionLine) -> Dialog {
 
 pub fn rollback(session: &str, seq: u64) -> Dialog {
     let session = session.to_owned();
-    Dialog::Rollback(Rollback { session, seq, undone: None, typed: String::new(), progress: Progress::Typing })
+    Dialog::Rollback(Rollback { session, seq, undone: None, top: 0, typed: String::new(), progress: Progress::Typing })
 }
 
 impl Dialog {
@@ -84,6 +88,15 @@ impl Dialog {
             Dialog::Answer(answer) => answer.verdict.is_some().then_some(&mut answer.reason),
             Dialog::Kill(kill) => Some(&mut kill.typed),
             Dialog::Rollback(rollback) => Some(&mut rollback.typed),
+        }
+    }
+
+    /// Where what it is about is looked through, if it can be long.
+    fn top(&mut self) -> Option<&mut usize> {
+        match self {
+            Dialog::Answer(answer) => Some(&mut answer.top),
+            Dialog::Rollback(rollback) => Some(&mut rollback.top),
+            Dialog::Kill(_) => None,
         }
     }
 
@@ -129,6 +142,10 @@ pub fn key(state: &mut State, key: KeyEvent) -> Vec<Command> {
         state.dialog = None;
         return Vec::new();
     }
+    if let (Some(top), Some(down)) = (dialog.top(), pages(key)) {
+        *top = top.saturating_add_signed(down);
+        return Vec::new();
+    }
     if *dialog.progress() == Progress::Asked {
         return Vec::new();
     }
@@ -139,6 +156,17 @@ pub fn key(state: &mut State, key: KeyEvent) -> Vec<Command> {
     }
     .into_iter()
     .collect()
+}
+
+/// Lines that a key of movement moves by.
+fn pages(key: KeyEvent) -> Option<isize> {
+    match key.code {
+        KeyCode::Up => Some(-1),
+        KeyCode::Down => Some(1),
+        KeyCode::PageUp => Some(-10),
+        KeyCode::PageDown => Some(10),
+        _ => None,
+    }
 }
 
 fn answer_key(answer: &mut Answer, key: KeyEvent, is_gone: bool) -> Option<Command> {

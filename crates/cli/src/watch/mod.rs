@@ -110,7 +110,7 @@ fn follow(
                 match command {
                     Command::Quit => return Ok(Ended::Quit),
                     Command::Suspend => suspend(screen)?,
-                    Command::Redraw => screen.clear()?,
+                    Command::Redraw => screen::draw_anew(screen)?,
                     Command::Read(want) => drop(outside.wants.send(want)),
                     Command::Act { session, act } => outside.act(session, act),
                 }
@@ -151,7 +151,7 @@ fn suspend(screen: &mut screen::Screen) -> std::io::Result<()> {
     screen::give_back();
     let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
     screen::seize()?;
-    screen.clear()
+    screen::draw_anew(screen)
 }
 
 fn keys(inputs: Sender<Input>) -> std::io::Result<()> {

@@ -463,6 +463,10 @@ fn paste(state: &mut State, text: &str) {
 
 fn key(state: &mut State, key: KeyEvent) -> Vec<Command> {
     let is_ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
+    if key.modifiers.contains(KeyModifiers::ALT) {
+        // An escape and a key that came together are neither of them.
+        return Vec::new();
+    }
     match key.code {
         KeyCode::Char('c') if is_ctrl => return vec![Command::Quit],
         KeyCode::Char('z') if is_ctrl => return vec![Command::Suspend],

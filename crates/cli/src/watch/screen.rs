@@ -26,6 +26,13 @@ pub fn seize() -> std::io::Result<()> {
     execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)
 }
 
+/// Has all of it drawn at the next drawing. Not by `Terminal::clear`: that asks the terminal where its cursor is, and the
+/// reply would go to the thread that reads keys.
+pub fn draw_anew(screen: &mut Screen) -> std::io::Result<()> {
+    let size = screen.size()?;
+    screen.resize(ratatui::layout::Rect::new(0, 0, size.width, size.height))
+}
+
 /// Gives it back as it was.
 pub fn give_back() {
     if IS_OURS.swap(false, Ordering::SeqCst) {

@@ -17,7 +17,9 @@ mod hostile;
 mod lacking;
 mod people;
 mod programs;
+mod screen;
 mod support;
+mod watching;
 
 use flyball_testkit::user::User;
 use libtest_mimic::{Arguments, Trial};
@@ -27,7 +29,8 @@ fn main() {
     let not_here = support::why_not();
     let mut trials = Vec::new();
     let cases: Vec<support::Case> =
-        [agent::cases(), hostile::cases(), lacking::cases(), people::cases(), programs::cases()].concat();
+        [agent::cases(), hostile::cases(), lacking::cases(), people::cases(), programs::cases(), watching::cases()]
+            .concat();
     for user in User::each() {
         for case in &cases {
             let run = case.run;

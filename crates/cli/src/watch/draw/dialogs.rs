@@ -1,60 +1,76 @@
 //! What the screen asks before it acts, at the bottom, over what was there: what is acted on stays in sight.
 
-use super::session::{attrs, people};
+use super::session::{attrs, fields, people};
 use super::{Look, Page};
 use crate::watch::dialog::{Answer, Dialog, Kill, Progress, Rollback};
 use crate::watch::text::{span, wrap};
 use flyball_kernel::Verdict;
 
 pub fn draw(page: &mut Page<'_>) {
-    let lines = match &page.state.dialog {
+    let (title, body, end, top) = match &page.state.dialog {
         None => return,
-        Some(Dialog::Answer(answer)) => the_answer(page, answer),
-        Some(Dialog::Kill(kill)) => the_kill(kill),
-        Some(Dialog::Rollback(rollback)) => the_rollback(rollback),
+        Some(Dialog::Answer(answer)) => ("answer", the_question(page, answer), answer_end(answer), answer.top),
+        Some(Dialog::Kill(kill)) => {
+            ("kill", the_session(kill), end("type y or the session's name:", &kill.typed, &kill.progress), 0)
+        }
+        Some(Dialog::Rollback(rollback)) => {
+            let end = end("type y:", &rollback.typed, &rollback.progress);
+            ("roll back", the_step(rollback), end, rollback.top)
+        }
     };
     let width = page.columns();
-    let lines: Vec<(String, Look)> = lines
-        .into_iter()
-        .flat_map(|(text, look)| wrap(&page.shown(&text), width - 1).into_iter().map(move |l| (l, look)))
-        .collect();
-    // The end of it is what is typed and what came of it: that is never cut off.
-    let room = page.rows().saturating_sub(2);
-    let skipped = lines.len().saturating_sub(room);
-    let shown: Vec<&(String, Look)> = if skipped == 0 {
-        lines.iter().collect()
-    } else {
-        lines.iter().take(room.saturating_sub(6)).chain(lines.iter().skip(lines.len() - 6)).collect()
+    let (body, end) = (wrapped(page, body), wrapped(page, end));
+    // What is typed and what came of it is never cut off; what it is about can be looked through.
+    let room = page.rows().saturating_sub(end.len() + 3);
+    let first = top.min(body.len().saturating_sub(room));
+    let shown: Vec<&(String, Look)> = body.iter().skip(first).take(room).chain(&end).collect();
+    let row = page.rows().saturating_sub(shown.len() + 1);
+    let more = match body.len() {
+        n if n > room => format!("  lines {}-{} of {n}: PgUp PgDn for the rest", first + 1, first + room),
+        _ => String::new(),
     };
-    let top = page.rows().saturating_sub(shown.len() + 1);
-    let title = match (&page.state.dialog, skipped) {
-        (Some(Dialog::Answer(_)), 0) => "answer".to_owned(),
-        (Some(Dialog::Kill(_)), 0) => "kill".to_owned(),
-        (_, 0) => "roll back".to_owned(),
-        (_, n) => format!("{n} lines do not fit here"),
-    };
-    let title = format!("== {title} ");
+    let title = format!("== {title}{more} ");
     let rest = "=".repeat(width.saturating_sub(title.len()));
-    page.line(top.saturating_sub(1), &format!("{title}{rest}"), Look::Strong);
-    for (row, (line, look)) in shown.into_iter().enumerate() {
-        page.line(top + row, line, *look);
+    page.line(row.saturating_sub(1), &format!("{title}{rest}"), Look::Strong);
+    for (at, (line, look)) in shown.into_iter().enumerate() {
+        page.line(row + at, line, *look);
     }
     let last = page.rows().saturating_sub(1);
     page.line(last, " esc: leave without acting", Look::Faint);
 }
 
+fn wrapped(page: &Page<'_>, lines: Lines) -> Lines {
+    let width = page.columns().saturating_sub(1);
+    let wrap = |(text, look): (String, Look)| wrap(&page.shown(&text), width).into_iter().map(move |l| (l, look));
+    lines.into_iter().flat_map(wrap).collect()
+}
+
+/// Paths that a rollback names at most.
+const PATHS_MAX: usize = 500;
+
 type Lines = Vec<(String, Look)>;
 
-fn end(lines: &mut Lines, prompt: &str, typed: &str, progress: &Progress) {
-    lines.push((format!(" {prompt} {typed}_"), Look::Strong));
-    match progress {
-        Progress::Typing => lines.push((String::new(), Look::Plain)),
-        Progress::Asked => lines.push((" asking the supervisor ..".to_owned(), Look::Strong)),
-        Progress::Refused(why) => lines.push((format!(" NOT DONE: {why}"), Look::Bad)),
+fn end(prompt: &str, typed: &str, progress: &Progress) -> Lines {
+    let said = match progress {
+        Progress::Typing => (String::new(), Look::Plain),
+        Progress::Asked => (" asking the supervisor ..".to_owned(), Look::Strong),
+        Progress::Refused(why) => (format!(" NOT DONE: {why}"), Look::Bad),
+    };
+    vec![(format!(" {prompt} {typed}_"), Look::Strong), said]
+}
+
+fn answer_end(answer: &Answer) -> Lines {
+    match answer.verdict {
+        None => vec![
+            (" press a to ALLOW this one action once, d to DENY it".to_owned(), Look::Strong),
+            (String::new(), Look::Plain),
+        ],
+        Some(Verdict::Deny) => end("DENY it, because:", &answer.reason, &answer.progress),
+        Some(_) => end("ALLOW it once, because:", &answer.reason, &answer.progress),
     }
 }
 
-fn the_answer(page: &Page<'_>, answer: &Answer) -> Lines {
+fn the_question(page: &Page<'_>, answer: &Answer) -> Lines {
     let state = page.state;
     let ask = &answer.ask;
     let is_open = state.board.asks.iter().any(|a| a.id == ask.id);
@@ -64,35 +80,21 @@ fn the_answer(page: &Page<'_>, answer: &Answer) -> Lines {
         if is_open { format!("{} left", span(state.left_s(&ask.deadline))) } else { "NO LONGER OPEN".to_owned() };
     say(format!(" question {}   {left}   asks {}", ask.id, people(ask)));
     say(format!(" would    {}", ask.said));
-    attrs(ask).into_iter().for_each(|attr| say(format!("          {attr}")));
+    // The line above is for reading; these are exactly what is allowed or denied.
+    fields(ask).into_iter().chain(attrs(ask)).for_each(|field| say(format!("          {field}")));
     ask.reasons.iter().for_each(|r| say(format!(" stopped  {} (owner {}): {}", r.rule, r.owner, r.reason)));
     say(format!(" action   {}", ask.action));
-    match answer.verdict {
-        None => {
-            lines.push((" press a to ALLOW this one action once, d to DENY it".to_owned(), Look::Strong));
-            lines.push((String::new(), Look::Plain));
-        }
-        Some(verdict) => {
-            let prompt = match verdict {
-                Verdict::Deny => "DENY it, because:",
-                _ => "ALLOW it once, because:",
-            };
-            end(&mut lines, prompt, &answer.reason, &answer.progress);
-        }
-    }
     lines
 }
 
-fn the_kill(kill: &Kill) -> Lines {
-    let mut lines = vec![
+fn the_session(kill: &Kill) -> Lines {
+    vec![
         (format!(" session {}  {}", kill.session, kill.name), Look::Strong),
         (" ends every process of it now; its record and changed workspace stay".to_owned(), Look::Plain),
-    ];
-    end(&mut lines, "type y or the session's name:", &kill.typed, &kill.progress);
-    lines
+    ]
 }
 
-fn the_rollback(rollback: &Rollback) -> Lines {
+fn the_step(rollback: &Rollback) -> Lines {
     let mut lines =
         vec![(format!(" session {}: its workspace back to entry {}", rollback.session, rollback.seq), Look::Strong)];
     match &rollback.undone {
@@ -104,13 +106,12 @@ fn the_rollback(rollback: &Rollback) -> Lines {
                 "deleted" => "removed",
                 _ => "taken back",
             };
-            let room = 8;
-            for (path, change) in undone.paths.iter().take(room) {
+            for (path, change) in undone.paths.iter().take(PATHS_MAX) {
                 lines.push((format!("   {:<12}  {path}", word(change)), Look::Plain));
             }
             match undone.paths.len() {
                 0 => lines.push(("   nothing that is on record".to_owned(), Look::Plain)),
-                n if n > room => lines.push((format!("   and {} more", n - room), Look::Plain)),
+                n if n > PATHS_MAX => lines.push((format!("   and {} more", n - PATHS_MAX), Look::Plain)),
                 _ => {}
             }
             if let Some(as_of) = undone.as_of {
@@ -121,6 +122,5 @@ fn the_rollback(rollback: &Rollback) -> Lines {
             }
         }
     }
-    end(&mut lines, "type y:", &rollback.typed, &rollback.progress);
     lines
 }

@@ -4,7 +4,7 @@ use super::list::{head, stands};
 use super::{Look, Page, first_shown};
 use crate::watch::model::{Session, Why};
 use crate::watch::text::{bar, columns, span, wrap};
-use flyball_kernel::{BudgetUse, EnvelopeUse, Registers, Verdict};
+use flyball_kernel::{BudgetUse, EnvelopeUse, Registers, Value, Verdict};
 use flyball_runtime::read::{Ask, Fate, Row, Show};
 
 const KEYS: &str = "enter why  a answer  f filter  / search  b budgets  R roll back  ? help  esc";
@@ -79,11 +79,21 @@ pub fn people(ask: &Ask) -> String {
     if ask.quorum > 1 { format!("{} of {who}{heard}", ask.quorum) } else { who }
 }
 
+/// What is asked about, field by field, as it is recorded.
+pub fn fields(ask: &Ask) -> Vec<String> {
+    let Some(action) = &ask.attempt else { return Vec::new() };
+    action.resource.fields().map(|(name, value)| said(name, value)).collect()
+}
+
 /// The attributes of what is asked about.
 pub fn attrs(ask: &Ask) -> Vec<String> {
     let Some(action) = &ask.attempt else { return Vec::new() };
     let named = action.attrs().filter(|(name, _)| *name != "reader");
-    named.map(|(name, value)| format!("{name} = {}", serde_json::to_string(value).unwrap_or_default())).collect()
+    named.map(|(name, value)| said(name, value)).collect()
+}
+
+fn said(name: &str, value: &Value) -> String {
+    format!("{name} = {}", serde_json::to_string(value).unwrap_or_default())
 }
 
 fn registers(page: &Page<'_>) -> Registers {
