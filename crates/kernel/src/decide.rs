@@ -2,9 +2,9 @@
 
 use crate::action::Action;
 use crate::charter::{Charter, DefaultVerdict};
-use crate::request::{Cedar, Judged, Matched, RuleError, ask};
+use crate::facts::Lost;
+use crate::request::{Judged, Matched, RuleError};
 use crate::ruling::{Reason, Verdict};
-use cedar_policy::Decision as CedarDecision;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One voice in a decision.
@@ -99,33 +99,27 @@ pub(crate) fn needs_answer(charter: &Charter, path: &str) -> Option<String> {
 /// What rules are judged with.
 pub(crate) struct Bench<'a> {
     pub charter: &'a Charter,
-    pub cedar: &'a Cedar,
     /// What stands behind a fact's value, by name.
     pub evidence: &'a dyn Fn(&str) -> Evidence,
     /// Facts without a value. The rules that read them can't be evaluated, which is told of elsewhere.
-    pub lost: &'a BTreeSet<String>,
+    pub lost: &'a BTreeMap<String, Lost>,
     /// Reasons that people have answered for.
     pub waived: &'a BTreeSet<String>,
 }
 
-/// What the Cedar rules say of an action.
+/// What the rules say of an action.
 pub(crate) fn rules(bench: &Bench, judged: &Judged) -> Vec<Finding> {
-    let Bench { charter, cedar, evidence, lost, waived } = bench;
+    let (forbids, permits) = bench.charter.slice_for(judged.action).map(|s| s.judge(judged)).unwrap_or_default();
+    findings(bench, judged, &forbids, &permits)
+}
+
+fn findings(bench: &Bench, judged: &Judged, forbids: &Matched, permits: &Matched) -> Vec<Finding> {
+    let Bench { charter, evidence, lost, waived } = bench;
     let action = judged.action;
     let mut findings = Vec::new();
-    let (mut forbids, mut permits) = (Matched::default(), Matched::default());
-    if let Some(slice) = charter.slice_for(action) {
-        match cedar.request(judged) {
-            Ok((request, entities)) => {
-                forbids = ask(&slice.forbids, &request, &entities, CedarDecision::Deny);
-                permits = ask(&slice.permits, &request, &entities, CedarDecision::Allow);
-            }
-            Err(fault) => forbids.errors.push(fault),
-        }
-    }
     for RuleError { rule, message } in forbids.errors.iter().chain(&permits.errors) {
         let reads_lost =
-            rule.as_ref().and_then(|id| charter.rule(id)).is_some_and(|r| r.facts.iter().any(|f| lost.contains(f)));
+            rule.as_ref().and_then(|id| charter.rule(id)).is_some_and(|r| r.facts.iter().any(|f| lost.contains_key(f)));
         if reads_lost {
             continue;
         }

@@ -9,7 +9,7 @@ use crate::facts::{Facts, Lost, Occurrence, Phase};
 use crate::input::{Event, Input};
 use crate::question::{Answered, Demand, QUESTIONS_MAX, Question, Reply};
 use crate::registers::Registers;
-use crate::request::{Cedar, Judged, RuleError};
+use crate::request::Judged;
 use crate::ruling::{Effect, Governance, Ruling, Verdict};
 use crate::session::{Session, Values};
 use crate::vocabulary::{Consequence, Reversibility};
@@ -32,7 +32,7 @@ enum Gate {
 #[derive(Clone, Debug)]
 struct Open {
     /// As it is carried out: changed, when people or an envelope changed it.
-    action: Action,
+    action: Arc<Action>,
     state: OpenState,
 }
 
@@ -47,9 +47,7 @@ enum OpenState {
 #[derive(Clone, Debug)]
 pub struct Kernel {
     charter: Arc<Charter>,
-    session: Session,
-    /// What Cedar needs, or why it can't be had: then every action is refused.
-    cedar: Result<Cedar, RuleError>,
+    session: Arc<Session>,
     gate: Gate,
     autonomy: Level,
     facts: Facts,
@@ -73,8 +71,7 @@ impl Kernel {
             positions: Positions::default(),
             effects: Vec::new(),
             charter,
-            session,
-            cedar: Cedar::new(),
+            session: Arc::new(session),
             gate: Gate::Open,
             last_seq: None,
             last_at_ns: 0,
@@ -150,8 +147,8 @@ impl Kernel {
 
     fn refuse_out_of_order(&self, input: &Input, is_repeated: bool) -> Vec<Ruling> {
         let (of, action) = match &input.event {
-            Event::Attempt(action) => (input.seq, Some(action.clone())),
-            Event::Answer { of, .. } => (*of, self.open.get(of).map(|o| o.action.clone())),
+            Event::Attempt(action) => (input.seq, Some(Arc::new(action.clone()))),
+            Event::Answer { of, .. } => (*of, self.open.get(of).map(|o| Arc::clone(&o.action))),
             _ => return Vec::new(),
         };
         let why = if is_repeated {
@@ -164,7 +161,7 @@ impl Kernel {
         let is_held = matches!(self.open.get(&of), Some(Open { state: OpenState::Held(_), .. }))
             && matches!(input.event, Event::Answer { .. });
         let finding = if is_held { Finding::hold(reason, None) } else { Finding::deny(reason) };
-        vec![self.ruling(of, action.as_ref(), decide::strictest(vec![finding]), Vec::new())]
+        vec![self.ruling(of, action.as_deref(), decide::strictest(vec![finding]), Vec::new())]
     }
 
     fn is_agent(&self, who: &str) -> bool {
@@ -174,8 +171,8 @@ impl Kernel {
     fn attempt(&mut self, seq: u64, action: &Action) -> Ruling {
         let decision = self.decide(action, &BTreeSet::new());
         // Facts are as of just before the action: it counts from here on, whatever was ruled.
-        let values = self.session.values(action);
-        self.note(Phase::Attempt, action, &values, seq);
+        let session = Arc::clone(&self.session);
+        self.note(Phase::Attempt, action, &session.values(action), seq);
         self.settle(seq, action, decision, &BTreeSet::new())
     }
 
@@ -197,7 +194,7 @@ impl Kernel {
                 self.open.remove(&of);
             }
             Verdict::Allow | Verdict::Modify => {
-                let action = decision.modified.as_deref().unwrap_or(action).clone();
+                let action = Arc::new(decision.modified.as_deref().unwrap_or(action).clone());
                 let values = self.session.values(&action);
                 effects.extend(self.budgets.reserve(&self.charter.budgets, of, &action, &values));
                 self.open.insert(of, Open { action, state: OpenState::Allowed });
@@ -240,7 +237,8 @@ impl Kernel {
             changed: BTreeMap::new(),
             answered_for: waived.clone(),
         };
-        self.open.insert(of, Open { action: action.clone(), state: OpenState::Held(Box::new(question)) });
+        let action = Arc::new(action.clone());
+        self.open.insert(of, Open { action, state: OpenState::Held(Box::new(question)) });
         effects
     }
 
@@ -279,7 +277,8 @@ impl Kernel {
 
     /// Every voice on an action, and the action as envelopes would clamp it.
     fn findings(&mut self, action: &Action, waived: &BTreeSet<String>) -> (Vec<Finding>, Option<Action>) {
-        let values = self.session.values(action);
+        let session = Arc::clone(&self.session);
+        let values = session.values(action);
         let governance = self.governance(action);
         let mut findings = self.lower_autonomy(&values, waived);
         let charter = Arc::clone(&self.charter);
@@ -387,26 +386,18 @@ impl Kernel {
         governance: &Governance,
         waived: &BTreeSet<String>,
     ) -> Vec<Finding> {
-        let cedar = match &self.cedar {
-            Ok(cedar) => cedar,
-            Err(fault) => return vec![Finding::deny(own("rule-error", fault.message.clone(), None))],
-        };
         let mut findings = Vec::new();
-        let (mut known, mut lost) = (BTreeMap::new(), BTreeSet::new());
-        for fact in self.charter.slice_for(action).into_iter().flat_map(|slice| &slice.facts) {
-            match self.facts.value(fact, values, self.last_at_ns) {
-                Ok(value) => {
-                    known.insert(fact.clone(), value);
-                }
-                Err(why) => {
-                    lost.insert(fact.clone());
-                    findings.extend(self.lost_finding(fact, why, waived));
-                }
-            }
+        let facts = self.facts.known(values, self.last_at_ns);
+        let lost = match self.charter.slice_for(action) {
+            Some(slice) => facts.lost(&slice.facts),
+            None => BTreeMap::new(),
+        };
+        for (fact, why) in &lost {
+            findings.extend(self.lost_finding(fact, *why, waived));
         }
-        let judged = Judged { action, values, governance, autonomy: self.autonomy.index(), facts: &known };
+        let judged = Judged { action, values, governance, autonomy: self.autonomy.index(), facts: &facts };
         let evidence = |fact: &str| self.facts.evidence(fact, values, self.last_at_ns);
-        let bench = Bench { charter: &self.charter, cedar, evidence: &evidence, lost: &lost, waived };
+        let bench = Bench { charter: &self.charter, evidence: &evidence, lost: &lost, waived };
         findings.extend(decide::rules(&bench, &judged));
         findings
     }
@@ -416,7 +407,7 @@ impl Kernel {
             let reason = own("no-open-question", format!("entry {of} is no attempt that waits for an answer"), None);
             return self.ruling(of, None, decide::strictest(vec![Finding::deny(reason)]), Vec::new());
         };
-        let action = open.action.clone();
+        let action = Arc::clone(&open.action);
         let OpenState::Held(question) = &mut open.state else {
             // It was settled before: what was ruled then stands, and this answer changes nothing.
             let reason = own("no-open-question", format!("entry {of} has been settled already"), None);
@@ -473,9 +464,9 @@ impl Kernel {
             return;
         }
         open.state = OpenState::Dispatched;
-        let action = open.action.clone();
-        let values = self.session.values(&action);
-        self.did(&action, &values, seq);
+        let action = Arc::clone(&open.action);
+        let session = Arc::clone(&self.session);
+        self.did(&action, &session.values(&action), seq);
     }
 
     fn did(&mut self, action: &Action, values: &Values, seq: u64) {
@@ -491,21 +482,13 @@ impl Kernel {
             Some(OpenState::Dispatched) => {}
         }
         let Some(open) = self.open.remove(&of) else { return };
-        let values = self.session.values(&open.action);
-        self.result(&open.action, values, seq, ok, attrs);
+        self.result(&open.action, seq, ok, attrs);
         self.budgets.settle(&self.charter.budgets, of, ok, attrs);
     }
 
-    fn result(&mut self, action: &Action, mut values: Values, seq: u64, ok: bool, attrs: &BTreeMap<String, Value>) {
-        for field in action.verb.spec().outcome {
-            // What the vocabulary does not know of an outcome, or knows with another type, no fact can ask for.
-            if let Some(value) = attrs.get(field.name).filter(|value| value.ty() == field.ty) {
-                values.insert(field.name, value.clone());
-            } else if !action.verb.spec().attrs.iter().any(|a| a.name == field.name) {
-                values.remove(field.name);
-            }
-        }
-        values.insert("ok", Value::Bool(ok));
+    fn result(&mut self, action: &Action, seq: u64, ok: bool, attrs: &BTreeMap<String, Value>) {
+        let session = Arc::clone(&self.session);
+        let values = session.values(action).with_outcome(ok, attrs);
         self.note(Phase::Result, action, &values, seq);
     }
 
@@ -544,7 +527,8 @@ impl Kernel {
         outcome: &BTreeMap<String, Value>,
     ) {
         self.last_at_ns = self.last_at_ns.max(at_ns);
-        let values = self.session.values(action);
+        let session = Arc::clone(&self.session);
+        let values = session.values(action);
         let of = self.next_seq();
         self.note(Phase::Attempt, action, &values, of);
         if phase >= Phase::Did {
@@ -554,7 +538,7 @@ impl Kernel {
         }
         if phase >= Phase::Result {
             let seq = self.next_seq();
-            self.result(action, values, seq, ok, outcome);
+            self.result(action, seq, ok, outcome);
             self.budgets.settle(&self.charter.budgets, of, ok, outcome);
         }
     }
@@ -590,7 +574,7 @@ impl Kernel {
     fn expire(&mut self, of: u64) -> Option<Ruling> {
         let now_ns = self.last_at_ns;
         let open = self.open.get_mut(&of)?;
-        let action = open.action.clone();
+        let action = Arc::clone(&open.action);
         let OpenState::Held(question) = &mut open.state else { return None };
         let mut effects = Vec::new();
         let mut reasons = Vec::new();

@@ -21,6 +21,7 @@ mod kernel;
 mod question;
 mod registers;
 mod request;
+mod rules;
 mod ruling;
 mod session;
 mod vocabulary;

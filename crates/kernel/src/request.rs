@@ -1,8 +1,9 @@
-//! An action as Cedar sees it: entities and context.
+//! An action as rules see it; and as Cedar does, with entities and a request, for what only Cedar can say.
 // tidy: allow hash-order in this file: Cedar's constructors take hash collections; nothing here iterates over one.
 
 use crate::action::{Action, Value};
 use crate::charter::rule_attrs;
+use crate::facts::Known;
 use crate::ruling::Governance;
 use crate::session::Values;
 use crate::vocabulary::{Consequence, Reversibility, Verb, verbs};
@@ -10,12 +11,13 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Request,
     RestrictedExpression,
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::str::FromStr as _;
+use std::sync::LazyLock;
 
-/// What does not change from one action to the next.
+/// What does not change from one action to the next: the vocabulary's entities.
 #[derive(Clone, Debug)]
-pub(crate) struct Cedar {
+struct Cedar {
     /// Each verb's entity, below its group, below `any`.
     verbs: BTreeMap<Verb, (EntityUid, Entities)>,
     agent: EntityTypeName,
@@ -37,8 +39,10 @@ pub(crate) struct Matched {
     pub errors: Vec<RuleError>,
 }
 
+static CEDAR: LazyLock<Result<Cedar, RuleError>> = LazyLock::new(Cedar::new);
+
 impl Cedar {
-    pub fn new() -> Result<Self, RuleError> {
+    fn new() -> Result<Self, RuleError> {
         let name = |text: &str| EntityTypeName::from_str(text).map_err(|e| fault(&e));
         let action_type = name("Action")?;
         let uid = |id: &str| EntityUid::from_type_name_and_id(action_type.clone(), EntityId::new(id));
@@ -60,60 +64,84 @@ impl Cedar {
         }
         Ok(Self { verbs: all, agent: name("Agent")?, kinds })
     }
+}
 
-    /// The request on an action, and the entities that it speaks of.
-    pub fn request(&self, judged: &Judged) -> Result<(Request, Entities), RuleError> {
-        let action = judged.action;
-        let (verb, base) = self.verbs.get(&action.verb).ok_or_else(|| fault(&"no entity for the verb"))?;
-        let kind = action.resource.kind().name();
-        let kind = self.kinds.get(kind).ok_or_else(|| fault(&"no entity type for the resource"))?;
-        let agent = judged.values.get("agent").and_then(Value::as_str).unwrap_or_default();
-        let principal = EntityUid::from_type_name_and_id(self.agent.clone(), EntityId::new(agent));
-        let resource = EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(action.resource.id()));
+/// Cedar's request on an action, and the entities that it speaks of. `facts`: those that its rules read.
+pub(crate) fn request(judged: &Judged, facts: &BTreeSet<usize>) -> Result<(Request, Entities), RuleError> {
+    let cedar = CEDAR.as_ref().map_err(RuleError::clone)?;
+    let action = judged.action;
+    let (verb, base) = cedar.verbs.get(&action.verb).ok_or_else(|| fault(&"no entity for the verb"))?;
+    let kind = action.resource.kind().name();
+    let kind = cedar.kinds.get(kind).ok_or_else(|| fault(&"no entity type for the resource"))?;
+    let agent = judged.agent();
+    let principal = EntityUid::from_type_name_and_id(cedar.agent.clone(), EntityId::new(agent));
+    let resource = EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(action.resource.id()));
 
-        let name = HashMap::from([("name".to_owned(), RestrictedExpression::new_string(agent.to_owned()))]);
-        let principal_entity = Entity::new(principal.clone(), name, HashSet::new()).map_err(|e| fault(&e))?;
-        let fields = action.resource.kind().fields().iter().chain(action.resource.kind().derived_fields());
-        let fields = fields.filter_map(|f| Some((f.name.to_owned(), expression(judged.values.get(f.name)?)))).collect();
-        let resource_entity = Entity::new(resource.clone(), fields, HashSet::new()).map_err(|e| fault(&e))?;
-        let entities = base.clone().add_entities([principal_entity, resource_entity], None).map_err(|e| fault(&e))?;
+    let name = HashMap::from([("name".to_owned(), RestrictedExpression::new_string(agent.to_owned()))]);
+    let principal_entity = Entity::new(principal.clone(), name, HashSet::new()).map_err(|e| fault(&e))?;
+    let fields = action.resource.kind().fields().iter().chain(action.resource.kind().derived_fields());
+    let fields = fields.filter_map(|f| Some((f.name.to_owned(), expression(judged.field(f.name)?)))).collect();
+    let resource_entity = Entity::new(resource.clone(), fields, HashSet::new()).map_err(|e| fault(&e))?;
+    let entities = base.clone().add_entities([principal_entity, resource_entity], None).map_err(|e| fault(&e))?;
 
-        let request =
-            Request::new(principal, verb.clone(), resource, judged.context()?, None).map_err(|e| fault(&e))?;
-        Ok((request, entities))
-    }
+    let request =
+        Request::new(principal, verb.clone(), resource, judged.context(facts)?, None).map_err(|e| fault(&e))?;
+    Ok((request, entities))
 }
 
 /// What a rule is asked about.
 pub(crate) struct Judged<'a> {
     pub action: &'a Action,
-    pub values: &'a Values,
+    pub values: &'a Values<'a>,
     pub governance: &'a Governance,
     /// Index of the autonomy level.
     pub autonomy: i64,
-    /// The facts that the slice's rules read.
-    pub facts: &'a BTreeMap<String, Value>,
+    pub facts: &'a Known<'a>,
 }
 
 impl Judged<'_> {
-    fn context(&self) -> Result<Context, RuleError> {
+    /// Who acts.
+    pub fn agent(&self) -> &str {
+        self.values.agent()
+    }
+
+    /// `resource.NAME`.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        let kind = self.action.resource.kind();
+        if let Some(value) = self.action.resource.field(name) {
+            return Some(value);
+        }
+        self.values.get(kind.derived_fields().iter().find(|f| f.name == name)?.name)
+    }
+
+    /// `context.attrs.NAME`.
+    pub fn attr(&self, name: &str) -> Option<&Value> {
+        self.action.attr(name)
+    }
+
+    pub fn is_opaque(&self) -> bool {
+        self.action.attr("opaque") == Some(&Value::Bool(true))
+    }
+
+    fn context(&self, facts: &BTreeSet<usize>) -> Result<Context, RuleError> {
         let record =
             |pairs: Vec<(String, RestrictedExpression)>| RestrictedExpression::new_record(pairs).map_err(|e| fault(&e));
-        let facts = self.facts.iter().map(|(name, value)| (name.clone(), expression(value))).collect();
+        let facts = facts
+            .iter()
+            .filter_map(|place| Some((self.facts.name(*place).to_owned(), expression(self.facts.value(*place)?))));
         let attrs = rule_attrs(self.action.verb)
             .filter_map(|a| Some((a.name.to_owned(), expression(self.action.attr(a.name)?))))
             .collect();
         let text = |s: &str| RestrictedExpression::new_string(s.to_owned());
-        let is_opaque = self.action.attr("opaque") == Some(&Value::Bool(true));
         Context::from_pairs([
-            ("fact".to_owned(), record(facts)?),
+            ("fact".to_owned(), record(facts.collect())?),
             ("attrs".to_owned(), record(attrs)?),
             ("autonomy".to_owned(), RestrictedExpression::new_long(self.autonomy)),
             ("consequence".to_owned(), text(consequence_name(self.governance.consequence))),
             ("reversibility".to_owned(), text(reversibility_name(self.governance.reversibility))),
             ("surface".to_owned(), text(self.action.surface.name())),
             ("detected".to_owned(), RestrictedExpression::new_set([])),
-            ("opaque".to_owned(), RestrictedExpression::new_bool(is_opaque)),
+            ("opaque".to_owned(), RestrictedExpression::new_bool(self.is_opaque())),
         ])
         .map_err(|e| fault(&e))
     }

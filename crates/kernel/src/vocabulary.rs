@@ -193,6 +193,12 @@ impl Verb {
         VERBS.iter().find(|v| v.name == name).map(Verb)
     }
 
+    /// Its place in the vocabulary.
+    pub(crate) fn index(self) -> usize {
+        // INVARIANT: every verb is an entry of `VERBS`.
+        std::ptr::from_ref(self.0).addr().saturating_sub(VERBS.as_ptr().addr()) / size_of::<VerbSpec>()
+    }
+
     /// Its full name, `group.word`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -214,7 +220,7 @@ impl Verb {
 
 impl PartialEq for Verb {
     fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
+        std::ptr::eq(self.0, other.0)
     }
 }
 impl Eq for Verb {}

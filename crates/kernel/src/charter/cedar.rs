@@ -3,7 +3,10 @@
 use super::content;
 use super::escalation::{Tier, known};
 use super::report::{At, Place, Report, clip, nearest};
+use super::schema::{FactType, schema_text};
 use super::settings::Owner;
+use crate::facts::Facts;
+use crate::rules::{Compiled, Slice};
 use crate::vocabulary::{ResourceKind, Verb, verbs};
 use cedar_policy::{
     ActionConstraint, Effect as CedarEffect, Policy, PolicyId, PolicySet, PrincipalConstraint, ResourceConstraint,
@@ -49,34 +52,31 @@ pub struct Rule {
     pub(crate) content: BTreeSet<&'static str>,
 }
 
-/// What is evaluated for one verb.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Slice {
-    pub forbids: PolicySet,
-    pub permits: PolicySet,
-    /// Names of the facts that its rules read.
-    pub facts: BTreeSet<String>,
-    /// Of `fs.write`: those that read what was written, for the second judgement.
-    pub content: Option<Box<Slice>>,
-}
-
-impl Slice {
-    fn add(&mut self, rule: &Rule, policy: &Policy) {
-        self.facts.extend(rule.facts.iter().cloned());
-        let set = if rule.effect == RuleEffect::Forbid { &mut self.forbids } else { &mut self.permits };
-        // INVARIANT: ids are unique after `refuse_duplicates`, so that adding can't fail.
-        let _ = set.add(policy.clone());
-    }
-}
-
 /// All rules, compiled.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
     pub rules: Vec<Rule>,
     pub by_id: BTreeMap<String, usize>,
-    pub slices: BTreeMap<Verb, Slice>,
+    /// What is evaluated for each verb, by its place in the vocabulary.
+    pub slices: Vec<Slice>,
+    /// Of `fs.write`: those that read what was written, for the second judgement.
+    pub content: Slice,
     /// All of them in one set, for the bench's baseline and for tests against bare Cedar.
     pub all: PolicySet,
+}
+
+/// The rules of a verb and the places of the facts that they read.
+#[derive(Default)]
+struct SliceParts {
+    rules: Vec<Compiled>,
+    facts: BTreeSet<usize>,
+}
+
+impl SliceParts {
+    fn add(&mut self, rule: &Rule, compiled: &Compiled, places: &BTreeMap<&str, usize>) {
+        self.rules.push(compiled.clone());
+        self.facts.extend(rule.facts.iter().filter_map(|fact| places.get(fact.as_str())));
+    }
 }
 
 /// Most rules in one charter.
@@ -84,6 +84,8 @@ const RULES_MAX: usize = 10_000;
 
 struct Parsed {
     policy: Policy,
+    /// Its JSON form, where it has one.
+    json: Option<serde_json::Value>,
     rule: Rule,
     place: Place,
 }
@@ -91,9 +93,11 @@ struct Parsed {
 pub(crate) struct Context<'c> {
     pub owners: &'c BTreeMap<String, Owner>,
     pub tiers: &'c BTreeMap<String, Tier>,
-    /// The schema's text.
-    pub schema: &'c str,
-    pub facts: &'c BTreeSet<String>,
+    pub facts: &'c Facts,
+    /// Of every fact that was written, compiled or not.
+    pub fact_types: &'c BTreeMap<String, FactType>,
+    /// Always, but in tests.
+    pub is_validated: bool,
 }
 
 pub(crate) fn compile(report: &mut Report, files: &BTreeMap<String, String>, context: &Context) -> Rules {
@@ -111,34 +115,75 @@ pub(crate) fn compile(report: &mut Report, files: &BTreeMap<String, String>, con
         // INVARIANT: ids are unique after `refuse_duplicates`, so that adding can't fail.
         let _ = out.all.add(item.policy.clone());
     }
-    let Some(first) = parsed.first() else { return out };
-    let schema = match Schema::from_cedarschema_str(context.schema) {
+    let places: BTreeMap<&str, usize> = context.facts.places().collect();
+    let types: Vec<FactType> =
+        places.keys().map(|name| context.fact_types.get(*name).copied().unwrap_or(FactType::Bool)).collect();
+    let scopes: Vec<Vec<Verb>> = parsed.iter().map(|item| scope(&item.policy)).collect();
+    let compiled: Vec<Compiled> = parsed
+        .iter()
+        .zip(&scopes)
+        .map(|(Parsed { policy, json, rule, .. }, scope)| {
+            Compiled::new(policy.clone(), json.as_ref(), rule.effect, scope, &places, &types)
+        })
+        .collect();
+    // Most rules are plain, and Cedar's validator takes long to come up.
+    let doubtful: Vec<usize> = compiled
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| context.is_validated && !rule.is_plain())
+        .map(|(n, _)| n)
+        .collect();
+    let Ok(typed) = validate_some(report, &parsed, &doubtful, context) else { return out };
+    let mut by_verb: Vec<SliceParts> = verbs().map(|_| SliceParts::default()).collect();
+    let mut of_content = SliceParts::default();
+    for (n, ((Parsed { mut rule, .. }, scope), compiled)) in parsed.into_iter().zip(scopes).zip(compiled).enumerate() {
+        let may_match = |verb: &Verb| typed.get(&n).is_none_or(|typed| typed.contains(verb.name()));
+        rule.verbs = scope.iter().filter(|v| may_match(v)).map(|v| v.name()).collect();
+        for verb in scope {
+            if let Some(parts) = by_verb.get_mut(verb.index()) {
+                parts.add(&rule, &compiled, &places);
+            }
+            if verb.name() == "fs.write" && !rule.content.is_empty() {
+                of_content.add(&rule, &compiled, &places);
+            }
+        }
+        out.rules.push(rule);
+    }
+    out.slices = by_verb.into_iter().map(|parts| Slice::new(parts.rules, parts.facts)).collect();
+    out.content = Slice::new(of_content.rules, of_content.facts);
+    out.rules.sort_by(|a, b| a.id.cmp(&b.id));
+    out.by_id = out.rules.iter().enumerate().map(|(n, rule)| (rule.id.clone(), n)).collect();
+    out
+}
+
+/// Has Cedar validate these rules, and tell which verbs each can match.
+fn validate_some(
+    report: &mut Report,
+    parsed: &[Parsed],
+    which: &[usize],
+    context: &Context,
+) -> Result<BTreeMap<usize, BTreeSet<String>>, ()> {
+    let some: Vec<(usize, &Parsed)> = which.iter().filter_map(|n| Some((*n, parsed.get(*n)?))).collect();
+    let Some((_, first)) = some.first() else { return Ok(BTreeMap::new()) };
+    let schema = match Schema::from_cedarschema_str(&schema_text(context.fact_types)) {
         Ok((schema, _)) => schema,
         Err(error) => {
             // The text is our own: this says that the vocabulary does not fit Cedar.
             let message = format!("the generated schema is wrong: {error}");
             report.error("FB0199", &first.place, message, "please report this");
-            return out;
+            return Err(());
         }
     };
-    validate(report, &out.all, &parsed, &schema);
-    for Parsed { policy, mut rule, .. } in parsed {
-        let scope: Vec<Verb> = verbs().filter(|v| scope_matches(&policy, *v)).collect();
-        let typed: BTreeSet<String> =
-            policy.get_valid_request_envs(&schema).map(|env| env.action().id().unescaped().to_owned()).collect();
-        rule.verbs = scope.iter().map(|v| v.name()).filter(|v| typed.contains(*v)).collect();
-        for verb in scope {
-            let slice = out.slices.entry(verb).or_default();
-            slice.add(&rule, &policy);
-            if verb.name() == "fs.write" && !rule.content.is_empty() {
-                slice.content.get_or_insert_default().add(&rule, &policy);
-            }
-        }
-        out.rules.push(rule);
+    let mut set = PolicySet::new();
+    for (_, item) in &some {
+        // INVARIANT: ids are unique after `refuse_duplicates`, so that adding can't fail.
+        let _ = set.add(item.policy.clone());
     }
-    out.rules.sort_by(|a, b| a.id.cmp(&b.id));
-    out.by_id = out.rules.iter().enumerate().map(|(n, rule)| (rule.id.clone(), n)).collect();
-    out
+    validate(report, &set, parsed, &schema);
+    let typed = |policy: &Policy| -> BTreeSet<String> {
+        policy.get_valid_request_envs(&schema).map(|env| env.action().id().unescaped().to_owned()).collect()
+    };
+    Ok(some.into_iter().map(|(n, item)| (n, typed(&item.policy))).collect())
 }
 
 fn parse_file(report: &mut Report, file: &Arc<str>, text: &str, context: &Context, out: &mut Vec<Parsed>) {
@@ -167,14 +212,21 @@ fn parse_file(report: &mut Report, file: &Arc<str>, text: &str, context: &Contex
     policies.sort_by_key(|(span, _)| (span.start, span.end));
     for (span, policy) in policies {
         let place = Place::new(file, span);
-        let rule = annotated(report, policy, &place, context);
+        let json = policy.to_json().ok();
+        let rule = annotated(report, policy, json.as_ref(), &place, context);
         let policy = policy.new_id(PolicyId::new(&rule.id));
-        out.push(Parsed { policy, rule, place });
+        out.push(Parsed { policy, json, rule, place });
     }
 }
 
 /// Reads `@id`, `@owner`, `@reason` and `@escalate`; tells of what is missing.
-fn annotated(report: &mut Report, policy: &Policy, place: &Place, context: &Context) -> Rule {
+fn annotated(
+    report: &mut Report,
+    policy: &Policy,
+    json: Option<&serde_json::Value>,
+    place: &Place,
+    context: &Context,
+) -> Rule {
     let effect = match policy.effect() {
         CedarEffect::Permit => RuleEffect::Permit,
         CedarEffect::Forbid => RuleEffect::Forbid,
@@ -219,10 +271,10 @@ fn annotated(report: &mut Report, policy: &Policy, place: &Place, context: &Cont
         }
     }
     let id = if id.is_empty() { format!("{}@{}", place.file, place.span.start) } else { id };
-    let mut causes = facts_read(policy);
-    causes.retain(|fact, _| context.facts.contains(fact));
+    let mut causes = facts_read(json);
+    causes.retain(|fact, _| context.fact_types.contains_key(fact));
     let facts = causes.keys().cloned().collect();
-    let content = content::read_by(policy);
+    let content = content::read_by(json);
     if effect == RuleEffect::Permit && !content.is_empty() {
         report.warning(
             "FB0117",
@@ -322,33 +374,38 @@ fn lower_first(text: &str) -> String {
     chars.next().map(|c| c.to_lowercase().collect::<String>() + chars.as_str()).unwrap_or_default()
 }
 
-/// Whether a rule's scope can match that verb. Errs to the side of `true`: what is left out is never evaluated.
-fn scope_matches(policy: &Policy, verb: Verb) -> bool {
-    let names = [verb.name(), verb.group(), "any"];
-    let action = match policy.action_constraint() {
-        ActionConstraint::Any => true,
-        ActionConstraint::Eq(uid) => uid.id().unescaped() == verb.name(),
-        ActionConstraint::In(uids) => uids.iter().any(|uid| names.contains(&uid.id().unescaped())),
+/// The verbs that a rule's scope can match. Errs to the side of more: where one is left out the rule is not evaluated.
+fn scope(policy: &Policy) -> Vec<Verb> {
+    let actions: Option<Vec<(String, bool)>> = match policy.action_constraint() {
+        ActionConstraint::Any => None,
+        ActionConstraint::Eq(uid) => Some(vec![(uid.id().unescaped().to_owned(), false)]),
+        ActionConstraint::In(uids) => Some(uids.iter().map(|uid| (uid.id().unescaped().to_owned(), true)).collect()),
     };
-    let kind = verb.spec().resource.name();
-    let resource = match policy.resource_constraint() {
-        ResourceConstraint::Any | ResourceConstraint::In(_) => true,
-        ResourceConstraint::Eq(uid) => uid.type_name().to_string() == kind,
-        ResourceConstraint::Is(ty) | ResourceConstraint::IsIn(ty, _) => ty.to_string() == kind,
+    let kind = match policy.resource_constraint() {
+        ResourceConstraint::Any | ResourceConstraint::In(_) => None,
+        ResourceConstraint::Eq(uid) => Some(uid.type_name().to_string()),
+        ResourceConstraint::Is(ty) | ResourceConstraint::IsIn(ty, _) => Some(ty.to_string()),
     };
-    let principal = match policy.principal_constraint() {
+    let is_agent = match policy.principal_constraint() {
         PrincipalConstraint::Is(ty) | PrincipalConstraint::IsIn(ty, _) => ty.to_string() == "Agent",
         _ => true,
     };
-    action && resource && principal
+    let is_named = |verb: &Verb| {
+        actions.as_ref().is_none_or(|actions| {
+            actions
+                .iter()
+                .any(|(id, is_within)| id == verb.name() || (*is_within && (id == verb.group() || id == "any")))
+        })
+    };
+    let is_of_kind = |verb: &Verb| kind.as_ref().is_none_or(|kind| kind == verb.spec().resource.name());
+    verbs().filter(|verb| is_agent && is_named(verb) && is_of_kind(verb)).collect()
 }
 
 /// The names in `context.fact.NAME` and `context.fact has NAME` anywhere in the rule, each with the value by which it
 /// helps the rule to match; nothing where that depends.
-fn facts_read(policy: &Policy) -> BTreeMap<String, Option<bool>> {
+fn facts_read(json: Option<&serde_json::Value>) -> BTreeMap<String, Option<bool>> {
     let mut out = BTreeMap::new();
-    let Ok(json) = policy.to_json() else { return out };
-    for condition in json.get("conditions").and_then(|c| c.as_array()).into_iter().flatten() {
+    for condition in json.and_then(|json| json.get("conditions")).and_then(|c| c.as_array()).into_iter().flatten() {
         let is_when = condition.get("kind").and_then(|k| k.as_str()) == Some("when");
         collect_facts(condition.get("body").unwrap_or(&serde_json::Value::Null), Some(is_when), &mut out);
     }

@@ -2,7 +2,6 @@
 
 use super::{Charter, DefaultVerdict, RuleEffect};
 use crate::vocabulary::CONTENT_ATTRS;
-use cedar_policy::Policy;
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
 
@@ -46,15 +45,15 @@ impl Charter {
 
 /// The content attributes that a rule reads anywhere. Errs to the side of reading: a rule that looks at `context.attrs`
 /// as a whole reads them all.
-pub(super) fn read_by(policy: &Policy) -> BTreeSet<&'static str> {
+pub(super) fn read_by(policy: Option<&Json>) -> BTreeSet<&'static str> {
     let mut out = BTreeSet::new();
-    match policy.to_json() {
-        Ok(json) => {
+    match policy {
+        Some(json) => {
             for condition in json.get("conditions").and_then(Json::as_array).into_iter().flatten() {
                 collect(condition.get("body").unwrap_or(&Json::Null), &mut out);
             }
         }
-        Err(_) => out.extend(CONTENT_ATTRS),
+        None => out.extend(CONTENT_ATTRS),
     }
     out
 }

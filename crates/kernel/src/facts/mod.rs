@@ -23,7 +23,9 @@ use crate::session::Values;
 use check::{Checker, Compiled};
 use monitor::Query;
 use relation::{Given, given};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use syntax::{Expr, Fault, Tree};
 
 pub(crate) use check::fields_of;
@@ -48,10 +50,22 @@ pub(crate) struct Monitor {
     is_overflowed: bool,
 }
 
-/// All facts, by name.
+/// All facts. A fact's place is that of its name among all, sorted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
-    monitors: BTreeMap<String, Monitor>,
+    names: Arc<Vec<String>>,
+    monitors: Vec<Monitor>,
+    watchers: Arc<Watchers>,
+    /// Some fact may have no value.
+    is_uncertain: bool,
+}
+
+/// The facts that an event may change, by its phase and verb.
+#[derive(Debug, Default)]
+struct Watchers {
+    by_event: BTreeMap<(Phase, usize), Vec<usize>>,
+    /// Those that change by any event.
+    every: Vec<usize>,
 }
 
 /// What compiling `[facts]` gives.
@@ -96,6 +110,7 @@ pub(crate) fn section(report: &mut Report, root: &mut Keys, source: &str) -> Fac
         }
     }
     let mut trees: BTreeMap<String, (String, Tree)> = BTreeMap::new();
+    let mut monitors = BTreeMap::new();
     for (name, (text, _)) in &texts {
         match syntax::fact(&text.value) {
             Ok(tree) => {
@@ -117,7 +132,7 @@ pub(crate) fn section(report: &mut Report, root: &mut Keys, source: &str) -> Fac
                 };
                 out.types.insert(name.clone(), ty);
                 let monitor = Monitor { compiled, dollars, keys_max: *keys_max, is_overflowed: false };
-                out.facts.monitors.insert(name.clone(), monitor);
+                monitors.insert(name.clone(), monitor);
             }
             Err(fault) => {
                 if matches!(tree.expr, Expr::Number(_)) {
@@ -134,6 +149,7 @@ pub(crate) fn section(report: &mut Report, root: &mut Keys, source: &str) -> Fac
             }
         }
     }
+    out.facts = Facts::new(monitors);
     out
 }
 
@@ -250,36 +266,60 @@ pub(crate) enum Lost {
 }
 
 impl Facts {
+    fn new(monitors: BTreeMap<String, Monitor>) -> Self {
+        let (names, monitors): (Vec<String>, Vec<Monitor>) = monitors.into_iter().unzip();
+        let mut watchers = Watchers::default();
+        for (place, monitor) in monitors.iter().enumerate() {
+            match monitor.events() {
+                Some(events) => events.into_iter().for_each(|event| {
+                    watchers.by_event.entry(event).or_default().push(place);
+                }),
+                None => watchers.every.push(place),
+            }
+        }
+        let is_uncertain = monitors.iter().any(|m| matches!(&m.compiled, Compiled::Formula(node) if node.joins()));
+        Self { names: Arc::new(names), monitors, watchers: Arc::new(watchers), is_uncertain }
+    }
+
     /// Takes the next event in.
     pub fn commit(&mut self, event: &Occurrence) {
-        for monitor in self.monitors.values_mut().filter(|m| !m.is_overflowed) {
-            monitor.commit(event);
+        let of_event = self.watchers.by_event.get(&(event.phase, event.verb.index()));
+        for place in of_event.into_iter().flatten().chain(&self.watchers.every) {
+            let Some(monitor) = self.monitors.get_mut(*place) else { continue };
+            if !monitor.is_overflowed {
+                monitor.commit(event);
+                self.is_uncertain |= monitor.check().is_err();
+            }
         }
+    }
+
+    /// Each fact's name with its place.
+    pub fn places(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.names.iter().map(String::as_str).zip(0..)
+    }
+
+    pub fn name(&self, place: usize) -> &str {
+        self.names.get(place).map_or("", String::as_str)
+    }
+
+    fn named(&self, name: &str) -> Option<&Monitor> {
+        let place = self.names.binary_search_by(|n| n.as_str().cmp(name)).ok()?;
+        self.monitors.get(place)
+    }
+
+    /// The facts as the action with these values finds them.
+    pub fn known<'a>(&'a self, values: &'a Values<'a>, now_ns: u64) -> Known<'a> {
+        Known { facts: self, values, now_ns, cells: self.monitors.iter().map(|_| OnceCell::new()).collect() }
     }
 
     /// A fact's value for the action with these values.
     pub fn value(&self, name: &str, values: &Values, now_ns: u64) -> Result<Value, Lost> {
-        let monitor = self.monitors.get(name).ok_or(Lost::Unknown)?;
-        monitor.check()?;
-        let given = given(&monitor.dollars, values);
-        let query = given.as_ref().map(|given| Query { now_ns, given: Some(given as Given) });
-        Ok(match (&monitor.compiled, query) {
-            (Compiled::Formula(node), Some(query)) => {
-                let relation = node.at(query);
-                if relation.is_cut {
-                    return Err(Lost::Overflow);
-                }
-                Value::Bool(relation.holds())
-            }
-            (Compiled::Formula(_), None) => Value::Bool(false),
-            (Compiled::Number(counter), Some(query)) => Value::Long(counter.at(query).0),
-            (Compiled::Number(_), None) => Value::Long(0),
-        })
+        self.named(name).ok_or(Lost::Unknown)?.value(values, now_ns)
     }
 
     /// The entries behind the value, and what would turn it.
     pub fn evidence(&self, name: &str, values: &Values, now_ns: u64) -> Evidence {
-        let Some(monitor) = self.monitors.get(name) else { return Evidence::default() };
+        let Some(monitor) = self.named(name) else { return Evidence::default() };
         let Some(given) = given(&monitor.dollars, values) else {
             let is_formula = matches!(monitor.compiled, Compiled::Formula(_));
             return Evidence { holds: is_formula.then_some(false), ..Evidence::default() };
@@ -295,11 +335,88 @@ impl Facts {
 
     /// Most records that the fact may keep: its bound.
     pub fn bound(&self, name: &str) -> Option<usize> {
-        self.monitors.get(name).map(|m| m.keys_max)
+        self.named(name).map(|m| m.keys_max)
+    }
+}
+
+/// The facts as one action finds them, each evaluated when it is first asked for.
+#[derive(Debug)]
+pub(crate) struct Known<'a> {
+    facts: &'a Facts,
+    values: &'a Values<'a>,
+    now_ns: u64,
+    cells: Vec<OnceCell<Result<Value, Lost>>>,
+}
+
+impl Known<'_> {
+    /// The value of the fact at that place, if it has one.
+    pub fn value(&self, place: usize) -> Option<&Value> {
+        self.at(place).as_ref()?.as_ref().ok()
+    }
+
+    fn at(&self, place: usize) -> Option<&Result<Value, Lost>> {
+        let (cell, monitor) = (self.cells.get(place)?, self.facts.monitors.get(place)?);
+        Some(cell.get_or_init(|| monitor.value(self.values, self.now_ns)))
+    }
+
+    pub fn name(&self, place: usize) -> &str {
+        self.facts.name(place)
+    }
+
+    /// Takes a fact's value away.
+    #[cfg(test)]
+    pub fn lose(&mut self, place: usize) {
+        if let Some(cell) = self.cells.get_mut(place) {
+            *cell = OnceCell::from(Err(Lost::Overflow));
+        }
+    }
+
+    /// Those of the facts that have no value, and why.
+    pub fn lost(&self, places: &BTreeSet<usize>) -> BTreeMap<String, Lost> {
+        if !self.facts.is_uncertain {
+            return BTreeMap::new();
+        }
+        let lost = |place: &usize| match self.at(*place)? {
+            Err(why) => Some((self.name(*place).to_owned(), *why)),
+            Ok(_) => None,
+        };
+        places.iter().filter_map(lost).collect()
     }
 }
 
 impl Monitor {
+    /// The events that can change it; nothing when any can.
+    fn events(&self) -> Option<BTreeSet<(Phase, usize)>> {
+        let mut patterns = Vec::new();
+        match &self.compiled {
+            Compiled::Formula(node) if !node.sleeps() => return None,
+            Compiled::Formula(node) => node.patterns(&mut patterns),
+            Compiled::Number(counter) => patterns.push(&counter.pattern),
+        }
+        Some(patterns.into_iter().flat_map(|p| p.verbs.iter().map(|v| (p.phase, v.index()))).collect())
+    }
+
+    fn value(&self, values: &Values, now_ns: u64) -> Result<Value, Lost> {
+        self.check()?;
+        let given = given(&self.dollars, values);
+        let query = given.as_ref().map(|given| Query { now_ns, given: Some(given as Given) });
+        Ok(match (&self.compiled, query) {
+            (Compiled::Formula(node), Some(query)) => match node.truth(query) {
+                Some(is_true) => Value::Bool(is_true),
+                None => {
+                    let relation = node.at(query);
+                    if relation.is_cut {
+                        return Err(Lost::Overflow);
+                    }
+                    Value::Bool(relation.holds())
+                }
+            },
+            (Compiled::Formula(_), None) => Value::Bool(false),
+            (Compiled::Number(counter), Some(query)) => Value::Long(counter.number(query)),
+            (Compiled::Number(_), None) => Value::Long(0),
+        })
+    }
+
     fn commit(&mut self, event: &Occurrence) {
         match &mut self.compiled {
             Compiled::Formula(node) => node.commit(event),

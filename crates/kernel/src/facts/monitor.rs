@@ -169,6 +169,94 @@ impl Node {
         }
     }
 
+    /// Whether it holds, where that is told without making rows: of formulas that join nothing.
+    pub fn truth(&self, query: Query) -> Option<bool> {
+        Some(match self {
+            Node::Once { store, .. } => store.any(query.now_ns, query.given)?,
+            Node::Since(since) => since.store.any(query.now_ns, query.given)?,
+            Node::Not(inner) => !inner.truth(query)?,
+            Node::Or(left, right) => {
+                let (left, right) = (left.truth(query)?, right.truth(query)?);
+                left || right
+            }
+            Node::Exists(_, inner) => inner.truth(query)?,
+            Node::Compare(counter, cmp, limit) => cmp.holds(counter.number(query), *limit),
+            Node::Atom { .. } | Node::And(..) | Node::AndNot(..) | Node::Prev(_) => return None,
+        })
+    }
+
+    /// Whether an event that none of its atoms matches leaves it as it is, so that it need not be told of it.
+    pub fn sleeps(&self) -> bool {
+        self.is_unmoved() && self.is_remembered()
+    }
+
+    /// Such an event changes nothing that it keeps, but for what its atoms hold at the event itself.
+    fn is_unmoved(&self) -> bool {
+        match self {
+            Node::Atom { .. } | Node::Compare(..) => true,
+            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => a.is_unmoved() && b.is_unmoved(),
+            Node::Not(inner) | Node::Exists(_, inner) => inner.is_unmoved(),
+            Node::Once { inner, .. } => inner.is_unmoved() && inner.is_silent(),
+            // What must hold at every event ends by such a one.
+            Node::Since(s) if !s.is_negated => false,
+            Node::Since(s) => s.left.is_unmoved() && s.left.is_silent() && s.right.is_unmoved() && s.right.is_silent(),
+            Node::Prev(_) => false,
+        }
+    }
+
+    /// At such an event it has no rows.
+    fn is_silent(&self) -> bool {
+        match self {
+            Node::Atom { .. } => true,
+            Node::And(a, b) => a.is_silent() || b.is_silent(),
+            Node::AndNot(inner, _) | Node::Exists(_, inner) => inner.is_silent(),
+            Node::Or(a, b) => a.is_silent() && b.is_silent(),
+            _ => false,
+        }
+    }
+
+    /// What it is asked for later does not depend on which event was the last.
+    fn is_remembered(&self) -> bool {
+        match self {
+            Node::Atom { .. } | Node::Prev(_) => false,
+            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => a.is_remembered() && b.is_remembered(),
+            Node::Not(inner) | Node::Exists(_, inner) => inner.is_remembered(),
+            Node::Once { .. } | Node::Since(_) | Node::Compare(..) => true,
+        }
+    }
+
+    /// Whether it joins rows: only then can it come to more than is kept.
+    pub fn joins(&self) -> bool {
+        match self {
+            Node::And(..) => true,
+            Node::Atom { .. } | Node::Compare(..) => false,
+            Node::AndNot(a, b) | Node::Or(a, b) => a.joins() || b.joins(),
+            Node::Not(inner) | Node::Exists(_, inner) => inner.joins(),
+            Node::Once { inner, .. } => inner.joins(),
+            Node::Since(s) => s.left.joins() || s.right.joins(),
+            Node::Prev(prev) => prev.inner.joins(),
+        }
+    }
+
+    /// The patterns of all its atoms.
+    pub fn patterns<'n>(&'n self, out: &mut Vec<&'n Pattern>) {
+        match self {
+            Node::Atom { pattern, .. } => out.push(pattern),
+            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => {
+                a.patterns(out);
+                b.patterns(out);
+            }
+            Node::Not(inner) | Node::Exists(_, inner) => inner.patterns(out),
+            Node::Once { inner, .. } => inner.patterns(out),
+            Node::Since(s) => {
+                s.left.patterns(out);
+                s.right.patterns(out);
+            }
+            Node::Prev(prev) => prev.inner.patterns(out),
+            Node::Compare(counter, ..) => out.push(&counter.pattern),
+        }
+    }
+
     /// How many records it keeps in all.
     pub fn records(&self) -> usize {
         match self {
@@ -290,7 +378,9 @@ impl Counter {
             }
         }
         let Some(group) = self.groups.get_mut(&self.pattern.row(event)) else { return };
-        group.witnesses = merge(&group.witnesses, &[event.seq]);
+        if self.window.max_ns.is_none() {
+            group.witnesses = merge(&group.witnesses, &[event.seq]);
+        }
         group.count = group.count.saturating_add(1);
         match group.sum.checked_add(value) {
             Some(sum) => group.sum = sum,
@@ -300,13 +390,22 @@ impl Counter {
 
     /// The number and its witnesses.
     pub fn at(&self, query: Query) -> (i64, Witnesses) {
+        match self.group(query) {
+            Some(group) => (group.number(self, query.now_ns), group.witnesses(self, query.now_ns)),
+            None => (0, Vec::new()),
+        }
+    }
+
+    /// The number alone.
+    pub fn number(&self, query: Query) -> i64 {
+        self.group(query).map_or(0, |group| group.number(self, query.now_ns))
+    }
+
+    fn group(&self, query: Query) -> Option<&Group> {
         let empty = BTreeMap::new();
         let given = query.given.unwrap_or(&empty);
         let key: Option<Row> = self.pattern.binds.keys().map(|c| given.get(c).map(|v| (*v).clone())).collect();
-        match key.and_then(|key| self.groups.get(&key)) {
-            Some(group) => group.at(self, query.now_ns),
-            None => (0, Vec::new()),
-        }
+        self.groups.get(&key?)
     }
 
     pub fn prune(&mut self, now_ns: u64) {
@@ -333,29 +432,45 @@ impl Group {
         }
     }
 
-    fn at(&self, counter: &Counter, now_ns: u64) -> (i64, Witnesses) {
+    fn number(&self, counter: &Counter, now_ns: u64) -> i64 {
         if counter.window.max_ns.is_none() {
-            let number = match counter.aggregate {
+            return match counter.aggregate {
                 Aggregate::Count => self.count,
                 Aggregate::Sum => self.sum,
                 Aggregate::Min => self.min,
                 Aggregate::Max => self.max,
             };
-            return (number, self.witnesses.clone());
         }
-        let within = || self.recent.iter().filter(|(at, ..)| counter.window.holds(now_ns.saturating_sub(*at)));
-        let values = || within().map(|(_, _, value)| *value);
-        let number = match counter.aggregate {
-            Aggregate::Count => i64::try_from(within().count()).unwrap_or(i64::MAX),
+        let within = || self.within(counter, now_ns).map(|(_, _, value)| *value);
+        match counter.aggregate {
+            Aggregate::Count => {
+                // Oldest first: what is within stands together.
+                let age = |at: &u64| now_ns.saturating_sub(*at);
+                let from =
+                    self.recent.partition_point(|(at, ..)| counter.window.max_ns.is_some_and(|max| age(at) > max));
+                let to = self.recent.partition_point(|(at, ..)| age(at) >= counter.window.min_ns);
+                i64::try_from(to.saturating_sub(from)).unwrap_or(i64::MAX)
+            }
             Aggregate::Sum => {
                 // Their whole sum was checked; that of a part may still leave 64 bits where signs differ.
-                let sum = values().map(i128::from).sum::<i128>();
+                let sum = within().map(i128::from).sum::<i128>();
                 i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
             }
-            Aggregate::Min => values().min().unwrap_or_default(),
-            Aggregate::Max => values().max().unwrap_or_default(),
-        };
-        let newest = within().rev().take(WITNESSES_MAX).map(|(_, seq, _)| *seq).collect::<Vec<_>>();
-        (number, merge(&newest, &[]))
+            Aggregate::Min => within().min().unwrap_or_default(),
+            Aggregate::Max => within().max().unwrap_or_default(),
+        }
+    }
+
+    fn witnesses(&self, counter: &Counter, now_ns: u64) -> Witnesses {
+        if counter.window.max_ns.is_none() {
+            return self.witnesses.clone();
+        }
+        let newest = self.within(counter, now_ns).rev().take(WITNESSES_MAX).map(|(_, seq, _)| *seq).collect::<Vec<_>>();
+        merge(&newest, &[])
+    }
+
+    fn within(&self, counter: &Counter, now_ns: u64) -> impl DoubleEndedIterator<Item = &(u64, u64, i64)> {
+        let window = counter.window;
+        self.recent.iter().filter(move |(at, ..)| window.holds(now_ns.saturating_sub(*at)))
     }
 }

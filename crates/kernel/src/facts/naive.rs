@@ -6,9 +6,9 @@ use super::monitor::Query;
 use super::pattern::Occurrence;
 use super::relation::given;
 use super::syntax::{Aggregate, AtomAst, Cmp, Expr, MatchAst, MatchOp, NumberAst, Operand, Phase, Tree, Window};
-use crate::action::Value;
-use crate::session::Values;
-use crate::vocabulary::Verb;
+use super::{Facts, Monitor};
+use crate::action::{Action, Resource, Surface, Value};
+use crate::session::Session;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -191,8 +191,15 @@ fn check(
         return Ok(None);
     };
     let mut pruned = node.clone();
-    let values: Values = [("path", judged.into())].into();
-    let given = given(&dollars, &values).unwrap();
+    // As the kernel keeps it: told only of events that can change it, asked for no more than the truth.
+    let compiled = Compiled::Formula(node.clone());
+    let monitor = Monitor { compiled, dollars: dollars.clone(), keys_max: 1_000, is_overflowed: false };
+    let mut kept = Facts::new([("f".to_owned(), monitor)].into());
+    let session = Session { workspace: "/w".to_owned(), home: "/h".to_owned(), agent: "a".to_owned() };
+    let action = |verb: &str, path: &str| Action::new(verb, Resource::file(path), Surface::Fs).unwrap();
+    let judged_action = action("fs.read", judged);
+    let judged_values = session.values(&judged_action);
+    let given = given(&dollars, &judged_values).unwrap();
     let free: Vec<String> = VARS.iter().map(|v| (*v).to_owned()).collect();
     let env: Assigned = [("$path".to_owned(), judged.into())].into();
     let mut held = 0;
@@ -201,12 +208,12 @@ fn check(
         if i > 0 {
             let event = &history[i - 1];
             now = event.at_ns;
-            let verb = Verb::named(event.verb).unwrap();
-            let values: Values =
-                [("path", event.path.into()), ("bytes", event.bytes.into()), ("ok", true.into())].into();
+            let done = action(event.verb, event.path).with("bytes", event.bytes).unwrap();
+            let values = session.values(&done);
             let seq = u64::try_from(i).unwrap();
-            let event = Occurrence { phase: event.phase, verb, values: &values, seq, at_ns: event.at_ns };
+            let event = Occurrence { phase: event.phase, verb: done.verb, values: &values, seq, at_ns: event.at_ns };
             node.commit(&event);
+            kept.commit(&event);
             pruned.prune(now);
             pruned.commit(&event);
         }
@@ -216,6 +223,7 @@ fn check(
             let want = assignments(&free, &env).iter().any(|env| naive.sat(formula, i, now, env));
             prop_assert_eq!(node.at(query).holds(), want, "after {} events at {}", i, now);
             prop_assert_eq!(pruned.at(query), node.at(query), "pruning changed what holds");
+            prop_assert_eq!(kept.value("f", &judged_values, now), Ok(Value::Bool(want)), "what sleeps was missed");
             held += usize::from(want);
             for seq in node.at(query).witnesses() {
                 prop_assert!(seq >= 1 && seq <= u64::try_from(i).unwrap(), "a witness that has not happened");

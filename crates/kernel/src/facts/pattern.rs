@@ -14,7 +14,7 @@ pub(crate) struct Occurrence<'a> {
     pub phase: Phase,
     pub verb: Verb,
     /// The action's values; for a result, with the outcome's over them.
-    pub values: &'a Values,
+    pub values: &'a Values<'a>,
     pub seq: u64,
     pub at_ns: u64,
 }
@@ -54,7 +54,7 @@ impl Pattern {
             && self.verbs.contains(&event.verb)
             && (self.names_content || event.values.get("content") != Some(&Value::Bool(true)))
             && self.tests.iter().all(|(attr, test)| event.values.get(attr).is_some_and(|v| test.holds(v, event.values)))
-            && self.binds.values().all(|attr| event.values.contains_key(attr))
+            && self.binds.values().all(|attr| event.values.get(attr).is_some())
     }
 
     /// What the event binds.

@@ -162,7 +162,7 @@ pub(crate) fn merge(a: &[u64], b: &[u64]) -> Witnesses {
 }
 
 /// The `$` values of an action, or nothing when it lacks one of them.
-pub(crate) fn given<'a>(names: &[&'static str], values: &'a Values) -> Option<BTreeMap<Var, &'a Value>> {
+pub(crate) fn given<'a>(names: &[&'static str], values: &'a Values<'a>) -> Option<BTreeMap<Var, &'a Value>> {
     // INVARIANT: `$` variables are numbered from 0 in the order of `names`.
     names.iter().zip(0..).map(|(name, var)| Some((var, values.get(name)?))).collect()
 }
@@ -257,6 +257,22 @@ impl Store {
         if let Some(kept) = self.rows.remove(row) {
             self.records = self.records.saturating_sub(kept.len());
         }
+    }
+
+    /// Whether any row held within the window; nothing when that can't be believed.
+    pub fn any(&self, now_ns: u64, given: Option<Given>) -> Option<bool> {
+        if self.is_cut {
+            return None;
+        }
+        let held = |kept: &VecDeque<Record>| kept.iter().any(|r| self.window.holds(now_ns.saturating_sub(r.at_ns)));
+        let given = given?;
+        // Given columns lead, so that the rows that agree stand together.
+        let lead: Row = self.columns.iter().map_while(|c| given.get(c).map(|v| (*v).clone())).collect();
+        if lead.len() == self.columns.len() {
+            return Some(self.rows.get(&lead).is_some_and(held));
+        }
+        let agreeing = self.rows.range(lead.clone()..).take_while(|(row, _)| row.starts_with(&lead));
+        Some(agreeing.into_iter().any(|(_, kept)| held(kept)))
     }
 
     /// The rows that held within the window, seen from `now_ns`.
