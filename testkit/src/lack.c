@@ -70,7 +70,7 @@ static int lack(const char *name) {
     filter(SYS_ioctl, 1, 0xffff, 0x2104, EINVAL);
   } else if (!strcmp(name, "exit-info")) {
     filter(SYS_ioctl, 1, 0xffff, 0xff0b, ENOTTY);
-  } else if (!strcmp(name, "ptrace")) {
+  } else if (!strcmp(name, "memory")) {
     filter(SYS_process_vm_readv, 0, 0, 0, EPERM);
   } else {
     return 0;

@@ -20,7 +20,7 @@ pub struct Lack {
 impl Lack {
     /// A machine without these. `ledger` is where Flyball will keep its own; `scratch` is a folder beside it that stays until
     /// the end. Names: `overlay` (the ledger lies on an overlay), `cgroups`, `namespaces`, `user-namespaces`, `landlock`,
-    /// `listener`, `killable`, `addfd`, `sync-wake-up`, `exit-info`, `ptrace`.
+    /// `listener`, `killable`, `addfd`, `sync-wake-up`, `exit-info`, `memory` (reading that of others).
     ///
     /// # Errors
     /// Why it can't be had here: no C compiler, or not root for the mounts.

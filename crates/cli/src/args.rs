@@ -204,7 +204,7 @@ pub struct Run {
     /// Whether to take the changed workspace into the real one at the end; `ask` means never without a terminal
     #[arg(long, value_enum, default_value_t = Apply::Ask)]
     pub apply: Apply,
-    /// Start even where this machine lacks a layer, which is recorded: namespaces, overlay, landlock, mediation, freezer, limits
+    /// Start even where this machine lacks a layer, which is recorded: landlock, limits
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = parse_weakness)]
     pub accept_weaker: Vec<flyball_sandbox::Weakness>,
     /// The program and its arguments
@@ -213,8 +213,9 @@ pub struct Run {
 }
 
 fn parse_weakness(word: &str) -> Result<flyball_sandbox::Weakness, String> {
-    serde_json::from_value(serde_json::Value::String(word.to_owned()))
-        .map_err(|_| "one of namespaces, overlay, landlock, mediation, freezer, limits".to_owned())
+    serde_json::from_value(serde_json::Value::String(word.to_owned())).map_err(|_| {
+        "`landlock` or `limits`; what else may be missing is either announced only, or can't be done without".to_owned()
+    })
 }
 
 /// What becomes of an action that people must be asked about.

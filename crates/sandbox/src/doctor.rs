@@ -1,6 +1,7 @@
 //! What this machine can enforce: found, required, how to mend.
 
 use crate::copy;
+use crate::exits;
 use crate::launch::{Hierarchies, LANDLOCK_ABI_MIN, Probed, landlock_abi, probe, remove_session_dir};
 use crate::spec::Weakness;
 use rustix::fd::AsFd;
@@ -30,7 +31,7 @@ pub struct Finding {
 /// in, or will be: the overlay is tried on its file system. It takes some tens of milliseconds.
 #[must_use]
 pub fn doctor(sessions: &Path) -> Vec<Finding> {
-    let mut findings = vec![kernel(), landlock(), ptrace()];
+    let mut findings = vec![kernel(), landlock()];
     match folder(sessions) {
         Ok(folder) => {
             findings.push(finding("session folder", Ok(sessions.display().to_string()), true, None, ""));
@@ -42,6 +43,7 @@ pub fn doctor(sessions: &Path) -> Vec<Finding> {
             findings.push(finding("session folder", found, true, None, "keep the ledger where this user can write"));
         }
     }
+    findings.push(exit_status());
     findings.extend(cgroups());
     findings
 }
@@ -62,9 +64,7 @@ fn finding(
 /// since before. Landlock says for itself.
 fn kernel() -> Finding {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|text| text.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let found = if version >= (5, 19) { Ok(release) } else { Err(release) };
+    let found = if exits::version() >= (5, 19) { Ok(release) } else { Err(release) };
     finding("kernel", found, true, None, "use Linux 6.7 or later (5.19 works with `--accept-weaker landlock`)")
 }
 
@@ -75,15 +75,25 @@ fn landlock() -> Finding {
     finding("Landlock", found, true, Some(Weakness::Landlock), remedy)
 }
 
-fn ptrace() -> Finding {
+fn reading_calls(tried: Result<(), String>) -> Finding {
     let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok();
     let found = match scope.as_deref().map(str::trim) {
+        Some("0" | "1" | "2") | None if tried.is_err() => Err(tried.err().unwrap_or_default()),
         None => Ok("not restricted".to_owned()),
         Some("3") => Err("kernel.yama.ptrace_scope is 3".to_owned()),
         Some(scope) => Ok(format!("kernel.yama.ptrace_scope is {scope}")),
     };
-    let remedy = "boot with kernel.yama.ptrace_scope below 3: it is how the mediator reads a call's arguments";
-    finding("reading calls", found, true, Some(Weakness::Mediation), remedy)
+    let remedy = "boot with kernel.yama.ptrace_scope below 3, and in a container allow `ptrace` and `process_vm_readv`: it is how a call's arguments are read";
+    finding("reading calls", found, true, None, remedy)
+}
+
+fn exit_status() -> Finding {
+    let found = match exits::are_told() {
+        true => Ok("told by the kernel".to_owned()),
+        false => Err("not told by the kernel: programs stay traced until they end".to_owned()),
+    };
+    let remedy = "use Linux 6.15 or later, where signals to a governed program cost it nothing";
+    finding("exit status", found, false, Some(Weakness::ExitStatus), remedy)
 }
 
 fn folder(sessions: &Path) -> std::io::Result<std::path::PathBuf> {
@@ -97,10 +107,12 @@ fn folder(sessions: &Path) -> std::io::Result<std::path::PathBuf> {
 fn tried(probed: std::io::Result<Probed>, folder: &Path) -> Vec<Finding> {
     let probed = probed.unwrap_or_else(|error| {
         let lost = || Err(format!("could not be tried: {error}"));
-        Probed { namespaces: lost(), overlay: lost(), proc: lost(), network: lost(), mediation: lost() }
+        let (namespaces, overlay, proc) = (lost(), lost(), lost());
+        Probed { namespaces, overlay, proc, network: lost(), mediation: lost(), memory: lost() }
     });
     let works = |tried: Result<(), String>| tried.map(|()| "works".to_owned());
     vec![
+        reading_calls(probed.memory),
         finding("namespaces", works(probed.namespaces), true, None, &namespaces_remedy()),
         finding(
             "fresh /proc",
@@ -121,7 +133,7 @@ fn tried(probed: std::io::Result<Probed>, folder: &Path) -> Vec<Finding> {
             "mediation",
             works(probed.mediation),
             true,
-            Some(Weakness::Mediation),
+            None,
             "use Linux 5.19 or later with CONFIG_SECCOMP_FILTER; in a container, allow the `seccomp` system call",
         ),
     ]

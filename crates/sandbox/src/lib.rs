@@ -10,6 +10,7 @@
 mod call;
 mod copy;
 mod doctor;
+mod exits;
 #[allow(dead_code, reason = "what only the boundary tests use")]
 mod launch;
 mod mediate;

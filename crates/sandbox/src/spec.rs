@@ -92,6 +92,8 @@ pub enum Weakness {
     Freezer,
     /// No cgroup controllers: limits are not enforced.
     Limits,
+    /// The kernel does not tell how others' children ended: programs stay traced until they end. As strong.
+    ExitStatus,
 }
 
 impl Weakness {
@@ -107,6 +109,9 @@ impl Weakness {
             Self::Mediation => "nothing is decided",
             Self::Freezer => "pause stops processes by signal, which a process can notice",
             Self::Limits => "processes, memory or CPU time have no bound",
+            Self::ExitStatus => {
+                "the kernel does not tell how programs end, so they stay traced until they do, which slows their signals"
+            }
         }
     }
 }

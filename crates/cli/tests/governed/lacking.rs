@@ -1,7 +1,7 @@
 //! Machines that lack something, each made so by really taking it away: what stands in for it works the same and is said, and
 //! where nothing can, nothing runs.
 
-use crate::support::{Case, World, stderr, summary};
+use crate::support::{Case, World, nothing, stderr, summary};
 use flyball_testkit::lack::Lack;
 use flyball_testkit::user::User;
 use serde_json::{Value, json};
@@ -15,6 +15,11 @@ pub fn cases() -> Vec<Case> {
         Case { name: "without_an_overlay_rollback_and_discard_work", needs: mounts, run: copy_goes_back },
         Case { name: "without_an_overlay_conflicts_take_nothing", needs: mounts, run: copy_conflicts },
         Case { name: "a_required_layer_is_not_done_without", needs: mounts, run: required },
+        Case { name: "without_exit_status_ends_are_known_all_the_same", needs: nothing, run: ends_are_known },
+        Case { name: "without_landlock_only_if_accepted", needs: nothing, run: landlock },
+        Case { name: "without_namespaces_or_mediation_nothing_runs", needs: nothing, run: nothing_runs },
+        Case { name: "without_control_groups_limits_are_refused", needs: hidden_groups, run: groups },
+        Case { name: "without_wake_ups_on_one_core_only_speed_is_lost", needs: nothing, run: wake_ups },
     ]
 }
 
@@ -27,6 +32,10 @@ fn run(world: &World, script: &str) -> (Value, Output) {
     let words = ["run", "--json", "--on-hold", "deny", "--apply", "never", "--", "sh", "-c", script];
     let output = world.flyball(&words).output().unwrap();
     (summary(&output), output)
+}
+
+fn hidden_groups(_: User) -> Option<String> {
+    Lack::why_not(&["cgroups"])
 }
 
 /// What doctor says of one feature, and whether a run would start.
@@ -160,6 +169,133 @@ fn required(user: User) {
     }
     let (summary, output) = run(&whole, "true");
     assert_eq!(summary["exit"], 0, "{}", stderr(&output));
+}
+
+/// Ends of every kind, with job control and many signals between: what a shell does all day.
+const ENDS: &str = "sh -c 'exit 3'; false; sh -c 'kill -TERM $$'; sh -c 'kill -KILL $$'; (exit 5); sleep 0 & wait
+    timeout 0.2 sleep 9; sh -c 'sleep 9 & kill -STOP $!; kill -CONT $!; kill $!; wait $!; echo stopped and gone $?'
+    i=0; while [ $i -lt 20 ]; do sh -c 'trap \"exit 7\" USR1; kill -USR1 $$; sleep 9'; i=$((i+1)); done
+    echo a | cat | grep -c a; no-such-program; sh -c 'exec sh -c \"exit 4\"'; echo done";
+
+/// Programs with their ends, in the order of their attempts.
+fn ends(world: &World) -> Vec<String> {
+    let log = world.log();
+    let execs = log.iter().filter(|e| e["kind"] == "attempt" && e["body"]["verb"] == "process.exec");
+    let mut ends: Vec<String> = execs
+        .map(|attempt| {
+            let outcome = log.iter().find(|e| e["kind"] == "outcome" && e["body"]["of"] == attempt["seq"]);
+            let mut body = outcome.map(|o| o["body"].clone()).unwrap_or_default();
+            body.as_object_mut().map(|o| o.remove("of"));
+            format!("{} {} {body}", attempt["body"]["resource"]["program"], attempt["body"]["resource"]["argv"])
+        })
+        .collect();
+    // Pipelines start in any order.
+    ends.sort();
+    ends
+}
+
+fn ends_are_known(user: User) {
+    let world = World::lacking(user, &["exit-info"]);
+    world.init("", "");
+    let (finding, is_enough) = doctor(&world, "exit status");
+    assert!(is_enough && finding["ok"] == false && finding["required"] == false, "{finding}");
+    let (summary, output) = run(&world, ENDS);
+    assert_eq!(summary["exit"], 0, "{}", stderr(&output));
+    announced(&world, &stderr(&output), &["exit-status"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("stopped and gone 143\n1\n") && text.contains("done\n"), "{text}");
+    world.verifies();
+    let found = ends(&world);
+    assert!(found.len() > 30, "{found:#?}");
+    assert!(!found.iter().any(|end| end.contains("unknown")), "{found:#?}");
+    for end in ["\"exit\":3", "\"exit\":7", "\"exit\":4"] {
+        assert!(found.iter().any(|e| e.contains(end)), "no {end} in {found:#?}");
+    }
+    let whole = World::new(user);
+    whole.init("", "");
+    if doctor(&whole, "exit status").0["ok"] == false {
+        eprintln!("skipped in part: this kernel does not tell how programs end, so there is nothing to compare with");
+        return;
+    }
+    run(&whole, ENDS);
+    for (without, with) in found.iter().zip(ends(&whole)) {
+        assert_eq!(*without, with);
+    }
+    assert_eq!(found.len(), ends(&whole).len());
+}
+
+fn landlock(user: User) {
+    let world = World::lacking(user, &["landlock"]);
+    world.init("", "");
+    let (finding, is_enough) = doctor(&world, "Landlock");
+    assert!(!is_enough && finding["weakness"] == "landlock", "{finding}");
+    refused(&world, &["run", "--", "touch", "ran"], "landlock");
+    let script = "echo in > made; echo out > /usr/made; cat ~/.ssh/id_ed25519; true";
+    std::fs::write(world.repo.workspace().join("probe.sh"), script).unwrap();
+    let words = ["run", "--json", "--accept-weaker", "landlock", "--on-hold", "deny", "--apply", "never", "--"];
+    let words = [&words[..], &["sh", "probe.sh"]].concat();
+    let output = world.flyball(&words).output().unwrap();
+    assert_eq!(summary(&output)["exit"], 0, "{}", stderr(&output));
+    announced(&world, &stderr(&output), &["landlock"]);
+    assert!(!world.repo.workspace().join("made").exists() && !Path::new("/usr/made").exists());
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("canary"));
+    world.ok(&["apply", "@"]);
+    assert_eq!(world.repo.text("made").unwrap(), "in\n");
+}
+
+fn nothing_runs(user: User) {
+    for (lack, feature, layer) in [
+        ("namespaces", "namespaces", "namespaces"),
+        ("listener", "mediation", "mediation"),
+        ("killable", "mediation", "mediation"),
+        ("addfd", "mediation", "mediation"),
+        ("memory", "reading calls", "mediation"),
+    ] {
+        let world = World::lacking(user, &[lack]);
+        world.init("", "");
+        let (finding, is_enough) = doctor(&world, feature);
+        assert!(!is_enough && finding["ok"] == false && finding["required"] == true, "{lack}: {finding}");
+        assert!(!finding["remedy"].as_str().unwrap().is_empty(), "{lack}");
+        refused(&world, &["run", "--", "touch", "ran"], layer);
+        // Nothing stands in, so nobody can accept it.
+        refused(&world, &["run", "--accept-weaker", layer, "--", "touch", "ran"], layer);
+    }
+    if !user.is_root() {
+        let world = World::lacking(user, &["user-namespaces"]);
+        world.init("", "");
+        assert!(!doctor(&world, "namespaces").1);
+        refused(&world, &["run", "--", "touch", "ran"], "namespaces");
+    }
+}
+
+fn groups(user: User) {
+    let world = World::lacking(user, &["cgroups"]);
+    world.init("", "");
+    let (finding, is_enough) = doctor(&world, "freezer");
+    assert!(is_enough && finding["ok"] == false, "{finding}");
+    assert_eq!(doctor(&world, "limits").0["ok"], false);
+    let (summary, output) = run(&world, "sleep 0; echo ran");
+    assert_eq!(summary["exit"], 0, "{}", stderr(&output));
+    announced(&world, &stderr(&output), &["freezer"]);
+    // A limit that nobody keeps is not promised.
+    world.edit("charter.toml", "[charter]", "[limits]\nmemory = \"1GiB\"\n\n[charter]");
+    refused(&world, &["run", "--", "touch", "ran"], "limits");
+}
+
+fn wake_ups(user: User) {
+    let world = World::lacking(user, &["sync-wake-up"]);
+    world.init("", "");
+    let (summary, output) = run(&world, "printf 1 > a; mv a b; cat b; echo");
+    assert_eq!(summary["exit"], 0, "{}", stderr(&output));
+    assert_eq!(world.log()[0]["body"]["weaker"], whole_weaker(user));
+}
+
+/// What this machine lacks for every session of that user.
+fn whole_weaker(user: User) -> Value {
+    let world = World::new(user);
+    world.init("", "");
+    run(&world, "true");
+    world.log()[0]["body"]["weaker"].clone()
 }
 
 /// Refused with 102, naming the layer and what to do, and nothing ran.

@@ -137,7 +137,7 @@ pub(crate) fn sandbox(report: &mut Report, root: &mut Keys) -> SandboxSettings {
     let scratch = anywhere(report, scratch_globs);
     let mediate_reads = section.bool(report, "mediate_reads").is_some_and(|b| b.value);
     let mut require = Vec::new();
-    let layers = ["namespaces", "overlay", "landlock", "mediation", "freezer", "limits"];
+    let layers = ["namespaces", "overlay", "landlock", "mediation", "freezer", "limits", "exit-status"];
     for layer in section.strs(report, "require") {
         if layers.contains(&layer.value.as_str()) {
             require.push(layer.value);

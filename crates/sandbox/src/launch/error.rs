@@ -224,7 +224,10 @@ impl LaunchError {
             }
             Self::ProgramNotRunnable { .. } => "check that it is a file and executable (`chmod +x`)".into(),
             Self::Weaker { weakness: Weakness::Namespaces, .. } => {
-                "see `flyball doctor`; namespaces cannot be done without".into()
+                "`flyball doctor` says how to get them; a session cannot be had without".into()
+            }
+            Self::Weaker { weakness: Weakness::Mediation, .. } => {
+                "use Linux 5.19 or later and let flyball call `seccomp` and `ptrace`; `flyball doctor` says which is missing, and nothing can stand in".into()
             }
             Self::Weaker { weakness, .. } => {
                 format!("see `flyball doctor`, or accept it with `--accept-weaker {}`", weakness_name(*weakness))
@@ -254,6 +257,7 @@ pub fn weakness_name(weakness: Weakness) -> &'static str {
         Weakness::Mediation => "mediation",
         Weakness::Freezer => "freezer",
         Weakness::Limits => "limits",
+        Weakness::ExitStatus => "exit-status",
     }
 }
 

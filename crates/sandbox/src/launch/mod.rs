@@ -187,6 +187,17 @@ pub(crate) fn launch(spec: &Spec, filter: &[libc::sock_filter]) -> Result<Launch
     let notify = pidfd(agent_pid)
         .and_then(|agent| Ok(rustix::process::pidfd_getfd(agent, fd, PidfdGetfdFlags::empty())?))
         .map_err(setup("taking over the listener"))?;
+    // Without these each call would be denied in the end; better said at once.
+    let lacking = if !sys::can_add_and_send(&notify) {
+        Some("the kernel can't hand descriptors over (ADDFD with SEND)")
+    } else if !sys::can_read_memory(agent_pid) {
+        Some("the arguments of calls can't be read (`process_vm_readv` is refused)")
+    } else {
+        None
+    };
+    if let Some(found) = lacking {
+        return Err(LaunchError::Weaker { weakness: Weakness::Mediation, found: found.to_owned() });
+    }
     if let Some(cgroup) = &prepared.cgroup {
         cgroup.add(agent_pid).map_err(setup("moving the agent into its control group"))?;
     }

@@ -73,6 +73,9 @@ pub(super) fn prepare(spec: &Spec) -> Result<Prepared, LaunchError> {
         // Announced, not refused: a copy keeps the user's tree as untouched as an overlay does.
         weaker.push(Weakness::Overlay);
     }
+    if !crate::exits::are_told() {
+        weaker.push(Weakness::ExitStatus);
+    }
     if !cgroup.as_ref().is_some_and(Cgroup::has_freezer) {
         // Announced, not refused: stopping by signal pauses as well.
         weaker.push(Weakness::Freezer);
@@ -104,6 +107,13 @@ pub(super) fn orders(spec: &Spec, filter: &[libc::sock_filter], prepared: &Prepa
 pub(super) fn setup_error(step: String, path: Option<String>, source: io::Error) -> LaunchError {
     if step.contains("namespace") {
         return LaunchError::Weaker { weakness: Weakness::Namespaces, found: format!("{step}: {source}") };
+    }
+    if step.contains("inner network") || step.contains("fresh /proc") {
+        return LaunchError::Weaker { weakness: Weakness::Namespaces, found: format!("{step}: {source}") };
+    }
+    if step.contains("filter") {
+        // EINVAL: an older kernel, which knows a flag less.
+        return LaunchError::Weaker { weakness: Weakness::Mediation, found: format!("{step}: {source}") };
     }
     if step.contains("overlay") {
         return LaunchError::Weaker { weakness: Weakness::Overlay, found: format!("{step}: {source}") };

@@ -28,6 +28,7 @@ pub(crate) struct Probed {
     pub(crate) proc: Result<(), String>,
     pub(crate) network: Result<(), String>,
     pub(crate) mediation: Result<(), String>,
+    pub(crate) memory: Result<(), String>,
 }
 
 /// Tries everything; `folder` is an empty directory on the file system where sessions will be kept.
@@ -46,6 +47,7 @@ pub(super) fn run(folder: &Path) -> i32 {
         proc: apart(|| namespaces().and_then(|()| in_pid_namespace(|| fresh_proc(folder)))),
         network: apart(|| namespaces().and_then(|()| network())),
         mediation: apart(mediation),
+        memory: memory().map_err(|failure| failure.to_string()),
     };
     // Unbuffered: a launcher ends without flushing anything.
     let written = serde_json::to_vec(&probed)
@@ -124,6 +126,28 @@ fn network() -> Step<()> {
         }
     }
     Ok(())
+}
+
+/// Reading the memory of what this process started.
+fn memory() -> Step<()> {
+    let (read, write) = rustix::pipe::pipe().doing("making a pipe")?;
+    match sys::fork().doing("starting a process")? {
+        Forked::Child => {
+            drop(write);
+            // Until the parent has looked, or is gone.
+            let _ = rustix::io::read(&read, &mut [0u8; 1]);
+            sys::exit_now(0)
+        }
+        Forked::Parent(pid) => {
+            let can_read = sys::can_read_memory(pid);
+            drop((read, write));
+            let _ = sys::wait_for(pid);
+            match can_read {
+                true => Ok(()),
+                false => Err(io::Error::from_raw_os_error(libc::EPERM)).doing("reading another process's memory"),
+            }
+        }
+    }
 }
 
 /// A listener, and whether the kernel can put a descriptor into a caller and answer it in one step (5.14).

@@ -15,6 +15,8 @@ use rustix::pipe::PipeFlags;
 use rustix::thread::CapabilitySet;
 use std::ffi::CString;
 
+/// The prober's exit code where the kernel does not take the filter.
+const NO_FILTER: i32 = 3;
 /// Hidden and protected paths that are tried, each kind.
 const PATHS_MAX: usize = 64;
 
@@ -57,6 +59,9 @@ pub(super) fn finish(boot: &Boot, mut probing: Probing) -> Step<Option<String>> 
         if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 {
             return Ok(None);
         }
+        if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == NO_FILTER {
+            return Err(Errno::INVAL).doing("installing the filter");
+        }
         let is_refusal = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSYS && begun > 0;
         if !is_refusal {
             let index = begun.checked_sub(1).filter(|_| libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 1);
@@ -80,14 +85,15 @@ fn prober(boot: &Boot, attempts: &[Attempt]) -> Step<(i32, OwnedFd)> {
     }
 }
 
-/// The prober's exit code: 0 when nothing succeeded, 1 when the attempt begun last did, 2 when it could not try.
+/// The prober's exit code: 0 when nothing succeeded, 1 when the attempt begun last did, 2 when it could not try,
+/// [`NO_FILTER`].
 fn probe(boot: &Boot, attempts: &[Attempt], progress: &OwnedFd) -> i32 {
     let filter: Vec<libc::sock_filter> =
         boot.filter.iter().map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k }).collect();
     if confine::confine(boot).is_err() {
         return 2;
     }
-    let Ok(listener) = sys::install_filter(&filter) else { return 2 };
+    let Ok(listener) = sys::install_filter(&filter) else { return NO_FILTER };
     if sys::close_only(listener).is_err() {
         return 2;
     }

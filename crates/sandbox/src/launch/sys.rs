@@ -219,6 +219,16 @@ pub(super) fn attempt(number: libc::c_long, args: &[Arg<'_>]) -> bool {
     unsafe { libc::syscall(number, a, b, c, d, e) >= 0 }
 }
 
+/// Whether this process may read that one's memory. Nothing is read: there is nothing at the address.
+pub(super) fn can_read_memory(pid: i32) -> bool {
+    let mut byte = 0u8;
+    let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let remote = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 1 };
+    // SAFETY: `local` covers exactly `byte`, which lives through the call; the remote side is the other process's.
+    let read = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    read >= 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
 /// Whether the kernel knows `SECCOMP_ADDFD_FLAG_SEND`: it then looks for the call that is named, and finds none.
 pub(super) fn can_add_and_send(listener: &OwnedFd) -> bool {
     let request = libc::seccomp_notif_addfd {

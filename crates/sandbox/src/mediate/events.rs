@@ -1,6 +1,7 @@
 //! What the loop waits for: calls, mail, and the ends of programs.
 
-use super::sys::{self, Errno};
+use super::sys::Errno;
+use crate::exits;
 use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ pub(super) struct Events {
     by_pid: HashMap<i32, u64>,
     next: u64,
     watched_max: usize,
+    /// The kernel tells how programs ended; where not, their ends only wake the loop.
+    are_told: bool,
     buffer: Vec<epoll::Event>,
 }
 
@@ -38,7 +41,7 @@ pub(super) struct Ready {
 }
 
 impl Events {
-    pub(super) fn new(notify: &OwnedFd, wake: &OwnedFd) -> Result<Self, Errno> {
+    pub(super) fn new(notify: &OwnedFd, wake: &OwnedFd, are_told: bool) -> Result<Self, Errno> {
         let failed = |error: rustix::io::Errno| error.raw_os_error();
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
         // A descriptor of its own: what is not to be waited for any more is named by the number that it was added by.
@@ -54,6 +57,7 @@ impl Events {
             by_pid: HashMap::new(),
             next: FIRST_PROCESS,
             watched_max: usize::try_from(soft / 4).unwrap_or(usize::MAX).min(WATCHED_MAX),
+            are_told,
             buffer: Vec::with_capacity(READY_MAX),
         })
     }
@@ -113,15 +117,17 @@ impl Events {
     }
 
     /// Tells of that process's end from now on.
-    pub(super) fn watch(&mut self, pid: i32) {
+    pub(super) fn watch(&mut self, pid: i32, process: Option<OwnedFd>) {
         if self.processes.len() >= self.watched_max || self.by_pid.contains_key(&pid) {
             return;
         }
-        let Ok(pidfd) = sys::pidfd_open(pid) else { return };
+        let Some(pidfd) = process else { return };
         let token = self.next;
         self.next += 1;
-        // No flags: only the hang-up, which comes once the parent has collected the status.
-        let added = epoll::add(&self.epoll, &pidfd, epoll::EventData::new_u64(token), epoll::EventFlags::empty());
+        // No flags: only the hang-up, which comes once the parent has collected the status. Who is traced has to be
+        // collected by the tracer before that.
+        let flags = if self.are_told { epoll::EventFlags::empty() } else { epoll::EventFlags::IN };
+        let added = epoll::add(&self.epoll, &pidfd, epoll::EventData::new_u64(token), flags);
         if added.is_ok() {
             self.processes.insert(token, (pid, pidfd));
             self.by_pid.insert(pid, token);
@@ -134,7 +140,7 @@ impl Events {
         for token in &ready.ended {
             let Some((pid, pidfd)) = self.processes.remove(token) else { continue };
             self.by_pid.remove(&pid);
-            if let Some(status) = sys::exit_of(pidfd.as_fd()) {
+            if let Some(status) = exits::status(pidfd.as_fd()) {
                 out.push((pid, status));
             }
         }

@@ -66,6 +66,8 @@ pub(crate) struct Parts {
     pub(crate) broker: Option<Broker>,
     /// Opens for reading are asked about.
     pub(crate) reads: bool,
+    /// The kernel tells how programs ended; where not, they stay traced until they do.
+    pub(crate) exits_are_told: bool,
     pub(crate) mediator: Box<dyn Mediator>,
     pub(crate) tree: Arc<dyn Tree>,
     pub(crate) control: Receiver<Control>,
@@ -176,14 +178,14 @@ impl Loop {
         sys::wake_on_same_core(parts.notify.as_fd());
         let root = parts.root.try_clone().map_err(|_| libc::EMFILE)?;
         Ok(Self {
-            events: Events::new(&parts.notify, wake)?,
+            events: Events::new(&parts.notify, wake, parts.exits_are_told)?,
             view: View::new(root)?,
             umask: Umask::new(),
             statuses: Statuses::default(),
             held: HashMap::new(),
             held_looked: Instant::now(),
             later: HashMap::new(),
-            traces: Traces::default(),
+            traces: Traces::new(!parts.exits_are_told),
             tickets: 0,
             is_paused: false,
             last_refusal: None,
@@ -221,6 +223,10 @@ impl Loop {
         }
         // The last statuses come when pid 1 collects them, which it does now.
         let since = Instant::now();
+        while self.traces.has_kept() && since.elapsed() < LAST_ENDS {
+            let _ = self.events.wait_for_ends(Duration::from_millis(1));
+            self.look_at_traces();
+        }
         while self.events.has_processes() && since.elapsed() < LAST_ENDS {
             let ready = self.events.wait_for_ends(LAST_ENDS);
             for (pid, status) in self.events.ended(&ready) {
@@ -455,11 +461,12 @@ impl Loop {
     fn look_at_traces(&mut self) {
         for outcome in self.traces.look() {
             match outcome {
-                trace::Outcome::Ran { ticket, pid } => {
+                trace::Outcome::Ran { ticket, pid, process } => {
                     self.statuses.forget(pid);
-                    self.events.watch(pid);
+                    self.events.watch(pid, process);
                     self.parts.mediator.done(ticket, pid, Done::Ok);
                 }
+                trace::Outcome::Ended { pid, status } => self.parts.mediator.exited(pid, status),
                 trace::Outcome::Failed { ticket, pid, errno } => {
                     self.parts.mediator.done(ticket, pid, Done::Failed(errno));
                 }

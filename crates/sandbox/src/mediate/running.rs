@@ -254,12 +254,14 @@ fn run(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result<R
     let mailbox = Mailbox::new(sender, wake.try_clone().map_err(StartError::Mediation)?);
     let duplicate = |fd: &OwnedFd| fd.try_clone().map_err(StartError::Mediation);
     let (notify, root) = (duplicate(&launched.notify)?, duplicate(&launched.root)?);
+    let exits_are_told = !launched.weaker.contains(&Weakness::ExitStatus);
     let group = Arc::new(Group { launched, reason: AtomicU8::new(0) });
     let parts = Parts {
         notify,
         root,
         broker,
         reads: spec.mediate_reads,
+        exits_are_told,
         mediator,
         tree: group.clone(),
         control,

@@ -308,7 +308,7 @@ pub(super) fn seize(tid: i32, options: i32) -> Result<(), Errno> {
 
 /// A ptrace request that takes one integer.
 pub(super) fn ptrace(request: u32, tid: i32, data: usize) -> Result<(), Errno> {
-    // SAFETY: only requests that take an integer (DETACH, INTERRUPT) are passed in this module.
+    // SAFETY: only requests that take an integer (CONT, DETACH, INTERRUPT, LISTEN) are passed in this module.
     check(unsafe { libc::ptrace(request, tid, 0usize, data) }).map(drop)
 }
 
@@ -350,17 +350,4 @@ pub(super) fn send_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
         libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
     } as i64)
     .map(drop)
-}
-
-/// How a process ended, from its pidfd once it has been reaped (`PIDFD_GET_INFO`, Linux 6.15): its wait status.
-pub(super) fn exit_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
-    // linux/pidfd.h: mask, cgroupid, then 32-bit pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid, exit_code.
-    const GET_INFO: libc::c_ulong = 0xc000_0000 | (64 << 16) | (0xff << 8) | 11;
-    const INFO_EXIT: u64 = 1 << 3;
-    let mut info = [0u64; 8];
-    info[0] = INFO_EXIT;
-    // SAFETY: 64 bytes is the first published size of the structure, and the number carries that size.
-    let done = unsafe { libc::ioctl(pidfd.as_raw_fd(), GET_INFO, info.as_mut_ptr()) };
-    // exit_code is the twelfth 32-bit word after two 64-bit ones: the upper half of word 7.
-    (done == 0 && info[0] & INFO_EXIT != 0).then_some((info[7] >> 32) as i32)
 }

@@ -2,11 +2,16 @@
 //! before the new image's first instruction. There the image is held against what was ruled on.
 //!
 //! Only the mediation thread traces, and waits for exactly the threads that it holds: other children are not its own.
+//!
+//! Where the kernel does not tell how others' children ended, a program's first thread stays traced after its exec, until
+//! its end: a tracer is told before the parent. Each signal stops such a thread until it is looked at, which costs it
+//! up to [`LOOK_LATER`]; its group's other threads are not traced.
 
 use super::exec::Image;
 use super::sys::{self, Errno};
 use crate::call::Ticket;
-use rustix::fd::BorrowedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// An exec that has not happened by then has failed, or takes long: the thread is asked to stop and tell.
@@ -16,11 +21,14 @@ const LOOK_SOON: Duration = Duration::from_micros(40);
 const LOOK_LATER: Duration = Duration::from_millis(1);
 const LOOK_SOON_FOR: Duration = Duration::from_millis(3);
 
-#[derive(Default)]
 pub(super) struct Traces {
     held: Vec<Traced>,
     /// Threads that died under us and are to be collected: an exec by another of their group waits for that.
     dying: Vec<i32>,
+    /// Programs that stay traced, where they do.
+    kept: Option<HashSet<i32>>,
+    /// When one of those was last begun or stopped.
+    stirred: Instant,
 }
 
 struct Traced {
@@ -34,12 +42,44 @@ struct Traced {
 
 /// What became of an exec.
 pub(super) enum Outcome {
-    Ran { ticket: Ticket, pid: i32 },
-    Failed { ticket: Ticket, pid: i32, errno: Errno },
-    Breached { ticket: Ticket, pid: i32, what: String },
+    /// With the process, opened before it ran on: so short may it run that nothing is left to open afterwards.
+    Ran {
+        ticket: Ticket,
+        pid: i32,
+        process: Option<OwnedFd>,
+    },
+    Failed {
+        ticket: Ticket,
+        pid: i32,
+        errno: Errno,
+    },
+    Breached {
+        ticket: Ticket,
+        pid: i32,
+        what: String,
+    },
+    /// A program that stayed traced ended, with this wait status.
+    Ended {
+        pid: i32,
+        status: i32,
+    },
 }
 
 impl Traces {
+    /// `to_the_end`: programs stay traced until they end.
+    pub(super) fn new(to_the_end: bool) -> Self {
+        Self { held: Vec::new(), dying: Vec::new(), kept: to_the_end.then(HashSet::new), stirred: Instant::now() }
+    }
+
+    /// Whether any program that stays traced has not ended.
+    pub(super) fn has_kept(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| !kept.is_empty())
+    }
+
+    fn is_kept(&self, pid: i32) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.contains(&pid))
+    }
+
     /// Seizes the thread and lets its call go on.
     pub(super) fn start(
         &mut self,
@@ -57,6 +97,7 @@ impl Traces {
         match self.held.iter().position(|traced| traced.tid == tid) {
             // An exec of its failed a moment ago and it is still held.
             Some(at) => drop(self.held.swap_remove(at)),
+            None if self.is_kept(tid) => {}
             None => sys::seize(tid, libc::PTRACE_O_TRACEEXEC | libc::PTRACE_O_EXITKILL)?,
         }
         if !sys::is_valid(notify, id) {
@@ -74,7 +115,8 @@ impl Traces {
 
     /// How long to wait before looking again; `None`: nothing is held.
     pub(super) fn patience(&self) -> Option<Duration> {
-        let Some(youngest) = self.held.iter().map(|traced| traced.since.elapsed()).min() else {
+        let kept = self.has_kept().then(|| self.stirred.elapsed());
+        let Some(youngest) = self.held.iter().map(|traced| traced.since.elapsed()).chain(kept).min() else {
             return (!self.dying.is_empty()).then_some(LOOK_LATER);
         };
         Some(if youngest < LOOK_SOON_FOR { LOOK_SOON } else { LOOK_LATER })
@@ -106,6 +148,14 @@ impl Traces {
                 at += 1;
             }
         }
+        for pid in self.kept.iter().flatten().copied().collect::<Vec<_>>() {
+            match sys::wait_for(pid) {
+                Ok(Some(status)) => self.stopped(pid, status, &mut out),
+                Ok(None) => {}
+                // Nobody's any more; it can't be told how it ended.
+                Err(_) => _ = self.kept.as_mut().is_some_and(|kept| kept.remove(&pid)),
+            }
+        }
         out
     }
 
@@ -126,7 +176,11 @@ impl Traces {
     }
 
     fn stopped(&mut self, pid: i32, status: i32, out: &mut Vec<Outcome>) {
+        self.stirred = Instant::now();
         if !libc::WIFSTOPPED(status) {
+            if self.kept.as_mut().is_some_and(|kept| kept.remove(&pid)) {
+                out.push(Outcome::Ended { pid, status });
+            }
             if let Some(at) = self.held.iter().position(|traced| traced.tid == pid) {
                 self.gone(at, out);
             }
@@ -138,8 +192,16 @@ impl Traces {
         // Any other stop is on the way back to the old image: the exec failed. A signal is passed on, a group stop
         // goes on after the detach.
         let result = sys::result_register(pid);
-        let signal = if status >> 16 == 0 { libc::WSTOPSIG(status) as usize } else { 0 };
-        if sys::ptrace(libc::PTRACE_DETACH, pid, signal).is_err() {
+        let (event, signal) = (status >> 16, libc::WSTOPSIG(status));
+        let is_group_stop = event == libc::PTRACE_EVENT_STOP && signal != libc::SIGTRAP;
+        let request = match self.is_kept(pid) {
+            false => libc::PTRACE_DETACH,
+            // Stopped with its group, until SIGCONT; a tracer's "go on" would undo that.
+            true if is_group_stop => libc::PTRACE_LISTEN,
+            true => libc::PTRACE_CONT,
+        };
+        let signal = if event == 0 { signal as usize } else { 0 };
+        if sys::ptrace(request, pid, signal).is_err() && !self.is_kept(pid) {
             self.dying.push(pid);
         }
         if let Some(at) = self.held.iter().position(|traced| traced.tid == pid) {
@@ -168,8 +230,16 @@ impl Traces {
         }
         match image.differs(pid) {
             None => {
-                let _ = sys::ptrace(libc::PTRACE_DETACH, pid, 0);
-                out.push(Outcome::Ran { ticket, pid });
+                let process = sys::pidfd_open(pid).ok();
+                let request = match &mut self.kept {
+                    Some(kept) => {
+                        kept.insert(pid);
+                        libc::PTRACE_CONT
+                    }
+                    None => libc::PTRACE_DETACH,
+                };
+                let _ = sys::ptrace(request, pid, 0);
+                out.push(Outcome::Ran { ticket, pid, process });
             }
             // It stays stopped: killing the tree ends it.
             Some(what) => out.push(Outcome::Breached { ticket, pid, what }),

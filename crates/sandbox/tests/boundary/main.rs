@@ -16,6 +16,8 @@
 mod copy;
 #[path = "../../src/doctor.rs"]
 mod doctor;
+#[path = "../../src/exits.rs"]
+mod exits;
 #[path = "../../src/launch/mod.rs"]
 mod launch;
 #[path = "../../src/spec.rs"]
