@@ -47,6 +47,22 @@ attacks![
     the_doctor_agrees,
 ];
 
+/// Those that the form of the workspace could make a difference to.
+pub const ON_FILES: &[&str] = &[
+    "the_users_files_stay",
+    "hidden_files_are_unreadable",
+    "hidden_files_are_unreadable_by_other_names",
+    "protected_files_stay",
+    "the_home_is_only_dot_folders",
+    "the_session_is_invisible",
+    "the_host_is_invisible",
+    "the_system_is_read_only",
+    "a_kept_home_comes_back",
+    "a_kept_home_cannot_lead_out",
+    "a_hole_is_found_before_the_start",
+    "nothing_is_left_behind",
+];
+
 fn the_users_files_stay() {
     let scene = Scene::new();
     let ran = scene.sh("echo changed > file && echo new > new && mkdir d && rm file && echo again > file && echo ok");

@@ -1,7 +1,8 @@
 //! Attacks on the boundary from inside, without mediation: what namespaces, mounts, Landlock, capabilities and control
 //! groups hold by themselves. The launcher's modules are compiled in, so that the crate exports no way to run unmediated.
 //!
-//! As root each attack runs twice: once as it is, once in a process of an ordinary user.
+//! As root each attack runs twice: once as it is, once in a process of an ordinary user. Those on files run again with the
+//! workspace as a copy, as on a machine without an overlay.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -53,15 +54,25 @@ fn main() {
                 Ok(())
             }));
         }
-        trials.push(Trial::test(format!("ordinary::{name}"), move || as_ordinary(name, is_root)));
+        trials.push(Trial::test(format!("ordinary::{name}"), move || apart(name, is_root, false)));
+    }
+    for name in attacks::ON_FILES {
+        if is_root {
+            trials.push(Trial::test(format!("root::copy::{name}"), move || apart(name, false, true)));
+        }
+        trials.push(Trial::test(format!("ordinary::copy::{name}"), move || apart(name, is_root, true)));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
-fn as_ordinary(name: &str, is_root: bool) -> Result<(), Failed> {
+/// Runs an attack in a process of its own.
+fn apart(name: &str, drops_root: bool, is_copy: bool) -> Result<(), Failed> {
     let mut command = Command::new("/proc/self/exe");
     command.env(ONE, name).current_dir("/tmp");
-    if is_root {
+    if is_copy {
+        command.env(scene::COPY, "1");
+    }
+    if drops_root {
         command.uid(NOBODY).gid(NOBODY);
     }
     let output = command.output()?;

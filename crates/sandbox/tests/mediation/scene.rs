@@ -55,6 +55,9 @@ impl Mediator for Recorder {
     }
 }
 
+/// Names the folder that scenes are made in, if it is not the usual one.
+pub const PLACE: &str = "FLYBALL_SCENES";
+
 /// A place to run in.
 pub struct Scene {
     pub base: tempfile::TempDir,
@@ -75,7 +78,7 @@ pub struct Run {
 
 impl Scene {
     pub fn new() -> Self {
-        let base = tempfile::tempdir_in("/var/tmp").unwrap();
+        let base = tempfile::tempdir_in(std::env::var_os(PLACE).unwrap_or("/var/tmp".into())).unwrap();
         for dir in ["ws", "session", "home"] {
             std::fs::create_dir(base.path().join(dir)).unwrap();
         }

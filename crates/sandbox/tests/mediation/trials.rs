@@ -1,5 +1,7 @@
 use crate::scene::{Event, Scene, allow, deny, deny_name, paths};
 use flyball_sandbox::{Attempt, Decision, EndedBy, Status};
+use flyball_testkit::lack::Lack;
+use flyball_testkit::user::User;
 use libtest_mimic::Trial;
 use std::time::Duration;
 
@@ -23,6 +25,57 @@ pub fn all() -> Vec<Trial> {
         trial("a_program_runs_and_is_recorded", runs),
         trial("a_denied_call_has_no_effect_and_says_why", denied),
     ]
+    .into_iter()
+    .chain(lacking())
+    .collect()
+}
+
+/// What runs again, in a process of its own, on a machine that lacks something: the same must hold.
+fn lacking() -> Vec<Trial> {
+    let files = [
+        "a_path_that_changes_under_the_call_never_wins",
+        "every_call_is_the_same_as_alone",
+        "git_and_shell_pipelines_work",
+        "a_denied_call_has_no_effect_and_says_why",
+    ];
+    let programs = [
+        "an_argument_that_changes_under_an_exec_ends_the_tree",
+        "a_program_that_changes_under_an_exec_ends_the_tree",
+        "pause_and_kill_do_not_wait_for_questions",
+        "git_and_shell_pipelines_work",
+        "a_program_runs_and_is_recorded",
+    ];
+    let files = files.map(|name| ("overlay", name)).to_vec();
+    let programs = programs.map(|name| ("exit-info", name)).to_vec();
+    let cases = [files, programs].concat().into_iter();
+    cases
+        .map(|(lack, name)| {
+            let skip = Lack::why_not(&[lack]);
+            if let Some(why) = &skip {
+                eprintln!("skipped: without_{lack}::{name}: {why}");
+            }
+            let trial = Trial::test(format!("without_{lack}::{name}"), move || without(lack, name));
+            trial.with_ignored_flag(skip.is_some())
+        })
+        .collect()
+}
+
+fn without(lack: &str, name: &str) -> Result<(), libtest_mimic::Failed> {
+    let scratch = tempfile::tempdir_in("/var/tmp")?;
+    let place = scratch.path().join("place");
+    std::fs::create_dir(&place)?;
+    let user = User::current();
+    let lack = Lack::new(&[lack], &place, scratch.path(), user)?;
+    let own = std::fs::read_link("/proc/self/exe")?;
+    let mut command = lack.command(own, scratch.path());
+    let output = command.args(["--exact", name]).env(crate::scene::PLACE, &place).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let ran = said.contains("1 passed");
+    if ran && output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{said}\n{}", String::from_utf8_lossy(&output.stderr)).into())
+    }
 }
 
 fn trial(name: &str, test: fn()) -> Trial {
