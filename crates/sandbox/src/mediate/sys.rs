@@ -79,16 +79,27 @@ pub(super) fn read_memory(tid: i32, address: u64, into: &mut [u8]) -> Result<usi
         .map(|read| read as usize)
 }
 
+/// So often is a path looked up again that somebody's rename cut off.
+const RACES_MAX: usize = 256;
+
 /// `openat2` for a parent directory or file below `root`, never through a `/proc` magic link.
 pub(super) fn open_in_root(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: all-zero is a valid value of this plain structure.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = (flags | libc::O_CLOEXEC) as u64;
     how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-    // SAFETY: the path is NUL-terminated and `how` lives through the call, its size is passed.
-    owned(unsafe {
-        libc::syscall(libc::SYS_openat2, root.as_raw_fd(), path.as_ptr(), &raw const how, size_of::<libc::open_how>())
-    })
+    let size = size_of::<libc::open_how>();
+    let mut tries = 0;
+    loop {
+        // SAFETY: the path is NUL-terminated and `how` lives through the call, its size is passed.
+        let opened =
+            owned(unsafe { libc::syscall(libc::SYS_openat2, root.as_raw_fd(), path.as_ptr(), &raw const how, size) });
+        tries += 1;
+        // A path with `..` is given up whenever anybody renames anything anywhere on the machine meanwhile.
+        if opened.as_ref().err() != Some(&libc::EAGAIN) || tries >= RACES_MAX {
+            return opened;
+        }
+    }
 }
 
 /// `openat` by the plain system call.
