@@ -14,6 +14,7 @@
     reason = "tests"
 )]
 
+mod floods;
 mod probes;
 mod races;
 #[path = "../mediation/scene.rs"]
@@ -62,17 +63,31 @@ fn main() {
 }
 
 fn attacks() -> Vec<Attack> {
-    [probes::attacks(), races::attacks()].concat()
+    [probes::attacks(), races::attacks(), floods::attacks()].concat()
 }
 
 /// Runs one attack in a process of that user's.
 pub fn run(name: &str, user: &str, stdin: Stdio) -> Output {
-    let mut command = Command::new("/proc/self/exe");
-    command.env(ONE, name).env(PROGRAMS, programs()).current_dir("/var/tmp").stdin(stdin);
     // SAFETY: asks for a number.
-    if user != "root" && unsafe { libc::geteuid() } == 0 {
+    let is_root = unsafe { libc::geteuid() } == 0;
+    let mut command = Command::new("/proc/self/exe");
+    if name == "the_disk_is_full" && is_root {
+        // A file system of its own under the attack's folder, in a mount namespace of its own.
+        let copy = programs().join("attacks");
+        if !copy.exists() {
+            std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+        }
+        let id = if user == "root" { 0 } else { NOBODY };
+        let script = format!(
+            "mount -t tmpfs -o size=24m,mode=1777 none /var/tmp && exec setpriv --reuid={id} --regid={id} --clear-groups {}",
+            copy.display()
+        );
+        command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", &script]).env(floods::SMALL_DISK, "1");
+    } else if user != "root" && is_root {
         command.uid(NOBODY).gid(NOBODY);
     }
+    command.env(ONE, name).env(PROGRAMS, programs()).current_dir("/").stdin(stdin);
     command.output().unwrap()
 }
 
@@ -84,9 +99,13 @@ pub fn told(output: &Output) -> String {
 fn programs() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
-        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
         open(folder.path());
-        for (name, source) in [("probe", include_str!("inside/probe.c")), ("race", include_str!("inside/race.c"))] {
+        for (name, source) in [
+            ("flood", include_str!("inside/flood.c")),
+            ("probe", include_str!("inside/probe.c")),
+            ("race", include_str!("inside/race.c")),
+        ] {
             let file = folder.path().join(format!("{name}.c"));
             std::fs::write(&file, source).unwrap();
             let done = Command::new("cc")
@@ -97,6 +116,10 @@ fn programs() -> &'static Path {
                 .unwrap();
             assert!(done.success());
         }
+        // As root, a program of root's that makes whoever runs it root.
+        let setuid = folder.path().join("setuid");
+        std::fs::copy(folder.path().join("flood"), &setuid).unwrap();
+        std::fs::set_permissions(&setuid, std::os::unix::fs::PermissionsExt::from_mode(0o6755)).unwrap();
         folder
     });
     folder.path()

@@ -1,7 +1,8 @@
 //! A workspace, a sandbox round it, and a mediator that records what it was asked.
 
 use flyball_sandbox::{
-    Attempt, Call, Decision, Done, Exit, Limits, Mediator, Network, Refusal, Running, Spec, Terminal, Ticket, start,
+    Attempt, Call, Decision, Done, Exit, Limits, Mediator, Network, Refusal, Running, Spec, StartError, Terminal,
+    Ticket, start,
 };
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -112,6 +113,14 @@ impl Scene {
     }
 
     pub fn start(&self, argv: &[&str], decide: impl FnMut(&Call) -> Decision + Send + 'static) -> Run {
+        self.try_start(argv, decide).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub fn try_start(
+        &self,
+        argv: &[&str],
+        decide: impl FnMut(&Call) -> Decision + Send + 'static,
+    ) -> Result<Run, StartError> {
         let base = self.base.path();
         let mut env = self.env.clone();
         env.push(("PATH".into(), std::env::var_os("PATH").unwrap()));
@@ -137,8 +146,8 @@ impl Scene {
         let log = Arc::new(Mutex::new(Vec::new()));
         let (live, held) = channel();
         let recorder = Recorder { decide: Box::new(decide), log: log.clone(), live };
-        let running = start(spec, Box::new(recorder)).unwrap_or_else(|error| panic!("{error}"));
-        Run { running, log, held }
+        let running = start(spec, Box::new(recorder))?;
+        Ok(Run { running, log, held })
     }
 
     /// Runs a shell script to its end.
