@@ -216,6 +216,8 @@ fn input(_: &str, data: &[u8]) {
         let said = one.step(&input);
         assert_eq!(format!("{said:?}"), format!("{:?}", two.step(&input)));
     }
+    let [one, two] = &kernels;
+    assert_eq!(format!("{:?}", one.registers()), format!("{:?}", two.registers()));
 }
 
 fn note(_: &str, data: &[u8]) {

@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod documents;
 mod go;
 mod imports;
 mod npm;

@@ -151,7 +151,8 @@ pub(super) fn java(found: &mut Found<'_>, node: Node<'_>) -> bool {
         }
         // `java.net.URL` where a type stands, without an import. A type's own inner ones start with a capital.
         "scoped_type_identifier" => {
-            let text: String = found.text(node).chars().filter(|c| !c.is_whitespace()).collect();
+            let text = found.short_text(node).unwrap_or_default();
+            let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
             let is_plain = text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '.'));
             if is_plain && text.starts_with(|c: char| c.is_lowercase()) {
                 found.name(&text, ".");

@@ -19,9 +19,9 @@ pub(super) fn see(found: &mut Found<'_>, node: Node<'_>) -> bool {
             node.has_error()
         }
         "scoped_identifier" | "scoped_type_identifier" => {
-            let text = found.text(node);
+            let text = found.short_text(node);
             found.read(node);
-            match path(text) {
+            match text.and_then(path) {
                 Some(path) => {
                     written_out(found, &path);
                     node.has_error()
@@ -41,9 +41,6 @@ pub(super) fn see(found: &mut Found<'_>, node: Node<'_>) -> bool {
 
 /// A path's parts, if names are all that it has.
 fn path(text: &str) -> Option<String> {
-    if text.len() > NAME_BYTES_MAX {
-        return None;
-    }
     let parts: Vec<&str> = text.trim_start_matches("::").split("::").map(|part| plain(part.trim())).collect();
     let is_name = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
     parts.iter().all(is_name).then(|| parts.join("::"))
@@ -98,7 +95,7 @@ fn tree(found: &mut Found<'_>, node: Node<'_>) {
 }
 
 fn joined(found: &mut Found<'_>, prefix: &str, node: Node<'_>) -> Option<String> {
-    let joined = path(found.text(node)).map(|path| match prefix {
+    let joined = found.short_text(node).and_then(path).map(|path| match prefix {
         "" => path,
         _ => format!("{prefix}::{path}"),
     });

@@ -116,9 +116,64 @@ fn what_is_built_to_exhaust_ends() {
         let found = imports(source, part.repeat(60_000).as_bytes());
         assert!(found.names.len() <= 1024, "{extension} {part}");
     }
+    let Some(rust) = source("/w/a.rs") else { panic!() };
+    assert!(imports(rust, format!("use {}b;", "a::".repeat(100_000)).as_bytes()).is_opaque);
+    imports(rust, format!("fn f() {{ {}b; }}", "a::".repeat(100_000)).as_bytes());
     let Some(python) = source("/w/a.py") else { panic!() };
     assert!(imports(python, &vec![b'\n'; 2 << 20]).is_opaque);
     let many: String = (0..5_000).map(|n| format!("import m{n}\n")).collect();
     let found = imports(python, many.as_bytes());
     assert!(found.is_opaque && found.names.len() == 1024);
+}
+
+/// How long the worst takes: `cargo test -p flyball-intent --lib -- --ignored --nocapture worst`.
+#[test]
+#[ignore = "measures"]
+fn worst_cases() {
+    let parts = [
+        "(",
+        "[{",
+        "{",
+        "<",
+        "a::{",
+        "m!(",
+        "a.",
+        "a::",
+        "'",
+        "\"",
+        "`${",
+        "/*",
+        "//",
+        "\n ",
+        "if x:\n",
+        "import a\n",
+        "f(",
+        "a<b>(",
+        "\\",
+        "@",
+        "<a>",
+        "x = = ",
+        ") } ]",
+        "r#\"",
+        "\u{e9}",
+        "async ",
+        "?.",
+        "def f(",
+        "0x",
+        "#[",
+    ];
+    for extension in ["py", "js", "ts", "tsx", "rs", "go", "java"] {
+        let Some(source) = source(&format!("/w/a.{extension}")) else { panic!() };
+        for part in parts {
+            let text = part.repeat((1 << 19) / part.len());
+            let started = std::time::Instant::now();
+            let found = imports(source, text.as_bytes());
+            let took = started.elapsed();
+            if took.as_millis() > 500 {
+                let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+                let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+                eprintln!("{extension} {part:?}: {took:?}, opaque {}, {peak}", found.is_opaque);
+            }
+        }
+    }
 }
