@@ -14,6 +14,7 @@ pub(crate) struct Need {
 const NEEDS: &[Need] = &[
     Need { program: "git", package: "git", for_what: "every test on a repository" },
     Need { program: "tmux", package: "tmux", for_what: "every test of a screen: `flyball watch` and `run`'s terminal" },
+    Need { program: "vim", package: "vim", for_what: "the test of an editor on `run`'s terminal" },
     Need { program: "rg", package: "ripgrep", for_what: "the run of ripgrep under governance, and its workload" },
     Need { program: "zip", package: "zip", for_what: "sameness of archives" },
     Need { program: "unzip", package: "unzip", for_what: "sameness of archives" },

@@ -19,6 +19,7 @@ mod people;
 mod programs;
 mod screen;
 mod support;
+mod terminal;
 mod watching;
 
 use flyball_testkit::user::User;
@@ -28,9 +29,16 @@ fn main() {
     let arguments = Arguments::from_args();
     let not_here = support::why_not();
     let mut trials = Vec::new();
-    let cases: Vec<support::Case> =
-        [agent::cases(), hostile::cases(), lacking::cases(), people::cases(), programs::cases(), watching::cases()]
-            .concat();
+    let cases: Vec<support::Case> = [
+        agent::cases(),
+        hostile::cases(),
+        lacking::cases(),
+        people::cases(),
+        programs::cases(),
+        terminal::cases(),
+        watching::cases(),
+    ]
+    .concat();
     for user in User::each() {
         for case in &cases {
             let run = case.run;

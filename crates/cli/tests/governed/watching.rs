@@ -14,6 +14,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "watch_gives_the_terminal_back", needs: tmux, run: gives_back },
         Case { name: "watch_needs_no_colour_and_takes_any_size", needs: tmux, run: plain_and_resized },
         Case { name: "watch_shows_hostile_names_harmlessly", needs: tmux, run: hostile },
+        Case { name: "watch_reads_a_long_session_by_increments", needs: tmux, run: long },
         Case { name: "watch_refuses_what_is_no_terminal", needs: tmux, run: refuses },
     ]
 }
@@ -337,4 +338,74 @@ fn refuses(user: User) {
     watch(&world, &screen, "nobody");
     let text = screen.wait_for("left with 1");
     assert!(text.contains("FB0480"), "{text}");
+}
+
+/// A session of 25,000 attempts: what is shown is read, and not the rest.
+fn long(user: User) {
+    const ATTEMPTS: u64 = 25_000;
+    let world = world(user);
+    let folder = world.repo.scratch().join("ledger");
+    write_long(&folder, ATTEMPTS);
+    user.own(&folder).unwrap();
+    let screen = terminal(&world, &[]);
+    watch(&world, &screen, "@");
+    screen.wait("the end of it", |t| t.contains("long  ENDED") && t.contains("file24999"));
+    screen.press(&["Home"]);
+    screen.wait("the beginning", |t| t.contains("file0\n") && t.contains("open"));
+    screen.press(&["PageDown"]);
+    screen.wait("a page on", |t| t.contains("file24\n"));
+    screen.press(&["End"]);
+    screen.wait_for("file24999");
+    // What is rare is found by reading all of it back, in a window that holds no more than fits.
+    screen.press(&["/"]);
+    screen.type_in("file7 ");
+    screen.press(&["BSpace", "Enter"]);
+    screen.wait("the last of them", |t| t.contains("with `file7`") && t.contains("file7999"));
+    screen.press(&["Enter"]);
+    screen.wait("why", |t| t.contains("attempted") && t.contains("done"));
+    let shell = screen.ask("pane_pid");
+    let child = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.trim())).unwrap();
+    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak_kib < 160 * 1024, "{peak_kib} KiB to watch {ATTEMPTS} attempts");
+    screen.press(&["q"]);
+    screen.wait_for("left with 0");
+}
+
+fn write_long(folder: &std::path::Path, attempts: u64) {
+    use flyball_ledger::{Draft, Kind, Ledger};
+    use serde_json::json;
+    let ledger = Ledger::open(folder).unwrap();
+    let stream = ledger.stream("0long1sess1").unwrap();
+    let mut at_ns = 1_795_230_000_000_000_000;
+    let mut put = |kind: Kind, cause: Vec<u64>, body: Value| {
+        at_ns += 1_000_000;
+        stream.append(Draft { at_ns, kind, actor: "agent".into(), cause, body }).unwrap()
+    };
+    put(Kind::Open, vec![], json!({"name": "long", "agent": "agent", "workspace": "/w", "argv": ["agent"]}));
+    for n in 0..attempts {
+        let resource = json!({"type": "File", "path": format!("/w/file{n}")});
+        let action = json!({"verb": "fs.write", "resource": resource, "attrs": {}, "surface": "fs", "agent": "agent"});
+        let of = put(Kind::Attempt, vec![1], action);
+        put(
+            Kind::Ruling,
+            vec![of],
+            json!({
+                "of": of, "verdict": "allow", "action": "sha256:00", "charter": "sha256:00", "modified": null,
+                "reasons": [{"rule": "work", "owner": "team", "reason": "Work.", "witnesses": []}],
+                "governance": {"consequence": "low", "reversibility": "compensatable", "durable": false, "snapshot": false},
+            }),
+        );
+        put(Kind::Dispatch, vec![of], json!({"of": of}));
+        put(Kind::Outcome, vec![of], json!({"of": of, "ok": true}));
+    }
+    put(
+        Kind::Close,
+        vec![],
+        json!({
+            "ended_by": "program", "exit": 0, "actions": attempts, "allowed": attempts, "denied": 0, "held": 0, "modified": 0,
+        }),
+    );
+    stream.flush().unwrap();
 }
