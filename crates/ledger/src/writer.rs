@@ -14,6 +14,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 /// What may wait to be written: beyond it, `append` waits. Seconds of work for a slow disk, megabytes of memory.
@@ -22,6 +23,9 @@ const QUEUED_ITEMS_MAX: usize = 16_384;
 /// What one transaction takes at most, so that other processes and whoever waits for `durable` get their turn.
 const COMMIT_BYTES_MAX: usize = 8 << 20;
 const COMMIT_ITEMS_MAX: usize = 4096;
+/// How long entries that nobody waits for may gather: a commit costs as much as a hundred entries, and a processor that the
+/// governed program could use.
+const GATHER: Duration = Duration::from_millis(4);
 /// A signed checkpoint is kept at least each time that the tree crosses a multiple of this.
 pub(crate) const CHECKPOINT_EVERY: u64 = 4096;
 
@@ -67,6 +71,8 @@ struct State {
     queued: u64,
     done: u64,
     is_writer_idle: bool,
+    /// Someone waits for what is queued.
+    is_awaited: bool,
     is_closing: bool,
     /// Why the store takes nothing more.
     stopped: Option<String>,
@@ -105,6 +111,7 @@ impl Queue {
         let mut state = self.lock();
         while state.done < ticket {
             self.check(&state)?;
+            self.hurry(&mut state);
             state = self.committed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(())
@@ -118,9 +125,18 @@ impl Queue {
         let mut state = self.lock();
         while stream.durable_seq.load(Ordering::Acquire) < seq {
             self.check(&state)?;
+            self.hurry(&mut state);
             state = self.committed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(())
+    }
+
+    /// Someone is about to wait: what gathers is to be committed now.
+    fn hurry(&self, state: &mut State) {
+        if !state.is_awaited {
+            state.is_awaited = true;
+            self.work.notify_one();
+        }
     }
 
     /// The ticket of what was queued last.
@@ -165,6 +181,13 @@ impl Queue {
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.is_writer_idle = false;
+        let begun = Instant::now();
+        while !state.is_awaited && !state.is_closing && state.bytes < COMMIT_BYTES_MAX {
+            let Some(left) = GATHER.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else { break };
+            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        // Whoever still waits after this commit says so again.
+        state.is_awaited = false;
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while let Some(item) = state.items.pop_front() {
             bytes += item.bytes();
