@@ -1,7 +1,7 @@
 //! A ledger on this machine: one folder with the store, the keys, and the marks of who writes which stream.
 
 use crate::{
-    Digest, LedgerError, Stream, head, key, merkle,
+    Digest, LedgerError, Stream, head, inflight, key, merkle,
     note::{Checkpoint, NoteVerifier},
     schema, tiles,
     writer::{Queue, Writer},
@@ -55,21 +55,17 @@ impl Ledger {
         let trusted = head::read(&db, &dir, &key.verifier, "")?.note;
         let reader = schema::open_write(&dir, false)?;
 
-        let queue = Arc::new(Queue::new(&dir));
+        let queue = Arc::new(Queue::new(&dir)?);
         let (verifier, signing) = (key.verifier.clone(), key.signing);
         let writer = Writer { dir: dir.clone(), db, verifier, signing, trusted, streams: HashMap::new() };
         let theirs = queue.clone();
         let thread = std::thread::Builder::new().name("ledger-writer".into()).spawn(move || writer.run(&theirs));
         let thread = thread.map_err(|e| LedgerError::io("start the writer of", &dir, e))?;
         let (queue, writer) = (Some(queue), Some(thread));
-        Ok(Self(Arc::new(Inner {
-            dir,
-            verifier: key.verifier,
-            db: Mutex::new(reader),
-            known: Mutex::default(),
-            queue,
-            writer,
-        })))
+        let db = Mutex::new(reader);
+        let opened = Self(Arc::new(Inner { dir, verifier: key.verifier, db, known: Mutex::default(), queue, writer }));
+        inflight::take_in(&opened)?;
+        Ok(opened)
     }
 
     /// Opens the ledger in `dir` for reading, while supervisors may be writing to it. Changes nothing.
@@ -250,6 +246,9 @@ impl Drop for Inner {
         if self.queue.as_ref().is_some_and(|queue| queue.check_running().is_err()) {
             // The last to close a ledger would tidy up its log: after a failure that is for the next start.
             schema::let_lie(&self.db.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        if let Some(queue) = &self.queue {
+            queue.end();
         }
     }
 }

@@ -9,6 +9,8 @@
 //! - An entry is encoded once, and the exact stored bytes are the tree's leaf.
 //! - [`Stream::durable`] returns only after the entry, all before it in its stream, and the blobs that it names are
 //!   on the disk; after a crash the ledger has a prefix of each stream that includes all of these.
+//! - What was appended outlives its process: a killed one's entries are taken in by the next that opens the ledger. Only
+//!   a failing system or power can take what is not durable yet.
 //! - After a failed commit nothing more is taken: what reached the disk is unknown, so nobody goes on as if it were.
 //! - A commit extends only a tree head that bears this ledger's signature.
 //!
@@ -24,6 +26,7 @@ mod digest;
 mod entry;
 mod error;
 mod head;
+mod inflight;
 mod key;
 mod ledger;
 pub mod merkle;

@@ -3,7 +3,7 @@
 use crate::{
     Draft, Ledger, LedgerError, References,
     entry::{self, ENTRY_BYTES_MAX},
-    time,
+    inflight, time,
     writer::{Item, Progress},
 };
 use std::{
@@ -34,6 +34,8 @@ impl Stream {
             return Err(LedgerError::StreamName(id.to_owned()));
         }
         let owner = Owner::take(ledger.dir(), id)?;
+        // Its last owner may have been killed a moment ago.
+        inflight::take_in(ledger)?;
         // INVARIANT: read after the lock is held, so that nobody appends behind this.
         let (seq, at_ns) = ledger.tip(id)?;
         let progress = Arc::new(Progress { name: id.to_owned(), durable_seq: AtomicU64::new(seq) });

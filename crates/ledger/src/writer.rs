@@ -1,7 +1,9 @@
 //! The one thread that writes: it takes what has queued up, and commits it as one transaction.
 
 use crate::{
-    Digest, Kind, LedgerError, head, merkle,
+    Digest, Kind, LedgerError, head,
+    inflight::{FILE_BYTES_MAX, Inflight, KEPT_BYTES_MAX},
+    merkle,
     note::{self, Checkpoint, NoteVerifier},
     schema, tiles,
 };
@@ -66,6 +68,8 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct State {
     items: VecDeque<Item>,
+    /// Where the items stand as well until they are committed.
+    inflight: Option<Inflight>,
     bytes: usize,
     /// Counts items ever queued and ever committed.
     queued: u64,
@@ -78,20 +82,34 @@ struct State {
     stopped: Option<String>,
 }
 
+impl State {
+    fn is_full(&self) -> bool {
+        self.bytes > QUEUED_BYTES_MAX
+            || self.items.len() > QUEUED_ITEMS_MAX
+            || (!self.items.is_empty() && self.inflight.as_ref().is_some_and(|file| file.bytes() > FILE_BYTES_MAX))
+    }
+}
+
 impl Queue {
-    pub(crate) fn new(dir: &Path) -> Self {
-        let (state, work, committed) = Default::default();
-        Self { dir: dir.to_owned(), state, work, committed }
+    pub(crate) fn new(dir: &Path) -> Result<Self, LedgerError> {
+        let state = State { inflight: Some(Inflight::new(dir)?), ..State::default() };
+        Ok(Self { dir: dir.to_owned(), state: Mutex::new(state), work: Condvar::new(), committed: Condvar::new() })
     }
 
     /// Queues items, together and in order; waits while the queue is full. Returns the ticket for [`Queue::wait`].
     pub(crate) fn push(&self, items: impl IntoIterator<Item = Item>) -> Result<u64, LedgerError> {
         let mut state = self.lock();
-        while state.stopped.is_none() && (state.bytes > QUEUED_BYTES_MAX || state.items.len() > QUEUED_ITEMS_MAX) {
+        while state.stopped.is_none() && state.is_full() {
+            self.hurry(&mut state);
             state = self.committed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         self.check(&state)?;
         for item in items {
+            // INVARIANT: in the file before anyone hears that it is queued.
+            if let Some(Err(error)) = state.inflight.as_mut().map(|inflight| inflight.write(&item)) {
+                self.stop_locked(&mut state, &error);
+                return self.check(&state).map(|()| 0);
+            }
             state.bytes += item.bytes();
             state.queued += 1;
             state.items.push_back(item);
@@ -155,12 +173,39 @@ impl Queue {
         self.work.notify_one();
     }
 
-    fn stop(&self, cause: String) {
-        let mut state = self.lock();
-        state.stopped = Some(cause);
+    fn stop(&self, error: &LedgerError) {
+        self.stop_locked(&mut self.lock(), error);
+    }
+
+    fn stop_locked(&self, state: &mut State, error: &LedgerError) {
+        // The first cause is the one that counts.
+        state.stopped.get_or_insert_with(|| format!("{error} ({})", error.code()));
         state.items.clear();
         state.bytes = 0;
         self.committed.notify_all();
+    }
+
+    /// That many items more are committed.
+    fn done(&self, count: usize) -> Result<(), LedgerError> {
+        let mut state = self.lock();
+        state.done += count as u64;
+        let is_all = state.items.is_empty();
+        if let Some(inflight) = state.inflight.as_mut().filter(|file| is_all && file.bytes() > KEPT_BYTES_MAX) {
+            inflight.empty()?;
+        }
+        self.committed.notify_all();
+        Ok(())
+    }
+
+    /// The writer has ended: unless it had to stop, nothing is in flight any more.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        if state.stopped.is_none()
+            && state.items.is_empty()
+            && let Some(inflight) = state.inflight.take()
+        {
+            inflight.remove();
+        }
     }
 
     fn check(&self, state: &State) -> Result<(), LedgerError> {
@@ -229,13 +274,13 @@ impl Writer {
                             stream.durable_seq.store(*seq, Ordering::Release);
                         }
                     }
-                    let mut state = queue.lock();
-                    state.done += items.len() as u64;
-                    queue.committed.notify_all();
+                    if let Err(error) = queue.done(items.len()) {
+                        return queue.stop(&error);
+                    }
                 }
                 Err(error) => {
                     schema::let_lie(&self.db);
-                    return queue.stop(format!("{error} ({})", error.code()));
+                    return queue.stop(&error);
                 }
             }
         }

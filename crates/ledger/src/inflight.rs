@@ -1,0 +1,282 @@
+//! What is queued and not yet committed, in a file: a write into the system's memory costs a microsecond, and outlives a
+//! process that is killed. So what was appended is not lost with its process; only the power can take it before it is durable.
+//!
+//! Each handle for writing has such a file, `inflight/NAME`, locked for as long as its process lives. Whoever finds one that
+//! nobody holds takes what is in it into the store and removes it. It is no second record: it holds nothing that was committed
+//! for longer than until the next pause, and nothing is read from it but after a crash.
+
+use crate::{
+    Digest, Entry, Ledger, LedgerError, merkle,
+    writer::{Item, Progress},
+};
+use std::{
+    collections::HashMap,
+    fs::{self, File, TryLockError},
+    io::{BufReader, Read, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+const MAGIC: &[u8; 8] = b"FBIFLT1\n";
+/// The longest item: a piece of a blob, with what names it.
+const ITEM_BYTES_MAX: usize = crate::CHUNK_BYTES + 4096;
+/// Taken back at a time.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Up to here what is committed may stay in the file; it is skipped by its numbers.
+pub(crate) const KEPT_BYTES_MAX: u64 = 1 << 20;
+/// Beyond this, `append` waits until the queue was empty once.
+pub(crate) const FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// The file of one handle.
+pub(crate) struct Inflight {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    buffer: Vec<u8>,
+}
+
+impl Inflight {
+    /// Makes the file and locks it.
+    pub(crate) fn new(dir: &Path) -> Result<Self, LedgerError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let folder = folder(dir);
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.map_err(|e| LedgerError::io("make the folder", &folder, e))?;
+        let _turn = turn(dir)?;
+        let path = folder.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        let fail = |e| LedgerError::io("make the file", &path, e);
+        // One of that name is of a process that had this one's number, and of which all was taken in by now.
+        let _ = fs::remove_file(&path);
+        let file = fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
+        file.try_lock().map_err(|e| fail(e.into()))?;
+        (&file).write_all(MAGIC).map_err(fail)?;
+        Ok(Self { path, file, bytes: MAGIC.len() as u64, buffer: Vec::with_capacity(1024) })
+    }
+
+    /// Bytes in it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Writes an item behind the others.
+    pub(crate) fn write(&mut self, item: &Item) -> Result<(), LedgerError> {
+        self.buffer.clear();
+        encode(item, &mut self.buffer);
+        let written = (&self.file).write_all(&self.buffer);
+        written.map_err(|e| LedgerError::io("write to", &self.path, e))?;
+        self.bytes += self.buffer.len() as u64;
+        Ok(())
+    }
+
+    /// All that is in it is committed.
+    pub(crate) fn empty(&mut self) -> Result<(), LedgerError> {
+        self.file.set_len(MAGIC.len() as u64).map_err(|e| LedgerError::io("empty", &self.path, e))?;
+        self.bytes = MAGIC.len() as u64;
+        Ok(())
+    }
+
+    /// All that is in it is committed, and nothing more will come.
+    pub(crate) fn remove(self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Takes in what processes that were killed left behind. Must be done before the tip of a stream is read.
+pub(crate) fn take_in(ledger: &Ledger) -> Result<(), LedgerError> {
+    let dir = ledger.dir();
+    let turn = turn(dir)?;
+    for path in files(dir)? {
+        let fail = |e| LedgerError::io("read what a killed process left in", &path, e);
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.map_err(fail)?,
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => continue,
+            Err(TryLockError::Error(e)) => return Err(fail(e)),
+        }
+        take_in_one(ledger, &file)?;
+        fs::remove_file(&path).map_err(fail)?;
+    }
+    drop(turn);
+    Ok(())
+}
+
+fn take_in_one(ledger: &Ledger, file: &File) -> Result<(), LedgerError> {
+    let mut reader = BufReader::new(file);
+    let mut magic = [0; MAGIC.len()];
+    if reader.read_exact(&mut magic).is_err() || magic != *MAGIC {
+        return Ok(());
+    }
+    let mut tips: HashMap<String, u64> = HashMap::new();
+    loop {
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        while bytes < BATCH_BYTES_MAX {
+            // The end, or where the process was cut off: what comes after was never answered for.
+            let Some((tag, payload)) = frame(&mut reader) else { break };
+            bytes += payload.len();
+            match decode(tag, payload) {
+                Some(Found::Item(item)) => items.push(item),
+                Some(Found::Entry(entry)) => {
+                    let tip = match tips.get(&entry.stream) {
+                        Some(tip) => *tip,
+                        None => ledger.tip(&entry.stream)?.0,
+                    };
+                    if entry.seq == tip + 1 {
+                        tips.insert(entry.stream.clone(), entry.seq);
+                        items.push(item(entry));
+                    } else {
+                        tips.insert(entry.stream, tip);
+                    }
+                }
+                None => break,
+            }
+        }
+        if items.is_empty() && bytes == 0 {
+            return Ok(());
+        }
+        ledger.queue()?.push(items)?;
+        ledger.flush()?;
+    }
+}
+
+fn item(entry: Entry) -> Item {
+    let stream = Arc::new(Progress { name: entry.stream, durable_seq: AtomicU64::new(0) });
+    Item::Entry { stream, seq: entry.seq, kind: entry.kind, bytes: entry.raw }
+}
+
+enum Found {
+    Item(Item),
+    Entry(Entry),
+}
+
+/// Tag, length of the payload, CRC-32 of it, and the payload.
+fn encode(item: &Item, into: &mut Vec<u8>) {
+    into.extend([0; 9]);
+    let tag = match item {
+        Item::Entry { bytes, .. } => {
+            into.extend(bytes);
+            b'E'
+        }
+        Item::Chunk { digest, piece, bytes } => {
+            into.extend(digest.0);
+            into.extend(piece.to_le_bytes());
+            into.extend(bytes);
+            b'C'
+        }
+        Item::Blob { digest, bytes } => {
+            into.extend(digest.0);
+            into.extend(bytes.to_le_bytes());
+            b'B'
+        }
+        Item::Payload { commitment, salt, digest } => {
+            into.extend(commitment.0);
+            into.extend(salt);
+            into.extend(digest.0);
+            b'P'
+        }
+    };
+    let Some((head, payload)) = into.split_first_chunk_mut::<9>() else { return };
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let check = crc32fast::hash(payload).to_le_bytes();
+    let mut bytes = [tag].into_iter().chain(length).chain(check);
+    head.fill_with(|| bytes.next().unwrap_or_default());
+}
+
+/// The next frame that is whole.
+fn frame(reader: &mut impl Read) -> Option<(u8, Vec<u8>)> {
+    let mut head = [0; 9];
+    reader.read_exact(&mut head).ok()?;
+    let [tag, a, b, c, d, e, f, g, h] = head;
+    let length = usize::try_from(u32::from_le_bytes([a, b, c, d])).ok().filter(|length| *length <= ITEM_BYTES_MAX)?;
+    let mut payload = vec![0; length];
+    reader.read_exact(&mut payload).ok()?;
+    (crc32fast::hash(&payload) == u32::from_le_bytes([e, f, g, h])).then_some((tag, payload))
+}
+
+fn decode(tag: u8, payload: Vec<u8>) -> Option<Found> {
+    let digest = |at: usize| Some(Digest(payload.get(at..at + 32)?.try_into().ok()?));
+    let number = |at: usize| Some(u64::from_le_bytes(payload.get(at..at + 8)?.try_into().ok()?));
+    Some(match tag {
+        b'E' => {
+            let leaf = merkle::leaf_digest(&payload);
+            Found::Entry(Entry::decode(payload, 0, leaf).ok()?)
+        }
+        b'C' => {
+            let (digest, piece) = (digest(0)?, number(32)?);
+            Found::Item(Item::Chunk { digest, piece, bytes: payload.get(40..)?.to_vec() })
+        }
+        b'B' => Found::Item(Item::Blob { digest: digest(0)?, bytes: number(32)? }),
+        b'P' => {
+            let (commitment, salt, digest) = (digest(0)?, payload.get(32..64)?.try_into().ok()?, digest(64)?);
+            Found::Item(Item::Payload { commitment, salt, digest })
+        }
+        _ => return None,
+    })
+}
+
+fn folder(dir: &Path) -> PathBuf {
+    dir.join("inflight")
+}
+
+/// The files of all handles.
+fn files(dir: &Path) -> Result<Vec<PathBuf>, LedgerError> {
+    let folder = folder(dir);
+    let fail = |e| LedgerError::io("read the folder", &folder, e);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        if path.file_name().is_some_and(|name| name != TURN) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+const TURN: &str = "turn";
+
+/// One process at a time makes such a file or takes one in: between making and locking, one looks as if nobody held it.
+fn turn(dir: &Path) -> Result<File, LedgerError> {
+    let path = folder(dir).join(TURN);
+    let fail = |e| LedgerError::io("lock", &path, e);
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fail)?;
+    file.lock().map_err(fail)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_back_and_damaged_ones_end_it() {
+        let chunk = || Item::Chunk { digest: Digest::of(b"x"), piece: 7, bytes: b"content".to_vec() };
+        let mut bytes = Vec::new();
+        for _ in 0..3 {
+            let mut one = Vec::new();
+            encode(&chunk(), &mut one);
+            bytes.extend(one);
+        }
+        let count = |bytes: &[u8]| {
+            let mut reader = bytes;
+            std::iter::from_fn(|| frame(&mut reader)).filter_map(|(tag, payload)| decode(tag, payload)).count()
+        };
+        assert_eq!(count(&bytes), 3);
+        for cut in 0..bytes.len() {
+            assert_eq!(count(bytes.get(..cut).unwrap_or_default()), cut / (bytes.len() / 3), "cut at {cut}");
+        }
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            if let Some(byte) = damaged.get_mut(at) {
+                *byte ^= 0x40;
+            }
+            assert!(count(&damaged) <= 3, "never more than there was");
+        }
+    }
+}
