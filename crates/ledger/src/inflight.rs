@@ -114,15 +114,19 @@ fn take_in_one(ledger: &Ledger, file: &File) -> Result<(), LedgerError> {
         return Ok(());
     }
     let mut tips: HashMap<String, u64> = HashMap::new();
-    loop {
+    let mut is_over = false;
+    while !is_over {
         let (mut items, mut bytes) = (Vec::new(), 0);
         while bytes < BATCH_BYTES_MAX {
-            // The end, or where the process was cut off: what comes after was never answered for.
-            let Some((tag, payload)) = frame(&mut reader) else { break };
-            bytes += payload.len();
-            match decode(tag, payload) {
-                Some(Found::Item(item)) => items.push(item),
-                Some(Found::Entry(entry)) => {
+            // The end, or where it was cut off. INVARIANT: nothing is taken from behind that: it may rely on what is missing.
+            let Some((found, length)) = frame(&mut reader).and_then(|(tag, payload)| decode(tag, payload)) else {
+                is_over = true;
+                break;
+            };
+            bytes += length;
+            match found {
+                Found::Item(item) => items.push(item),
+                Found::Entry(entry) => {
                     let tip = match tips.get(&entry.stream) {
                         Some(tip) => *tip,
                         None => ledger.tip(&entry.stream)?.0,
@@ -134,15 +138,12 @@ fn take_in_one(ledger: &Ledger, file: &File) -> Result<(), LedgerError> {
                         tips.insert(entry.stream, tip);
                     }
                 }
-                None => break,
             }
-        }
-        if items.is_empty() && bytes == 0 {
-            return Ok(());
         }
         ledger.queue()?.push(items)?;
         ledger.flush()?;
     }
+    Ok(())
 }
 
 fn item(entry: Entry) -> Item {
@@ -199,10 +200,11 @@ fn frame(reader: &mut impl Read) -> Option<(u8, Vec<u8>)> {
     (crc32fast::hash(&payload) == u32::from_le_bytes([e, f, g, h])).then_some((tag, payload))
 }
 
-fn decode(tag: u8, payload: Vec<u8>) -> Option<Found> {
+fn decode(tag: u8, payload: Vec<u8>) -> Option<(Found, usize)> {
+    let length = payload.len();
     let digest = |at: usize| Some(Digest(payload.get(at..at + 32)?.try_into().ok()?));
     let number = |at: usize| Some(u64::from_le_bytes(payload.get(at..at + 8)?.try_into().ok()?));
-    Some(match tag {
+    let found = match tag {
         b'E' => {
             let leaf = merkle::leaf_digest(&payload);
             Found::Entry(Entry::decode(payload, 0, leaf).ok()?)
@@ -217,7 +219,8 @@ fn decode(tag: u8, payload: Vec<u8>) -> Option<Found> {
             Found::Item(Item::Payload { commitment, salt, digest })
         }
         _ => return None,
-    })
+    };
+    Some((found, length))
 }
 
 fn folder(dir: &Path) -> PathBuf {

@@ -127,6 +127,8 @@ impl Queue {
     /// Waits until all that was queued up to `ticket` is committed.
     pub(crate) fn wait(&self, ticket: u64) -> Result<(), LedgerError> {
         let mut state = self.lock();
+        // What failed may have been refused before it was queued.
+        self.check(&state)?;
         while state.done < ticket {
             self.check(&state)?;
             self.hurry(&mut state);
