@@ -246,7 +246,7 @@ fn checkpoint(_: &str, data: &[u8]) {
     }
     // A proof: two numbers, two roots, and the rest.
     let number = |at: usize| data.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map(u64::from_le_bytes);
-    let mut digests = data.get(16..).unwrap_or_default().chunks_exact(32).map(|part| Digest::of(part));
+    let mut digests = data.get(16..).unwrap_or_default().chunks_exact(32).map(Digest::of);
     if let (Some(old), Some(new), Some(one), Some(two)) = (number(0), number(8), digests.next(), digests.next()) {
         let proof: Vec<Digest> = digests.collect();
         let _ = merkle::verify_consistency(old, new, &one, &two, &proof);

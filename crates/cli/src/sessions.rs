@@ -111,7 +111,8 @@ fn print(out: Output, view: &SessionView) {
     field("changed", &format!("{} path{s}: flyball at {} {}", view.changed_files, line.id, view.entries));
     if let Some(close) = &view.close {
         let exit = close.exit.map(|n| format!(", exit {n}")).unwrap_or_default();
-        field("ended", &format!("{} by {}{exit}", short_time(&close.at), close.ended_by));
+        let how = if close.recovered { " (its supervisor died; a later start closed it)" } else { "" };
+        field("ended", &format!("{} by {}{exit}{how}", short_time(&close.at), close.ended_by));
     }
     if let Some(level) = view.close.as_ref().and_then(|c| c.replay_level) {
         field("replay", &format!("up to level {level}"));
@@ -138,6 +139,7 @@ fn print(out: Output, view: &SessionView) {
             .iter()
             .map(|a| {
                 let act = a.to.map_or_else(|| a.act.clone(), |to| format!("{} to {to}", a.act));
+                let act = a.phase.as_ref().map_or(act.clone(), |phase| format!("{act} ({phase})"));
                 vec![Cell::new(a.seq.to_string()), Cell::new(act), Cell::new(&a.by), Cell::new(&a.reason)]
             })
             .collect();

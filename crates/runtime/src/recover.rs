@@ -40,7 +40,25 @@ pub fn dead_sessions(home: &Home, ledger: &Ledger) -> Result<Vec<String>, Ledger
             Err(_) => {}
         }
     }
+    unborn(home, ledger)?;
     Ok(closed)
+}
+
+/// Folders of sessions that died before they were on record: nothing was run in them.
+fn unborn(home: &Home, ledger: &Ledger) -> Result<(), LedgerError> {
+    let known: BTreeSet<String> = ledger.streams()?.into_iter().map(|s| s.id).collect();
+    for entry in std::fs::read_dir(home.sessions()).into_iter().flatten().flatten() {
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
+        let is_old = age.is_some_and(|age| age > UNBORN_AGE);
+        if !is_old || entry.file_name().to_str().is_none_or(|name| known.contains(name)) {
+            continue;
+        }
+        if let Ok(Some(_held)) = SessionLock::take(&entry.path()) {
+            // What can't be removed is looked at again by the next start.
+            let _ = flyball_sandbox::remove_session_dir(&entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// Before a person's act on a session whose lock is held: whatever a crash left of it ends first.
@@ -72,8 +90,11 @@ pub(crate) const APPLY: &str = "apply.journal";
 /// What an applied or discarded workspace is called until all of it is removed.
 pub(crate) const GOING: &str = "workspace.going";
 
+/// Between its folder and its first entry a session takes milliseconds.
+const UNBORN_AGE: std::time::Duration = std::time::Duration::from_secs(600);
+
 fn has_leftovers(dir: &Path) -> bool {
-    [APPLY, "rollback.journal", GOING].iter().any(|name| dir.join(name).exists())
+    [APPLY, "rollback.journal", GOING, "workspace/upper.twin"].iter().any(|name| dir.join(name).exists())
 }
 
 fn workspace_of(ledger: &Ledger, session: &str) -> Option<PathBuf> {
@@ -92,6 +113,11 @@ fn settle(home: &Home, ledger: &Ledger, session: &str, _held: &SessionLock) -> R
     }
     let mut past = Past::open_in(home, Arc::new(ledger.clone()), session)?;
     rewind::recover(&dir, &mut past)?;
+    // What no journal knows any more is nobody's way back.
+    let twin = dir.join("workspace/upper.twin");
+    if twin.exists() {
+        workspace::drop_twin(&twin)?;
+    }
     let taken = recover_apply(&dir, &mut past)?;
     if is_open {
         close(&mut past, &dir)?;

@@ -483,11 +483,16 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
         Request::Kill { reason } => {
             let who = if by == "charter" { "charter" } else { "person" };
             shared.ended_by.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(who);
-            act_recorded(shared, "kill", by, &reason, || {
-                let begun = std::time::Instant::now();
-                running.kill();
-                Ok(begun.elapsed())
-            })
+            let seq = lock(shared).gate.control("kill", by, &reason, json!({})).map_err(|e| say(&e));
+            let begun = std::time::Instant::now();
+            // A record that takes nothing more must not keep anybody from ending the session.
+            running.kill();
+            let took_us = u64::try_from(begun.elapsed().as_micros()).ok();
+            let flushed = lock(shared).gate.flush().map_err(|e| say(&e));
+            match seq.and_then(|seq| flushed.map(|()| seq)) {
+                Ok(seq) => Ok(Reply { ok: true, seq: Some(seq), took_us, ..Reply::default() }),
+                Err(error) => Err(format!("it is ended, and that could not be recorded: {error}")),
+            }
         }
         Request::Answer { id, verdict, with, reason } => {
             let (released, notices) = {

@@ -1,7 +1,9 @@
 //! The kinds of rounds: what is done, what is killed meanwhile, and what must be so afterwards.
 
+use crate::calls;
 use crate::check;
 use crate::dice::Dice;
+use crate::full;
 use crate::processes;
 use crate::tree::{self, Tree};
 use crate::work::{self, Step};
@@ -25,9 +27,14 @@ pub const KINDS: &[(&str, Round)] = &[
     ("answer", answer),
     ("discard", discard),
     ("pause", paused),
+    ("apply, call by call", calls::apply),
+    ("rollback, call by call", calls::rollback),
+    ("damaged journals", damaged),
+    ("full disk, at work", full::run),
+    ("full disk, people's acts", full::acts),
 ];
 
-fn note(seen: &Seen, what: &str) {
+pub fn note(seen: &Seen, what: &str) {
     seen.lock().unwrap().push(what.to_owned());
 }
 
@@ -63,19 +70,23 @@ fn work_and_kill(world: &World, dice: &mut Dice, seen: &Seen, moment_ms: u64) {
     }
     sleep(dice.moment(moment_ms));
     let below = processes::below(session.child.id());
-    match victim {
-        "supervisor" => session.kill(),
-        "both" => {
-            session.kill();
-            below.iter().rev().for_each(|(pid, _)| processes::kill(*pid));
-        }
-        // The first child is the launcher, the next pid 1 of the sandbox, the third the agent.
-        "agent" => below.iter().nth(2).into_iter().for_each(|(pid, _)| processes::kill(*pid)),
-        _ => below.iter().next().into_iter().for_each(|(pid, _)| processes::kill(*pid)),
+    // The first child is the launcher, the next pid 1 of the sandbox, the third the agent: where they are there already.
+    let one = match victim {
+        "agent" => below.iter().nth(2),
+        "launcher" => below.iter().next(),
+        _ => None,
+    };
+    let died = one.is_none();
+    match one {
+        Some((pid, _)) => processes::kill(*pid),
+        None => session.kill(),
+    }
+    if victim == "both" {
+        below.iter().rev().for_each(|(pid, _)| processes::kill(*pid));
     }
     let ended = session.end();
     output.push_str(&ended.stdout);
-    note(seen, victim);
+    note(seen, if died && victim != "both" { "supervisor" } else { victim });
     processes::wait_gone("after the kill", &below);
     world.nothing_runs("after the kill", &token);
     recover(world, dice, seen);
@@ -90,8 +101,10 @@ fn work_and_kill(world: &World, dice: &mut Dice, seen: &Seen, moment_ms: u64) {
         return;
     };
     let acks = work::acknowledged(&output);
-    let died = matches!(victim, "supervisor" | "both");
     let lost = check::acknowledged(world, &id, &steps, acks, died);
+    if died && world.log(&id).iter().any(|e| e["kind"] == "close" && e["body"]["recovered"] == true) {
+        assert!(world.ok(&["show", &id]).contains("its supervisor died"));
+    }
     if lost > 0 {
         note(seen, "writes in flight lost of the record");
     }
@@ -138,7 +151,7 @@ fn recover(world: &World, dice: &mut Dice, seen: &Seen) {
 }
 
 /// Whatever a person wants of a crashed session works.
-fn settle(world: &World, dice: &mut Dice, seen: &Seen, id: &str, real: &Tree) {
+pub fn settle(world: &World, dice: &mut Dice, seen: &Seen, id: &str, real: &Tree) {
     if !world.session(id).join("workspace").exists() {
         return;
     }
@@ -175,7 +188,7 @@ fn roll_back_somewhere(world: &World, dice: &mut Dice, id: &str) {
 }
 
 /// Puts the real tree back for the next round.
-fn reset(world: &World, to: &Tree) {
+pub fn reset(world: &World, to: &Tree) {
     let now = world.real();
     for path in now.keys().rev().filter(|p| !to.contains_key(*p)) {
         let at = world.workspace().join(path);
@@ -207,13 +220,13 @@ fn restore(at: &std::path::Path, node: &str) {
 }
 
 /// A session that has come to its end, with its tree after each of three stages, and an entry as of each.
-struct Finished {
-    id: String,
-    real: Tree,
-    stages: Vec<(u64, Tree)>,
+pub struct Finished {
+    pub id: String,
+    pub real: Tree,
+    pub stages: Vec<(u64, Tree)>,
 }
 
-fn finished(world: &World, dice: &mut Dice, tail: &str) -> (Option<Running>, Finished) {
+pub fn finished(world: &World, dice: &mut Dice, tail: &str) -> (Option<Running>, Finished) {
     let mut steps = Vec::new();
     let mut ends = Vec::new();
     for stage in 0..3 {
@@ -255,7 +268,7 @@ fn cut_off(world: &World, dice: &mut Dice, words: &[&str], moment_ms: u64) -> bo
     command.end().status.success()
 }
 
-fn is_one_of(what: &str, found: &Tree, wanted: &[&Tree]) {
+pub fn is_one_of(what: &str, found: &Tree, wanted: &[&Tree]) {
     if !wanted.contains(&found) {
         let told: Vec<String> = wanted.iter().map(|w| tree::difference(found, w)).collect();
         panic!("{what}: the tree is none of {}:\n{}", wanted.len(), told.join("\n-- or\n"));
@@ -503,4 +516,39 @@ fn paused(world: &World, dice: &mut Dice, seen: &Seen) {
     }
     check::acknowledged(world, &id, &steps, work::acknowledged(&output), true);
     settle(world, dice, seen, &id, &real);
+}
+
+/// A journal that nobody can read stops what it is about, names itself, and costs nothing else.
+fn damaged(world: &World, dice: &mut Dice, seen: &Seen) {
+    let (_, session) = finished(world, dice, "");
+    let dir = world.session(&session.id);
+    let after = &session.stages[2].1;
+    let texts = ["", "{", "{\"version\":9}", "garbage \u{1}", "{\"version\":1}", "{\"version\":9,\"steps\":[]}"];
+    for name in ["rollback.journal", "apply.journal"] {
+        let text = dice.pick(&texts);
+        note(seen, name);
+        std::fs::write(dir.join(name), text).unwrap();
+        world.user.own(&dir.join(name)).unwrap();
+        let seq = session.stages[0].0.to_string();
+        for words in [&["apply", &session.id][..], &["discard", &session.id], &["rollback", &session.id, &seq]] {
+            let refused = world.run(words);
+            let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(!refused.status.success() && told.contains(name), "{words:?} with {text:?}: {told}");
+        }
+        assert_eq!(world.real(), session.real);
+        is_one_of("with a damaged journal", &world.merged(&session.id), &[after]);
+        // A start does not take half an apply for the real tree; a rollback's journal is about its own session alone.
+        let start = world.run(&["run", "--json", "--apply", "never", "--", "true"]);
+        let told = String::from_utf8_lossy(&start.stderr).into_owned();
+        if name == "apply.journal" {
+            assert!(!start.status.success() && told.contains("FB0531") && told.contains(name), "{told}");
+        } else {
+            assert!(start.status.success(), "{told}");
+        }
+        std::fs::remove_file(dir.join(name)).unwrap();
+    }
+    world.ok(&["apply", &session.id]);
+    is_one_of("after apply", &world.real(), &[after]);
+    check::ledger(world);
+    reset(world, &session.real);
 }

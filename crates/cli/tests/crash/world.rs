@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The name of the session that a round is about: those of recoveries and of others beside have other names.
 const WORK: &str = "work";
@@ -82,6 +82,10 @@ impl World {
 
     pub fn workspace(&self) -> PathBuf {
         self.dir.join("work")
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.dir.join("home")
     }
 
     pub fn ledger(&self) -> PathBuf {

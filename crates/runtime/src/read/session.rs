@@ -134,6 +134,9 @@ pub struct Act {
     /// The step gone back to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,
+    /// How far it came: `begun`, `done`, `failed`, or `undone` after a crash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
 }
 
 /// How a session ended.
@@ -149,6 +152,9 @@ pub struct Closing {
     pub signal: Option<i64>,
     /// The replay level that this run can reach.
     pub replay_level: Option<i64>,
+    /// Whether its supervisor died, and a later start closed it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub recovered: bool,
 }
 
 /// Every session of the ledger, the latest first.
@@ -248,6 +254,7 @@ pub(super) fn intervention(entry: &Entry) -> Act {
         by: text(&entry.body, "by"),
         reason: text(&entry.body, "reason"),
         to: entry.body.get("to").and_then(Json::as_u64),
+        phase: entry.body.get("phase").and_then(Json::as_str).map(str::to_owned),
     }
 }
 
@@ -259,6 +266,7 @@ fn closing(entry: &Entry) -> Closing {
         exit: number("exit"),
         signal: number("signal"),
         replay_level: number("replay_level"),
+        recovered: entry.body.get("recovered").and_then(Json::as_bool).unwrap_or_default(),
     }
 }
 
