@@ -10,6 +10,7 @@ mod crash;
 mod deps;
 mod exec;
 mod fuzz;
+mod oracle;
 mod suite;
 mod tidy;
 
@@ -28,6 +29,7 @@ cargo xtask CHORE
   agents            install the pinned agent programs into .agents/
   crash             kill supervisor, agent and commands at random moments and hold what is left against what was
                     acknowledged; --rounds N (500), --seed S, --flyball PATH picks the binary
+  oracle cedar      hold compiled rules against Cedar's own authorizer and validator; --cases N (20,000 charters)
   bench [NAME…]     measure beside the baselines and write docs/benchmarks.md: kernel, ledger,
                     sandbox, workloads; --flyball PATH picks the binary, --rounds N (5)
 ";
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         "agents" => agents::install(),
         "fuzz" => fuzz::fuzz(&rest),
         "crash" => crash::crash(&rest),
+        "oracle" => oracle::oracle(&rest),
         "bench" => bench::bench(&rest),
         _ => {
             eprint!("{USAGE}");

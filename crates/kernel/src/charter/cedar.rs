@@ -212,7 +212,8 @@ fn parse_file(report: &mut Report, file: &Arc<str>, text: &str, context: &Contex
     policies.sort_by_key(|(span, _)| (span.start, span.end));
     for (span, policy) in policies {
         let place = Place::new(file, span);
-        let json = policy.to_json().ok();
+        // From its tree: a policy that was parsed from text would be parsed once more, which takes longer than all else.
+        let json = Policy::from(policy.as_ref().clone()).to_json().ok();
         let rule = annotated(report, policy, json.as_ref(), &place, context);
         let policy = policy.new_id(PolicyId::new(&rule.id));
         out.push(Parsed { policy, json, rule, place });
