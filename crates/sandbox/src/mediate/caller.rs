@@ -118,6 +118,19 @@ impl Caller<'_> {
         Ok(buffer.get(..read).unwrap_or_default().to_vec())
     }
 
+    /// Signals that wait for it and that it does not block, one bit each from signal 1.
+    pub(super) fn pending_signals(&self) -> Result<u64, Errno> {
+        let file = sys::openat(libc::AT_FDCWD, &self.proc(format_args!("status")), libc::O_RDONLY, 0)?;
+        let mut buffer = [0; 4096];
+        let read = sys::pread(rustix::fd::AsFd::as_fd(&file), &mut buffer)?;
+        let text = std::str::from_utf8(buffer.get(..read).unwrap_or_default()).unwrap_or_default();
+        let set = |label: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(label));
+            line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0)
+        };
+        Ok((set("SigPnd:") | set("ShdPnd:")) & !set("SigBlk:"))
+    }
+
     /// The device number of its controlling terminal; 0 for none.
     pub(super) fn terminal(&self) -> Result<u64, Errno> {
         let file = sys::openat(libc::AT_FDCWD, &self.proc(format_args!("stat")), libc::O_RDONLY, 0)?;

@@ -184,6 +184,9 @@ impl Context<'_> {
         if flags & !(libc::RENAME_NOREPLACE | libc::RENAME_EXCHANGE) != 0 {
             return Err(libc::EINVAL); // RENAME_WHITEOUT makes a device node
         }
+        if flags == libc::RENAME_NOREPLACE | libc::RENAME_EXCHANGE {
+            return Err(libc::EINVAL);
+        }
         let (old_path, new_path) = (self.caller.path(old.1)?, self.caller.path(new.1)?);
         if !self.caller.is_waiting() {
             return Err(libc::EINTR);
@@ -228,6 +231,8 @@ impl Context<'_> {
                 (file, None, target)
             }
             None => match self.resolve(old.0, &old_path, last)? {
+                // A link of `/proc` is on another disk, whatever it leads to.
+                Found::Place(place, Some(_)) if is_on_proc(&place.parent) => return Err(libc::EXDEV),
                 Found::Place(place, Some(_)) => {
                     let path = place.path();
                     (place.handle()?, Some(place), Some(path))

@@ -49,6 +49,9 @@ const HELD_MAX: usize = 256;
 const LATER_MAX: usize = 64;
 /// How often held calls are looked at for callers that died.
 const HELD_LOOK: Duration = Duration::from_millis(50);
+/// Signals that end a wait for people where a program handles them: others (a progress meter's clock, say) would have them
+/// asked anew each time. HUP, INT, QUIT, TERM, STOP, TSTP.
+const ENDING_SIGNALS: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 18 | 1 << 19;
 /// How long the last exit statuses may take.
 const LAST_ENDS: Duration = Duration::from_millis(500);
 /// Linux's own ERESTARTSYS: with a signal (or a freeze) pending, the call starts over when that is through.
@@ -195,7 +198,8 @@ impl Loop {
 
     fn serve(&mut self) {
         loop {
-            let timeout = self.traces.patience().or((!self.held.is_empty()).then_some(HELD_LOOK));
+            let is_anyone_waiting = !self.held.is_empty() || !self.later.is_empty();
+            let timeout = self.traces.patience().or(is_anyone_waiting.then_some(HELD_LOOK));
             let ready = self.events.wait(timeout);
             // Deaths first: a parent that saw its child end and then acts must find the end on record.
             for (pid, status) in self.events.ended(&ready) {
@@ -444,17 +448,33 @@ impl Loop {
         }
     }
 
+    /// Who waits for long is looked at: callers die, and a signal must reach its handler though the kernel, once we have
+    /// received a call, lets only deadly ones interrupt it.
     fn look_at_held(&mut self) {
-        if self.held.is_empty() || self.held_looked.elapsed() < HELD_LOOK {
+        if (self.held.is_empty() && self.later.is_empty()) || self.held_looked.elapsed() < HELD_LOOK {
             return;
         }
         self.held_looked = Instant::now();
         let notify = self.parts.notify.as_fd();
-        let gone: Vec<Ticket> =
-            self.held.iter().filter(|(_, held)| !sys::is_valid(notify, held.id)).map(|(ticket, _)| *ticket).collect();
-        for ticket in gone {
+        let is_over = |id, tid, signals| {
+            !sys::is_valid(notify, id)
+                || Caller { notify, id, tid }.pending_signals().is_ok_and(|all| all & signals != 0)
+        };
+        let over = |held: &&Held| is_over(held.id, held.tid, ENDING_SIGNALS);
+        let held: Vec<(Ticket, u64)> =
+            self.held.values().filter(over).map(|held| (held.call.ticket, held.id)).collect();
+        let later = self.later.iter().filter(|(id, later)| is_over(**id, later.tid, u64::MAX));
+        let later: Vec<u64> = later.map(|(id, _)| *id).collect();
+        for (ticket, id) in held {
             self.held.remove(&ticket);
+            self.fail(id, ERESTARTSYS);
             self.parts.mediator.withdrawn(ticket);
+        }
+        for id in later {
+            self.fail(id, ERESTARTSYS);
+            if let Some((ticket, pid)) = self.later.remove(&id).and_then(|later| later.ticket) {
+                self.parts.mediator.done(ticket, pid, Done::Failed(libc::EINTR));
+            }
         }
     }
 
