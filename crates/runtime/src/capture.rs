@@ -198,10 +198,10 @@ fn capture(layers: &Layers, rel: &Path, ledger: &Ledger) -> Result<Node, Capture
     };
     let look = |cause| CaptureError::Look { path: rel.to_path_buf(), cause };
     let found = file.metadata().map_err(look)?;
-    if found.len() > FILE_BYTES_MAX {
+    let mode = found.mode() & 0o7777;
+    if found.len() > FILE_BYTES_MAX || mode & 0o400 == 0 {
         return Ok(Node::Other);
     }
-    let mode = found.mode() & 0o7777;
     // It may grow meanwhile: what was read is what is recorded, and whoever writes to it keeps it on watch.
     let mut file = file.take(FILE_BYTES_MAX);
     let (digest, size) = if found.len() <= AT_ONCE_BYTES_MAX {

@@ -38,7 +38,7 @@ pub enum Node {
         #[serde(with = "serde_path")]
         target: PathBuf,
     },
-    /// A FIFO, socket or device.
+    /// A FIFO, socket or device, or a file that its owner may not read.
     Other,
 }
 
@@ -180,8 +180,14 @@ pub(super) fn node_in(root: BorrowedFd<'_>, rel: &Path, sink: &mut dyn FnMut(&[u
     match kind(&stat) {
         FileType::Directory => Ok(Node::Directory { mode: stat.st_mode & 0o7777 }),
         FileType::Symlink => Ok(Node::Symlink { target: beneath::link(root, rel)? }),
+        // Whoever looks, root too, is to find the same.
+        FileType::RegularFile if stat.st_mode & 0o400 == 0 => Ok(Node::Other),
         FileType::RegularFile => {
-            let mut file = beneath::file(root, rel)?;
+            let mut file = match beneath::file(root, rel) {
+                // Its owner closed it to everyone: that it is there can be said, and must not end the session.
+                Err(Errno::ACCESS) => return Ok(Node::Other),
+                other => other?,
+            };
             // Of the open file: the name may have come to mean another one.
             let mode = rustix::fs::fstat(&file)?.st_mode & 0o7777;
             let (digest, size) = hash(&mut file, sink)?;
