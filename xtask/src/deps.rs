@@ -20,6 +20,9 @@ const NEEDS: &[Need] = &[
     Need { program: "unzip", package: "unzip", for_what: "sameness of archives" },
     Need { program: "setfattr", package: "attr", for_what: "sameness of archives" },
     Need { program: "sqlite3", package: "sqlite3", for_what: "sameness of databases" },
+    Need { program: "vim", package: "vim", for_what: "sameness of how editors save" },
+    Need { program: "script", package: "bsdutils", for_what: "sameness of how editors save" },
+    Need { program: "python3", package: "python3", for_what: "sameness of Python and of single calls" },
     Need { program: "make", package: "make", for_what: "sameness of C builds" },
     Need { program: "cc", package: "gcc", for_what: "the ledger on a file layer that fails or forgets" },
     Need {
@@ -30,9 +33,25 @@ const NEEDS: &[Need] = &[
     Need { program: "bwrap", package: "bubblewrap", for_what: "the baseline beside Flyball in the workloads" },
 ];
 
-/// Installs what is missing; gives what still is.
+/// Large ones, for the long workloads of `cargo xtask same`.
+const NEEDS_OF_SAME: &[Need] = &[
+    Need { program: "go", package: "golang-go", for_what: "sameness of Go builds" },
+    Need { program: "javac", package: "default-jdk-headless", for_what: "sameness of Java builds" },
+    Need { program: "pg_lsclusters", package: "postgresql", for_what: "sameness of PostgreSQL" },
+];
+
+/// Installs what is missing of the small ones; gives what still is.
 pub(crate) fn install() -> Result<Vec<&'static Need>, Failure> {
-    let missing = still_missing();
+    install_from(NEEDS)
+}
+
+/// Installs what is missing for every workload of `cargo xtask same`; gives what still is.
+pub(crate) fn install_for_same() -> Result<Vec<&'static Need>, Failure> {
+    Ok([install_from(NEEDS)?, install_from(NEEDS_OF_SAME)?].concat())
+}
+
+fn install_from(needs: &'static [Need]) -> Result<Vec<&'static Need>, Failure> {
+    let missing = still_missing(needs);
     if missing.is_empty() {
         return Ok(missing);
     }
@@ -50,7 +69,7 @@ pub(crate) fn install() -> Result<Vec<&'static Need>, Failure> {
             eprintln!("deps: {failure}");
         }
     }
-    Ok(still_missing())
+    Ok(still_missing(needs))
 }
 
 /// Says what can't run without the packages that are missing.
@@ -63,8 +82,8 @@ pub(crate) fn tell(missing: &[&Need]) {
     }
 }
 
-fn still_missing() -> Vec<&'static Need> {
-    NEEDS.iter().filter(|need| !exec::has(need.program)).collect()
+fn still_missing(needs: &'static [Need]) -> Vec<&'static Need> {
+    needs.iter().filter(|need| !exec::has(need.program)).collect()
 }
 
 /// The words before `apt-get` that make it root's: none for root, `sudo -n` where that asks for no password.

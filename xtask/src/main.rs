@@ -24,6 +24,7 @@ cargo xtask CHORE
 
   tidy              hold the tree against the laws that the compiler can't check
   test [--slow]     install what the tests need, then run every test and doc test
+  same [NAME]       compare every program's run under governance with its plain run, the long ones too
   deps              install the system packages that tests use, where that is possible
   fuzz [TARGET…]    run libFuzzer on every reader, or those named; --seconds N for each (60)
   agents            install the pinned agent programs into .agents/
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     let done = match chore.as_str() {
         "tidy" => tidy::tidy(),
         "test" => suite::test(&rest),
+        "same" => suite::same(&rest),
         "deps" => deps::install().map(|missing| deps::tell(&missing)),
         "agents" => agents::install(),
         "fuzz" => fuzz::fuzz(&rest),

@@ -18,6 +18,14 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), Failure> {
     run_suite(with_slow).and(docs)
 }
 
+/// Sameness in full, the long workloads too; the argument picks some by name.
+pub(crate) fn same(arguments: &[String]) -> Result<(), Failure> {
+    deps::tell(&deps::install_for_same()?);
+    let mut command = exec::cargo();
+    command.args(["test", "--locked", "--package", "flyball", "--test", "same", "--"]).args(arguments);
+    exec::run(command.env("FLYBALL_SAME", "all"))
+}
+
 fn run_suite(with_slow: bool) -> Result<(), Failure> {
     let mut command = exec::cargo();
     if exec::has("cargo-nextest") {

@@ -70,5 +70,28 @@ pub fn workloads() -> Vec<Workload> {
             not_applied: &[Known { at: "lib/src/lib.rs", ..TOUCHED }],
             ..Workload::default()
         },
+        Workload {
+            name: "java_compile_jar_run",
+            programs: &["javac", "java", "jar"],
+            prepare: r#"
+                mkdir -p src/app
+                printf 'package app;\npublic class Main { public static void main(String[] a) throws Exception { System.out.println(Helper.join(java.util.List.of("a", "b"))); var p = new ProcessBuilder("sh", "-c", "echo child").redirectErrorStream(true).start(); System.out.print(new String(p.getInputStream().readAllBytes())); try (var s = new java.net.ServerSocket(0, 1, java.net.InetAddress.getLoopbackAddress()); var c = new java.net.Socket(s.getInetAddress(), s.getLocalPort())) { System.out.println(c.isConnected()); } java.nio.file.Files.writeString(java.nio.file.Path.of("made.txt"), "made"); try (var f = java.nio.channels.FileChannel.open(java.nio.file.Path.of("made.txt"), java.nio.file.StandardOpenOption.WRITE); var l = f.tryLock()) { System.out.println(l.isValid()); } } }\n' >src/app/Main.java
+                printf 'package app;\nclass Helper { static String join(java.util.List<String> l) { return String.join("-", l) + ((java.util.function.Supplier<String>) () -> "!").get(); } }\n' >src/app/Helper.java"#,
+            run: "javac -J-Xshare:auto -d classes src/app/*.java; jar --date=2024-01-02T03:04:05Z -cfe app.jar app.Main -C classes .; java -Xmx128m -jar app.jar; jar -tf app.jar | sort; java -cp classes app.Main | head -1",
+            ..Workload::default()
+        },
+        Workload {
+            name: "go_build_test_run",
+            programs: &["go"],
+            prepare: r#"
+                mkdir -p pkg
+                printf 'module example.test/m\n\ngo 1.19\n' >go.mod
+                printf 'package pkg\n\n// Twice doubles.\nfunc Twice(n int) int { return 2 * n }\n' >pkg/pkg.go
+                printf 'package pkg\n\nimport "testing"\n\nfunc TestTwice(t *testing.T) {\n\tif Twice(2) != 4 {\n\t\tt.Fatal()\n\t}\n}\n' >pkg/pkg_test.go
+                printf 'package main\n\nimport (\n\t"fmt"\n\t"os"\n\n\t"example.test/m/pkg"\n)\n\nfunc main() {\n\tdone := make(chan int)\n\tgo func() { done <- pkg.Twice(21) }()\n\tfmt.Println(<-done)\n\t_ = os.WriteFile("made", []byte("by go"), 0o640)\n}\n' >main.go"#,
+            run: "export GOFLAGS=-mod=mod GOPROXY=off CGO_ENABLED=0; go build -p 2 -o prog .; ./prog; go vet ./...; go test ./... | cut -f1,2; go fmt ./...; go run .; go build -p 2 -o again .; cmp prog again",
+            is_long: true,
+            ..Workload::default()
+        },
     ]
 }

@@ -17,9 +17,12 @@
 )]
 
 mod builds;
+mod editors;
 mod files;
 mod git;
 mod inside;
+mod packages;
+mod services;
 mod tree;
 mod workload;
 
@@ -36,7 +39,15 @@ fn main() {
     }
     let arguments = Arguments::from_args();
     let not_here = workload::why_not();
-    let workloads: Vec<Workload> = [git::workloads(), files::workloads(), builds::workloads()].concat();
+    let workloads: Vec<Workload> = [
+        git::workloads(),
+        files::workloads(),
+        builds::workloads(),
+        editors::workloads(),
+        packages::workloads(),
+        services::workloads(),
+    ]
+    .concat();
     let mut trials = Vec::new();
     for user in User::each() {
         for workload in &workloads {
