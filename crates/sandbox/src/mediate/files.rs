@@ -232,7 +232,7 @@ impl Context<'_> {
             }
             None => match self.resolve(old.0, &old_path, last)? {
                 // A link of `/proc` is on another disk, whatever it leads to.
-                Found::Place(place, Some(_)) if is_on_proc(&place.parent) => return Err(libc::EXDEV),
+                Found::Place(place, Some(_)) if place.is_on_proc() => return Err(libc::EXDEV),
                 Found::Place(place, Some(_)) => {
                     let path = place.path();
                     (place.handle()?, Some(place), Some(path))
