@@ -9,9 +9,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use targets::{TARGETS, Target};
 
-/// A reader that takes this long for a small input does not end, or does too much.
-const SECONDS_MAX: u64 = 60;
-
 #[test]
 fn content_readers_stand_whatever_they_are_given() {
     run(|target| !target.path.is_empty());
@@ -44,11 +41,9 @@ fn run(is_mine: fn(&Target) -> bool) {
 }
 
 fn check(target: &Target, data: &[u8]) {
-    let started = std::time::Instant::now();
     if catch_unwind(AssertUnwindSafe(|| (target.run)(target.path, data))).is_err() {
         panic!("`{}` fails on {:?}: keep it in fuzz/seeds/{0}", target.name, data.escape_ascii().to_string());
     }
-    assert!(started.elapsed().as_secs() < SECONDS_MAX, "`{}` takes long on {}", target.name, data.escape_ascii());
 }
 
 /// xorshift64*: the same throws everywhere.
