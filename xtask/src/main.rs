@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod attacks;
 mod bench;
 mod crash;
 mod deps;
@@ -31,6 +32,8 @@ cargo xtask CHORE
   crash             kill supervisor, agent and commands at random moments and hold what is left against what was
                     acknowledged; --rounds N (500), --seed S, --flyball PATH picks the binary
   oracle cedar      hold compiled rules against Cedar's own authorizer and validator; --cases N (20,000 charters)
+  attacks [NAME…]   run syd's attacks (built once, in minutes) inside sessions and write docs/attacks.md;
+                    --no-build, --syd PATH, --flyball PATH
   bench [NAME…]     measure beside the baselines and write docs/benchmarks.md: kernel, ledger,
                     sandbox, workloads; --flyball PATH picks the binary, --rounds N (5)
 ";
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         "crash" => crash::crash(&rest),
         "oracle" => oracle::oracle(&rest),
         "bench" => bench::bench(&rest),
+        "attacks" => attacks::attacks(&rest),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

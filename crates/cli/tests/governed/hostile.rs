@@ -99,7 +99,7 @@ fn own_charter(user: User) {
 fn huge(user: User) {
     let world = World::new(user);
     world.init("", "");
-    let script = "truncate -s 20G big && env true && echo goes-on && rm big && env true && echo removed";
+    let script = "truncate -s 100G big && env true && echo goes-on && rm big && env true && echo removed";
     std::fs::write(world.repo.workspace().join("work.sh"), script).unwrap();
     let (_, output) = world.run("sh work.sh");
     let seen = String::from_utf8_lossy(&output.stdout);
