@@ -404,3 +404,63 @@ fn a_doubtful_rule_is_still_refused() {
     let found = told(&[plain, "forbid (principal, action in [Action::\"fs\", Action::\"fs.nope\"], resource);"]);
     assert!(found.0.iter().any(|d| d.code == "FB0111" && d.line == 2), "{found:#?}");
 }
+
+/// Each operator by itself, on values where a slip would show; random charters rarely come to them undisturbed.
+#[test]
+fn every_operator_by_itself() {
+    let mut policies = Vec::new();
+    let mut rule = |body: String| {
+        policies.push(format!("permit (principal, action == Action::\"fs.write\", resource) when {{ {body} }};"));
+    };
+    for n in ["(-1)", "0", "1", "2", "3"] {
+        for op in ["<", "<=", ">", ">=", "==", "!="] {
+            rule(format!("context.autonomy {op} {n}"));
+            rule(format!("!({n} {op} context.autonomy)"));
+        }
+        for op in ["+", "-", "*"] {
+            rule(format!("context.autonomy {op} {n} == 2"));
+            rule(format!("({n} {op} {}) < 0", i64::MAX));
+        }
+        rule(format!("[1, {n}].contains(context.autonomy)"));
+    }
+    let sets = ["[]", "[\"a\"]", "[\"a\", \"b\"]", "[\"c\"]", "context.attrs.labels", "context.attrs.imports"];
+    for a in sets {
+        for b in sets {
+            for op in ["containsAll", "containsAny"] {
+                rule(format!("{a}.{op}({b})"));
+            }
+            rule(format!("{a} == {b}"));
+        }
+        rule(format!("{a}.contains(\"b\")"));
+        rule(format!("{a}.isEmpty()"));
+    }
+    for (a, b) in [("true", "false"), ("false", "true"), ("true", "true"), ("context.opaque", "context.fact.flag")] {
+        rule(format!("{a} && {b}"));
+        rule(format!("{a} || {b}"));
+        rule(format!("if {a} then {b} else !{b}"));
+    }
+    let charter = unvalidated(&policies);
+    let session = Session { workspace: "/w".into(), home: "/home/u".into(), agent: "claude".into() };
+    let action = Action::new("fs.write", Resource::file("/w/a"), Surface::Fs).unwrap();
+    let list = |items: &[&str]| Value::Strs(items.iter().map(|i| (*i).to_owned()).collect());
+    let action = action.with("labels", list(&["b", "a", "b"])).unwrap().with("imports", list(&[])).unwrap();
+    let values = session.values(&action);
+    let governance = Governance {
+        consequence: Consequence::Low,
+        reversibility: Reversibility::Pure,
+        durable: false,
+        snapshot: false,
+    };
+    for autonomy in 0..4 {
+        let known = charter.facts.known(&values, 100);
+        let judged = Judged { action: &action, values: &values, governance: &governance, autonomy, facts: &known };
+        let theirs = cedar(&charter, &judged);
+        assert!(theirs.1.ids.len() > 40 && !theirs.1.errors.is_empty(), "{theirs:?}");
+        assert_eq!(charter.slice(action.verb).unwrap().judge(&judged), theirs);
+    }
+    // Once it is known to be there, Cedar takes the question for `true`, and its denial for a rule that never applies.
+    let twice =
+        "forbid (principal, action, resource) when { context.attrs has labels && !(context.attrs has labels) };";
+    let found = Charter::compile(&sources(&[twice.to_owned()])).unwrap_err();
+    assert!(found.0.iter().any(|d| d.code == "FB0112"), "{found:#?}");
+}
