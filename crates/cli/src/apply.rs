@@ -66,6 +66,9 @@ pub fn not_taken(error: &TakingError) -> Failure {
         TakingError::Unexplained(_) => {
             ("FB0522", "something wrote past the mediation: look at the paths, then roll back to a step or discard")
         }
+        TakingError::Content(_) => {
+            ("FB0532", "`flyball log` says what was refused: discard, or roll back to a step before or after that")
+        }
         TakingError::Charter(_) => (
             "FB0530",
             "an agent does not write the rules that it works under: discard, or roll back to a step before that",

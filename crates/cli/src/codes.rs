@@ -79,6 +79,10 @@ An apply or a rollback could go neither on nor back: a full disk, a failing one,
 way. Its journal stands and knows the rest. Mend what the message names, then give the command again: it first undoes or
 completes what was cut off. So does any later `flyball run`. A live session stays paused meanwhile; `flyball kill` ends it
 and puts its workspace back to what it was before the rollback."),
+    ("FB0532", "refused content stands in the workspace", "\
+A file of the session holds what a rule refused, or what people were asked about and have not allowed. Such content is put
+back while the session runs; it stands there again when the session was rolled back to a step at which it was there, or
+when its supervisor died before an answer. Nothing was applied. Roll back to a step before or after that, or discard."),
     ("FB0540", "no terminal to watch on", "\
 `flyball watch` draws on a terminal that can move its cursor: both its input and output must be one, and TERM must say which.
 `flyball ps`, `flyball asks` and `flyball log S --follow` tell the same in lines."),

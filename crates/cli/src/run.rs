@@ -96,6 +96,9 @@ impl Watcher for Screen {
             }
             // The program reads the refusal itself, on its own standard error.
             Notice::Refused { .. } => {}
+            Notice::PutBack { seq, path, .. } => {
+                self.say(&format!("flyball: {path} was put back as it was (entry {seq}); `flyball why` says why"));
+            }
             Notice::Asked(question) => {
                 let action = flyball_runtime::refusal::say(&question.attempt);
                 let until = flyball_runtime::rfc3339(question.deadline_ns);

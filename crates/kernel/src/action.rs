@@ -1,6 +1,6 @@
 //! One thing that an agent attempts, parsed: a verb of the vocabulary, its resource, typed attributes.
 
-use crate::vocabulary::{AttrType, BY_CONTENT, COMMON_ATTRS, FieldSpec, ResourceKind, Verb};
+use crate::vocabulary::{AttrType, COMMON_ATTRS, FieldSpec, ResourceKind, Verb};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap};
 use std::collections::BTreeMap;
 
@@ -304,10 +304,11 @@ impl Action {
         self.attr("content") == Some(&Value::Bool(true))
     }
 
-    /// Whether it was read from what a file says that was written already, by a session that was let to write it.
+    /// Whether it was read from a file that was written already: its content, or a package that it names. Such a package
+    /// meets all the rules of its verb and the default, as if a command had named it.
     #[must_use]
     pub fn is_from_content(&self) -> bool {
-        self.is_content() || self.attr("implied_by").and_then(Value::as_str) == Some(BY_CONTENT)
+        self.is_content() || (self.surface == Surface::Fs && self.verb.group() == "dependency")
     }
 
     /// All attributes, by name.

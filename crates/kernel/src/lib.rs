@@ -38,5 +38,5 @@ pub use registers::{BudgetUse, EnvelopeUse, Registers};
 pub use ruling::{Effect, Governance, Reason, Ruling, Verdict};
 pub use session::Session;
 pub use vocabulary::{
-    AttrType, BY_CONTENT, CONTENT_ATTRS, Consequence, FieldSpec, ResourceKind, Reversibility, Verb, VerbSpec, verbs,
+    AttrType, CONTENT_ATTRS, Consequence, FieldSpec, ResourceKind, Reversibility, Verb, VerbSpec, verbs,
 };

@@ -271,10 +271,6 @@ pub const COMMON_ATTRS: &[FieldSpec] = &[
 /// autonomy level don't count it again, and an atom of a fact matches it only if it names one of them.
 pub const CONTENT_ATTRS: &[&str] = &["content", "imports", "secrets", "ci"];
 
-/// The `implied_by` of a `dependency.*` action that was read from a file that was written. It meets all its rules and the
-/// default like any other of its verb.
-pub const BY_CONTENT: &str = "content";
-
 const fn v(
     name: &'static str,
     resource: ResourceKind,

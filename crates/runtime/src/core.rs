@@ -1,16 +1,20 @@
 //! A live session's state, shared by the mediation thread and the control socket under one lock.
 
+mod content;
+
 use crate::capture::{Capture, CaptureError};
 use crate::gate::{Asked, Gate, GateError, Question, Settled};
 use crate::git_context;
+use crate::inbox::Inbox;
 use crate::refusal;
 use crate::scratch::Scratch;
 use crate::translate;
+use content::{Contents, Met};
 use flyball_intent::{Exec, Script};
-use flyball_kernel::{Action, Effect, Value, Verdict};
+use flyball_kernel::{Action, ContentReading, Effect, Value, Verdict};
 use flyball_ledger::{Kind, Ledger};
 use flyball_sandbox::workspace::{self, Node};
-use flyball_sandbox::{Attempt, Call, Decision, Done, Refusal, Ticket, Weakness};
+use flyball_sandbox::{Attempt, Call, Decision, Done, FileKind, Refusal, Ticket, Weakness};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,6 +49,15 @@ pub enum Notice {
         seq: u64,
         /// What was said.
         verdict: Verdict,
+    },
+    /// A file's content was refused, and the file is what it was before.
+    PutBack {
+        /// The attempt's entry.
+        seq: u64,
+        /// The file, relative to the workspace.
+        path: String,
+        /// What the agent reads.
+        text: String,
     },
     /// Something that a person must know: the boundary was attacked, the record can't explain a change, …
     Alert(String),
@@ -86,6 +99,8 @@ pub struct Core {
     held: BTreeMap<u64, Ticket>,
     /// Set by the boundary itself; nothing is allowed any more.
     breached: bool,
+    contents: Contents,
+    inbox: Inbox,
     outbox: Vec<Notice>,
     caused: Vec<(String, String)>,
 }
@@ -99,6 +114,8 @@ struct Process {
 struct Underway {
     attempts: Vec<u64>,
     touched: Vec<PathBuf>,
+    /// A directory goes from one of them to the other.
+    moves: bool,
     is_exec: bool,
 }
 
@@ -114,6 +131,8 @@ pub(crate) struct Parts {
     pub home: PathBuf,
     pub scratch: Arc<Scratch>,
     pub on_hold: OnHold,
+    /// What the charter reads of content.
+    pub reading: ContentReading,
     /// The `open` entry.
     pub opened: u64,
 }
@@ -139,6 +158,8 @@ impl Core {
             underway: BTreeMap::new(),
             held: BTreeMap::new(),
             breached: false,
+            contents: Contents::new(parts.reading),
+            inbox: Inbox::default(),
             outbox: Vec::new(),
             caused: Vec::new(),
         }
@@ -152,15 +173,26 @@ impl Core {
             );
         }
         if self.is_unrecorded(&call.attempt) {
-            self.underway.insert(call.ticket, Underway { attempts: Vec::new(), touched: Vec::new(), is_exec: false });
+            self.underway.insert(
+                call.ticket,
+                Underway { attempts: Vec::new(), touched: Vec::new(), moves: false, is_exec: false },
+            );
             return Decision::Allow;
         }
         let cause = [self.cause_of(call.pid)];
         let outward =
             matches!(call.attempt, Attempt::Exec { .. } | Attempt::Connect { .. } | Attempt::ConnectUnix { .. });
-        // The barrier: what was written so far is looked at before anything can leave or run.
-        if outward && let Err(error) = self.barrier(&cause) {
-            return deny(format!("flyball: denied, the workspace could not be recorded first: {error}\n"));
+        // The barrier: what was written so far is looked at and judged before anything can leave or run.
+        if outward {
+            let before = self.untold();
+            if let Err(error) = self.barrier(&cause) {
+                return deny(format!("flyball: denied, the workspace could not be recorded first: {error}\n"));
+            }
+            match self.met(call, before) {
+                Met::Nothing => {}
+                Met::Refused(text) => return deny(text),
+                Met::Asked => return Decision::Hold,
+            }
         }
         let actions = match self.actions(&call.attempt) {
             Ok(actions) => actions,
@@ -180,7 +212,9 @@ impl Core {
             Verdict::Hold if self.on_hold == OnHold::Wait => {
                 self.held.insert(asked.group, call.ticket);
                 self.underway.insert(call.ticket, underway(&call.attempt, asked.attempts));
-                self.outbox.extend(asked.questions.into_iter().map(|q| Notice::Asked(Box::new(q))));
+                for question in asked.questions {
+                    self.hear(Notice::Asked(Box::new(question)));
+                }
                 Decision::Hold
             }
             Verdict::Hold => {
@@ -196,7 +230,7 @@ impl Core {
 
     fn refuse(&mut self, group: u64, because: &[(Action, flyball_kernel::Reason)]) -> Decision {
         let text = refusal::text(&self.session, group, because);
-        self.outbox.push(Notice::Refused { seq: group, text: text.clone() });
+        self.hear(Notice::Refused { seq: group, text: text.clone() });
         deny(text)
     }
 
@@ -267,7 +301,12 @@ impl Core {
         let Some(underway) = self.underway.remove(&ticket) else { return };
         let ok = matches!(done, Done::Ok);
         for path in &underway.touched {
-            self.capture.touched(path);
+            if underway.moves {
+                self.capture.moved(path);
+            } else {
+                self.capture.touched(path);
+            }
+            self.wrote(path, pid);
         }
         if underway.is_exec && ok {
             let Some(&exec) = underway.attempts.first() else { return };
@@ -288,6 +327,7 @@ impl Core {
     /// A parked call's asker is gone.
     pub(crate) fn withdrawn(&mut self, ticket: Ticket) {
         self.underway.remove(&ticket);
+        self.unpark(ticket);
         let group = self.held.iter().find(|(_, t)| **t == ticket).map(|(g, _)| *g);
         if let Some(group) = group {
             self.held.remove(&group);
@@ -327,21 +367,6 @@ impl Core {
         self.outbox.push(Notice::Alert(what.to_owned()));
     }
 
-    /// Looks at everything that may have changed and records it; gives the entry, if there was anything.
-    pub(crate) fn barrier(&mut self, cause: &[u64]) -> Result<Option<u64>, BarrierError> {
-        let changes = self.capture.barrier(&self.ledger)?;
-        if changes.is_empty() {
-            return Ok(None);
-        }
-        let unread: Vec<&str> = changes.iter().filter(|c| c.node == Node::Other).map(|c| c.path.as_str()).collect();
-        if !unread.is_empty() {
-            let body = json!({ "alert": "unread", "detail": unread });
-            self.gate.note(Kind::Alert, "barrier", cause, body)?;
-        }
-        let body = json!({ "workspace": { "changes": changes, "state": self.capture.state.digest() } });
-        Ok(Some(self.gate.note(Kind::Observe, "barrier", cause, body)?))
-    }
-
     /// A person's answer; gives the calls to release.
     pub(crate) fn answer(
         &mut self,
@@ -352,26 +377,58 @@ impl Core {
         reason: &str,
     ) -> Result<Vec<(Ticket, Decision)>, GateError> {
         let settled = self.gate.answer(id, verdict, with, by, reason)?;
-        Ok(settled.into_iter().filter_map(|s| self.release(s)).collect())
+        Ok(settled.into_iter().flat_map(|s| self.release(s)).collect())
     }
 
     /// Lets deadlines act; gives the calls to release.
     pub(crate) fn tick(&mut self) -> Result<Vec<(Ticket, Decision)>, GateError> {
         let (settled, effects) = self.gate.tick()?;
         self.take_effects(&effects);
-        Ok(settled.into_iter().filter_map(|s| self.release(s)).collect())
+        Ok(settled.into_iter().flat_map(|s| self.release(s)).collect())
     }
 
-    fn release(&mut self, settled: Settled) -> Option<(Ticket, Decision)> {
-        self.outbox.push(Notice::Answered { seq: settled.group, verdict: settled.verdict });
-        let ticket = self.held.remove(&settled.group)?;
+    fn release(&mut self, settled: Settled) -> Vec<(Ticket, Decision)> {
+        self.hear(Notice::Answered { seq: settled.group, verdict: settled.verdict });
+        if let Some(released) = self.settle_content(settled.group, &settled.attempts, settled.verdict, &settled.because)
+        {
+            return released;
+        }
+        let Some(ticket) = self.held.remove(&settled.group) else { return Vec::new() };
         let decision = if settled.verdict == Verdict::Allow {
             Decision::Allow
         } else {
             self.underway.remove(&ticket);
             self.refuse(settled.group, &settled.because)
         };
-        Some((ticket, decision))
+        vec![(ticket, decision)]
+    }
+
+    /// Tells watchers, and the agent's inbox.
+    fn hear(&mut self, notice: Notice) {
+        match &notice {
+            Notice::Refused { seq, text } => self.inbox.tell(*seq, "refused", text),
+            Notice::PutBack { seq, text, .. } => self.inbox.tell(*seq, "put-back", text),
+            Notice::Asked(question) => {
+                let text = format!(
+                    "asked {} about {}: {}",
+                    question.who.join(", "),
+                    refusal::say(&question.attempt),
+                    question.reasons.iter().map(|r| r.reason.as_str()).collect::<Vec<_>>().join("; ")
+                );
+                self.inbox.tell(question.of, "asked", &text);
+            }
+            Notice::Answered { seq, verdict } => {
+                let verdict = if *verdict == Verdict::Allow { "allowed" } else { "refused" };
+                self.inbox.tell(*seq, "answered", &format!("entry {seq} was {verdict}"));
+            }
+            Notice::Started { .. } | Notice::Alert(_) => {}
+        }
+        self.outbox.push(notice);
+    }
+
+    /// A person's act on the session, for the agent to know.
+    pub(crate) fn tell_act(&mut self, seq: u64, act: &str, by: &str, reason: &str) {
+        self.inbox.tell(seq, act, &format!("{act} by {by}: {reason}"));
     }
 
     fn take_effects(&mut self, effects: &[Effect]) {
@@ -460,7 +517,11 @@ fn underway(attempt: &Attempt, attempts: Vec<u64>) -> Underway {
         Attempt::Link { target, path } => vec![target.clone(), path.clone()],
         _ => Vec::new(),
     };
-    Underway { attempts, touched, is_exec: matches!(attempt, Attempt::Exec { .. }) }
+    let moves = match attempt {
+        Attempt::Rename { kind, exchange, .. } => *kind == FileKind::Directory || *exchange,
+        _ => false,
+    };
+    Underway { attempts, touched, moves, is_exec: matches!(attempt, Attempt::Exec { .. }) }
 }
 
 fn deny(text: String) -> Decision {

@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Questions that may be open in one session at once; one more attempt that needs one is denied.
 pub const QUESTIONS_MAX: usize = 64;
 
-/// Actions that one attempt may imply; more are denied unread.
-const ACTIONS_MAX: usize = 1024;
+/// Actions that one attempt may imply; more are denied unread. The difference between two lock files is the longest.
+const ACTIONS_MAX: usize = 8192;
 
 /// The kernel and the session's stream behind one door.
 pub struct Gate {
@@ -97,6 +97,8 @@ pub struct Asked {
 pub struct Settled {
     /// The attempt's name.
     pub group: u64,
+    /// Every action's entry, of one that is let through.
+    pub attempts: Vec<u64>,
     /// `allow` or `deny`.
     pub verdict: Verdict,
     /// Why.
@@ -468,7 +470,7 @@ impl Gate {
         self.groups.remove(&name);
         // An approval is for what people saw: it is on record for good before it takes effect.
         self.dispatch(&attempts, true)?;
-        Ok(Some(Settled { group: name, verdict: Verdict::Allow, because }))
+        Ok(Some(Settled { group: name, attempts, verdict: Verdict::Allow, because }))
     }
 
     fn refused(&mut self, name: u64, ruling: &Ruling) -> Result<Option<Settled>, GateError> {
@@ -483,7 +485,7 @@ impl Gate {
         }
         let because =
             about.map(|a| ruling.reasons.iter().map(|r| (a.clone(), r.clone())).collect()).unwrap_or(group.because);
-        Ok(Some(Settled { group: name, verdict: Verdict::Deny, because }))
+        Ok(Some(Settled { group: name, attempts: Vec::new(), verdict: Verdict::Deny, because }))
     }
 
     /// A person's act on the session, as the kernel's session gate knows it. [`Self::flush`] makes it durable.

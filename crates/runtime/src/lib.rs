@@ -18,6 +18,7 @@ mod core;
 pub mod gate;
 mod git_context;
 mod home;
+mod inbox;
 pub mod init;
 mod past;
 mod plan;

@@ -1,6 +1,7 @@
 //! From options and charter to what the sandbox builds: paths, environment, limits, and what stays uncovered.
 
 use crate::home::Home;
+use crate::inbox;
 use crate::scratch::ScratchError;
 use crate::supervisor::RunOptions;
 use crate::terminal;
@@ -280,6 +281,7 @@ fn environment(pass: &[String], all: impl Iterator<Item = (OsString, OsString)>)
     };
     let mut env: Vec<_> = all.filter(|(name, _)| name.to_str().is_some_and(passed)).collect();
     env.push(("FLYBALL".into(), "1".into()));
+    env.push((inbox::VARIABLE.into(), flyball_sandbox::INBOX.into()));
     env
 }
 
@@ -312,10 +314,10 @@ mod tests {
             let env = environment(&pass, all.clone().into_iter());
             env.into_iter().filter_map(|(n, _)| n.into_string().ok()).collect::<Vec<_>>()
         };
-        assert_eq!(names(&[]), ["PATH", "LC_ALL", "FLYBALL"]);
+        assert_eq!(names(&[]), ["PATH", "LC_ALL", "FLYBALL", "FLYBALL_INBOX"]);
         assert_eq!(
             names(&["MY_*", "ANTHROPIC_API_KEY"]),
-            ["PATH", "LC_ALL", "MY_MODE", "ANTHROPIC_API_KEY", "FLYBALL"]
+            ["PATH", "LC_ALL", "MY_MODE", "ANTHROPIC_API_KEY", "FLYBALL", "FLYBALL_INBOX"]
         );
     }
 }

@@ -5,6 +5,16 @@ use flyball_kernel::{Action, Reason};
 /// The refusal's text: what, which rule and whose, why, what made it so, what would make it pass.
 #[must_use]
 pub fn text(session: &str, group: u64, because: &[(Action, Reason)]) -> String {
+    told(session, group, because, None)
+}
+
+/// The same of what was written to a file, with what became of the file in place of what made it so.
+#[must_use]
+pub fn text_of_content(session: &str, group: u64, because: &[(Action, Reason)], became: &str) -> String {
+    told(session, group, because, Some(became))
+}
+
+fn told(session: &str, group: u64, because: &[(Action, Reason)], became: Option<&str>) -> String {
     let Some((action, reason)) = because.iter().find(|(_, r)| r.needs.is_some()).or(because.first()) else {
         return "flyball: denied, and no reason could be given\n".into();
     };
@@ -15,7 +25,9 @@ pub fn text(session: &str, group: u64, because: &[(Action, Reason)]) -> String {
     out.push('\n');
     let owner = if reason.owner.is_empty() { String::new() } else { format!(" (owner {})", reason.owner) };
     out.push_str(&format!("  rule {}{owner}: {}\n", reason.rule, one_line(&reason.reason)));
-    if !reason.witnesses.is_empty() {
+    if let Some(became) = became {
+        out.push_str(&format!("  {}\n", one_line(became)));
+    } else if !reason.witnesses.is_empty() {
         let entries = reason.witnesses.iter().take(8).map(u64::to_string).collect::<Vec<_>>().join(", ");
         out.push_str(&format!("  because of entries {entries}\n"));
     }
@@ -35,7 +47,7 @@ pub fn say(action: &Action) -> String {
     let of = match action.verb.group() {
         "fs" => match action.attr("to").and_then(|v| v.as_str()) {
             Some(to) => format!("{} to {to}", resource.str("path")),
-            None => resource.str("path").to_owned(),
+            None => format!("{}{}", resource.str("path"), say_content(action)),
         },
         "process" => {
             let argv = match resource.field("argv") {
@@ -59,6 +71,28 @@ pub fn say(action: &Action) -> String {
     };
     one_line(&format!("{} {}", action.verb, of.trim()))
 }
+
+/// What a file says that was written: ` with secrets aws-access-key`.
+fn say_content(action: &Action) -> String {
+    if !action.is_content() {
+        return String::new();
+    }
+    let mut parts = Vec::new();
+    for name in ["secrets", "imports"] {
+        if let Some(flyball_kernel::Value::Strs(found)) = action.attr(name) {
+            let shown: Vec<&str> = found.iter().take(NAMES_MAX).map(String::as_str).collect();
+            let more = if found.len() > shown.len() { ", …" } else { "" };
+            parts.push(format!("{name} {}{more}", shown.join(", ")));
+        }
+    }
+    if action.attr("ci") == Some(&flyball_kernel::Value::Bool(true)) {
+        parts.push("a CI definition".to_owned());
+    }
+    if parts.is_empty() { " (its content)".to_owned() } else { format!(" with {}", parts.join(" and ")) }
+}
+
+/// Imports and secrets that are named in one line.
+const NAMES_MAX: usize = 6;
 
 /// Control characters could forge lines in the agent's or a person's terminal.
 fn one_line(text: &str) -> String {

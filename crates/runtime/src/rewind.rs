@@ -19,7 +19,7 @@ pub(crate) use journal::{is_between, recover, undo};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde_json::json;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ pub(crate) fn live(core: &mut Core, running: &Running, seq: u64, by: &str, reaso
     core.gate.flush().map_err(failed)?;
     let target = State::at(&core.ledger, &core.session, seq).map_err(failed)?;
     let layers = core.capture.layers.clone();
-    let inside = merged_view(running, &layers.lower).map_err(failed)?;
+    let inside = merged_view(running.root(), &layers.lower).map_err(failed)?;
     let ledger = Arc::clone(&core.ledger);
     // What an earlier one left in between is known of no path: each is set, whatever the record says of it.
     let nodes = wanted(&core.capture.state, &target, is_between);
@@ -149,6 +149,7 @@ pub(crate) fn live(core: &mut Core, running: &Running, seq: u64, by: &str, reaso
         Ok(seq) => {
             // INVARIANT: on record before its way back goes.
             journal::close(&dir).map_err(failed)?;
+            core.rewound(nodes.into_iter().map(|(path, _)| path)).map_err(failed)?;
             Ok(seq)
         }
         Err(error) => match set(&before) {
@@ -291,21 +292,15 @@ fn steps(now: &State, target: &State) -> Vec<(String, Node)> {
     removals
 }
 
-/// The workspace as the program sees it, held open from outside.
-fn merged_view(running: &Running, workspace: &Path) -> rustix::io::Result<OwnedFd> {
+/// The workspace as the program sees it below its root, held open from outside.
+pub(crate) fn merged_view(root: BorrowedFd<'_>, workspace: &Path) -> rustix::io::Result<OwnedFd> {
     let below_root = workspace.strip_prefix("/").unwrap_or(workspace);
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat2(
-        running.root(),
-        below_root,
-        flags,
-        Mode::empty(),
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-    )
+    rustix::fs::openat2(root, below_root, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
 }
 
 /// A file's content as of a step: kept in the ledger, or what the real tree still has.
-fn content(ledger: &Ledger, layers: &Layers, rel: &Path, node: &Node) -> std::io::Result<Box<dyn Read>> {
+pub(crate) fn content(ledger: &Ledger, layers: &Layers, rel: &Path, node: &Node) -> std::io::Result<Box<dyn Read>> {
     let Node::File { digest, .. } = node else { return Ok(Box::new(std::io::empty())) };
     let other = |e: &dyn std::fmt::Display| std::io::Error::other(e.to_string());
     let named: Option<flyball_ledger::Digest> = digest.parse().ok();

@@ -21,6 +21,16 @@ pub struct Change {
     /// The blob that holds a file's content, which the entry then stands for: `verify` misses it if it goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blob: Option<String>,
+    /// What the real tree had there, where its content is kept as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// Content in the ledger, beside the one that a change is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its digest.
+    pub blob: String,
 }
 
 /// Every path that the session touched.

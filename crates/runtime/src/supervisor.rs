@@ -7,6 +7,7 @@ use crate::control::{self, Reply, Request};
 use crate::core::{Core, Notice, OnHold, Parts, Watcher};
 use crate::gate::Gate;
 use crate::home::{Home, HomeError, SessionLock};
+use crate::inbox::Inbox;
 use crate::plan::{self, Plan, PlanError};
 use crate::rewind;
 use crate::scratch::Scratch;
@@ -15,8 +16,9 @@ use crate::terminal;
 use flyball_kernel::{Charter, Kernel, Sources};
 use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
 use flyball_sandbox::{
-    Built, Call, Decision, Done, EndedBy, Exit, Mediator, Running, StartError, Status, Ticket, Weakness,
+    Built, Call, Decision, Done, EndedBy, Exit, Lull, Mediator, Running, StartError, Status, Ticket, Weakness,
 };
+use rustix::fd::BorrowedFd;
 use serde::Serialize;
 use serde_json::json;
 use std::ffi::OsString;
@@ -101,6 +103,9 @@ pub enum RunError {
 /// How soon a deadline that the kernel left standing is brought to it again.
 const TICK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether the last questions have their answers.
+const CONTENT_LOOK: Duration = Duration::from_millis(20);
+
 /// What the threads of a supervisor share.
 struct Shared {
     core: Mutex<Core>,
@@ -109,6 +114,8 @@ struct Shared {
     wake: Sender<()>,
     ended_by: Mutex<Option<&'static str>>,
     over: AtomicBool,
+    /// Nobody waits for answers any more: the session was killed.
+    killed: AtomicBool,
 }
 
 /// What the waiting thread is told.
@@ -142,6 +149,9 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let lock = SessionLock::take(&session_dir)
         .map_err(|cause| RunError::System { what: "lock the session's folder", cause })?;
     // Built first, so that the session's first entry says what it is without. Nothing runs in it yet.
+    // Before the sandbox is built: it shows the file inside.
+    let inbox =
+        Inbox::create(&session_dir).map_err(|cause| RunError::System { what: "make the session's inbox", cause })?;
     let built = flyball_sandbox::build(plan.spec.clone());
     let weaker: Vec<String> =
         built.as_ref().map(|b| b.weaker().iter().map(plan::weakness_name).collect()).unwrap_or_default();
@@ -166,7 +176,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     );
     let kernel = Kernel::new(Arc::clone(&charter), plan.kernel_session());
     let capture = Capture::new(plan.layers(), &plan.spec.workspace, Arc::clone(&scratch), State::default());
-    let core = Core::new(Parts {
+    let mut core = Core::new(Parts {
         gate: Gate::new(kernel, stream, clock, &id),
         capture,
         ledger: Arc::clone(&ledger),
@@ -177,8 +187,10 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         home: plan.spec.home.clone(),
         scratch,
         on_hold: options.on_hold,
+        reading: charter.reads_content().clone(),
         opened,
     });
+    core.open_inbox(inbox);
     let summary = govern(&plan, core, &id, &session_dir, built, watcher);
     ledger.checkpoint()?;
     drop(lock);
@@ -202,6 +214,7 @@ fn govern(
         wake,
         ended_by: Mutex::new(None),
         over: AtomicBool::new(false),
+        killed: AtomicBool::new(false),
     });
     let listener =
         control::listen(session_dir).map_err(|cause| RunError::System { what: "open the control socket", cause })?;
@@ -273,13 +286,31 @@ fn wait(shared: &Arc<Shared>, running: &Running, heard: &Receiver<Heard>, watche
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| {
             let _ended = Ended(shared);
-            running.wait()
+            let exit = running.wait();
+            settle_content(shared);
+            exit
         });
         while let Ok(Heard::Notice(notice)) = heard.recv() {
             watcher.notice(notice);
         }
         waiter.join().unwrap_or(Exit { status: Status::Signal(9), by: EndedBy::Outside })
     })
+}
+
+/// What was written last is judged once the program has ended, and what people are asked about then is waited for: nothing
+/// that they have not allowed is left for `apply`.
+fn settle_content(shared: &Arc<Shared>) {
+    if let Err(error) = with(shared, |core| core.barrier(&[])) {
+        let body = json!({ "alert": "capture", "detail": error.to_string() });
+        let _ = lock(shared).gate.note(Kind::Alert, "barrier", &[], body);
+    }
+    while !shared.killed.load(Ordering::SeqCst) && lock(shared).waits_for_content() {
+        std::thread::sleep(CONTENT_LOOK);
+    }
+    if let Err(error) = with(shared, Core::give_up_content) {
+        let body = json!({ "alert": "capture", "detail": error.to_string() });
+        let _ = lock(shared).gate.note(Kind::Alert, "barrier", &[], body);
+    }
 }
 
 /// The last barrier, what nobody saw the end of, and the `close` entry.
@@ -323,6 +354,7 @@ fn close(shared: &Arc<Shared>, plan: &Plan, ended_by: &'static str, exit: Option
         // Rulings and workspace can be recomputed from the record; running again is not recorded for yet.
         replay_level: 3,
     };
+    core.let_go();
     let mut body = serde_json::to_value(&summary).unwrap_or_default();
     if let Some(body) = body.as_object_mut() {
         // What the kernel counted can't be asked of anybody from now on.
@@ -391,28 +423,39 @@ struct Mediation {
     shared: Arc<Shared>,
 }
 
+/// Does something with the session's state, and tells what came of it.
+fn with<T>(shared: &Arc<Shared>, then: impl FnOnce(&mut Core) -> T) -> T {
+    let mut core = lock(shared);
+    let out = then(&mut core);
+    for notice in core.take_notices() {
+        if matches!(notice, Notice::Asked(_)) {
+            let _ = shared.wake.send(());
+        }
+        shared.tell(notice);
+    }
+    let caused = core.take_caused();
+    drop(core);
+    if !caused.is_empty() {
+        let shared = Arc::clone(shared);
+        // Acts on the tree can't be done from the thread that the tree waits for.
+        let _ = std::thread::Builder::new().name("cause".into()).spawn(move || cause(&shared, caused));
+    }
+    out
+}
+
 impl Mediation {
     fn with<T>(&self, then: impl FnOnce(&mut Core) -> T) -> T {
-        let mut core = lock(&self.shared);
-        let out = then(&mut core);
-        for notice in core.take_notices() {
-            if matches!(notice, Notice::Asked(_)) {
-                let _ = self.shared.wake.send(());
-            }
-            self.shared.tell(notice);
-        }
-        let caused = core.take_caused();
-        drop(core);
-        if !caused.is_empty() {
-            let shared = Arc::clone(&self.shared);
-            // Acts on the tree can't be done from the thread that the tree waits for.
-            let _ = std::thread::Builder::new().name("cause".into()).spawn(move || cause(&shared, caused));
-        }
-        out
+        with(&self.shared, then)
     }
 }
 
 impl Mediator for Mediation {
+    fn started(&mut self, root: BorrowedFd<'_>) {
+        self.with(|core| core.started(root));
+    }
+    fn lull(&mut self) -> Lull {
+        self.with(Core::lull)
+    }
     fn decide(&mut self, call: &Call) -> Decision {
         self.with(|core| core.decide(call))
     }
@@ -483,7 +526,15 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
         Request::Kill { reason } => {
             let who = if by == "charter" { "charter" } else { "person" };
             shared.ended_by.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(who);
-            let seq = lock(shared).gate.control("kill", by, &reason, json!({})).map_err(|e| say(&e));
+            shared.killed.store(true, Ordering::SeqCst);
+            let seq = {
+                let mut core = lock(shared);
+                let seq = core.gate.control("kill", by, &reason, json!({})).map_err(|e| say(&e));
+                if let Ok(seq) = seq {
+                    core.tell_act(seq, "kill", by, &reason);
+                }
+                seq
+            };
             let begun = std::time::Instant::now();
             // A record that takes nothing more must not keep anybody from ending the session.
             running.kill();
@@ -514,7 +565,11 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
             running.pause().map_err(|e| say(&e))?;
             let done = {
                 let mut core = lock(shared);
-                rewind::live(&mut core, running, seq, by, &reason)
+                let done = rewind::live(&mut core, running, seq, by, &reason);
+                if let Ok(act) = done {
+                    core.tell_act(act, &format!("rollback to entry {seq}"), by, &reason);
+                }
+                done
             };
             // INVARIANT: nothing runs in a tree that is neither as before nor as of the step.
             let stays = was_paused || matches!(done, Err(rewind::RewindError::Between(_)));
@@ -534,7 +589,12 @@ fn act_recorded(
     reason: &str,
     then: impl FnOnce() -> Result<Duration, String>,
 ) -> Result<Reply, String> {
-    let seq = lock(shared).gate.control(act, by, reason, json!({})).map_err(|e| e.to_string())?;
+    let seq = {
+        let mut core = lock(shared);
+        let seq = core.gate.control(act, by, reason, json!({})).map_err(|e| e.to_string())?;
+        core.tell_act(seq, act, by, reason);
+        seq
+    };
     let took = then()?;
     lock(shared).gate.flush().map_err(|e| e.to_string())?;
     Ok(Reply { ok: true, seq: Some(seq), took_us: u64::try_from(took.as_micros()).ok(), ..Reply::default() })

@@ -3,6 +3,7 @@
 use crate::home::{Home, SessionLock};
 use crate::past::Past;
 use crate::recover;
+use crate::state::Change;
 use crate::translate;
 use flyball_ledger::{Filter, Kind};
 use flyball_sandbox::workspace::{self, Applied, Node, WorkspaceError};
@@ -22,6 +23,9 @@ pub enum TakingError {
     /// The record can't explain what is in the workspace.
     #[error("{} paths are not as any recorded call left them, such as `{}`; nothing was applied (roll back to a step before, or discard)", .0.len(), .0.first().map_or("", String::as_str))]
     Unexplained(Vec<String>),
+    /// What files say was refused, or asked about and never allowed.
+    #[error("{} files hold what was refused, or what people were asked about and have not allowed, such as `{}`; nothing was applied (roll back to a step before, or discard)", .0.len(), .0.first().map_or("", String::as_str))]
+    Content(Vec<String>),
     /// The session wrote its own charter.
     #[error("the session changed the charter (`{}`); nothing was applied", .0.first().map_or("", String::as_str))]
     Charter(Vec<String>),
@@ -60,6 +64,12 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
         past.record("apply-refused", reason, alert, None).map_err(failed)?;
         return Err(TakingError::Unexplained(paths));
     }
+    let refused = not_accepted(&past, session).map_err(failed)?;
+    if !refused.is_empty() {
+        let alert = json!({ "refused": "content", "paths": refused });
+        past.record("apply-refused", reason, alert, None).map_err(failed)?;
+        return Err(TakingError::Content(refused));
+    }
     let expected: BTreeMap<_, _> =
         // What was never read (a device, a file too large to keep) can't be compared; the layers' own word has to do.
         past.capture.state.bases().iter().filter(|(_, node)| **node != Node::Other)
@@ -93,6 +103,50 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
             })
         }
     }
+}
+
+/// Paths that hold, at the session's end, content that was judged and not accepted: by a rollback to where it was still
+/// there, or because the supervisor died before an answer.
+fn not_accepted(past: &Past, session: &str) -> Result<Vec<String>, flyball_ledger::LedgerError> {
+    let workspace = past.capture.layers.lower.to_string_lossy().into_owned();
+    // By entry what each look found, by attempt what it judged, and what the last judgement of each content came to.
+    let (mut found, mut judged) = (BTreeMap::new(), BTreeMap::new());
+    let mut accepted: BTreeMap<(String, String), bool> = BTreeMap::new();
+    let kinds = vec![Kind::Observe, Kind::Attempt, Kind::Outcome];
+    for entry in past.ledger.entries(session, 1.., Filter { kinds, ..Filter::default() })? {
+        let entry = entry?;
+        let body = past.ledger.body(&entry)?;
+        match entry.kind {
+            Kind::Observe => {
+                let changes = body.pointer("/workspace/changes").cloned().unwrap_or_default();
+                let changes: Vec<Change> = serde_json::from_value(changes).unwrap_or_default();
+                found.insert(entry.seq, changes);
+            }
+            Kind::Attempt if body.pointer("/attrs/content").and_then(|c| c.as_bool()) == Some(true) => {
+                let full = body.pointer("/resource/path").and_then(|p| p.as_str()).unwrap_or_default();
+                let path = full.strip_prefix(&workspace).and_then(|p| p.strip_prefix('/')).unwrap_or(full);
+                let look = entry.cause.first().and_then(|seq| found.get(seq));
+                let change = look.into_iter().flatten().find(|c| c.path == path);
+                if let Some(Node::File { digest, .. }) = change.map(|c| &c.node) {
+                    let what = (path.to_owned(), digest.clone());
+                    accepted.insert(what.clone(), false);
+                    judged.insert(entry.seq, what);
+                }
+            }
+            Kind::Outcome => {
+                let of = body.get("of").and_then(|of| of.as_u64()).unwrap_or_default();
+                if let Some(what) = judged.get(&of) {
+                    accepted.insert(what.clone(), body.get("ok").and_then(|ok| ok.as_bool()) == Some(true));
+                }
+            }
+            _ => {}
+        }
+    }
+    let stands = past.capture.state.changed().filter_map(|(path, node)| match node {
+        Node::File { digest, .. } => Some((path.to_owned(), digest.clone())),
+        _ => None,
+    });
+    Ok(stands.filter(|what| accepted.get(what) == Some(&false)).map(|(path, _)| path).collect())
 }
 
 /// Paths that are not as any recorded call left them: found now, or at the session's end and not rolled back since.

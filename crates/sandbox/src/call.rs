@@ -1,5 +1,6 @@
 //! A world-changing call of the governed program, as the mediator is asked about it.
 
+use rustix::fd::BorrowedFd;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -195,6 +196,17 @@ pub enum Decision {
     /// Park it until [`crate::Running::answer`] names its ticket. The mediator hears of the asker's death by
     /// [`Mediator::withdrawn`].
     Hold,
+    /// Of a held call: what it waited for is over, put it to the mediator again. Of any other: a denial.
+    Again,
+}
+
+/// What came of a [`Mediator::lull`].
+#[derive(Clone, Debug, Default)]
+pub struct Lull {
+    /// Texts for processes of the tree, each by its number, on their standard error. One that is gone is not told.
+    pub tell: Vec<(i32, String)>,
+    /// Whether something may come to be there to look at without another call.
+    pub again: bool,
 }
 
 /// What became of an allowed call.
@@ -210,6 +222,14 @@ pub enum Done {
 pub trait Mediator: Send {
     /// What is to be done with this call. A panic or a missing answer is a denial.
     fn decide(&mut self, call: &Call) -> Decision;
+
+    /// The program is about to start; `root` is the root as it will see it.
+    fn started(&mut self, _root: BorrowedFd<'_>) {}
+
+    /// Nobody asked anything for a moment: time to look at what was closed, or changed without a call, since then.
+    fn lull(&mut self) -> Lull {
+        Lull::default()
+    }
 
     /// What became of an allowed call.
     fn done(&mut self, ticket: Ticket, pid: i32, done: Done);

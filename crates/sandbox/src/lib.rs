@@ -17,10 +17,12 @@ mod mediate;
 mod spec;
 pub mod workspace;
 
-pub use call::{Attempt, Call, Decision, Done, FileId, FileKind, Mediator, MetadataChange, Refusal, Script, Ticket};
+pub use call::{
+    Attempt, Call, Decision, Done, FileId, FileKind, Lull, Mediator, MetadataChange, Refusal, Script, Ticket,
+};
 pub use doctor::{Finding, doctor};
 pub use launch::{
-    CODES as LAUNCH_CODES, LaunchError, end_leftovers, enter_if_launcher, remove_session_dir, weakness_name,
+    CODES as LAUNCH_CODES, INBOX, LaunchError, end_leftovers, enter_if_launcher, remove_session_dir, weakness_name,
 };
 pub use mediate::HOST_NAME;
 #[doc(hidden)]

@@ -15,7 +15,7 @@ pub struct Spec {
     /// Where it starts; below `workspace`.
     pub cwd: PathBuf,
     /// The supervisor's private folder for this session, on a file system that can be an overlay's upper layer. Below it:
-    /// `workspace/{upper,work}`, `home/…`. Never visible inside.
+    /// `workspace/{upper,work}`, `home/…`. Never visible inside, but for `inbox.jsonl` where it is there: [`crate::INBOX`].
     pub session_dir: PathBuf,
     /// The user's tree: the overlay's lower layer, never written by the sandbox.
     pub workspace: PathBuf,

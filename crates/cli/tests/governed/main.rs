@@ -13,6 +13,7 @@
 )]
 
 mod agent;
+mod content;
 mod hostile;
 mod lacking;
 mod people;
@@ -31,6 +32,7 @@ fn main() {
     let mut trials = Vec::new();
     let cases: Vec<support::Case> = [
         agent::cases(),
+        content::cases(),
         hostile::cases(),
         lacking::cases(),
         people::cases(),

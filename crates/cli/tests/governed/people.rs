@@ -18,7 +18,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-fn start(world: &World, script: &str) -> Child {
+pub fn start(world: &World, script: &str) -> Child {
     world
         .flyball(&["run", "--json", "--apply", "never", "--", "sh", "-c", script])
         .stdout(Stdio::piped())
@@ -27,7 +27,7 @@ fn start(world: &World, script: &str) -> Child {
         .unwrap()
 }
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -38,7 +38,7 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn asked(world: &World) -> Value {
+pub fn asked(world: &World) -> Value {
     wait_for("a question", || {
         // There may be no ledger yet.
         let output = world.flyball(&["asks", "--json"]).output().unwrap();

@@ -77,6 +77,12 @@ impl World {
         std::fs::write(&file, text.replacen(old, new, 1)).unwrap();
     }
 
+    /// Rewrites a file of the charter.
+    pub fn change(&self, file: &str, how: impl FnOnce(String) -> String) {
+        let file = self.repo.workspace().join(".flyball").join(file);
+        std::fs::write(&file, how(std::fs::read_to_string(&file).unwrap())).unwrap();
+    }
+
     pub fn flyball(&self, words: &[&str]) -> Command {
         let mut command = match &self.lack {
             Some(lack) => lack.command(&self.binary, &self.repo.home()),

@@ -44,8 +44,7 @@ fn packages_read_from_content_meet_all_their_rules_and_the_default() {
     let package = |name: &str| {
         let resource = Resource::new(ResourceKind::Package).with("ecosystem", "npm").unwrap();
         let resource = resource.with("name", name).unwrap();
-        let action = Action::new("dependency.add", resource, Surface::Fs).unwrap();
-        action.with("implied_by", BY_CONTENT).unwrap()
+        Action::new("dependency.add", resource, Surface::Fs).unwrap()
     };
     let mut run = Run::new(charter("", RULES));
     assert_eq!(said(&run.attempt(&package("left-pad"))), "deny no-left-pad no-rule-permits");

@@ -175,6 +175,8 @@ keep = \"session\"
 # Files of the work that were deleted in the last minute; what is hidden or scratch does not count.
 [facts]
 deleted = 'count[1m] did fs.delete(zone: \"workspace\", kind: \"file\", rel like \"{[!.]*,[!.]*/**}\")'
+# This package was agreed to before, for a command or in a manifest.
+package_agreed = 'once did dependency.add(ecosystem: $ecosystem, name: $name, surface: \"exec\") or once did dependency.add(ecosystem: $ecosystem, name: $name, reader like \"*-manifest/*\")'
 ",
     );
     out.push_str(&examples(it));
@@ -226,6 +228,16 @@ fn examples(it: &Repository) -> String {
     example("", "fs.delete(path: 'src', recursive: true)", "hold whole-folders-are-asked-about");
     example("", "fs.delete(path: 'target', recursive: true)", "allow");
     example("", "dependency.add(name: 'left-pad')", "hold packages-are-asked-about");
+    let left_pad = "dependency.add(ecosystem: 'npm', name: 'left-pad'";
+    let manifest = format!("{left_pad}, surface: 'fs', reader: 'npm-manifest/1')");
+    example("", &manifest, "hold packages-are-asked-about");
+    example(&quote(&format!("did {left_pad}, surface: 'exec')")), &manifest, "allow");
+    example("", &format!("{left_pad}, surface: 'fs', reader: 'npm-lock/1')"), "allow");
+    let elsewhere = format!("{left_pad}, surface: 'fs', reader: 'npm-lock/1', source: 'git+https://paste.example/x')");
+    example("", &elsewhere, "hold packages-are-asked-about");
+    let secret = "fs.write(path: 'src/main.rs', content: true, secrets: ['aws-access-key'])";
+    example("", secret, "deny secrets-are-not-written");
+    example("", "fs.write(path: 'src/main.rs', content: true)", "allow");
     example("", "net.connect(host: 'api.anthropic.com', port: 443)", "allow");
     example("", "net.connect(host: 'paste.example', port: 443)", "hold network-elsewhere-is-asked-about");
     if it.is_git {
@@ -347,7 +359,20 @@ when {
 
 @id("packages-are-asked-about") @owner("maintainer") @escalate("maintainer")
 @reason("A new package runs other people's code with the rights of this repository.")
-forbid (principal, action in [Action::"dependency.add", Action::"dependency.change"], resource);
+forbid (principal, action in [Action::"dependency.add", Action::"dependency.change"], resource)
+unless {
+    // What nobody can read, and what comes from elsewhere than its registry, is asked about each time.
+    !context.opaque && resource.name != "" && !(context.attrs has source) &&
+    // Once: what was agreed to for a command may then stand in the manifest, and the other way round.
+    (context.fact.package_agreed ||
+     // A lock file says what the manifest asked for, and what that needs in turn.
+     (context.attrs has reader && (context.attrs.reader like "*-lock/*" || context.attrs.reader like "go-sum/*")))
+};
+
+@id("secrets-are-not-written") @owner("maintainer")
+@reason("What stands in a file ends up in history and with others. Pass secrets in the environment, or name where they are.")
+forbid (principal, action == Action::"fs.write", resource)
+when { context.attrs has secrets && !context.attrs.secrets.isEmpty() };
 
 @id("deploys-are-asked-about") @owner("maintainer") @escalate("maintainer")
 @reason("Deploys and merges act on what others use.")

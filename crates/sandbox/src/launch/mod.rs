@@ -33,6 +33,7 @@ pub(crate) use cgroup::{Cgroup, Hierarchies};
 pub(crate) use confine::LANDLOCK_ABI_MIN;
 pub use error::{CODES, LaunchError, weakness_name};
 pub use leftovers::end_leftovers;
+pub use mounts::INBOX;
 pub(crate) use prepare::landlock_abi;
 pub(crate) use probe::{Probed, probe};
 pub use remove::remove_session_dir;

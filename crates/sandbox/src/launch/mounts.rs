@@ -70,6 +70,11 @@ const PROC_MASKED: &[&str] = &[
 ];
 const PROC_READ_ONLY: &[&str] = &["/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"];
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+/// Where the program finds what it is told beside its calls, if the session's folder has a file for it. In the root
+/// itself, which is read-only: nothing can be moved over it or away.
+pub const INBOX: &str = "/.flyball/inbox.jsonl";
+/// That file, in the session's folder.
+const INBOX_FILE: &str = "inbox.jsonl";
 /// Where masks come from: visible inside, empty and closed.
 const MASKS: &str = "/.masked";
 
@@ -91,6 +96,10 @@ pub(super) fn enter(boot: &Boot) -> Step<()> {
     }
     home::build(&root, boot)?;
     workspace(&root, boot)?;
+    let inbox = spec.session_dir.join(INBOX_FILE);
+    if inbox.is_file() {
+        root.bind(&inbox, Path::new(INBOX), READ_ONLY | libc::MOUNT_ATTR_NOEXEC)?;
+    }
     let protected = protected_trees(spec)?;
     pivot(&root)?;
 

@@ -27,7 +27,7 @@ mod trace;
 
 pub use broker::HOST_NAME;
 
-use crate::call::{Attempt, Call, Decision, Done, Mediator, Refusal, Ticket};
+use crate::call::{Attempt, Call, Decision, Done, Lull, Mediator, Refusal, Ticket};
 use act::{Act, Answer, Plan, Umask};
 use broker::Broker;
 use caller::Caller;
@@ -52,6 +52,10 @@ const HELD_LOOK: Duration = Duration::from_millis(50);
 /// Signals that end a wait for people where a program handles them: others (a progress meter's clock, say) would have them
 /// asked anew each time. HUP, INT, QUIT, TERM, STOP, TSTP.
 const ENDING_SIGNALS: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 18 | 1 << 19;
+/// With no call for so long, files may be looked at that were closed.
+const LULL: Duration = Duration::from_millis(25);
+/// While something stays open, such looks come further and further apart, up to this.
+const LULL_MAX: Duration = Duration::from_secs(1);
 /// How long the last exit statuses may take.
 const LAST_ENDS: Duration = Duration::from_millis(500);
 /// Linux's own ERESTARTSYS: with a signal (or a freeze) pending, the call starts over when that is through.
@@ -150,6 +154,8 @@ struct Loop {
     tickets: u64,
     is_paused: bool,
     last_refusal: Option<(i32, String)>,
+    /// When the next lull is to be told of, and how long it was waited for.
+    lull: Option<(Instant, Duration)>,
 }
 
 /// Runs until every process inside has ended. Whatever happens here, nothing inside outlives it.
@@ -157,6 +163,7 @@ pub(crate) fn run(parts: Parts, wake: &OwnedFd, started: impl FnOnce(Result<(), 
     let tree = parts.tree.clone();
     let ran = std::panic::catch_unwind(AssertUnwindSafe(|| match Loop::new(parts, wake) {
         Ok(mut mediation) => {
+            mediation.parts.mediator.started(mediation.parts.root.as_fd());
             started(Ok(()));
             mediation.serve();
             true
@@ -192,6 +199,7 @@ impl Loop {
             tickets: 0,
             is_paused: false,
             last_refusal: None,
+            lull: None,
             parts,
         })
     }
@@ -199,7 +207,9 @@ impl Loop {
     fn serve(&mut self) {
         loop {
             let is_anyone_waiting = !self.held.is_empty() || !self.later.is_empty();
-            let timeout = self.traces.patience().or(is_anyone_waiting.then_some(HELD_LOOK));
+            let to_lull = self.lull.map(|(at, _)| at.saturating_duration_since(Instant::now()));
+            let patience = self.traces.patience().or(is_anyone_waiting.then_some(HELD_LOOK));
+            let timeout = patience.into_iter().chain(to_lull).min();
             let ready = self.events.wait(timeout);
             // Deaths first: a parent that saw its child end and then acts must find the end on record.
             for (pid, status) in self.events.ended(&ready) {
@@ -212,6 +222,14 @@ impl Loop {
             self.look_at_held();
             if ready.notify && !self.is_paused {
                 self.receive();
+                self.lull = Some((Instant::now() + LULL, LULL));
+            } else if let Some((_, waited)) = self.lull.filter(|(at, _)| !self.is_paused && *at <= Instant::now()) {
+                let Lull { tell, again } = self.parts.mediator.lull();
+                for (pid, text) in tell {
+                    refuse::tell_inside(self.parts.root.as_fd(), pid, &text);
+                }
+                let next = (waited * 2).min(LULL_MAX);
+                self.lull = again.then(|| (Instant::now() + next, next));
             }
             if ready.over {
                 return self.finish();
@@ -273,10 +291,7 @@ impl Loop {
         };
         self.tickets += 1;
         let call = Call { ticket: Ticket(self.tickets), pid: tgid, attempt };
-        // A mediator that panics denies.
-        let decision = std::panic::catch_unwind(AssertUnwindSafe(|| self.parts.mediator.decide(&call)))
-            .unwrap_or_else(|_| Decision::Deny(Refusal { errno: libc::EACCES, text: String::new() }));
-        match decision {
+        match self.decision(&call) {
             Decision::Hold if self.held.len() >= HELD_MAX => {
                 self.parts.mediator.withdrawn(call.ticket);
                 self.fail(id, libc::EACCES);
@@ -284,6 +299,12 @@ impl Loop {
             Decision::Hold => drop(self.held.insert(call.ticket, Held { id, tid, call, act })),
             decided => self.decided(id, tid, &call, act, decided),
         }
+    }
+
+    /// What the mediator says. One that panics denies.
+    fn decision(&mut self, call: &Call) -> Decision {
+        std::panic::catch_unwind(AssertUnwindSafe(|| self.parts.mediator.decide(call)))
+            .unwrap_or_else(|_| Decision::Deny(Refusal { errno: libc::EACCES, text: String::new() }))
     }
 
     fn decided(&mut self, id: u64, tid: i32, call: &Call, act: Act, decision: Decision) {
@@ -295,7 +316,7 @@ impl Loop {
                 let errno = if (1..ERESTARTSYS).contains(&refusal.errno) { refusal.errno } else { libc::EACCES };
                 self.fail(id, errno);
             }
-            Decision::Hold => self.fail(id, libc::EACCES),
+            Decision::Hold | Decision::Again => self.fail(id, libc::EACCES),
         }
     }
 
@@ -418,12 +439,13 @@ impl Loop {
 
     fn answer_held(&mut self, ticket: Ticket, decision: Decision) {
         let Some(Held { id, tid, call, act }) = self.held.remove(&ticket) else { return };
+        if !sys::is_valid(self.parts.notify.as_fd(), id) {
+            return self.parts.mediator.withdrawn(ticket);
+        }
+        let decision = if matches!(decision, Decision::Again) { self.decision(&call) } else { decision };
         if matches!(decision, Decision::Hold) {
             self.held.insert(ticket, Held { id, tid, call, act });
             return;
-        }
-        if !sys::is_valid(self.parts.notify.as_fd(), id) {
-            return self.parts.mediator.withdrawn(ticket);
         }
         // Names may have moved while people thought; the answer was for what they were shown.
         if matches!(decision, Decision::Allow) && !act.still_stands(&self.view, &call.attempt) {

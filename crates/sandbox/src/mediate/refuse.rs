@@ -2,19 +2,38 @@
 
 use super::caller::descriptor_path;
 use super::sys;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io::IoSlice;
+use std::os::unix::fs::MetadataExt;
 
 /// Five lines are far below it; a longer text is cut.
 const TEXT_BYTES_MAX: usize = 2048;
 
 /// Writes a refusal to descriptor 2 of a process: never blocks, and what can't be told is only not told.
 pub(super) fn tell(pid: i32, text: &str) {
+    if let Ok(pidfd) = sys::pidfd_open(pid) {
+        tell_held(&pidfd, text);
+    }
+}
+
+/// The same to a process that is not waiting in a call: only if that number is still one of the tree's.
+pub(super) fn tell_inside(root: BorrowedFd<'_>, pid: i32, text: &str) {
+    // Held first: the number can't come to mean another process after it was found to be inside.
+    let Ok(pidfd) = sys::pidfd_open(pid) else { return };
+    let identity = |path: &str| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    let Ok(ours) = sys::fstat(root) else { return };
+    let inside = identity(&format!("/proc/{pid}/root")) == Some((ours.st_dev, ours.st_ino));
+    // Without a root of its own there is no telling which processes are the tree's.
+    if inside && identity("/") != Some((ours.st_dev, ours.st_ino)) {
+        tell_held(&pidfd, text);
+    }
+}
+
+fn tell_held(pidfd: &OwnedFd, text: &str) {
     let mut bytes: Vec<u8> = text.bytes().take(TEXT_BYTES_MAX).collect();
     if bytes.last() != Some(&b'\n') {
         bytes.push(b'\n');
     }
-    let Ok(pidfd) = sys::pidfd_open(pid) else { return };
     let Ok(file) = sys::pidfd_getfd(pidfd.as_fd(), 2) else { return };
     let Ok(stat) = sys::fstat(file.as_fd()) else { return };
     let is_terminal = (136..144).contains(&libc::major(stat.st_rdev));

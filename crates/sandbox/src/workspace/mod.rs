@@ -44,7 +44,7 @@ pub use changes::{CHANGES_MAX, Change, ChangeKind, Scratch, changes, digest};
 pub use error::{Conflict, PAGES, WorkspaceError};
 pub use journal::{Recovered, recover, remove_durably, write_durably};
 pub use node::{Node, capture, node_at, read};
-pub use probe::{has_writers, lower_file, lower_node, remove_tree};
+pub use probe::{Stamp, lower_file, lower_node, remove_tree, stamp, stamps_tell};
 pub use rewind::{set, set_upper};
 pub use text::{escape, unescape};
 pub use twin::{drop_twin, exchange, inode, twin};

@@ -27,18 +27,60 @@ pub fn lower_file(layers: &Layers, rel: &Path) -> Result<File> {
     beneath::file(root.as_fd(), rel).map_err(err("read", rel))
 }
 
-/// Whether somebody may hold the session's copy of a file open for writing, or mapped shared: then what was read of it
-/// can change without another mediated call. In doubt, yes.
+/// What the operating system says of the session's own copy of a regular file, beside its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Inode.
+    pub ino: u64,
+    /// Size, bytes.
+    pub size: u64,
+    /// When its content changed, nanoseconds since the epoch. The governed program can set it.
+    pub mtime_ns: i128,
+    /// When it changed in any way, nanoseconds since the epoch. Nobody can set it.
+    pub ctime_ns: i128,
+    /// Names that it has.
+    pub links: u64,
+    /// Whether somebody may hold it open for writing, or mapped shared: then what was read of it can change without another
+    /// mediated call. In doubt, yes.
+    pub has_writers: bool,
+}
+
+/// The stamp of a regular file of the upper layer; `None` where there is none that could be read.
 ///
-/// The operating system grants a read lease on a file only while nobody has it open for writing.
+/// Taken before a file is read, it holds for what is read unless `has_writers`: whoever wants to write has to open it first.
 #[must_use]
-pub fn has_writers(layers: &Layers, rel: &Path) -> bool {
-    let file = beneath::root(&layers.upper).and_then(|root| beneath::file(root.as_fd(), rel).map_err(err("open", rel)));
-    let Ok(file) = file else { return false };
-    // SAFETY: F_SETLEASE takes an open descriptor, which `file` keeps open, and a plain integer; it touches no memory.
-    let leased = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) } == 0;
+pub fn stamp(layers: &Layers, rel: &Path) -> Option<Stamp> {
+    let root = beneath::root(&layers.upper).ok()?;
+    let file = beneath::file(root.as_fd(), rel).ok()?;
+    // The operating system grants a read lease on a file only while nobody has it open for writing.
+    // Another thread of ours may open it for writing meanwhile, which is signalled: by one that nobody minds.
+    // SAFETY: F_SETSIG and F_SETLEASE take an open descriptor, which `file` keeps open, and a plain integer; no memory.
+    let leased = unsafe {
+        libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) == 0
+            && libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == 0
+    };
     // Dropping the descriptor gives the lease back.
-    !leased
+    let found = rustix::fs::fstat(&file).ok()?;
+    let ns = |seconds: i64, part: u64| i128::from(seconds) * 1_000_000_000 + i128::from(part);
+    Some(Stamp {
+        ino: found.st_ino,
+        size: u64::try_from(found.st_size).ok()?,
+        mtime_ns: ns(found.st_mtime, found.st_mtime_nsec),
+        ctime_ns: ns(found.st_ctime, found.st_ctime_nsec),
+        links: found.st_nlink,
+        has_writers: !leased,
+    })
+}
+
+/// Linux's number; `libc` has no name for it here.
+const F_SETSIG: i32 = 10;
+
+/// Whether the upper layer is on a file system that tells of every write by a file's times. Writing through a shared mapping
+/// shows in none on tmpfs.
+#[must_use]
+pub fn stamps_tell(layers: &Layers) -> bool {
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    rustix::fs::statfs(&layers.upper).is_ok_and(|fs| fs.f_type != TMPFS_MAGIC)
 }
 
 /// Removes a tree of the supervisor's own, overlayfs's work folders (which have no permissions) included.

@@ -1,0 +1,601 @@
+//! What was written, judged once it is there: when a file is closed, and at a barrier before anything can leave or run.
+//!
+//! INVARIANT: no outward call is let go on while the workspace holds content that was refused, or that people were asked
+//! about and have not allowed. Refused content is put back as it was accepted last; what was refused stays in the ledger.
+//!
+//! What this can't do: a program that was let run or connect can write afterwards, and hand on what it holds in its own
+//! memory. Content rules say what the workspace holds when something starts, not what a running program knows.
+
+use super::{BarrierError, Core, Notice, OnHold};
+use crate::capture::{Seen, Wanted};
+use crate::inbox::Inbox;
+use crate::refusal;
+use crate::rewind;
+use crate::translate;
+use flyball_intent::{CONTENT_BYTES_MAX, Content, content_actions, reads_content};
+use flyball_kernel::{Action, ContentReading, Reason, Resource, Surface, Verdict};
+use flyball_ledger::Kind;
+use flyball_sandbox::workspace::{self, Node};
+use flyball_sandbox::{Attempt, Call, Decision, Lull, Ticket};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes of files that are in memory at once while they are judged.
+const AT_ONCE_BYTES_MAX: usize = 32 << 20;
+/// The same when nobody waits for it: the next call must not wait long either.
+const LULL_BYTES_MAX: usize = 1 << 20;
+/// Bytes of accepted contents that are remembered, to compare the next change with.
+const REMEMBERED_BYTES_MAX: usize = 8 << 20;
+/// Folders that a `PATH` has, at most, as far as a refusal goes on along it.
+const PLACES_MAX: u32 = 32;
+/// Refusals that are told at once; the rest are counted.
+const TOLD_MAX: usize = 3;
+
+/// What stands between written content and the outside.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    reading: ContentReading,
+    /// The root as the program sees it, and its workspace; held open past the program's end.
+    root: Option<OwnedFd>,
+    view: Option<OwnedFd>,
+    /// Paths whose present content is not accepted: asked about, or not to be put back.
+    unaccepted: BTreeMap<String, Unaccepted>,
+    /// Questions on content, by the attempt's name.
+    asked: BTreeMap<u64, String>,
+    /// Outward calls that wait for them.
+    parked: BTreeSet<Ticket>,
+    /// Refusals that no call has carried to the agent yet.
+    untold: Vec<String>,
+    /// Contents that were not accepted, by path.
+    refused: BTreeSet<(String, String)>,
+    /// What links that count lead to, by the links' paths, as it was accepted.
+    targets: BTreeMap<String, Option<String>>,
+    /// Who wrote last, by path: to be told when it is put back.
+    writers: BTreeMap<PathBuf, i32>,
+    /// Texts for processes that are not waiting in a call.
+    tell: Vec<(i32, String)>,
+    remembered: VecDeque<(String, Arc<Vec<u8>>)>,
+    search: Option<Search>,
+}
+
+/// An exec that was refused. Along `PATH` the same process tries the same program at its next place, often by another name of
+/// the same folder: that is no second attempt.
+#[derive(Debug)]
+struct Search {
+    pid: i32,
+    argv: Vec<OsString>,
+    /// Places that may yet be tried.
+    left: u32,
+    text: String,
+}
+
+/// Content that is there and not accepted.
+#[derive(Clone, Debug)]
+struct Unaccepted {
+    /// What was accepted last.
+    accepted: Node,
+    /// What is there.
+    judged: Node,
+    /// The question about it.
+    group: Option<u64>,
+    /// Why it is refused, where it could not be put back.
+    refused: Option<String>,
+}
+
+/// Why an outward call does not go on.
+pub(super) enum Met {
+    /// Nothing stands in its way.
+    Nothing,
+    /// Content was refused: the call is, too.
+    Refused(String),
+    /// People are asked about content.
+    Asked,
+}
+
+impl Contents {
+    pub(crate) fn new(reading: ContentReading) -> Self {
+        Self { reading, ..Self::default() }
+    }
+
+    /// Whether anything is to be judged at that path. Told by name alone.
+    fn wants(&self, path: &Path) -> bool {
+        let attrs = &self.reading.attrs;
+        // Any file can hold a secret, and `content` alone is about every file.
+        attrs.contains("secrets") || attrs.contains("content") || self.wants_at_close(path)
+    }
+
+    /// Whether it is to be judged as soon as it is closed.
+    fn wants_at_close(&self, path: &Path) -> bool {
+        let attrs = &self.reading.attrs;
+        (self.reading.dependencies || attrs.contains("imports") || attrs.contains("ci"))
+            && reads_content(&translate::text(path))
+    }
+
+    /// Those of a file's actions that the charter could have something to say to, with the file itself first.
+    fn relevant(&self, path: &str, found: Vec<Action>, agent: &str) -> Vec<Action> {
+        let attrs = &self.reading.attrs;
+        let (writes, packages): (Vec<_>, Vec<_>) = found.into_iter().partition(Action::is_content);
+        let packages = if self.reading.dependencies { packages } else { Vec::new() };
+        let plain = || Action::new("fs.write", Resource::file(path), Surface::Fs)?.with("content", true);
+        let write = writes.into_iter().next().or_else(|| plain().ok());
+        let says = |w: &Action| {
+            attrs.contains("content") || w.attrs().any(|(name, _)| name != "content" && attrs.contains(name))
+        };
+        let is_opaque = |w: &Action| w.attr("opaque").is_some() && !attrs.is_empty();
+        let head = write.filter(|w| !packages.is_empty() || says(w) || is_opaque(w));
+        let mut actions: Vec<Action> = head.into_iter().chain(packages).collect();
+        for action in &mut actions {
+            agent.clone_into(&mut action.agent);
+        }
+        actions
+    }
+
+    fn remember(&mut self, digest: &str, content: Vec<u8>) {
+        if content.len() <= REMEMBERED_BYTES_MAX / 8 && !self.remembered.iter().any(|(d, _)| d == digest) {
+            self.remembered.push_back((digest.to_owned(), Arc::new(content)));
+            let mut bytes: usize = self.remembered.iter().map(|(_, c)| c.len()).sum();
+            while bytes > REMEMBERED_BYTES_MAX
+                && let Some((_, gone)) = self.remembered.pop_front()
+            {
+                bytes -= gone.len();
+            }
+        }
+    }
+}
+
+impl Core {
+    /// The program is about to start under this root.
+    pub(crate) fn started(&mut self, root: BorrowedFd<'_>) {
+        self.contents.root = root.try_clone_to_owned().ok();
+        self.contents.view = rewind::merged_view(root, &self.workspace).ok();
+    }
+
+    /// Tells the agent beside its calls from now on.
+    pub(crate) fn open_inbox(&mut self, inbox: Inbox) {
+        self.inbox = inbox;
+    }
+
+    /// Lets go of the workspace, for who applies or rewinds it next.
+    pub(crate) fn let_go(&mut self) {
+        (self.contents.root, self.contents.view) = (None, None);
+    }
+
+    /// Whether people are still asked about content.
+    pub(crate) fn waits_for_content(&self) -> bool {
+        !self.contents.asked.is_empty()
+    }
+
+    /// Content that counts was written by that process.
+    pub(super) fn wrote(&mut self, path: &Path, pid: i32) {
+        if self.contents.reading.is_any() && self.contents.wants_at_close(path) {
+            self.contents.writers.insert(path.to_path_buf(), pid);
+        }
+    }
+
+    /// Looks at everything that may have changed, records it, and judges what was written; gives the entry, if there was
+    /// anything.
+    pub(crate) fn barrier(&mut self, cause: &[u64]) -> Result<Option<u64>, BarrierError> {
+        self.look(cause, AT_ONCE_BYTES_MAX, false, usize::MAX)
+    }
+
+    /// Nobody asks anything: what was closed is judged.
+    pub(crate) fn lull(&mut self) -> Lull {
+        if self.contents.reading.is_any()
+            && !self.capture.is_quiet()
+            && let Err(error) = self.look(&[self.opened], LULL_BYTES_MAX, true, 1)
+        {
+            // The next barrier finds the same, and lets nothing past.
+            self.outbox.push(Notice::Alert(error.to_string()));
+        }
+        let contents = &self.contents;
+        let again = contents.reading.is_any() && self.capture.watches(&|path| contents.wants(path));
+        Lull { tell: std::mem::take(&mut self.contents.tell), again }
+    }
+
+    fn look(
+        &mut self,
+        cause: &[u64],
+        bytes_max: usize,
+        only_closed: bool,
+        rounds: usize,
+    ) -> Result<Option<u64>, BarrierError> {
+        let ledger = Arc::clone(&self.ledger);
+        let mut done = BTreeSet::new();
+        let mut last = None;
+        for _ in 0..rounds {
+            let contents = &self.contents;
+            let is_read = contents.reading.is_any();
+            let path = |path: &Path| is_read && contents.wants(path);
+            let keep_base = |path: &Path| contents.wants_at_close(path);
+            let wanted = Wanted {
+                path: &path,
+                keep_base: &keep_base,
+                file_bytes_max: CONTENT_BYTES_MAX,
+                bytes_max,
+                only_closed,
+            };
+            let (seen, more) = self.capture.look(&ledger, &wanted, &mut done)?;
+            let observed = self.observe(&seen, cause)?;
+            last = observed.or(last);
+            let cause: Vec<u64> = observed.into_iter().chain(cause.iter().copied()).collect();
+            for seen in seen {
+                self.judge(seen, &cause)?;
+            }
+            if !more {
+                break;
+            }
+        }
+        Ok(last)
+    }
+
+    fn observe(&mut self, seen: &[Seen], cause: &[u64]) -> Result<Option<u64>, BarrierError> {
+        let changes: Vec<_> = seen.iter().filter_map(|s| s.change.as_ref()).collect();
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let unread: Vec<&str> = changes.iter().filter(|c| c.node == Node::Other).map(|c| c.path.as_str()).collect();
+        if !unread.is_empty() {
+            let body = json!({ "alert": "unread", "detail": unread });
+            self.gate.note(Kind::Alert, "barrier", cause, body)?;
+        }
+        let body = json!({ "workspace": { "changes": changes, "state": self.capture.state.digest() } });
+        Ok(Some(self.gate.note(Kind::Observe, "barrier", cause, body)?))
+    }
+
+    /// Judges what one file says now.
+    fn judge(&mut self, seen: Seen, cause: &[u64]) -> Result<(), BarrierError> {
+        let path = translate::text(&seen.rel);
+        let full = self.workspace.join(&seen.rel);
+        if !self.contents.reading.is_any() || !self.contents.wants(&full) {
+            return Ok(());
+        }
+        let before = self.contents.unaccepted.remove(&path);
+        let accepted = before.as_ref().map_or(&seen.was, |b| &b.accepted).clone();
+        if let Some(group) = before.and_then(|b| b.group) {
+            self.contents.asked.remove(&group);
+            self.gate.abandon(group, "the file was changed again")?;
+        }
+        let (new, through) = match &seen.node {
+            Node::Symlink { .. } => {
+                let target = self.behind_link(&seen.rel);
+                let digest = target.as_deref().map(digest_of);
+                if self.contents.targets.get(&path) == Some(&digest) && accepted == seen.node {
+                    return Ok(());
+                }
+                (target, Some(digest))
+            }
+            node if *node == accepted => return Ok(()),
+            Node::File { .. } | Node::Other => (seen.content, None),
+            Node::Absent | Node::Directory { .. } => (None, None),
+        };
+        let full_text = translate::text(&full);
+        let by_name = reads_content(&full_text);
+        let told = |old: Option<&[u8]>, new: Option<&[u8]>| content_actions(&Content { path: &full_text, old, new });
+        // What has nothing to say for itself has none beside what it was: that need not be fetched.
+        let mut found = if by_name { Vec::new() } else { told(None, new.as_deref()) };
+        if by_name || !found.is_empty() {
+            let old = self.accepted_content(&seen.rel, &accepted)?;
+            found = told(old.as_deref().map(Vec::as_slice), new.as_deref());
+        }
+        let agent = self.agent.clone();
+        let mut actions = self.contents.relevant(&full_text, found, &agent);
+        if new.is_none() && !actions.iter().any(|a| !a.is_content()) {
+            // That it is gone was ruled on when it went.
+            actions.clear();
+        }
+        let judged = Judged { path, rel: seen.rel, accepted, node: seen.node, through, is_open: seen.is_open };
+        if let (Some(content), Node::File { digest, .. }, true) = (new, &judged.node, by_name) {
+            self.contents.remember(digest, content);
+        }
+        if actions.is_empty() {
+            self.accept(&judged);
+            return Ok(());
+        }
+        self.rule_on(judged, actions, cause)
+    }
+
+    fn rule_on(&mut self, judged: Judged, actions: Vec<Action>, cause: &[u64]) -> Result<(), BarrierError> {
+        let asked = self.gate.ask(actions, cause);
+        self.take_effects(&asked.effects);
+        match asked.verdict {
+            Verdict::Allow => {
+                self.record_outcomes(&asked.attempts, true, &BTreeMap::new());
+                self.accept(&judged);
+                Ok(())
+            }
+            Verdict::Hold if self.on_hold == OnHold::Wait => {
+                self.contents.asked.insert(asked.group, judged.path.clone());
+                if let Node::File { digest, .. } = &judged.node {
+                    self.contents.refused.insert((judged.path.clone(), digest.clone()));
+                }
+                let entry = Unaccepted {
+                    accepted: judged.accepted,
+                    judged: judged.node,
+                    group: Some(asked.group),
+                    refused: None,
+                };
+                self.contents.unaccepted.insert(judged.path, entry);
+                for question in asked.questions {
+                    self.hear(Notice::Asked(Box::new(question)));
+                }
+                Ok(())
+            }
+            Verdict::Hold => {
+                self.gate.abandon(asked.group, "this run does not wait for answers (--on-hold deny)")?;
+                self.put_back(&judged, asked.group, &asked.because)
+            }
+            Verdict::Deny | Verdict::Modify => self.put_back(&judged, asked.group, &asked.because),
+        }
+    }
+
+    fn accept(&mut self, judged: &Judged) {
+        if let Node::File { digest, .. } = &judged.node {
+            self.contents.refused.remove(&(judged.path.clone(), digest.clone()));
+        }
+        match &judged.through {
+            Some(digest) => drop(self.contents.targets.insert(judged.path.clone(), digest.clone())),
+            None => drop(self.contents.targets.remove(&judged.path)),
+        }
+        if !judged.is_open {
+            self.contents.writers.remove(&self.workspace.join(&judged.rel));
+        }
+    }
+
+    /// Makes the path what it was, and tells.
+    fn put_back(&mut self, judged: &Judged, group: u64, because: &[(Action, Reason)]) -> Result<(), BarrierError> {
+        let restored = self.restore(judged);
+        let said = match &restored {
+            Ok(()) => format!("{} was put back as it was; what was written is kept in the record", judged.path),
+            Err(error) => {
+                format!("{} could not be put back ({error}): change or remove it, nothing runs before", judged.path)
+            }
+        };
+        let text = refusal::text_of_content(&self.session, group, because, &said);
+        let rules: BTreeSet<&str> = because.iter().map(|(_, r)| r.rule.as_str()).collect();
+        let rules = rules.into_iter().collect::<Vec<_>>().join(", ");
+        let mut body = json!({ "path": judged.path, "of": group, "was": judged.node, "now": judged.accepted });
+        if let (Some(body), Node::File { digest, .. }) = (body.as_object_mut(), &judged.node) {
+            body.insert("blob".into(), digest.as_str().into());
+            self.contents.refused.insert((judged.path.clone(), digest.clone()));
+        }
+        let (act, reason) = match &restored {
+            Ok(()) => ("put-back", format!("{}: {rules}", judged.path)),
+            Err(error) => ("put-back-failed", format!("{}: {rules}; {error}", judged.path)),
+        };
+        let seq = self.gate.control(act, "charter", &reason, body)?;
+        if restored.is_ok() {
+            // The state takes what is there now, whatever that is: if somebody was quicker, it is judged next.
+            self.capture.touched(&self.workspace.join(&judged.rel));
+            let ledger = Arc::clone(&self.ledger);
+            let now = self.capture.one(&ledger, &judged.rel)?;
+            let is_back = now.as_ref().is_none_or(|c| c.node == judged.accepted);
+            if let Some(change) = now {
+                let body = json!({ "workspace": { "changes": [change], "state": self.capture.state.digest() } });
+                self.gate.note(Kind::Observe, "put-back", &[seq], body)?;
+            }
+            if !is_back {
+                self.capture.force(judged.rel.clone());
+            }
+            self.contents.targets.remove(&judged.path);
+        } else {
+            let entry = Unaccepted {
+                accepted: judged.accepted.clone(),
+                judged: judged.node.clone(),
+                group: None,
+                refused: Some(text.clone()),
+            };
+            self.contents.unaccepted.insert(judged.path.clone(), entry);
+        }
+        if let Some(pid) = self.contents.writers.remove(&self.workspace.join(&judged.rel)) {
+            self.contents.tell.push((pid, text.clone()));
+        }
+        self.contents.untold.push(text.clone());
+        self.hear(Notice::PutBack { seq: group, path: judged.path.clone(), text });
+        Ok(())
+    }
+
+    fn restore(&mut self, judged: &Judged) -> Result<(), String> {
+        let view = self.contents.view.as_ref().ok_or("the workspace is not at hand")?.as_fd();
+        if judged.accepted == Node::Other {
+            return Err("what was there before could not be kept".into());
+        }
+        self.gate.flush().map_err(|e| e.to_string())?;
+        let content = || rewind::content(&self.ledger, &self.capture.layers, &judged.rel, &judged.accepted);
+        // A new file in its place: whoever holds the old one open writes to what has no name any more.
+        workspace::set(view, &judged.rel, &judged.accepted, content).map_err(|e| e.to_string())?;
+        if judged.through.is_some() && matches!(judged.accepted, Node::Symlink { .. }) {
+            // The link is what it was and its target is not: it must not be read through.
+            workspace::set(view, &judged.rel, &Node::Absent, content).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// A person took these paths back to what they were at a step. What was refused before is judged again.
+    pub(crate) fn rewound(&mut self, paths: impl IntoIterator<Item = PathBuf>) -> Result<(), BarrierError> {
+        for rel in paths {
+            let path = translate::text(&rel);
+            if let Some(group) = self.contents.unaccepted.remove(&path).and_then(|u| u.group) {
+                self.contents.asked.remove(&group);
+                self.gate.abandon(group, "the workspace was rolled back")?;
+            }
+            let Some(judged) = self.capture.state.node(&path).cloned() else { continue };
+            if matches!(&judged, Node::File { digest, .. } if self.contents.refused.contains(&(path.clone(), digest.clone())))
+            {
+                let accepted = self.capture.state.base(&path).cloned().unwrap_or(Node::Absent);
+                self.contents.unaccepted.insert(path, Unaccepted { accepted, judged, group: None, refused: None });
+                self.capture.force(rel);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an outward call may go on, after a barrier before which so many refusals had been told to nobody.
+    pub(super) fn met(&mut self, call: &Call, untold_before: usize) -> Met {
+        let exec = match &call.attempt {
+            Attempt::Exec { argv, .. } => Some(argv),
+            _ => None,
+        };
+        if let Some(argv) = exec
+            && let Some(search) = &mut self.contents.search
+            && (search.pid, &search.argv) == (call.pid, argv)
+            && search.left > 0
+        {
+            search.left -= 1;
+            return Met::Refused(search.text.clone());
+        }
+        let refused = self.contents.unaccepted.values().filter_map(|u| u.refused.clone());
+        let now = self.contents.untold.get(untold_before..).unwrap_or_default();
+        let mut texts: Vec<String> = refused.collect();
+        // What a program prints that could not be started is what an agent reads; a connection is refused only if it was
+        // this one that found something.
+        if exec.is_some() || !now.is_empty() {
+            texts.append(&mut self.contents.untold);
+        }
+        if !texts.is_empty() {
+            self.contents.parked.remove(&call.ticket);
+            let text = joined(&texts);
+            self.contents.search =
+                exec.map(|argv| Search { pid: call.pid, argv: argv.clone(), left: PLACES_MAX, text: text.clone() });
+            return Met::Refused(text);
+        }
+        if self.contents.asked.is_empty() {
+            self.contents.parked.remove(&call.ticket);
+            return Met::Nothing;
+        }
+        self.contents.parked.insert(call.ticket);
+        Met::Asked
+    }
+
+    /// Refusals that nobody was told of yet.
+    pub(super) fn untold(&self) -> usize {
+        self.contents.untold.len()
+    }
+
+    /// A parked call's asker is gone.
+    pub(super) fn unpark(&mut self, ticket: Ticket) -> bool {
+        self.contents.parked.remove(&ticket)
+    }
+
+    /// A question about content has its answer. Gives the calls that waited for it, if this was one.
+    pub(super) fn settle_content(
+        &mut self,
+        group: u64,
+        attempts: &[u64],
+        verdict: Verdict,
+        because: &[(Action, Reason)],
+    ) -> Option<Vec<(Ticket, Decision)>> {
+        let path = self.contents.asked.remove(&group)?;
+        let Some(entry) = self.contents.unaccepted.remove(&path) else { return Some(Vec::new()) };
+        let rel = translate::path(&path);
+        let is_link = matches!(entry.judged, Node::Symlink { .. });
+        let through = is_link.then(|| self.behind_link(&rel).as_deref().map(digest_of));
+        let judged = Judged { path, rel, accepted: entry.accepted, node: entry.judged, through, is_open: false };
+        if verdict == Verdict::Allow {
+            self.record_outcomes(attempts, true, &BTreeMap::new());
+            self.accept(&judged);
+        } else if let Err(error) = self.put_back(&judged, group, because) {
+            self.outbox.push(Notice::Alert(error.to_string()));
+        }
+        if verdict == Verdict::Allow && !self.contents.asked.is_empty() {
+            return Some(Vec::new());
+        }
+        // Put to the mediator again, they are refused with the reason or go on.
+        Some(self.contents.parked.iter().map(|ticket| (*ticket, Decision::Again)).collect())
+    }
+
+    /// The run is over and nobody will be heard any more: what is asked about and not answered is put back.
+    pub(crate) fn give_up_content(&mut self) -> Result<(), BarrierError> {
+        for (group, path) in std::mem::take(&mut self.contents.asked) {
+            self.gate.abandon(group, "the session ended before an answer")?;
+            let Some(entry) = self.contents.unaccepted.remove(&path) else { continue };
+            let rel = translate::path(&path);
+            let judged =
+                Judged { path, rel, accepted: entry.accepted, node: entry.judged, through: None, is_open: false };
+            let reason = Reason {
+                rule: "question-expired".into(),
+                owner: String::new(),
+                reason: "the session ended before anybody had answered".into(),
+                witnesses: Vec::new(),
+                needs: None,
+                source: None,
+            };
+            let full = translate::text(&self.workspace.join(&judged.rel));
+            let about = Action::new("fs.write", Resource::file(&full), Surface::Fs);
+            let because: Vec<_> = about.ok().map(|a| (a, reason)).into_iter().collect();
+            self.put_back(&judged, group, &because)?;
+        }
+        Ok(())
+    }
+
+    /// What a path said when it was accepted last.
+    fn accepted_content(&mut self, rel: &Path, node: &Node) -> Result<Option<Arc<Vec<u8>>>, BarrierError> {
+        let Node::File { digest, size, .. } = node else { return Ok(None) };
+        if let Some((_, content)) = self.contents.remembered.iter().find(|(d, _)| d == digest) {
+            return Ok(Some(Arc::clone(content)));
+        }
+        if *size > CONTENT_BYTES_MAX as u64 {
+            return Ok(None);
+        }
+        // Content that was put a moment ago can be read back once it is on the disk.
+        self.gate.flush()?;
+        let found = rewind::content(&self.ledger, &self.capture.layers, rel, node).ok().and_then(|mut from| {
+            let mut content = Vec::new();
+            from.read_to_end(&mut content).ok()?;
+            Some(Arc::new(content))
+        });
+        if let Some(found) = &found {
+            self.contents.remember(digest, found.to_vec());
+        }
+        Ok(found)
+    }
+
+    /// What a link leads to, where that is a file that can be read.
+    fn behind_link(&self, rel: &Path) -> Option<Vec<u8>> {
+        let open = |at: BorrowedFd<'_>, path: &Path| {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+            let file = std::fs::File::from(rustix::fs::openat2(at, path, flags, Mode::empty(), resolve).ok()?);
+            file.metadata().is_ok_and(|m| m.is_file()).then_some(file)
+        };
+        let inside = self.workspace.join(rel);
+        let inside = inside.strip_prefix("/").unwrap_or(&inside);
+        let root = self.contents.root.as_ref().and_then(|root| open(root.as_fd(), inside));
+        // Once the program has ended only the workspace itself is left to look into.
+        let file = root.or_else(|| open(self.contents.view.as_ref()?.as_fd(), rel))?;
+        let mut content = Vec::new();
+        file.take(CONTENT_BYTES_MAX as u64 + 1).read_to_end(&mut content).ok()?;
+        Some(content)
+    }
+}
+
+/// One path that was judged.
+struct Judged {
+    /// As the record writes it.
+    path: String,
+    rel: PathBuf,
+    accepted: Node,
+    node: Node,
+    /// For a link, the digest of what it leads to.
+    through: Option<Option<String>>,
+    is_open: bool,
+}
+
+fn digest_of(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+fn joined(texts: &[String]) -> String {
+    let mut out = texts.iter().take(TOLD_MAX).cloned().collect::<String>();
+    if texts.len() > TOLD_MAX {
+        out.push_str(&format!("flyball: and {} more files\n", texts.len() - TOLD_MAX));
+    }
+    out
+}
