@@ -37,6 +37,11 @@ pub enum TakingError {
     Failed(String),
 }
 
+/// The real tree has all of it; what failed is what comes after.
+fn after(error: impl std::fmt::Display) -> TakingError {
+    TakingError::Between(format!("the changes were applied, but not all was tidied up: {error}"))
+}
+
 fn between(error: impl std::fmt::Display) -> TakingError {
     TakingError::Between(error.to_string())
 }
@@ -88,10 +93,10 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
     match workspace::apply(&past.capture.layers, &plan, &dir.join(recover::APPLY)) {
         Ok(applied) => {
             // INVARIANT: first, in one step: a layer that was applied, or of which a part is removed, is none any more.
-            set_aside(&dir).map_err(failed)?;
+            set_aside(&dir).map_err(after)?;
             let more = json!({ "digest": digest, "phase": "done", "paths": applied.paths.len() });
-            past.record("apply", reason, more, None).map_err(failed)?;
-            remove(&dir).map_err(failed)?;
+            past.record("apply", reason, more, None).map_err(after)?;
+            remove(&dir).map_err(after)?;
             Ok(applied)
         }
         Err(error) => {

@@ -68,7 +68,7 @@ fn settled(world: &World, output: &Output, seen: &Seen, session: &Finished, word
         rounds::note(seen, "in between, and told so");
     }
     if world.session(&session.id).join("workspace").exists() {
-        if !journal {
+        if !journal && !told.contains("were applied") {
             assert_eq!(world.real(), session.real, "nothing was applied: {told}");
         }
         rounds::note(seen, "was not done");

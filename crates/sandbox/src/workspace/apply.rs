@@ -97,7 +97,8 @@ pub(super) fn apply_with(layers: &Layers, plan: &Plan, journal: &Path, probe: Pr
         };
     }
     probe("committed")?;
-    log.close(lower.as_fd(), journal)?;
+    // All of it stands and is durable: what could not be removed of stage and journal the next start removes.
+    let _ = log.close(lower.as_fd(), journal);
     likeness::directories(upper.as_fd(), lower.as_fd(), &take);
     Ok(applied)
 }
