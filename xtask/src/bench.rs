@@ -1,5 +1,6 @@
 //! Measurements, each beside its baseline in the same run, written into docs/benchmarks.md with the command that made them.
 
+mod sessions;
 mod workloads;
 
 use std::path::PathBuf;
@@ -9,6 +10,9 @@ use crate::{Failure, exec};
 
 /// Crates with benches of their own, run by criterion or by their own harness.
 const CRATES: [&str; 3] = ["kernel", "ledger", "sandbox"];
+
+/// Benches of the whole program.
+const WHOLE: [&str; 2] = ["sessions", "workloads"];
 
 /// What `cargo xtask bench` was asked.
 struct Asked {
@@ -23,6 +27,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
     let asked = Asked::read(arguments)?;
     for name in &asked.names {
         let section = match name.as_str() {
+            "sessions" => sessions::measure(asked.flyball.clone(), asked.rounds)?,
             "workloads" => workloads::measure(asked.flyball.clone(), asked.rounds)?,
             krate => match bench_crate(krate)? {
                 Some(section) => section,
@@ -43,12 +48,16 @@ impl Asked {
             match word.as_str() {
                 "--flyball" => asked.flyball = Some(words.next().ok_or("`--flyball` takes a path")?.into()),
                 "--rounds" => asked.rounds = words.next().ok_or("`--rounds` takes a number")?.parse()?,
-                name if name == "workloads" || CRATES.contains(&name) => asked.names.push(name.to_owned()),
-                other => return Err(format!("no bench is named `{other}`: kernel, ledger, sandbox, workloads").into()),
+                name if WHOLE.contains(&name) || CRATES.contains(&name) => asked.names.push(name.to_owned()),
+                other => {
+                    return Err(
+                        format!("no bench is named `{other}`: kernel, ledger, sandbox, sessions, workloads").into()
+                    );
+                }
             }
         }
         if asked.names.is_empty() {
-            asked.names = CRATES.into_iter().chain(["workloads"]).map(str::to_owned).collect();
+            asked.names = CRATES.into_iter().chain(WHOLE).map(str::to_owned).collect();
         }
         Ok(asked)
     }

@@ -125,7 +125,7 @@ pub(super) fn measure(flyball: Option<PathBuf>, rounds: usize) -> Result<String,
 }
 
 /// The binary, made to govern `true` once so that a broken one is told and not measured.
-fn find_flyball(given: Option<PathBuf>, scratch: &Path) -> Result<PathBuf, String> {
+pub(super) fn find_flyball(given: Option<PathBuf>, scratch: &Path) -> Result<PathBuf, String> {
     let program = match given {
         Some(program) => program,
         None => {
@@ -146,13 +146,13 @@ fn target_folder() -> PathBuf {
 }
 
 /// `flyball init`, outside the measured time.
-fn init(program: &Path, workspace: &Path) -> Result<(), String> {
+pub(super) fn init(program: &Path, workspace: &Path) -> Result<(), String> {
     let output = Command::new(program).arg("init").arg(workspace).stdin(Stdio::null()).output();
     let output = output.map_err(|error| error.to_string())?;
     if output.status.success() { Ok(()) } else { Err(format!("init: {}", last_line(&output))) }
 }
 
-fn governed(program: &Path, scratch: &Path, workspace: &Path, script: &str) -> Command {
+pub(super) fn governed(program: &Path, scratch: &Path, workspace: &Path, script: &str) -> Command {
     let mut command = Command::new(program);
     command.arg("--ledger").arg(scratch.join("ledger"));
     command.args(["run", "--apply", "never", "--on-hold", "deny", "--workspace"]).arg(workspace);
@@ -165,14 +165,23 @@ impl Bench {
         let mut out =
             format!("`cargo xtask bench workloads`, {}, medians of {rounds} interleaved rounds\n\n", super::machine());
         out.push_str("| workload | plain | bubblewrap | flyball | flyball to plain |\n|---|---|---|---|---|\n");
+        let mut total = [Duration::ZERO; 3];
         for workload in WORKLOADS {
             let missing: Vec<&&str> = workload.needs.iter().filter(|program| !exec::has(program)).collect();
             if missing.is_empty() {
                 eprintln!("bench: {}", workload.name);
-                out.push_str(&self.row(workload, rounds)?);
+                out.push_str(&self.row(workload, rounds, &mut total)?);
             } else {
                 out.push_str(&format!("| {} | not run: {missing:?} missing | | | |\n", workload.name));
             }
+        }
+        let [plain, bwrap, flyball] = total;
+        if !plain.is_zero() {
+            let ratio = flyball.as_secs_f64() / plain.as_secs_f64();
+            let [plain, bwrap, flyball] = [plain, bwrap, flyball].map(|time| time.as_millis());
+            out.push_str(&format!(
+                "| all that ran on all three | {plain} ms | {bwrap} ms | {flyball} ms | {ratio:.2} |\n"
+            ));
         }
         if let Err(why) = &self.flyball {
             out.push_str(&format!("\nNot measured under Flyball: {why}\n"));
@@ -180,7 +189,8 @@ impl Bench {
         Ok(out.trim_end().to_owned())
     }
 
-    fn row(&self, workload: &Workload, rounds: usize) -> Result<String, Failure> {
+    /// One line of the table; what all three could do counts in the total.
+    fn row(&self, workload: &Workload, rounds: usize, total: &mut [Duration; 3]) -> Result<String, Failure> {
         let template = self.scratch.join("template");
         std::fs::create_dir_all(&template)?;
         exec::run(Command::new("sh").args(["-ec", workload.prepare]).current_dir(&template))?;
@@ -201,7 +211,13 @@ impl Bench {
             }
         }
         std::fs::remove_dir_all(&template)?;
-        let [plain, bwrap, flyball] = taken.map(|times| times.map(median));
+        let medians = taken.map(|times| times.map(median));
+        if let [Ok(plain), Ok(bwrap), Ok(flyball)] = &medians {
+            for (sum, time) in total.iter_mut().zip([plain, bwrap, flyball]) {
+                *sum += *time;
+            }
+        }
+        let [plain, bwrap, flyball] = medians;
         let ratio = match (&plain, &flyball) {
             (Ok(plain), Ok(flyball)) if !plain.is_zero() => {
                 format!("{:.2}", flyball.as_secs_f64() / plain.as_secs_f64())
@@ -246,7 +262,7 @@ fn plain(workspace: &Path, script: &str) -> Command {
 }
 
 /// The usual way to run an agent in bubblewrap: all read-only but the workspace, no network.
-fn bubblewrapped(program: &Path, workspace: &Path, script: &str) -> Command {
+pub(super) fn bubblewrapped(program: &Path, workspace: &Path, script: &str) -> Command {
     let mut command = Command::new(program);
     command.args(["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/dev/shm"]);
     if let Some(home) = std::env::var_os("HOME") {
@@ -257,7 +273,7 @@ fn bubblewrapped(program: &Path, workspace: &Path, script: &str) -> Command {
     command
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+pub(super) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
