@@ -439,6 +439,9 @@ fn every_operator_by_itself() {
         rule(format!("{a} || {b}"));
         rule(format!("if {a} then {b} else !{b}"));
     }
+    // Rules that can't be left out for their last part, since their first one fails.
+    rule(format!("context.autonomy + {} > 0 && resource.path == \"/elsewhere\"", i64::MAX));
+    rule("context.attrs.kind like \"*\" && resource.path == \"/elsewhere\"".to_owned());
     let charter = unvalidated(&policies);
     let session = Session { workspace: "/w".into(), home: "/home/u".into(), agent: "claude".into() };
     let action = Action::new("fs.write", Resource::file("/w/a"), Surface::Fs).unwrap();
