@@ -4,13 +4,15 @@
 //! INVARIANT: nothing here stands in for a part of Flyball. The endpoint replaces the model's service, which no test may
 //! reach; everything else is the real thing, made small.
 //!
-//! Entry points: [`faultfs`], [`model_endpoint::ModelEndpoint`], [`repo::Repo`], [`user::User`], [`claude::Claude`].
+//! Entry points: [`faultfs`], [`model_endpoint::ModelEndpoint`], [`repo::Repo`], [`user::User`], [`claude::Claude`],
+//! [`codex::Codex`].
 //!
 //! A test that can't run here (no agent installed, not root) says why and counts as skipped: see [`claude::Claude::find`]
 //! and [`user::User::each`].
 #![forbid(unsafe_code)]
 
 pub mod claude;
+pub mod codex;
 pub mod faultfs;
 pub mod lack;
 pub mod model_endpoint;

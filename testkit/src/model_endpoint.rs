@@ -1,4 +1,5 @@
-//! A local endpoint that speaks enough of Anthropic's Messages API to drive an unmodified agent by script.
+//! A local endpoint that speaks enough of Anthropic's Messages API and OpenAI's Responses API to drive an unmodified
+//! agent by script.
 //!
 //! Which turn comes next is read from the request alone: each scripted tool call carries its turn in its id, and the
 //! request's tool results name those ids. So a retried request gets the same answer, and order between threads is no matter.
@@ -12,6 +13,7 @@ use std::thread::JoinHandle;
 use serde_json::{Value, json};
 
 mod http;
+mod responses;
 
 /// One answer of the model: what it says, and the tools that it calls.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +58,16 @@ impl Turn {
         Self::call("Write", json!({"file_path": path, "content": content}))
     }
 
+    /// A turn that runs a shell command with Codex's `exec_command` tool, and waits for its end as long as that tool can.
+    pub fn exec(command: &str) -> Self {
+        Self::call("exec_command", json!({"cmd": command, "yield_time_ms": 30_000}))
+    }
+
+    /// A turn that changes files with Codex's `apply_patch` tool, which takes a text.
+    pub fn patch(patch: &str) -> Self {
+        Self::call("apply_patch", Value::String(patch.to_owned()))
+    }
+
     /// The same turn with one more tool call.
     #[must_use]
     pub fn and_call(mut self, tool: &str, input: Value) -> Self {
@@ -75,6 +87,14 @@ pub struct ToolResult {
     pub text: String,
     /// Whether the agent marked it as an error.
     pub is_error: bool,
+}
+
+impl ToolResult {
+    /// `None` for the result of a call that is not from the script.
+    fn of(id: &str, text: String, is_error: bool) -> Option<Self> {
+        let (turn, call) = id.strip_prefix("toolu_scripted_")?.split_once('_')?;
+        Some(Self { turn: turn.parse().ok()?, call: call.parse().ok()?, text, is_error })
+    }
 }
 
 /// A request that the endpoint got.
@@ -216,6 +236,14 @@ impl Answer {
     fn json(status: u16, body: &Value) -> Self {
         Self { status, media_type: "application/json", body: body.to_string() }
     }
+
+    /// Server-sent events, each named by its type.
+    fn events(events: &[Value]) -> Self {
+        let line = |event: &Value| {
+            format!("event: {}\ndata: {event}\n\n", event.get("type").and_then(Value::as_str).unwrap_or_default())
+        };
+        Self { status: 200, media_type: "text/event-stream", body: events.iter().map(line).collect() }
+    }
 }
 
 fn answer_to(request: &Request, turns: &[Turn]) -> Answer {
@@ -224,6 +252,7 @@ fn answer_to(request: &Request, turns: &[Turn]) -> Answer {
         ("HEAD" | "GET", "/") => Answer::json(200, &json!({"ok": true})),
         ("POST", "/v1/messages/count_tokens") => Answer::json(200, &json!({"input_tokens": 1000})),
         ("POST", "/v1/messages") => messages(&request.body, turns),
+        ("POST", "/v1/responses") => responses::answer(&request.body, turns),
         _ => {
             let error = json!({"type": "not_found_error", "message": "the scripted endpoint has no such path"});
             Answer::json(404, &json!({"type": "error", "error": error}))
@@ -231,15 +260,20 @@ fn answer_to(request: &Request, turns: &[Turn]) -> Answer {
     }
 }
 
-fn messages(body: &Value, turns: &[Turn]) -> Answer {
+/// The turn that is next by the request's own tool results, and its number.
+fn turn_of(body: &Value, turns: &[Turn]) -> (Turn, usize) {
     let index = results_in(body).iter().map(|result| result.turn + 1).max().unwrap_or(0);
     // Requests without tools are the agent's own side questions (a title, a summary), and are no turn of the script.
     let has_tools = body["tools"].as_array().is_some_and(|tools| !tools.is_empty());
     let scripted = if has_tools { turns.get(index).cloned() } else { None };
-    let turn = scripted.unwrap_or_else(|| Turn::say("The script is over."));
+    (scripted.unwrap_or_else(|| Turn::say("The script is over.")), index)
+}
+
+fn messages(body: &Value, turns: &[Turn]) -> Answer {
+    let (turn, index) = turn_of(body, turns);
     let model = body["model"].as_str().unwrap_or("scripted");
     if body["stream"].as_bool() == Some(true) {
-        Answer { status: 200, media_type: "text/event-stream", body: events(&turn, index, model) }
+        Answer::events(&events(&turn, index, model))
     } else {
         let blocks: Vec<Value> = content(&turn, index);
         Answer::json(200, &message(index, model, blocks, Some(stop_reason(&turn))))
@@ -272,7 +306,7 @@ fn stop_reason(turn: &Turn) -> &'static str {
 }
 
 /// The turn as server-sent events, in the order that the Messages API streams them.
-fn events(turn: &Turn, index: usize, model: &str) -> String {
+fn events(turn: &Turn, index: usize, model: &str) -> Vec<Value> {
     let mut events = vec![json!({"type": "message_start", "message": message(index, model, Vec::new(), None)})];
     let mut calls = 0..;
     for (number, block) in turn.blocks.iter().enumerate() {
@@ -291,10 +325,7 @@ fn events(turn: &Turn, index: usize, model: &str) -> String {
     let ending = json!({"stop_reason": stop_reason(turn), "stop_sequence": null});
     events.push(json!({"type": "message_delta", "delta": ending, "usage": {"output_tokens": 10}}));
     events.push(json!({"type": "message_stop"}));
-    let line = |event: &Value| {
-        format!("event: {}\ndata: {event}\n\n", event.get("type").and_then(Value::as_str).unwrap_or_default())
-    };
-    events.iter().map(line).collect()
+    events
 }
 
 fn call_id(turn: usize, call: usize) -> String {
@@ -304,18 +335,18 @@ fn call_id(turn: usize, call: usize) -> String {
 fn results_in(body: &Value) -> Vec<ToolResult> {
     let messages = body["messages"].as_array().into_iter().flatten();
     let blocks = messages.filter_map(|message| message["content"].as_array()).flatten();
-    blocks.filter(|block| block["type"] == "tool_result").filter_map(result_of_block).collect()
+    let results = blocks.filter(|block| block["type"] == "tool_result").filter_map(result_of_block);
+    results.chain(responses::results_in(body)).collect()
 }
 
 fn result_of_block(block: &Value) -> Option<ToolResult> {
-    let (turn, call) = block["tool_use_id"].as_str()?.strip_prefix("toolu_scripted_")?.split_once('_')?;
     let text = match &block["content"] {
         Value::String(text) => text.clone(),
         Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n"),
         _ => String::new(),
     };
     let is_error = block["is_error"].as_bool() == Some(true);
-    Some(ToolResult { turn: turn.parse().ok()?, call: call.parse().ok()?, text, is_error })
+    ToolResult::of(block["tool_use_id"].as_str()?, text, is_error)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The agent programs that the end-to-end tests run unmodified, installed into `.agents/` from a lock with digests.
+//! The agent programs that the end-to-end tests run unmodified, installed into `.agents/` from locks with digests.
 //!
 //! Install scripts stay off: the platform's package holds the program itself, and `.agents/bin/NAME` links to it.
 
@@ -7,62 +7,106 @@ use std::process::Command;
 
 use crate::{Failure, exec};
 
-const CLAUDE_VERSION: &str = "2.1.197";
+/// An agent program: its pin, and where npm puts what holds it.
+struct Agent {
+    /// The name in `.agents/bin`.
+    name: &'static str,
+    version: &'static str,
+    /// The folder with its lock below `xtask/agents`, and below `.agents`.
+    lock: &'static str,
+    /// Folder with one package per platform, below `node_modules`, and how their names begin.
+    packages: &'static str,
+    begins: &'static str,
+    /// Where in such a package the program is; `*` is any one folder.
+    program: &'static [&'static str],
+}
 
-/// Installs what is missing or of another version; does nothing where all is as pinned.
+const CLAUDE: Agent = Agent {
+    name: "claude",
+    version: "2.1.197",
+    lock: "",
+    packages: "@anthropic-ai",
+    begins: "claude-code-",
+    program: &["claude"],
+};
+
+const CODEX: Agent = Agent {
+    name: "codex",
+    version: "0.169.0",
+    lock: "codex",
+    packages: "@openai",
+    begins: "codex-",
+    program: &["vendor", "*", "bin", "codex"],
+};
+
+/// Installs what every test run uses; does nothing where all is as pinned.
 pub(crate) fn install() -> Result<(), Failure> {
-    let folder = folder();
-    if is_installed(&folder) {
-        println!("agents: claude {CLAUDE_VERSION} is in {}", folder.display());
+    install_one(&CLAUDE)
+}
+
+/// Installs every agent, also the ones that only the long runs use for their size.
+pub(crate) fn install_all() -> Result<(), Failure> {
+    install_one(&CLAUDE)?;
+    install_one(&CODEX)
+}
+
+fn install_one(agent: &Agent) -> Result<(), Failure> {
+    let Agent { name, version, .. } = agent;
+    let bin = exec::root().join(".agents/bin");
+    let folder = exec::root().join(".agents").join(agent.lock);
+    let program = bin.join(name);
+    if is_installed(agent, &folder, &program) {
+        println!("agents: {name} {version} is in {}", folder.display());
         return Ok(());
     }
     if !exec::has("npm") {
         return Err("`npm` is not on the path, and agent programs come from its registry: install node and npm".into());
     }
-    std::fs::create_dir_all(folder.join("bin")).map_err(|error| format!("`{}`: {error}", folder.display()))?;
-    for name in ["package.json", "package-lock.json"] {
-        let from = exec::root().join("xtask/agents").join(name);
-        std::fs::copy(&from, folder.join(name)).map_err(|error| format!("`{}`: {error}", from.display()))?;
+    for folder in [&bin, &folder] {
+        std::fs::create_dir_all(folder).map_err(|error| format!("`{}`: {error}", folder.display()))?;
+    }
+    for file in ["package.json", "package-lock.json"] {
+        let from = exec::root().join("xtask/agents").join(agent.lock).join(file);
+        std::fs::copy(&from, folder.join(file)).map_err(|error| format!("`{}`: {error}", from.display()))?;
     }
     let mut npm = Command::new("npm");
     npm.current_dir(&folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
     exec::run(&mut npm)?;
-    link(&program_installed(&folder)?, &folder.join("bin/claude"))?;
-    if !is_installed(&folder) {
-        return Err(
-            format!("`{}` does not say that it is {CLAUDE_VERSION}", folder.join("bin/claude").display()).into()
-        );
+    link(&program_installed(agent, &folder)?, &program)?;
+    if !is_installed(agent, &folder, &program) {
+        return Err(format!("`{}` does not say that it is {version}", program.display()).into());
     }
-    println!("agents: installed claude {CLAUDE_VERSION} in {}", folder.display());
+    println!("agents: installed {name} {version} in {}", folder.display());
     Ok(())
 }
 
-fn folder() -> PathBuf {
-    exec::root().join(".agents")
-}
-
 /// Whether the pinned version answers, installed from the lock as it stands now.
-fn is_installed(folder: &Path) -> bool {
-    let lock = std::fs::read(exec::root().join("xtask/agents/package-lock.json")).ok();
+fn is_installed(agent: &Agent, folder: &Path, program: &Path) -> bool {
+    let lock = std::fs::read(exec::root().join("xtask/agents").join(agent.lock).join("package-lock.json")).ok();
     let is_same_lock = lock.is_some() && lock == std::fs::read(folder.join("package-lock.json")).ok();
     let scratch = std::env::temp_dir();
-    let told = exec::read(Command::new(folder.join("bin/claude")).arg("--version").env("HOME", scratch));
-    is_same_lock && told.is_ok_and(|told| told.split_whitespace().next() == Some(CLAUDE_VERSION))
+    let told = exec::read(Command::new(program).arg("--version").env("HOME", scratch));
+    is_same_lock && told.is_ok_and(|told| told.split_whitespace().any(|word| word == agent.version))
 }
 
 /// The one program among the platform packages that npm chose for this machine.
-fn program_installed(folder: &Path) -> Result<PathBuf, Failure> {
-    let packages = folder.join("node_modules/@anthropic-ai");
-    let found = std::fs::read_dir(&packages).map_err(|error| format!("`{}`: {error}", packages.display()))?;
-    let mut programs: Vec<PathBuf> = found
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("claude-code-")))
-        .map(|path| path.join("claude"))
-        .filter(|program| program.is_file())
-        .collect();
+fn program_installed(agent: &Agent, folder: &Path) -> Result<PathBuf, Failure> {
+    let mut found: Vec<PathBuf> = entries(&folder.join("node_modules").join(agent.packages))?;
+    found.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(agent.begins)));
+    for part in agent.program {
+        found = match *part {
+            "*" => found.iter().filter_map(|path| entries(path).ok()).flatten().collect(),
+            part => found.iter().map(|path| path.join(part)).filter(|path| path.exists()).collect(),
+        };
+    }
     // Where both C libraries' packages came, the one named plainly is the common one, and sorts first.
-    programs.sort();
-    programs.into_iter().next().ok_or_else(|| "npm brought no program for this platform".into())
+    found.sort();
+    found.into_iter().find(|path| path.is_file()).ok_or_else(|| "npm brought no program for this platform".into())
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let found = std::fs::read_dir(folder).map_err(|error| format!("`{}`: {error}", folder.display()))?;
+    Ok(found.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect())
 }
 
 fn link(program: &Path, name: &Path) -> Result<(), Failure> {

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         "test" => suite::test(&rest),
         "same" => suite::same(&rest),
         "deps" => deps::install().map(|missing| deps::tell(&missing)),
-        "agents" => agents::install(),
+        "agents" => agents::install_all(),
         "fuzz" => fuzz::fuzz(&rest),
         "crash" => crash::crash(&rest),
         "oracle" => oracle::oracle(&rest),

@@ -18,12 +18,19 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), Failure> {
     run_suite(with_slow).and(docs)
 }
 
-/// Sameness in full, the long workloads too; the argument picks some by name.
+/// Sameness in full, the long workloads too, and every agent; the argument picks some by name.
 pub(crate) fn same(arguments: &[String]) -> Result<(), Failure> {
     deps::tell(&deps::install_for_same()?);
-    let mut command = exec::cargo();
-    command.args(["test", "--locked", "--package", "flyball", "--test", "same", "--"]).args(arguments);
-    exec::run(command.env("FLYBALL_SAME", "all"))
+    if let Err(failure) = agents::install_all() {
+        eprintln!("agents: {failure}; tests that run an agent program are skipped");
+    }
+    let run = |test: &str, filter: &[String]| {
+        let mut command = exec::cargo();
+        command.args(["test", "--locked", "--package", "flyball", "--test", test, "--"]).args(filter);
+        exec::run(command.env("FLYBALL_SAME", "all"))
+    };
+    let agents = if arguments.is_empty() { run("governed", &["works_and_is_governed".to_owned()]) } else { Ok(()) };
+    run("same", arguments).and(agents)
 }
 
 fn run_suite(with_slow: bool) -> Result<(), Failure> {

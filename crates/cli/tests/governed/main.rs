@@ -1,4 +1,4 @@
-//! Real programs under `flyball run`: an unmodified Claude Code driven by a script, and the tools that agents use.
+//! Real programs under `flyball run`: unmodified Claude Code and Codex driven by a script, and the tools that agents use.
 //!
 //! Each case runs as root and as an ordinary user where the tests run as root. What can't run here says why and counts as
 //! skipped.
@@ -13,6 +13,7 @@
 )]
 
 mod agent;
+mod codex;
 mod content;
 mod hostile;
 mod lacking;
@@ -32,6 +33,7 @@ fn main() {
     let mut trials = Vec::new();
     let cases: Vec<support::Case> = [
         agent::cases(),
+        codex::cases(),
         content::cases(),
         hostile::cases(),
         lacking::cases(),
