@@ -50,6 +50,22 @@ pub struct Content<'a> {
     pub old: Option<&'a [u8]>,
     /// What it is. `None`: it is gone.
     pub new: Option<&'a [u8]>,
+    /// What is asked of it.
+    pub wanted: Wanted,
+}
+
+/// What is read of content: nobody pays for what nobody asks. Packages and CI definitions are told by name and always read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The modules that a source file imports: the dearest, a whole parse.
+    pub imports: bool,
+    /// Kinds of secrets.
+    pub secrets: bool,
+}
+
+impl Wanted {
+    /// All that can be read.
+    pub const ALL: Self = Self { imports: true, secrets: true };
 }
 
 /// What a file is, by its name.
@@ -102,8 +118,8 @@ fn unread(_: &str) -> Option<Listing> {
 
 /// By its name alone: would [`content_actions`] look into it for more than secrets?
 #[must_use]
-pub fn reads_content(path: &str) -> bool {
-    packages(path).is_some() || imports::source(path).is_some() || ci::is_ci(path)
+pub fn reads_content(path: &str, wanted: Wanted) -> bool {
+    packages(path).is_some() || (wanted.imports && imports::source(path).is_some()) || ci::is_ci(path)
 }
 
 /// What the change means: at most one `fs.write` with `content: true` and `imports`, `secrets`, `ci` where found, then
@@ -127,7 +143,9 @@ pub fn content_actions(content: &Content<'_>) -> Vec<Action> {
 fn write(content: &Content<'_>) -> Option<Action> {
     let new = content.new?;
     let mut readers = Vec::new();
-    let secrets = secrets::new_kinds(content.old.map(head), head(new));
+    let wanted = content.wanted;
+    let secrets =
+        if wanted.secrets { secrets::new_kinds(content.old.map(head), head(new)) } else { Default::default() };
     if !secrets.is_empty() {
         readers.push("secrets/1");
     }
@@ -135,9 +153,9 @@ fn write(content: &Content<'_>) -> Option<Action> {
     if is_ci {
         readers.push("ci/1");
     }
-    let mut is_opaque = new.len() > CONTENT_BYTES_MAX && reads_content(content.path);
+    let mut is_opaque = new.len() > CONTENT_BYTES_MAX && reads_content(content.path, wanted);
     let mut names = Vec::new();
-    if let Some(source) = imports::source(content.path) {
+    if let Some(source) = imports::source(content.path).filter(|_| wanted.imports) {
         let found = imports::imports(source, new);
         if !found.names.is_empty() || found.is_opaque {
             readers.push(source.reader);

@@ -12,7 +12,7 @@ use crate::inbox::Inbox;
 use crate::refusal;
 use crate::rewind;
 use crate::translate;
-use flyball_intent::{CONTENT_BYTES_MAX, Content, content_actions, reads_content};
+use flyball_intent::{CONTENT_BYTES_MAX, Content, Wanted, content_actions, reads_content};
 use flyball_kernel::{Action, ContentReading, Reason, Resource, Surface, Verdict};
 use flyball_ledger::Kind;
 use flyball_sandbox::workspace::{self, Node};
@@ -115,7 +115,15 @@ impl Contents {
     fn wants_at_close(&self, path: &Path) -> bool {
         let attrs = &self.reading.attrs;
         (self.reading.dependencies || attrs.contains("imports") || attrs.contains("ci"))
-            && reads_content(&translate::text(path))
+            && reads_content(&translate::text(path), self.wanted())
+    }
+
+    /// What the charter asks of a file's content.
+    fn wanted(&self) -> Wanted {
+        let attrs = &self.reading.attrs;
+        // A rule on `content` alone is about whatever can be read.
+        let asks = |attr| attrs.contains(attr) || attrs.contains("content");
+        Wanted { imports: asks("imports"), secrets: asks("secrets") }
     }
 
     /// Those of a file's actions that the charter could have something to say to, with the file itself first.
@@ -276,8 +284,10 @@ impl Core {
             Node::Absent | Node::Directory { .. } => (None, None),
         };
         let full_text = translate::text(&full);
-        let by_name = reads_content(&full_text);
-        let told = |old: Option<&[u8]>, new: Option<&[u8]>| content_actions(&Content { path: &full_text, old, new });
+        let wanted = self.contents.wanted();
+        let by_name = reads_content(&full_text, wanted);
+        let told =
+            |old: Option<&[u8]>, new: Option<&[u8]>| content_actions(&Content { path: &full_text, old, new, wanted });
         // What has nothing to say for itself has none beside what it was: that need not be fetched.
         let mut found = if by_name { Vec::new() } else { told(None, new.as_deref()) };
         if by_name || !found.is_empty() {
