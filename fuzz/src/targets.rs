@@ -1,7 +1,9 @@
 //! Every reader of the repository as a function of bytes that must neither panic nor say what can't be. Used by libFuzzer
 //! (`cargo xtask fuzz`) and, over the seeds and mutations of them, by the test `crates/runtime/tests/readers.rs`.
 
-use flyball_intent::{CONTENT_ACTIONS_MAX, Content, Exec, Wanted, command_actions, content_actions, exec_actions};
+use flyball_intent::{
+    CONTENT_ACTIONS_MAX, Content, ContentWanted, Exec, command_actions, content_actions, exec_actions,
+};
 use flyball_kernel::{Action, Charter, Input, Kernel, Session, Value, check_examples};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -82,7 +84,7 @@ fn content(path: &str, data: &[u8]) {
         Some(at) => (data.get(..at), data.get(at + AND_THEN.len()..).unwrap_or_default()),
         None => (None, data),
     };
-    let actions = content_actions(&Content { path, old, new: Some(new), wanted: Wanted::ALL });
+    let actions = content_actions(&Content { path, old, new: Some(new), wanted: ContentWanted::ALL });
     assert!(actions.len() <= CONTENT_ACTIONS_MAX + 1, "{} actions", actions.len());
     let writes = actions.iter().filter(|action| action.verb.name() == "fs.write").count();
     assert!(writes <= 1, "{writes} writes");
@@ -90,10 +92,10 @@ fn content(path: &str, data: &[u8]) {
         content_action(path, action);
     }
     // The same bytes are no change, and the same question has the same answer.
-    assert!(content_actions(&Content { path, old: Some(new), new: Some(new), wanted: Wanted::ALL }).is_empty());
-    assert_eq!(actions, content_actions(&Content { path, old, new: Some(new), wanted: Wanted::ALL }));
+    assert!(content_actions(&Content { path, old: Some(new), new: Some(new), wanted: ContentWanted::ALL }).is_empty());
+    assert_eq!(actions, content_actions(&Content { path, old, new: Some(new), wanted: ContentWanted::ALL }));
     // What came can go: nothing is added by deleting.
-    for action in content_actions(&Content { path, old: Some(new), new: None, wanted: Wanted::ALL }) {
+    for action in content_actions(&Content { path, old: Some(new), new: None, wanted: ContentWanted::ALL }) {
         assert!(action.verb.name() == "dependency.remove" || is_opaque(&action), "{action:?}");
     }
 }

@@ -51,19 +51,19 @@ pub struct Content<'a> {
     /// What it is. `None`: it is gone.
     pub new: Option<&'a [u8]>,
     /// What is asked of it.
-    pub wanted: Wanted,
+    pub wanted: ContentWanted,
 }
 
 /// What is read of content: nobody pays for what nobody asks. Packages and CI definitions are told by name and always read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct ContentWanted {
     /// The modules that a source file imports: the dearest, a whole parse.
     pub imports: bool,
     /// Kinds of secrets.
     pub secrets: bool,
 }
 
-impl Wanted {
+impl ContentWanted {
     /// All that can be read.
     pub const ALL: Self = Self { imports: true, secrets: true };
 }
@@ -118,7 +118,7 @@ fn unread(_: &str) -> Option<Listing> {
 
 /// By its name alone: would [`content_actions`] look into it for more than secrets?
 #[must_use]
-pub fn reads_content(path: &str, wanted: Wanted) -> bool {
+pub fn reads_content(path: &str, wanted: ContentWanted) -> bool {
     packages(path).is_some() || (wanted.imports && imports::source(path).is_some()) || ci::is_ci(path)
 }
 

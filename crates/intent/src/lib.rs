@@ -34,7 +34,7 @@ mod shell;
 mod tests;
 mod words;
 
-pub use content::{CONTENT_ACTIONS_MAX, CONTENT_BYTES_MAX, Content, Wanted, content_actions, reads_content};
+pub use content::{CONTENT_ACTIONS_MAX, CONTENT_BYTES_MAX, Content, ContentWanted, content_actions, reads_content};
 pub use exec::{Exec, GitContext, Script, command_actions, exec_actions};
 
 /// Wrappers, shells and substitutions inside one another, at most.

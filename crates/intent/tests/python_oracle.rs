@@ -3,7 +3,7 @@
 //! One file in [`ONE_IN`] by default, all with `FLYBALL_ORACLE=all`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use flyball_intent::{Content, Wanted, content_actions};
+use flyball_intent::{Content, ContentWanted, content_actions};
 use flyball_kernel::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -58,7 +58,8 @@ fn imports_are_those_that_python_sees() {
     for line in String::from_utf8(output.stdout).unwrap().lines() {
         let (path, expect): (String, BTreeSet<String>) = serde_json::from_str(line).unwrap();
         let bytes = std::fs::read(&path).unwrap();
-        let actions = content_actions(&Content { path: &path, old: None, new: Some(&bytes), wanted: Wanted::ALL });
+        let actions =
+            content_actions(&Content { path: &path, old: None, new: Some(&bytes), wanted: ContentWanted::ALL });
         let write = actions.iter().find(|action| action.verb.name() == "fs.write");
         let is_opaque = write.is_some_and(|action| action.attr("opaque") == Some(&Value::Bool(true)));
         let is: BTreeSet<String> = match write.and_then(|action| action.attr("imports")) {

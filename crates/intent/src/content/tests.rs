@@ -10,7 +10,8 @@ mod python;
 
 /// Each action on a line: verb, resource, attributes; `reader` and `implied_by` left out.
 pub(super) fn said(path: &str, old: Option<&str>, new: Option<&str>) -> String {
-    let content = Content { path, old: old.map(str::as_bytes), new: new.map(str::as_bytes), wanted: Wanted::ALL };
+    let content =
+        Content { path, old: old.map(str::as_bytes), new: new.map(str::as_bytes), wanted: ContentWanted::ALL };
     let mut out = String::new();
     for action in content_actions(&content) {
         let attrs: Vec<String> = action
@@ -30,7 +31,7 @@ fn check(path: &str, old: &str, new: &str, expect: &[&str]) {
 
 /// What a file that wasn't there adds: `NAME VERSION <SOURCE> dev opaque`.
 fn added(path: &str, new: &str, expect: &[&str]) {
-    let content = Content { path, old: None, new: Some(new.as_bytes()), wanted: Wanted::ALL };
+    let content = Content { path, old: None, new: Some(new.as_bytes()), wanted: ContentWanted::ALL };
     let mut is = Vec::new();
     for action in content_actions(&content) {
         let resource = &action.resource;
@@ -52,7 +53,7 @@ fn added(path: &str, new: &str, expect: &[&str]) {
     }
     assert_eq!(is, expect, "{path}\n{new}");
     // Gone again, it removes as much.
-    let gone = content_actions(&Content { path, old: Some(new.as_bytes()), new: None, wanted: Wanted::ALL });
+    let gone = content_actions(&Content { path, old: Some(new.as_bytes()), new: None, wanted: ContentWanted::ALL });
     assert!(gone.iter().all(|action| action.verb.name() == "dependency.remove") && gone.len() == is.len(), "{gone:?}");
 }
 
@@ -85,11 +86,16 @@ fn an_unreadable_manifest_is_one_opaque_change() {
     for new in ["[dependencies", "a = {", "\u{0}", "[dependencies]\nx = 1e", "= =", "'''"] {
         check("/w/Cargo.toml", "", new, &["dependency.change cargo opaque=true"]);
     }
-    let actions =
-        content_actions(&Content { path: "/w/Cargo.lock", old: None, new: Some(b"\xff\xfe"), wanted: Wanted::ALL });
+    let actions = content_actions(&Content {
+        path: "/w/Cargo.lock",
+        old: None,
+        new: Some(b"\xff\xfe"),
+        wanted: ContentWanted::ALL,
+    });
     assert_eq!(actions.len(), 1);
     let long = vec![b' '; CONTENT_BYTES_MAX + 1];
-    let actions = content_actions(&Content { path: "/w/Cargo.lock", old: None, new: Some(&long), wanted: Wanted::ALL });
+    let actions =
+        content_actions(&Content { path: "/w/Cargo.lock", old: None, new: Some(&long), wanted: ContentWanted::ALL });
     assert_eq!(actions.iter().map(|a| a.verb.name()).collect::<Vec<_>>(), ["fs.write", "dependency.change"]);
     assert!(actions.iter().all(|a| a.attr("opaque") == Some(&true.into())));
 }

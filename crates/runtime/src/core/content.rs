@@ -12,7 +12,7 @@ use crate::inbox::Inbox;
 use crate::refusal;
 use crate::rewind;
 use crate::translate;
-use flyball_intent::{CONTENT_BYTES_MAX, Content, Wanted, content_actions, reads_content};
+use flyball_intent::{CONTENT_BYTES_MAX, Content, ContentWanted, content_actions, reads_content};
 use flyball_kernel::{Action, ContentReading, Reason, Resource, Surface, Verdict};
 use flyball_ledger::Kind;
 use flyball_sandbox::workspace::{self, Node};
@@ -119,11 +119,11 @@ impl Contents {
     }
 
     /// What the charter asks of a file's content.
-    fn wanted(&self) -> Wanted {
+    fn wanted(&self) -> ContentWanted {
         let attrs = &self.reading.attrs;
         // A rule on `content` alone is about whatever can be read.
         let asks = |attr| attrs.contains(attr) || attrs.contains("content");
-        Wanted { imports: asks("imports"), secrets: asks("secrets") }
+        ContentWanted { imports: asks("imports"), secrets: asks("secrets") }
     }
 
     /// Those of a file's actions that the charter could have something to say to, with the file itself first.
