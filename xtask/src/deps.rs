@@ -37,6 +37,7 @@ const NEEDS: &[Need] = &[
 const NEEDS_OF_SAME: &[Need] = &[
     Need { program: "go", package: "golang-go", for_what: "sameness of Go builds" },
     Need { program: "javac", package: "default-jdk-headless", for_what: "sameness of Java builds" },
+    Need { program: "chromium", package: "chromium", for_what: "sameness of a browser" },
     Need { program: "pg_lsclusters", package: "postgresql", for_what: "sameness of PostgreSQL" },
 ];
 

@@ -3,6 +3,33 @@
 use crate::tree::{Known, What};
 use crate::workload::Workload;
 
+/// A page drawn by script, a page that asks its server for more by script and worker, and the server.
+const CHROMIUM: &str = r#"
+mkdir made
+cat >page.html <<'END'
+<!doctype html><html><body style="margin:0;background:#def"><h1 id=a>x</h1><canvas id=c width=200 height=100></canvas><script>
+document.getElementById('a').textContent = 'six times seven is ' + 6 * 7;
+const g = document.getElementById('c').getContext('2d');
+for (let i = 0; i < 20; i++) { g.fillStyle = `rgb(${i * 12},80,${255 - i * 12})`; g.fillRect(i * 10, i * 5, 10, 10); }
+</script></body></html>
+END
+cat >fetches.html <<'END'
+<!doctype html><html><body><p id=f></p><p id=w></p><p id=s></p><script>
+fetch('/page.html').then(r => r.text()).then(t => document.getElementById('f').textContent = 'fetched ' + t.length);
+const w = new Worker('/worker.js'); w.onmessage = e => document.getElementById('w').textContent = 'worker ' + e.data; w.postMessage(1000);
+localStorage.setItem('k', 'v'); document.getElementById('s').textContent = 'stored ' + localStorage.getItem('k');
+</script></body></html>
+END
+echo 'onmessage = e => { let n = 0; for (let i = 0; i <= e.data; i++) n += i; postMessage(n); }' >worker.js
+cat >serve.py <<'END'
+import http.server
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *told): pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+print(server.server_port)
+server.serve_forever()
+END"#;
+
 pub fn workloads() -> Vec<Workload> {
     vec![
         Workload {
@@ -51,6 +78,30 @@ pub fn workloads() -> Vec<Workload> {
                 "END_OF_FILE\n"
             ),
             run: "node server.js",
+            ..Workload::default()
+        },
+        Workload {
+            name: "chromium_headless_pictures",
+            is_long: true,
+            programs: &["chromium", "/usr/bin/python3"],
+            prepare: CHROMIUM,
+            // The boundary is no place for the browser's own sandbox, which needs user namespaces. Without a word
+            // about names it calls its maker, which the charter asks about.
+            run: r#"
+                browse() { timeout 300 chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --no-first-run --host-resolver-rules='MAP * ~NOTFOUND, EXCLUDE 127.0.0.1' --window-size=800,600 "$@" 2>>chromium.log; }
+                browse --user-data-dir="$PWD/made/profile" --screenshot="$PWD/file.png" "file://$PWD/page.html"
+                browse --user-data-dir="$PWD/made/profile" --dump-dom "file://$PWD/page.html"
+                /usr/bin/python3 -u serve.py >port & served=$!
+                while ! test -s port; do sleep 0.1; done
+                browse --user-data-dir="$PWD/made/profile" --screenshot="$PWD/served.png" "http://127.0.0.1:$(cat port)/page.html"
+                browse --user-data-dir="$PWD/made/profile2" --virtual-time-budget=20000 --dump-dom "http://127.0.0.1:$(cat port)/fetches.html"
+                kill $served; rm -rf made/profile made/profile2 port; cmp file.png served.png; head -c 8 file.png | od -An -tx1"#,
+            known: &[Known { at: "chromium.log", what: What::Content, why: "times and process ids" }],
+            not_applied: &[Known {
+                at: "made",
+                what: What::Time,
+                why: "docs/compatibility.md: what was made in it is gone again, and a time alone is no change",
+            }],
             ..Workload::default()
         },
         Workload {

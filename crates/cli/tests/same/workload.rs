@@ -25,6 +25,8 @@ pub struct Workload {
     pub run: &'static str,
     /// Keys that the charter gets beside those of `init`, by section: what no charter could know of the test.
     pub charter: fn(User) -> String,
+    /// What is replaced in the rules of `init`, where the workload is what they ask about: nobody answers here.
+    pub rules: &'static [(&'static str, &'static str)],
     pub known: &'static [Known],
     /// What `apply` does not take to the real tree by design, beside scratch places: globs.
     pub not_applied: &'static [Known],
@@ -41,6 +43,7 @@ impl Default for Workload {
             prepare: ":",
             run: ":",
             charter: |_| String::new(),
+            rules: &[],
             known: &[],
             not_applied: &[],
             is_long: false,
@@ -176,6 +179,12 @@ impl Scene {
             let file = self.work().join(".flyball/charter.toml");
             let text = std::fs::read_to_string(&file).unwrap();
             std::fs::write(&file, add(&text, &more)).unwrap();
+        }
+        for (old, new) in workload.rules {
+            let file = self.work().join(".flyball/rules.cedar");
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert!(text.contains(old), "{old} is not in:\n{text}");
+            std::fs::write(&file, text.replacen(old, new, 1)).unwrap();
         }
         self.copy("work", "template");
         self.copy("home", "home-template");
