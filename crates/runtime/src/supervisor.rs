@@ -137,12 +137,21 @@ impl Shared {
 /// # Errors
 /// [`RunError`] when it can't be governed; then it did not run.
 pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<Summary, RunError> {
-    let (charter, sources) = the_charter(options)?;
+    // One waits for the disk, the other for the processor.
+    let (charter, ledger) = std::thread::scope(|scope| {
+        let ledger = scope.spawn(|| -> Result<Ledger, LedgerError> {
+            let ledger = Ledger::open(home.dir())?;
+            crate::recover::dead_sessions(home, &ledger)?;
+            Ok(ledger)
+        });
+        (the_charter(options), ledger.join())
+    });
+    let (charter, sources) = charter?;
     let charter = Arc::new(charter);
     let id = session_id();
     let plan = plan::plan(home, &id, options, &charter)?;
-    let ledger = Arc::new(Ledger::open(home.dir())?);
-    crate::recover::dead_sessions(home, &ledger)?;
+    let ledger = ledger.map_err(|_| RunError::Record("the record could not be opened".into()))?;
+    let ledger = Arc::new(ledger?);
     crate::recover::whole(home, &ledger, &plan.spec.workspace).map_err(RunError::Between)?;
 
     let session_dir = home.make_session(&id)?;

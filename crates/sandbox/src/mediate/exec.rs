@@ -20,11 +20,12 @@ const INTERPRETERS_MAX: usize = 4;
 /// `BINPRM_BUF_SIZE`.
 pub(super) const HEAD_BYTES: usize = 256;
 
-/// A file, and when it was last changed in any way: the one time that nobody inside can set back.
+/// A file, and when it was last changed in any way: the one time that nobody inside can set back. `None` where nobody inside
+/// can change it: there a link that somebody outside makes or removes would count as a change.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Identity {
     id: FileId,
-    changed: (i64, i64),
+    changed: Option<(i64, i64)>,
 }
 
 /// A `#!` line's interpreter and its one argument.
@@ -51,10 +52,10 @@ impl Image {
         let Some((_, ruled)) = self.files.last() else { return Some("nothing was ruled on".to_owned()) };
         let exe = CString::new(format!("/proc/{pid}/exe")).unwrap_or_default();
         let ran = match sys::stat(libc::AT_FDCWD, &exe, 0) {
-            Ok(stat) => identity_of(&stat),
+            Ok(stat) => file_id(&stat),
             Err(errno) => return Some(format!("the new image cannot be looked at (errno {errno})")),
         };
-        if (ran.id.dev, ran.id.ino) != (ruled.id.dev, ruled.id.ino) {
+        if (ran.dev, ran.ino) != (ruled.id.dev, ruled.id.ino) {
             return Some("another file ran than was ruled on".to_owned());
         }
         if !self.is_unchanged() {
@@ -179,7 +180,7 @@ fn runnable(view: &View, file: &OwnedFd) -> Result<Identity, Errno> {
         return Err(libc::EACCES);
     }
     sys::access(view.own_descriptors.as_raw_fd(), &descriptor_name(file), libc::X_OK, libc::AT_EACCESS)?;
-    Ok(identity_of(&stat))
+    identity_of(file, &stat)
 }
 
 /// The name that the kernel hands to an interpreter for what the caller named.
@@ -260,11 +261,14 @@ fn arguments(caller: &Caller<'_>, argv: u64) -> Result<Vec<Vec<u8>>, Errno> {
 }
 
 fn identity(file: &OwnedFd) -> Result<Identity, Errno> {
-    Ok(identity_of(&sys::fstat(file.as_fd())?))
+    identity_of(file, &sys::fstat(file.as_fd())?)
 }
 
-fn identity_of(stat: &libc::stat) -> Identity {
-    Identity { id: file_id(stat), changed: (stat.st_ctime, stat.st_ctime_nsec) }
+fn identity_of(file: &OwnedFd, stat: &libc::stat) -> Result<Identity, Errno> {
+    let mount = rustix::fs::fstatvfs(file).map_err(|errno| errno.raw_os_error())?;
+    let is_closed = mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+    let changed = (!is_closed).then_some((stat.st_ctime, stat.st_ctime_nsec));
+    Ok(Identity { id: file_id(stat), changed })
 }
 
 fn file_id(stat: &libc::stat) -> FileId {
