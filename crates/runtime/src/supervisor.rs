@@ -25,7 +25,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 /// What to run, and how.
@@ -100,6 +100,8 @@ pub enum RunError {
     Between(String),
 }
 
+/// How long an ended session waits for the replies that are still due: to who killed it, say.
+const REPLIES_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How soon a deadline that the kernel left standing is brought to it again.
 const TICK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -116,6 +118,26 @@ struct Shared {
     over: AtomicBool,
     /// Nobody waits for answers any more: the session was killed.
     killed: AtomicBool,
+    /// Requests that are being answered.
+    answering: Mutex<usize>,
+    answered: Condvar,
+}
+
+/// One request, until its reply is sent.
+struct Answering(Arc<Shared>);
+
+impl Answering {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        *shared.answering.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        *self.0.answering.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.answered.notify_all();
+    }
 }
 
 /// What the waiting thread is told.
@@ -224,6 +246,8 @@ fn govern(
         ended_by: Mutex::new(None),
         over: AtomicBool::new(false),
         killed: AtomicBool::new(false),
+        answering: Mutex::new(0),
+        answered: Condvar::new(),
     });
     let listener =
         control::listen(session_dir).map_err(|cause| RunError::System { what: "open the control socket", cause })?;
@@ -267,6 +291,9 @@ fn govern(
         EndedBy::Breach | EndedBy::Outside => "error",
     });
     let summary = close(&shared, plan, ended_by, Some(&exit));
+    // Whoever's act ended the session hears of it before this process is gone.
+    let due = shared.answering.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(shared.answered.wait_timeout_while(due, REPLIES_WAIT_MAX, |due| *due > 0));
     let _ = std::fs::remove_file(session_dir.join("control.sock"));
     let mut last = lock(&shared);
     // Threads that still wait for a person or a deadline must not keep the stream from who applies or rolls back next.
@@ -501,7 +528,11 @@ fn serve_control(session: Weak<Shared>, listener: std::os::unix::net::UnixListen
     std::thread::Builder::new().name("control".into()).spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let Some(shared) = session.upgrade().filter(|s| !s.over.load(Ordering::SeqCst)) else { return };
-            let serve = move || control::serve(stream, |request, by| act_on(&shared, request, by));
+            let answering = Answering::begin(&shared);
+            let serve = move || {
+                control::serve(stream, |request, by| act_on(&shared, request, by));
+                drop(answering);
+            };
             let _ = std::thread::Builder::new().name("act".into()).spawn(serve);
         }
     })?;
