@@ -174,7 +174,7 @@ keep = \"session\"
         "
 # Files of the work that were deleted in the last minute; what is hidden or scratch does not count.
 [facts]
-deleted = 'count[1m] did fs.delete(zone: \"workspace\", kind: \"file\", rel like \"{[!.]*,[!.]*/**}\")'
+deleted = 'count[1m] did fs.delete(zone: \"workspace\", kind: \"file\", rel like \"{[!.]*,[!.]*/[!.]*,[!.]*/[!.]*/[!.]*,[!.]*/[!.]*/[!.]*/[!.]*,[!.]*/[!.]*/[!.]*/[!.]*/[!.]*,[!.]*/[!.]*/[!.]*/[!.]*/[!.]*/**}\")'
 # This package was agreed to before, for a command or in a manifest.
 package_agreed = 'once did dependency.add(ecosystem: $ecosystem, name: $name, surface: \"exec\") or once did dependency.add(ecosystem: $ecosystem, name: $name, reader like \"*-manifest/*\")'
 ",
@@ -346,7 +346,7 @@ when { resource.zone == "workspace" && (resource.rel == ".flyball" || resource.r
 @id("mass-deletion-is-asked-about") @owner("maintainer") @escalate("maintainer")
 @reason("More than 1,000 files of the work were deleted within a minute.")
 forbid (principal, action == Action::"fs.delete", resource)
-when { resource.zone == "workspace" && !(resource.rel like ".*") && context.fact.deleted > 1000 };
+when { resource.zone == "workspace" && !(resource.rel like ".*" || resource.rel like "*/.*") && context.fact.deleted > 1000 };
 
 @id("sweeping-rm-is-asked-about") @owner("maintainer") @escalate("maintainer")
 @reason("This would delete the whole tree, or what lies above it.")
