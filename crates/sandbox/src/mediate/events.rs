@@ -11,6 +11,8 @@ const NOTIFY: u64 = 0;
 const WAKE: u64 = 1;
 const FIRST_PROCESS: u64 = 2;
 const READY_MAX: usize = 64;
+/// A wait that milliseconds are too coarse for.
+const SHORT: Duration = Duration::from_millis(2);
 /// Programs whose ends are watched at once; each takes a descriptor. Those beyond it end unseen.
 const WATCHED_MAX: usize = 512;
 
@@ -64,10 +66,12 @@ impl Events {
 
     /// Waits; `None` is as long as it takes.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Ready {
+        let is_short = timeout.is_some_and(|timeout| timeout < SHORT);
         let mut timeout = timeout.and_then(|timeout| rustix::event::Timespec::try_from(timeout).ok());
         self.buffer.clear();
-        if timeout.is_some() {
-            // `epoll_wait` counts in milliseconds, and an exec is over in a tenth of one.
+        if is_short {
+            // `epoll_wait` counts in milliseconds, and an exec is over in a tenth of one. Only then: who is woken through a
+            // second poll is woken on any core, and a call costs ten times as much.
             let mut all = [PollFd::new(&self.epoll, PollFlags::IN)];
             let _ = rustix::event::poll(&mut all, timeout.as_ref());
             timeout = Some(rustix::event::Timespec::default());
