@@ -1,0 +1,187 @@
+//! The session gate, autonomy, facts, rules, envelopes and budgets: from an action to one decision.
+
+use super::{Gate, Kernel};
+use crate::action::{Action, Value};
+use crate::charter::{Level, settings};
+use crate::decide::{self, Bench, Decision, Finding, own};
+use crate::envelope::Said;
+use crate::facts::Lost;
+use crate::request::Judged;
+use crate::ruling::{Effect, Governance, Verdict};
+use crate::session::Values;
+use crate::vocabulary::{Consequence, Reversibility};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+impl Kernel {
+    /// The session gate, autonomy, facts, rules, envelopes and budgets, to one decision.
+    pub(super) fn decide(&mut self, action: &Action, waived: &BTreeSet<String>) -> Decision {
+        // What was written before a session was stopped is judged for itself: stopping it is no reason to undo its work.
+        if let Some(finding) = self.session_gate().filter(|_| !action.is_from_content()) {
+            return decide::strictest(vec![finding]);
+        }
+        let (findings, clamped) = self.findings(action, waived);
+        let decision = decide::strictest(findings);
+        if decision.verdict != Verdict::Modify {
+            return decision;
+        }
+        let Some(changed) = clamped else {
+            let reason = own("envelope-error", "the clamped value does not fit the action", None);
+            return decide::strictest(vec![Finding::deny(reason)]);
+        };
+        // Once more, on what would really be done, and never a third time.
+        let (findings, clamped_again) = self.findings(&changed, waived);
+        let mut second = decide::strictest(findings);
+        match second.verdict {
+            Verdict::Modify => {
+                let last = clamped_again.map(|a| a.resource.id()).unwrap_or_default();
+                let reason = own("envelope-conflict", format!("no value fits every envelope of {last}"), None);
+                decide::strictest(vec![Finding::deny(reason)])
+            }
+            Verdict::Allow => Decision { modified: Some(Box::new(changed)), ..decision },
+            Verdict::Hold | Verdict::Deny => {
+                second.reasons.extend(decision.reasons);
+                second.reasons.sort();
+                second
+            }
+        }
+    }
+
+    /// Every voice on an action, and the action as envelopes would clamp it.
+    fn findings(&mut self, action: &Action, waived: &BTreeSet<String>) -> (Vec<Finding>, Option<Action>) {
+        let session = Arc::clone(&self.session);
+        let values = session.values(action);
+        let governance = self.governance(action);
+        let mut findings = self.lower_autonomy(&values, waived);
+        let charter = Arc::clone(&self.charter);
+        findings.extend(self.rule_findings(action, &values, &governance, waived));
+        if action.is_content() {
+            // The write itself was counted, bounded and agreed to when the file was opened.
+            return (findings, None);
+        }
+        findings.extend(self.autonomy_finding(&governance, waived));
+        let mut clamped: Option<Action> = None;
+        for (name, envelope) in charter.envelopes.iter().filter(|(name, _)| !waived.contains(*name)) {
+            match envelope.judge(name, action, &self.positions, self.last_at_ns) {
+                Said::Within => {}
+                Said::Finding(finding) => findings.push(*finding),
+                Said::Clamp(finding, value) => {
+                    let mut changed = clamped.take().unwrap_or_else(|| action.clone());
+                    let is_set = changed.set(envelope.attr(), Value::Long(value)).is_ok();
+                    clamped = is_set.then_some(changed);
+                    findings.push(*finding);
+                }
+            }
+        }
+        findings.extend(self.budgets.findings(&charter.budgets, action, &values));
+        (findings, clamped)
+    }
+
+    fn session_gate(&self) -> Option<Finding> {
+        match self.gate {
+            Gate::Open => None,
+            Gate::Paused => {
+                let needs = "the session to be resumed by a person".to_owned();
+                Some(Finding::hold(own("session-paused", "the session is paused", Some(needs)), None))
+            }
+            Gate::Quarantined => Some(Finding::deny(own(
+                "session-quarantined",
+                "the session is in quarantine: nothing takes effect",
+                None,
+            ))),
+            Gate::Killed => Some(Finding::deny(own("session-killed", "the session was ended", None))),
+        }
+    }
+
+    /// Lowers the level where a fact asks for it; a fact without a value is an error like any other.
+    fn lower_autonomy(&mut self, values: &Values, waived: &BTreeSet<String>) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let charter = Arc::clone(&self.charter);
+        for (fact, level) in &charter.autonomy.lower {
+            if *level >= self.autonomy {
+                continue;
+            }
+            match self.facts.value(fact, values, self.last_at_ns) {
+                Ok(Value::Bool(true)) => {
+                    self.autonomy = *level;
+                    let because = format!("fact `{fact}` holds");
+                    self.effects.push(Effect::Autonomy { level: level.name().to_owned(), because });
+                }
+                Ok(_) => {}
+                Err(lost) => findings.extend(self.lost_finding(fact, lost, waived)),
+            }
+        }
+        findings
+    }
+
+    fn autonomy_finding(&self, governance: &Governance, waived: &BTreeSet<String>) -> Option<Finding> {
+        if governance.reversibility == Reversibility::Pure {
+            return None;
+        }
+        match self.autonomy {
+            Level::Observe => {
+                let needs = "a person to raise the autonomy level".to_owned();
+                let reason = own("autonomy-observe", "at level `observe` nothing takes effect", Some(needs));
+                Some(Finding::deny(reason))
+            }
+            Level::Propose if waived.contains("autonomy-propose") => None,
+            Level::Propose => {
+                let message = "at level `propose` every effect is asked about";
+                Some(match &self.charter.autonomy.ask {
+                    Some(path) => {
+                        let needs = decide::needs_answer(&self.charter, path);
+                        Finding::hold(own("autonomy-propose", message, needs), Some(path.clone()))
+                    }
+                    None => {
+                        let needs = "`ask` in the charter's [autonomy]: nobody is named to be asked".to_owned();
+                        Finding::deny(own("autonomy-propose", message, Some(needs)))
+                    }
+                })
+            }
+            Level::Bounded | Level::Extended => None,
+        }
+    }
+
+    fn lost_finding(&self, fact: &str, lost: Lost, waived: &BTreeSet<String>) -> Option<Finding> {
+        let (rule, why) = match lost {
+            Lost::Overflow => ("fact-overflow", "it would have had to keep more than its `keys_max`"),
+            Lost::Broken => ("fact-error", "its number left 64 bits"),
+            Lost::Unknown => ("fact-error", "there is no such fact"),
+        };
+        decide::error(&self.charter, rule, format!("the fact `{fact}` has no value: {why}"), waived)
+    }
+
+    fn rule_findings(
+        &self,
+        action: &Action,
+        values: &Values,
+        governance: &Governance,
+        waived: &BTreeSet<String>,
+    ) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let facts = self.facts.known(values, self.last_at_ns);
+        let lost = match self.charter.slice_for(action) {
+            Some(slice) => facts.lost(&slice.facts),
+            None => BTreeMap::new(),
+        };
+        for (fact, why) in &lost {
+            findings.extend(self.lost_finding(fact, *why, waived));
+        }
+        let judged = Judged { action, values, governance, autonomy: self.autonomy.index(), facts: &facts };
+        let evidence = |fact: &str| self.facts.evidence(fact, values, self.last_at_ns);
+        let bench = Bench { charter: &self.charter, evidence: &evidence, lost: &lost, waived };
+        findings.extend(decide::rules(&bench, &judged));
+        findings
+    }
+
+    /// How deeply an action is governed.
+    pub(super) fn governance(&self, action: &Action) -> Governance {
+        let (consequence, reversibility) = settings::weigh(&self.charter.consequences, action.verb, &action.resource);
+        governance(consequence, reversibility)
+    }
+}
+
+pub(super) fn governance(consequence: Consequence, reversibility: Reversibility) -> Governance {
+    let is_grave = consequence >= Consequence::High || reversibility == Reversibility::Irreversible;
+    Governance { consequence, reversibility, durable: is_grave, snapshot: is_grave }
+}

@@ -1,0 +1,49 @@
+//! What an example supposes to have happened.
+
+use super::Kernel;
+use crate::action::{Action, Value};
+use crate::facts::Phase;
+use crate::ruling::Ruling;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Kernel {
+    /// Takes in what an example supposes to have happened, whatever the charter would have said to it.
+    pub(crate) fn suppose(
+        &mut self,
+        at_ns: u64,
+        phase: Phase,
+        action: &Action,
+        ok: bool,
+        outcome: &BTreeMap<String, Value>,
+    ) {
+        self.last_at_ns = self.last_at_ns.max(at_ns);
+        let session = Arc::clone(&self.session);
+        let values = session.values(action);
+        let of = self.next_seq();
+        self.note(Phase::Attempt, action, &values, of);
+        if phase >= Phase::Did {
+            let seq = self.next_seq();
+            self.budgets.reserve(&self.charter.budgets, of, action, &values);
+            self.did(action, &values, seq);
+        }
+        if phase >= Phase::Result {
+            let seq = self.next_seq();
+            self.result(action, seq, ok, outcome);
+            self.budgets.settle(&self.charter.budgets, of, ok, outcome);
+        }
+    }
+
+    /// Rules on an example's attempt.
+    pub(crate) fn suppose_attempt(&mut self, at_ns: u64, action: &Action) -> Ruling {
+        self.last_at_ns = self.last_at_ns.max(at_ns);
+        let seq = self.next_seq();
+        self.attempt(seq, action)
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        let next = self.last_seq.unwrap_or_default().saturating_add(1);
+        self.last_seq = Some(next);
+        next
+    }
+}
