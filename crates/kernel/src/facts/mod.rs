@@ -6,6 +6,8 @@
 
 mod check;
 mod explain;
+#[allow(dead_code, reason = "the kernel's snapshot is built over it")]
+mod memory;
 mod monitor;
 #[cfg(test)]
 mod naive;
@@ -30,6 +32,8 @@ use syntax::{Expr, Fault, Tree};
 
 pub(crate) use check::fields_of;
 pub(crate) use explain::span_text;
+#[allow(unused_imports, reason = "the kernel's snapshot is built over it")]
+pub(crate) use memory::Memory;
 pub(crate) use pattern::Occurrence;
 pub(crate) use syntax::Phase;
 

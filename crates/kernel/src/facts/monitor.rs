@@ -8,6 +8,7 @@ use super::pattern::{Occurrence, Pattern};
 use super::relation::{Given, Relation, Row, Store, Var, WITNESSES_MAX, Witnesses, merge};
 use super::syntax::{Aggregate, Cmp, Window};
 use crate::action::Value;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A compiled formula with its memory.
@@ -75,7 +76,7 @@ pub(crate) struct Counter {
 }
 
 /// One key's share of a counter.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Group {
     /// Time, entry and value of each event within the window; only kept when the window has an end.
     recent: VecDeque<(u64, u64, i64)>,
@@ -406,6 +407,15 @@ impl Counter {
         let given = query.given.unwrap_or(&empty);
         let key: Option<Row> = self.pattern.binds.keys().map(|c| given.get(c).map(|v| (*v).clone())).collect();
         self.groups.get(&key?)
+    }
+
+    /// Takes up what such a counter remembered.
+    pub fn take(&mut self, groups: BTreeMap<Row, Group>, is_broken: bool) {
+        (self.groups, self.is_broken) = (groups, is_broken);
+        self.records = match self.window.max_ns {
+            Some(_) => self.groups.values().map(|g| g.recent.len()).sum(),
+            None => self.groups.len(),
+        };
     }
 
     pub fn prune(&mut self, now_ns: u64) {

@@ -195,6 +195,7 @@ fn check(
     let compiled = Compiled::Formula(node.clone());
     let monitor = Monitor { compiled, dollars: dollars.clone(), keys_max: 1_000, is_overflowed: false };
     let mut kept = Facts::new([("f".to_owned(), monitor)].into());
+    let blank = kept.clone();
     let session = Session { workspace: "/w".to_owned(), home: "/h".to_owned(), agent: "a".to_owned() };
     let action = |verb: &str, path: &str| Action::new(verb, Resource::file(path), Surface::Fs).unwrap();
     let judged_action = action("fs.read", judged);
@@ -214,6 +215,13 @@ fn check(
             let event = Occurrence { phase: event.phase, verb: done.verb, values: &values, seq, at_ns: event.at_ns };
             node.commit(&event);
             kept.commit(&event);
+            // A snapshot is the same state.
+            let written = serde_json::to_string(&kept.memory()).unwrap();
+            let memory: super::Memory = serde_json::from_str(&written).unwrap();
+            let mut restored = blank.clone();
+            restored.recall(memory).unwrap();
+            prop_assert_eq!(serde_json::to_string(&restored.memory()).unwrap(), written);
+            kept = restored;
             pruned.prune(now);
             pruned.commit(&event);
         }

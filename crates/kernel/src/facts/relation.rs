@@ -2,6 +2,7 @@
 
 use crate::action::Value;
 use crate::session::Values;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A variable of one fact. `$` variables have the lowest numbers, so that they lead every row.
@@ -17,9 +18,10 @@ pub(crate) type Witnesses = Vec<u64>;
 pub(crate) const WITNESSES_MAX: usize = 64;
 
 /// Rows over columns that are sorted by variable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Relation {
     pub columns: Vec<Var>,
+    #[serde(with = "pairs")]
     pub rows: BTreeMap<Row, Witnesses>,
     /// A join had more than [`ROWS_MAX`] rows: this is not all of it, and can't be believed.
     pub is_cut: bool,
@@ -139,6 +141,21 @@ impl Relation {
     }
 }
 
+/// Maps whose keys are no strings, as lists of pairs.
+mod pairs {
+    use super::{Row, Witnesses};
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::collections::BTreeMap;
+
+    pub fn serialize<S: Serializer>(rows: &BTreeMap<Row, Witnesses>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(rows)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Row, Witnesses>, D::Error> {
+        Ok(Vec::<(Row, Witnesses)>::deserialize(from)?.into_iter().collect())
+    }
+}
+
 fn positions(columns: &[Var], keep: impl Fn(&Var) -> bool) -> Vec<usize> {
     columns.iter().enumerate().filter(|(_, c)| keep(c)).map(|(n, _)| n).collect()
 }
@@ -168,8 +185,8 @@ pub(crate) fn given<'a>(names: &[&'static str], values: &'a Values<'a>) -> Optio
 }
 
 /// When a row held, with its witnesses: what `once` and `since` remember.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Record {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
     at_ns: u64,
     witnesses: Witnesses,
 }
@@ -198,6 +215,17 @@ impl Store {
     /// How many records it keeps.
     pub fn records(&self) -> usize {
         self.records
+    }
+
+    /// What it remembers.
+    pub fn kept(&self) -> (&BTreeMap<Row, VecDeque<Record>>, bool) {
+        (&self.rows, self.is_cut)
+    }
+
+    /// Takes up what such a store remembered.
+    pub fn keep(&mut self, rows: BTreeMap<Row, VecDeque<Record>>, is_cut: bool) {
+        self.records = rows.values().map(VecDeque::len).sum();
+        (self.rows, self.is_cut) = (rows, is_cut);
     }
 
     /// Notes that what was decided on was not whole.
