@@ -179,6 +179,9 @@ impl Core {
             );
             return Decision::Allow;
         }
+        if translate::moves_too_much(&call.attempt, &|path| self.is_free(path)) {
+            return too_much();
+        }
         let cause = [self.cause_of(call.pid)];
         let outward =
             matches!(call.attempt, Attempt::Exec { .. } | Attempt::Connect { .. } | Attempt::ConnectUnix { .. });
@@ -236,7 +239,8 @@ impl Core {
 
     fn actions(&self, attempt: &Attempt) -> Result<Vec<Action>, flyball_kernel::ActionError> {
         let Attempt::Exec { path, argv, cwd, script, .. } = attempt else {
-            return translate::actions(attempt, &self.workspace, &self.agent);
+            let free = |path: &Path| self.is_free(path);
+            return translate::actions(attempt, &self.workspace, &self.agent, &free);
         };
         let argv: Vec<String> = argv.iter().map(|a| translate::lossless(a)).collect();
         let cwd = translate::text(cwd);
@@ -282,7 +286,7 @@ impl Core {
 
     /// Scratch places, and device nodes that hold nothing, are decided by the charter once and for all.
     fn is_unrecorded(&self, attempt: &Attempt) -> bool {
-        let free = |path: &Path| self.scratch.covers(path) || is_bottomless(path);
+        let free = |path: &Path| self.is_free(path);
         match attempt {
             Attempt::Open { path, write, .. } => *write && free(path),
             Attempt::Make { path, .. } | Attempt::Remove { path, .. } | Attempt::Truncate { path, .. } => free(path),
@@ -294,6 +298,10 @@ impl Core {
             Attempt::Metadata { path, .. } => free(path),
             _ => false,
         }
+    }
+
+    fn is_free(&self, path: &Path) -> bool {
+        self.scratch.covers(path) || is_bottomless(path)
     }
 
     /// An allowed call was performed, or the operating system refused it.
@@ -526,6 +534,16 @@ fn underway(attempt: &Attempt, attempts: Vec<u64>) -> Underway {
 
 fn deny(text: String) -> Decision {
     Decision::Deny(Refusal { errno: rustix::io::Errno::ACCESS.raw_os_error(), text })
+}
+
+/// As a rename to another disk fails: programs copy then, and each copy is judged.
+fn too_much() -> Decision {
+    let text = format!(
+        "flyball: a folder is moved as one only with at most {} entries below it that can be read, for each is judged by \
+         its own path; copied (as `mv` does now by itself) or moved in parts, it passes\n",
+        translate::MOVED_MAX
+    );
+    Decision::Deny(Refusal { errno: rustix::io::Errno::XDEV.raw_os_error(), text })
 }
 
 /// Device nodes of the private `/dev`, and the caller's own descriptors behind `/proc`.

@@ -4,16 +4,25 @@
 //! link is one too, and moving something out of the workspace is its deletion.
 
 use flyball_kernel::{Action, ActionError, Resource, ResourceKind, Surface, Value};
-use flyball_sandbox::{Attempt, FileKind, MetadataChange};
+use flyball_sandbox::{Attempt, Below, FileKind, MetadataChange};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// What a call other than an exec attempts.
+/// Entries below a folder that a rename moves at once; each is judged by its own old and new path.
+pub const MOVED_MAX: usize = 2500;
+
+/// What a call other than an exec attempts. Of what lies below a folder that moves, the paths that are `free` before and
+/// after are left out.
 ///
 /// # Errors
 /// [`ActionError`] when the vocabulary can't say it, which the gate denies.
-pub fn actions(attempt: &Attempt, workspace: &Path, agent: &str) -> Result<Vec<Action>, ActionError> {
+pub fn actions(
+    attempt: &Attempt,
+    workspace: &Path,
+    agent: &str,
+    free: &dyn Fn(&Path) -> bool,
+) -> Result<Vec<Action>, ActionError> {
     let mut actions = match attempt {
         Attempt::Open { path, write, create, truncate, existing } => {
             if *write {
@@ -27,13 +36,21 @@ pub fn actions(attempt: &Attempt, workspace: &Path, agent: &str) -> Result<Vec<A
             vec![file("fs.write", path)?.with("create", true)?.with("kind", kind_name(*kind))?]
         }
         Attempt::Remove { path, kind } => vec![file("fs.delete", path)?.with("kind", kind_name(*kind))?],
-        Attempt::Rename { from, to, replaces, exchange, .. } => {
+        Attempt::Rename { from, to, replaces, exchange, below, back, .. } => {
             let mut all = vec![file("fs.move", from)?.with("to", text(to))?.with("replaces", *replaces || *exchange)?];
             all.push(file("fs.write", to)?.with("create", !*replaces)?.with("implied_by", "rename")?);
             if *exchange {
                 all.push(file("fs.write", from)?.with("implied_by", "rename")?);
             } else if from.starts_with(workspace) && !to.starts_with(workspace) {
                 all.push(file("fs.delete", from)?.with("implied_by", "rename")?);
+            }
+            for (from, to, below) in [(from, to, below), (to, from, back)] {
+                for (rel, kind) in known(below) {
+                    let (from, to) = (from.join(rel), to.join(rel));
+                    if !(free(&from) && free(&to)) {
+                        all.extend(carried(&from, &to, *kind, workspace)?);
+                    }
+                }
             }
             all
         }
@@ -74,6 +91,35 @@ pub fn actions(attempt: &Attempt, workspace: &Path, agent: &str) -> Result<Vec<A
         agent.clone_into(&mut action.agent);
     }
     Ok(actions)
+}
+
+/// What a rename of a folder does to one thing below it.
+fn carried(from: &Path, to: &Path, kind: FileKind, workspace: &Path) -> Result<Vec<Action>, ActionError> {
+    let implied = |action: Action| action.with("implied_by", "rename");
+    let kind = kind_name(kind);
+    let mut all = vec![
+        implied(file("fs.move", from)?.with("to", text(to))?.with("replaces", false)?)?,
+        implied(file("fs.write", to)?.with("create", true)?.with("kind", kind)?)?,
+    ];
+    if from.starts_with(workspace) && !to.starts_with(workspace) {
+        all.push(implied(file("fs.delete", from)?.with("kind", kind)?)?);
+    }
+    Ok(all)
+}
+
+fn known(below: &Below) -> &[(PathBuf, FileKind)] {
+    match below {
+        Below::Known(found) => found,
+        Below::Unknown => &[],
+    }
+}
+
+/// Whether more moves with a folder than is judged at once, or what does can't be told.
+pub fn moves_too_much(attempt: &Attempt, free: &dyn Fn(&Path) -> bool) -> bool {
+    let Attempt::Rename { from, to, below, back, .. } = attempt else { return false };
+    let is_free = |rel: &PathBuf| free(&from.join(rel)) && free(&to.join(rel));
+    [below, back].into_iter().any(|below| *below == Below::Unknown)
+        || [below, back].into_iter().flat_map(known).filter(|(rel, _)| !is_free(rel)).count() > MOVED_MAX
 }
 
 fn metadata(path: &Path, change: &MetadataChange) -> Result<Action, ActionError> {
@@ -158,8 +204,11 @@ mod tests {
     use super::*;
 
     fn check(attempt: &Attempt, expect: &[&str]) {
-        let said: Vec<String> =
-            actions(attempt, Path::new("/w"), "a").unwrap().iter().map(crate::refusal::say).collect();
+        let said: Vec<String> = actions(attempt, Path::new("/w"), "a", &|path| path.starts_with("/w/target"))
+            .unwrap()
+            .iter()
+            .map(crate::refusal::say)
+            .collect();
         assert_eq!(said, expect);
     }
 
@@ -171,6 +220,8 @@ mod tests {
             kind: FileKind::File,
             replaces: exchange,
             exchange,
+            below: Below::Known(vec![]),
+            back: Below::Known(vec![]),
         };
         check(
             &rename("/w/a", "/w/.git/hooks/b", false),
@@ -178,6 +229,59 @@ mod tests {
         );
         check(&rename("/w/a", "/tmp/b", false), &["fs.move /w/a to /tmp/b", "fs.write /tmp/b", "fs.delete /w/a"]);
         check(&rename("/w/a", "/w/b", true), &["fs.move /w/a to /w/b", "fs.write /w/b", "fs.write /w/a"]);
+    }
+
+    #[test]
+    fn what_lies_below_a_folder_moves_with_it() {
+        let rename = |from: &str, to: &str, below: Below, back: Below| Attempt::Rename {
+            from: from.into(),
+            to: to.into(),
+            kind: FileKind::Directory,
+            replaces: back != Below::Known(vec![]),
+            exchange: back != Below::Known(vec![]),
+            below,
+            back,
+        };
+        let one = |name: &str| Below::Known(vec![(name.into(), FileKind::File)]);
+        let nothing = || Below::Known(vec![]);
+        check(
+            &rename("/w/a", "/w/src", one("x"), nothing()),
+            &["fs.move /w/a to /w/src", "fs.write /w/src", "fs.move /w/a/x to /w/src/x", "fs.write /w/src/x"],
+        );
+        check(
+            &rename("/w/a", "/tmp/a", one("x"), nothing()).clone(),
+            &[
+                "fs.move /w/a to /tmp/a",
+                "fs.write /tmp/a",
+                "fs.delete /w/a",
+                "fs.move /w/a/x to /tmp/a/x",
+                "fs.write /tmp/a/x",
+                "fs.delete /w/a/x",
+            ],
+        );
+        check(
+            &rename("/w/a", "/w/b", one("x"), one("y")),
+            &[
+                "fs.move /w/a to /w/b",
+                "fs.write /w/b",
+                "fs.write /w/a",
+                "fs.move /w/a/x to /w/b/x",
+                "fs.write /w/b/x",
+                "fs.move /w/b/y to /w/a/y",
+                "fs.write /w/a/y",
+            ],
+        );
+        let many = |count: usize| Below::Known((0..count).map(|n| (n.to_string().into(), FileKind::File)).collect());
+        let free = |path: &Path| path.starts_with("/w/target");
+        for (attempt, expect) in [
+            (rename("/w/a", "/w/b", many(MOVED_MAX), nothing()), false),
+            (rename("/w/a", "/w/b", many(MOVED_MAX + 1), nothing()), true),
+            (rename("/w/a", "/w/b", many(MOVED_MAX), many(1)), true),
+            (rename("/w/target/a", "/w/target/b", many(MOVED_MAX + 1), nothing()), false),
+            (rename("/w/a", "/w/b", Below::Unknown, nothing()), true),
+        ] {
+            assert_eq!(moves_too_much(&attempt, &free), expect);
+        }
     }
 
     #[test]

@@ -111,6 +111,10 @@ pub enum Attempt {
         replaces: bool,
         /// `RENAME_EXCHANGE`.
         exchange: bool,
+        /// What lies below `from`, and goes with it.
+        below: Below,
+        /// What lies below `to`, and comes back by an exchange.
+        back: Below,
     },
     /// A hard link.
     Link {
@@ -162,6 +166,15 @@ pub enum Attempt {
         /// The socket's path.
         path: PathBuf,
     },
+}
+
+/// What lies below a name that moves: each path relative to it, what holds before what is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Below {
+    /// All of it; nothing, where the name is no directory.
+    Known(Vec<(PathBuf, FileKind)>),
+    /// More than is looked at, deeper, or not to be read.
+    Unknown,
 }
 
 /// What a [`Attempt::Metadata`] call changes.

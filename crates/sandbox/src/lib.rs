@@ -18,7 +18,7 @@ mod spec;
 pub mod workspace;
 
 pub use call::{
-    Attempt, Call, Decision, Done, FileId, FileKind, Lull, Mediator, MetadataChange, Refusal, Script, Ticket,
+    Attempt, Below, Call, Decision, Done, FileId, FileKind, Lull, Mediator, MetadataChange, Refusal, Script, Ticket,
 };
 pub use doctor::{Finding, doctor};
 pub use launch::{

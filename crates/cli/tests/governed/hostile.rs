@@ -7,6 +7,7 @@ use flyball_testkit::user::User;
 pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "other_spellings_meet_the_same_rule", needs: nothing, run: spellings },
+        Case { name: "what_lies_below_a_moved_folder_meets_its_rules", needs: nothing, run: below },
         Case { name: "credentials_and_the_record_are_out_of_reach", needs: nothing, run: secrets },
         Case { name: "the_charter_can_be_read_and_never_written", needs: nothing, run: own_charter },
         Case { name: "a_huge_file_neither_stops_the_session_nor_hides", needs: nothing, run: huge },
@@ -60,6 +61,48 @@ fn spellings(user: User) {
         left.lines().any(|line| line.split_whitespace().last().is_some_and(|path| path.starts_with(".git/hooks")));
     assert!(!touched, "{left}\n{}", stderr(&output));
     assert!(!world.repo.git(user, &["config", "--list"]).unwrap().contains("hookspath"));
+    world.verifies();
+}
+
+const BELOW: &str = r#"
+@id("nothing-in-kept") @owner("maintainer") @reason("kept is kept")
+forbid (principal, action == Action::"fs.write", resource) when { resource.rel like "kept/*" };
+@id("x-stays") @owner("maintainer") @reason("x stays where it is")
+forbid (principal, action in [Action::"fs.move", Action::"fs.delete"], resource) when { resource.rel == "old/x" };
+"#;
+
+/// Neither rule is about a folder's own path: the files below it are what counts.
+fn below(user: User) {
+    let world = World::new(user);
+    world.init("", BELOW);
+    let script = r#"
+        mkdir -p old/deep a/deep many target/b
+        printf 1 > old/deep/y; printf 1 > a/deep/y; printf 1 > target/b/z; : > old/x
+        say() { perl -e 'print rename($ARGV[0], $ARGV[1]) ? "moved\n" : $!+0 . "\n"' "$1" "$2"; }
+        say a kept
+        say target/b kept
+        say old gone
+        say old /tmp/gone
+        say a fine
+        seq -f 'many/%.0f' 1 2501 | xargs touch
+        say many other
+        rm many/1
+        say many other
+        mv other kept; ls kept | wc -l
+    "#;
+    std::fs::write(world.repo.workspace().join("attack.sh"), script).unwrap();
+    let output = world
+        .flyball(&["run", "--json", "--apply", "never", "--on-hold", "deny", "--", "sh", "attack.sh"])
+        .output()
+        .unwrap();
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said: Vec<&str> = seen.lines().take(8).collect();
+    let denied = "13";
+    assert_eq!(said, [denied, denied, denied, denied, "moved", "18", "moved", "0"], "{seen}\n{}", stderr(&output));
+    let stderr = stderr(&output);
+    for line in ["denied fs.write", "nothing-in-kept", "x-stays", "kept/deep (", "at most 2500 entries"] {
+        assert!(stderr.contains(line), "{line}: {stderr}");
+    }
     world.verifies();
 }
 

@@ -173,8 +173,13 @@ impl Act {
                 found.map(|stat| kind(&stat)) == *existing && is_fifo_now == *is_fifo
             }
             (Act::Unlink { at, .. }, Attempt::Remove { kind, .. }) => now(at) == Some(*kind),
-            (Act::Rename { from, to, .. }, Attempt::Rename { kind, replaces, .. }) => {
-                now(from) == Some(*kind) && now(to).is_some() == *replaces
+            (Act::Rename { from, to, .. }, Attempt::Rename { kind, replaces, exchange, below, back, .. }) => {
+                let there = now(to);
+                let comes_back = there.filter(|_| *exchange).unwrap_or(FileKind::File);
+                now(from) == Some(*kind)
+                    && there.is_some() == *replaces
+                    && *below == moving::below(from, *kind)
+                    && *back == moving::below(to, comes_back)
             }
             (Act::Truncate { at, .. }, _) => now(at) == Some(FileKind::File),
             _ => true,

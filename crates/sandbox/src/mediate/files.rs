@@ -6,7 +6,7 @@
 use super::act::{Act, Plan};
 use super::caller::Caller;
 use super::filter::WRITE_FLAGS;
-use super::moving::Linked;
+use super::moving::{self, Linked};
 use super::resolve::{Found, Held, Last, Place, View, kind};
 use super::sys::{self, Errno};
 use crate::call::{Attempt, FileKind, MetadataChange};
@@ -209,8 +209,11 @@ impl Context<'_> {
             return Err(libc::ENOENT);
         }
         let (replaces, kind) = (there.is_some(), standing.kind);
-        let is_plain = kind == FileKind::File && there.is_none_or(|there| there.kind == FileKind::File);
-        let attempt = Attempt::Rename { from: from.path(), to: to.path(), kind, replaces, exchange };
+        let is_plain = kind == FileKind::File && there.as_ref().is_none_or(|there| there.kind == FileKind::File);
+        // Each file below gets another path, which rules are about as much as about the folder's own.
+        let below = moving::below(&from, kind);
+        let back = moving::below(&to, there.filter(|_| exchange).map_or(FileKind::File, |there| there.kind));
+        let attempt = Attempt::Rename { from: from.path(), to: to.path(), kind, replaces, exchange, below, back };
         Ok(Plan::Ask(attempt, Act::Rename { from, to, flags, is_plain }))
     }
 

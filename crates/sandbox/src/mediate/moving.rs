@@ -4,12 +4,15 @@
 //! of a folder fails. So its files get a second name in a new directory, which stands in the upper layer alone and can be
 //! renamed into place; then the old tree goes. Until that rename a failure takes only the new directory away again.
 
-use super::resolve::Place;
+use super::resolve::{Place, kind};
 use super::sys::{self, Errno};
+use crate::call::{Below, FileKind};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, XattrFlags};
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// Entries of one directory tree that are moved; a larger one is refused as the overlay does, and `mv` copies it.
 const ENTRIES_MAX: usize = 20_000;
@@ -54,6 +57,35 @@ fn move_tree(from: &Place, to: &Place, flags: u32) -> Result<(), Errno> {
             Err(errno)
         }
     }
+}
+
+/// What lies below `at`, in an order that the file system has no say in.
+pub(super) fn below(at: &Place, kind: FileKind) -> Below {
+    let mut found = Vec::new();
+    if kind == FileKind::Directory {
+        let listed = open_dir(at.parent.as_fd(), &at.name).and_then(|dir| list(&dir, Path::new(""), &mut found, 0));
+        if listed.is_err() {
+            return Below::Unknown;
+        }
+    }
+    Below::Known(found)
+}
+
+fn list(dir: &OwnedFd, path: &Path, found: &mut Vec<(PathBuf, FileKind)>, depth: usize) -> Result<(), Errno> {
+    let mut here = entries(dir)?;
+    if depth > DEPTH_MAX || found.len() + here.len() > ENTRIES_MAX {
+        return Err(libc::EXDEV);
+    }
+    here.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (name, stat) in here {
+        let path = path.join(OsStr::from_bytes(name.to_bytes()));
+        let kind = kind(&stat);
+        found.push((path.clone(), kind));
+        if kind == FileKind::Directory {
+            list(&open_dir(dir.as_fd(), &name)?, &path, found, depth + 1)?;
+        }
+    }
+    Ok(())
 }
 
 struct Budget {

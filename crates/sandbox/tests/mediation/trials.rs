@@ -1,5 +1,5 @@
 use crate::scene::{Event, Scene, allow, deny, deny_name, paths};
-use flyball_sandbox::{Attempt, Decision, EndedBy, Status};
+use flyball_sandbox::{Attempt, Below, Decision, EndedBy, FileKind, Status};
 use flyball_testkit::lack::Lack;
 use flyball_testkit::user::User;
 use libtest_mimic::Trial;
@@ -17,6 +17,7 @@ pub fn all() -> Vec<Trial> {
         trial("an_argument_that_changes_under_an_exec_ends_the_tree", || exec_race("argv")),
         trial("a_program_that_changes_under_an_exec_ends_the_tree", || exec_race("exec")),
         trial("a_held_call_waits_and_its_answer_counts_once", held),
+        trial("what_lies_below_a_folder_is_asked_about_and_stands_until_the_answer", below),
         trial("pause_and_kill_do_not_wait_for_questions", paused),
         trial("a_held_call_whose_asker_dies_is_withdrawn", withdrawn),
         trial("nothing_nameless_is_run_and_no_memory_is_opened", nameless),
@@ -182,6 +183,63 @@ fn held() {
     assert_eq!(run.running.wait().status, Status::Code(0));
     assert_eq!(scene.text("copy"), "a\n");
     assert!(scene.after("denied").is_none() && scene.after("other").is_some());
+}
+
+fn below() {
+    let scene = Scene::new();
+    let script = "mkdir -p a/d b; echo 1 > a/d/x; echo 2 > b/y; \
+        perl -e '($a, $b) = (\"a\", \"b\"); print syscall(316, -100, $a, -100, $b, 2) ? \"failed\" : \"moved\"' > swap; \
+        (echo 3 > a/late; echo end > ended) & \
+        perl -e 'rename(\"a\", \"c\") or print $!+0' > first; \
+        perl -e 'rename(\"a\", \"c\") or print $!+0' > second; wait";
+    let run = scene.start(&["/bin/sh", "-c", script], |call| match &call.attempt {
+        Attempt::Rename { exchange: false, .. } => Decision::Hold,
+        Attempt::Open { path, .. } if path.ends_with("late") => Decision::Hold,
+        _ => Decision::Allow,
+    });
+    let tickets = [run.held.recv_timeout(WAIT).unwrap(), run.held.recv_timeout(WAIT).unwrap()];
+    let is_rename = |event: &Event| match event {
+        Event::Asked(call) => call.ticket == tickets[0] && matches!(call.attempt, Attempt::Rename { .. }),
+        _ => false,
+    };
+    let is_first = run.log.lock().unwrap().iter().any(is_rename);
+    let (ticket, late) = if is_first { (tickets[0], tickets[1]) } else { (tickets[1], tickets[0]) };
+    // While people think about what is there, something else comes.
+    run.running.answer(late, Decision::Allow);
+    let since = std::time::Instant::now();
+    while scene.after("ended").is_none() {
+        assert!(since.elapsed() < WAIT, "nobody came");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    run.running.answer(ticket, Decision::Allow);
+    run.running.answer(run.held.recv_timeout(WAIT).unwrap(), Decision::Allow);
+    assert_eq!(run.running.wait().status, Status::Code(0));
+    assert_eq!(
+        (scene.text("swap").as_str(), scene.text("first"), scene.text("second")),
+        ("moved", "13".into(), "".into())
+    );
+    let log = run.log.lock().unwrap();
+    let told: Vec<_> = log
+        .iter()
+        .filter_map(|event| match event {
+            Event::Asked(call) => match &call.attempt {
+                Attempt::Rename { below, back, .. } => Some((below.clone(), back.clone())),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect();
+    let known = |all: &[(&str, FileKind)]| Below::Known(all.iter().map(|(path, kind)| (path.into(), *kind)).collect());
+    let nothing = known(&[]);
+    let (file, folder) = (FileKind::File, FileKind::Directory);
+    assert_eq!(
+        told,
+        [
+            (known(&[("d", folder), ("d/x", file)]), known(&[("y", file)])),
+            (known(&[("y", file)]), nothing.clone()),
+            (known(&[("late", file), ("y", file)]), nothing),
+        ]
+    );
 }
 
 fn paused() {
