@@ -9,6 +9,7 @@ mod attacks;
 mod bench;
 mod crash;
 mod deps;
+mod determinism;
 mod exec;
 mod fuzz;
 mod oracle;
@@ -32,6 +33,7 @@ cargo xtask CHORE
   crash             kill supervisor, agent and commands at random moments and hold what is left against what was
                     acknowledged; --rounds N (500), --seed S, --flyball PATH picks the binary
   oracle cedar      hold compiled rules against Cedar's own authorizer and validator; --cases N (20,000 charters)
+  oracle determinism  chain a long run's rulings in debug and release, from the start and from snapshots; --steps N (20,000)
   attacks [NAME…]   run syd's attacks (built once, in minutes) inside sessions and write docs/attacks.md;
                     --no-build, --syd PATH, --flyball PATH
   bench [NAME…]     measure beside the baselines and write docs/benchmarks.md: kernel, ledger,

@@ -9,6 +9,7 @@ use crate::registers::BudgetUse;
 use crate::ruling::{Effect, Reason};
 use crate::session::Values;
 use crate::vocabulary::{AttrType, Verb};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `[budget.NAME]`.
@@ -27,11 +28,13 @@ pub(crate) struct Budget {
 type Key = (String, String);
 
 /// What budgets have used, and what is reserved of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ledger {
     /// By budget, and by agent where the budget is; reservations included.
+    #[serde(with = "crate::pairs")]
     used: BTreeMap<Key, i64>,
     /// By attempt: which budget's key, and how much.
+    #[serde(with = "crate::pairs")]
     reserved: BTreeMap<u64, Vec<(Key, i64)>>,
     warned: BTreeSet<(String, String, i64)>,
 }

@@ -9,6 +9,7 @@ use crate::decide::{Finding, own};
 use crate::facts::span_text;
 use crate::registers::EnvelopeUse;
 use crate::vocabulary::{AttrType, Verb};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 /// `[envelope.NAME]`.
@@ -35,8 +36,9 @@ enum Breach {
 
 /// The values that were set, by envelope and resource: time and value, oldest first. The first is the one in force
 /// when the window began.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Positions {
+    #[serde(with = "crate::pairs")]
     set: BTreeMap<(String, String), VecDeque<(u64, i64)>>,
 }
 

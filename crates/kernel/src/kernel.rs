@@ -2,7 +2,10 @@
 
 mod judging;
 mod people;
+mod snapshot;
 mod supposing;
+
+pub use snapshot::SnapshotError;
 
 use crate::action::{Action, Value};
 use crate::budget;
@@ -16,6 +19,7 @@ use crate::registers::Registers;
 use crate::ruling::{Effect, Ruling};
 use crate::session::{Session, Values};
 use crate::vocabulary::{Consequence, Reversibility};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -23,7 +27,8 @@ use std::sync::Arc;
 const OPEN_MAX: usize = 65_536;
 
 /// Whether the session may act at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Gate {
     Open,
     Paused,
@@ -39,7 +44,8 @@ struct Open {
     state: OpenState,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum OpenState {
     Held(Box<Question>),
     Allowed,

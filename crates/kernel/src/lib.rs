@@ -18,6 +18,7 @@ mod facts;
 mod hash;
 mod input;
 mod kernel;
+mod pairs;
 mod question;
 mod registers;
 mod request;
@@ -33,7 +34,7 @@ pub use charter::{
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 pub use input::{Event, Input};
-pub use kernel::Kernel;
+pub use kernel::{Kernel, SnapshotError};
 pub use registers::{BudgetUse, EnvelopeUse, Registers};
 pub use ruling::{Effect, Governance, Reason, Ruling, Verdict};
 pub use session::Session;

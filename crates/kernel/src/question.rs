@@ -3,10 +3,11 @@
 use crate::action::Action;
 use crate::charter::Tier;
 use crate::ruling::{Effect, Verdict};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one tier was asked about a held attempt. An attempt is let through when all its demands are met.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Demand {
     /// The tier that is asked now.
     pub tier: String,
@@ -18,7 +19,7 @@ pub(crate) struct Demand {
 }
 
 /// A held attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Question {
     pub action: Action,
     /// The action's digest: answers name it.

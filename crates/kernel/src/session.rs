@@ -2,11 +2,12 @@
 
 use crate::action::{Action, Value};
 use crate::vocabulary::ResourceKind;
+use serde::{Deserialize, Serialize};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 /// What the kernel knows of a session from its start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// The workspace: absolute, canonical, without a slash at its end.
     pub workspace: String,

@@ -5,10 +5,12 @@ use super::report::{Report, clip, nearest};
 use super::schema::FactType;
 use super::table::Keys;
 use crate::facts;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How far an agent may go. Ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Every effect is refused.
     Observe,

@@ -158,6 +158,21 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "The charter is larger than what people write by hand: a file, a fact's nesting, the number of rules or facts.\n\nSplit it or say it in fewer words.",
     ),
     (
+        "FB0170",
+        "a snapshot of another version",
+        "A snapshot of the kernel's state is read only by the version that wrote it: another one may keep something else, and would rule otherwise without anybody noticing.\n\nNothing is lost: the state is what the session's record makes of it, and the record is read by every version. Remove the snapshot; the state is rebuilt.",
+    ),
+    (
+        "FB0171",
+        "a snapshot of another charter",
+        "What a kernel remembers belongs to the charter that it ruled by; under another one it would be believed wrongly.\n\nRestore it under the charter whose digest it names; to go on under another charter, adopt that one afterwards, which rebuilds what is new from the session's history.",
+    ),
+    (
+        "FB0172",
+        "a snapshot that can't be read",
+        "The bytes are no snapshot, were cut short or changed.\n\nRemove it; the state is rebuilt from the session's record.",
+    ),
+    (
         "FB0199",
         "an error of Flyball's own",
         "The schema that Flyball generated is not valid. This is a mistake in Flyball.\n\nPlease report it with the charter.",

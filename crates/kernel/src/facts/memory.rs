@@ -1,8 +1,10 @@
 //! What facts remember, apart from what they are compiled from: to be written down with a snapshot, and taken up again
 //! by the facts of the same charter.
+//!
+//! INVARIANT: saving takes each part apart without `..`: what a part begins to remember must be put here to compile.
 
 use super::check::Compiled;
-use super::monitor::{Counter, Group, Node, Prev};
+use super::monitor::{Counter, Group, Node, Prev, Since};
 use super::relation::{Record, Relation, Row, Store, Witnesses};
 use super::{Facts, Monitor};
 use serde::{Deserialize, Serialize};
@@ -42,16 +44,18 @@ struct Rows {
 impl Facts {
     /// What they remember.
     pub fn memory(&self) -> Memory {
+        let Self { names, monitors, watchers: _, is_uncertain } = self;
         let kept = |monitor: &Monitor| {
+            let Monitor { compiled, dollars: _, keys_max: _, is_overflowed } = monitor;
             let mut parts = Vec::new();
-            match &monitor.compiled {
+            match compiled {
                 Compiled::Formula(node) => save(node, &mut parts),
                 Compiled::Number(counter) => parts.push(save_counter(counter)),
             }
-            Kept { parts, is_overflowed: monitor.is_overflowed }
+            Kept { parts, is_overflowed: *is_overflowed }
         };
-        let facts = self.names.iter().zip(&self.monitors).map(|(name, m)| (name.clone(), kept(m))).collect();
-        Memory { facts, is_uncertain: self.is_uncertain }
+        let facts = names.iter().zip(monitors).map(|(name, m)| (name.clone(), kept(m))).collect();
+        Memory { facts, is_uncertain: *is_uncertain }
     }
 
     /// Takes up what facts of the same charter remembered.
@@ -77,24 +81,26 @@ impl Facts {
 
 fn save(node: &Node, out: &mut Vec<Part>) {
     match node {
-        Node::Atom { last, .. } => out.push(Part::Last(last.clone())),
+        Node::Atom { pattern: _, last, text: _ } => out.push(Part::Last(last.clone())),
         Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => {
             save(a, out);
             save(b, out);
         }
         Node::Not(inner) | Node::Exists(_, inner) => save(inner, out),
-        Node::Once { inner, store, .. } => {
+        Node::Once { inner, store, text: _ } => {
             out.push(Part::Once(save_store(store)));
             save(inner, out);
         }
         Node::Since(s) => {
-            out.push(Part::Since(save_store(&s.store), s.last_right.clone(), s.last_broken.clone()));
-            save(&s.left, out);
-            save(&s.right, out);
+            let Since { is_negated: _, left, right, store, text: _, last_right, last_broken } = &**s;
+            out.push(Part::Since(save_store(store), last_right.clone(), last_broken.clone()));
+            save(left, out);
+            save(right, out);
         }
         Node::Prev(prev) => {
-            out.push(Part::Prev(prev.before.clone(), prev.latest.clone()));
-            save(&prev.inner, out);
+            let Prev { inner, window: _, before, latest, text: _ } = &**prev;
+            out.push(Part::Prev(before.clone(), latest.clone()));
+            save(inner, out);
         }
         Node::Compare(counter, ..) => out.push(save_counter(counter)),
     }
@@ -145,8 +151,11 @@ fn load_store(store: &mut Store, kept: Rows) -> Option<()> {
 }
 
 fn save_counter(counter: &Counter) -> Part {
-    let groups = counter.groups.iter().map(|(row, group)| (row.clone(), group.clone())).collect();
-    Part::Count(groups, counter.is_broken)
+    // How many records there are follows from the groups.
+    let Counter { aggregate: _, window: _, pattern: _, of: _, text: _, groups, records: _, keep_max: _, is_broken } =
+        counter;
+    let groups = groups.iter().map(|(row, group)| (row.clone(), group.clone())).collect();
+    Part::Count(groups, *is_broken)
 }
 
 fn load_counter(counter: &mut Counter, part: Part) -> Option<()> {

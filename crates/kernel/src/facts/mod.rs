@@ -6,7 +6,6 @@
 
 mod check;
 mod explain;
-#[allow(dead_code, reason = "the kernel's snapshot is built over it")]
 mod memory;
 mod monitor;
 #[cfg(test)]

@@ -141,6 +141,20 @@ proptest! {
     }
 
     #[test]
+    fn a_restored_kernel_rules_the_same(inputs in inputs()) {
+        static ONE: std::sync::OnceLock<Arc<Charter>> = std::sync::OnceLock::new();
+        let charter = ONE.get_or_init(|| Arc::new(charter(TOML, RULES)));
+        let session = Session { workspace: "/w".into(), home: "/home/u".into(), agent: "claude".into() };
+        let mut kernel = Kernel::new(Arc::clone(charter), session);
+        for input in &inputs {
+            let bytes = kernel.snapshot();
+            let mut restored = Kernel::restore(Arc::clone(charter), &bytes).unwrap();
+            prop_assert_eq!(&restored.snapshot(), &bytes);
+            prop_assert_eq!(restored.step(input), kernel.step(input));
+        }
+    }
+
+    #[test]
     fn no_toml_panics(text in prop::collection::vec(prop::sample::select(PIECES.to_vec()), 0..30)) {
         let text = text.join("");
         let _ = Charter::compile(&Sources::from([("charter.toml".to_owned(), text)]));

@@ -10,6 +10,7 @@
 
 mod content;
 mod decide;
+mod determinism;
 mod diagnostics;
 mod laws;
 mod questions;
