@@ -9,8 +9,10 @@
 #![forbid(unsafe_code)]
 
 mod action;
+pub mod amend;
 mod budget;
 mod charter;
+mod civil;
 mod decide;
 mod diagnostic;
 mod envelope;

@@ -3,6 +3,7 @@
 
 use crate::action::{Action, Value};
 use crate::charter::rule_attrs;
+use crate::civil::{Civil, PARTS};
 use crate::facts::Known;
 use crate::ruling::Governance;
 use crate::session::Values;
@@ -96,6 +97,8 @@ pub(crate) struct Judged<'a> {
     pub governance: &'a Governance,
     /// Index of the autonomy level.
     pub autonomy: i64,
+    /// When it is judged.
+    pub at_ns: u64,
     pub facts: &'a Known<'a>,
 }
 
@@ -123,6 +126,10 @@ impl Judged<'_> {
         self.action.attr("opaque") == Some(&Value::Bool(true))
     }
 
+    pub fn time(&self) -> Civil {
+        Civil::of(self.at_ns)
+    }
+
     fn context(&self, facts: &BTreeSet<usize>) -> Result<Context, RuleError> {
         let record =
             |pairs: Vec<(String, RestrictedExpression)>| RestrictedExpression::new_record(pairs).map_err(|e| fault(&e));
@@ -132,10 +139,14 @@ impl Judged<'_> {
         let attrs = rule_attrs(self.action.verb)
             .filter_map(|a| Some((a.name.to_owned(), expression(self.action.attr(a.name)?))))
             .collect();
+        let time = self.time();
+        let number = |part: &&str| Some(((*part).to_owned(), RestrictedExpression::new_long(time.part(part)?)));
+        let time = PARTS.iter().filter_map(number).collect();
         let text = |s: &str| RestrictedExpression::new_string(s.to_owned());
         Context::from_pairs([
             ("fact".to_owned(), record(facts.collect())?),
             ("attrs".to_owned(), record(attrs)?),
+            ("time".to_owned(), record(time)?),
             ("autonomy".to_owned(), RestrictedExpression::new_long(self.autonomy)),
             ("consequence".to_owned(), text(consequence_name(self.governance.consequence))),
             ("reversibility".to_owned(), text(reversibility_name(self.governance.reversibility))),

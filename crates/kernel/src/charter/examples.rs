@@ -4,6 +4,7 @@ use super::Charter;
 use super::report::{At, Report, clip, nearest};
 use super::table::{Keys, duration_ns};
 use crate::action::{Action, Resource, Surface, Value};
+use crate::civil;
 use crate::facts::syntax::{Call, Fault, Phase, call};
 use crate::facts::{fields_of, tell};
 use crate::kernel::Kernel;
@@ -18,8 +19,12 @@ use std::sync::Arc;
 pub(crate) enum Given {
     /// An action up to a phase, with what its outcome carried.
     Event(Phase, Box<Action>, bool, BTreeMap<String, Value>),
+    /// The same, several times.
+    Times(u32, Box<Given>),
     /// Time passes.
     Wait(u64),
+    /// It is then, if it is not later already.
+    At(u64),
 }
 
 /// An `[[example]]`.
@@ -59,6 +64,9 @@ pub(crate) fn example_session() -> Session {
     Session { workspace: "/workspace".to_owned(), home: "/home/user".to_owned(), agent: "agent".to_owned() }
 }
 
+/// Most times that one `given` may happen.
+const TIMES_MAX: u32 = 10_000;
+
 /// Seconds between an example's events, in nanoseconds.
 const STEP_NS: u64 = 1_000_000_000;
 
@@ -73,11 +81,21 @@ fn run(charter: &Arc<Charter>, index: usize, example: &Example) -> ExampleOutcom
     let mut kernel = Kernel::new(Arc::clone(charter), example_session());
     let mut at_ns = STEP_NS;
     for given in &example.given {
-        match given {
-            Given::Wait(ns) => at_ns = at_ns.saturating_add(*ns),
-            Given::Event(phase, action, ok, outcome) => kernel.suppose(at_ns, *phase, action, *ok, outcome),
+        let (times, given) = match given {
+            Given::Times(times, given) => (*times, given.as_ref()),
+            once => (1, once),
+        };
+        for _ in 0..times {
+            match given {
+                Given::Wait(ns) => at_ns = at_ns.saturating_add(*ns),
+                // Seconds pass between the events of an example, and none of them before the time that it names.
+                Given::At(ns) => at_ns = at_ns.max(ns.saturating_sub(STEP_NS)),
+                Given::Event(phase, action, ok, outcome) => kernel.suppose(at_ns, *phase, action, *ok, outcome),
+                Given::Times(..) => {}
+            }
+            // Many at once are a burst: a hundredth of a second each.
+            at_ns = at_ns.saturating_add(if times > 1 { STEP_NS / 100 } else { STEP_NS });
         }
-        at_ns = at_ns.saturating_add(STEP_NS);
     }
     let got = kernel.suppose_attempt(at_ns, &example.attempt);
     let has_rule = example.rule.as_ref().is_none_or(|rule| got.reasons.iter().any(|r| r.rule == *rule));
@@ -135,6 +153,29 @@ fn given_of(report: &mut Report, source: &str, text: &At<String>) -> Option<Give
             report.error("FB0140", &text.place, "this is no duration", "such as `wait 10m`");
         }
         return ns.map(Given::Wait);
+    }
+    if let Some(time) = text.value.strip_prefix("at ") {
+        let ns = civil::parse(time.trim());
+        if ns.is_none() {
+            report.error("FB0140", &text.place, "this is no time", "such as `at 2026-12-24T18:00:00Z`, in UTC");
+        }
+        return ns.map(Given::At);
+    }
+    if let Some((times, event)) = text.value.split_once(" times ") {
+        let count = times.trim().parse::<u32>().ok().filter(|n| (1..=TIMES_MAX).contains(n));
+        if count.is_none() {
+            let hint = format!("such as `500 times did fs.delete(path: 'a')`, at most {TIMES_MAX}");
+            report.error("FB0140", &text.place, "this is no number of times", hint);
+        }
+        return match parsed(event.trim()) {
+            Ok((phase, action, ok, outcome)) => {
+                Some(Given::Times(count?, Box::new(Given::Event(phase, Box::new(action), ok, outcome))))
+            }
+            Err(fault) => {
+                tell(report, source, text, fault);
+                None
+            }
+        };
     }
     match parsed(&text.value) {
         Ok((phase, action, ok, outcome)) => Some(Given::Event(phase, Box::new(action), ok, outcome)),

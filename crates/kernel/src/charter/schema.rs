@@ -1,11 +1,12 @@
 //! The Cedar schema that rules are checked against, generated from the vocabulary and the charter's facts.
 
+use crate::civil::PARTS;
 use crate::vocabulary::{AttrType, COMMON_ATTRS, FieldSpec, ResourceKind, Verb, verbs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// Version of the schema's shape. It is part of every charter's digest.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 
 /// What a fact gives to the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,10 @@ fn write_schema(out: &mut String, facts: &BTreeMap<String, FactType>) -> std::fm
     for (name, ty) in facts {
         writeln!(out, "  {name}: {},", if *ty == FactType::Bool { "Bool" } else { "Long" })?;
     }
+    writeln!(out, "}};\n\n// When the action is judged, in UTC; weekday 1 is Monday.\ntype Time = {{")?;
+    for part in PARTS {
+        writeln!(out, "  {part}: Long,")?;
+    }
     writeln!(out, "}};\n\n// Verbs and their groups.\naction any;")?;
     for group in verbs().map(Verb::group).collect::<BTreeSet<_>>() {
         writeln!(out, "action \"{group}\" in [\"any\"];")?;
@@ -45,7 +50,10 @@ fn write_schema(out: &mut String, facts: &BTreeMap<String, FactType>) -> std::fm
         let spec = verb.spec();
         writeln!(out, "action \"{}\" in [\"{}\"] appliesTo {{", verb.name(), verb.group())?;
         writeln!(out, "  principal: [Agent],\n  resource: [{}],\n  context: {{", spec.resource.name())?;
-        writeln!(out, "    fact: Facts,\n    autonomy: Long,\n    consequence: String,\n    reversibility: String,")?;
+        writeln!(
+            out,
+            "    fact: Facts,\n    time: Time,\n    autonomy: Long,\n    consequence: String,\n    reversibility: String,"
+        )?;
         writeln!(out, "    surface: String,\n    detected: Set<String>,\n    opaque: Bool,\n    attrs: {{")?;
         for attr in rule_attrs(verb) {
             writeln!(out, "      {}?: {},", attr.name, type_name(attr.ty))?;

@@ -167,7 +167,14 @@ impl Kernel {
         for (fact, why) in &lost {
             findings.extend(self.lost_finding(fact, *why, waived));
         }
-        let judged = Judged { action, values, governance, autonomy: self.autonomy.index(), facts: &facts };
+        let judged = Judged {
+            action,
+            values,
+            governance,
+            autonomy: self.autonomy.index(),
+            at_ns: self.last_at_ns,
+            facts: &facts,
+        };
         let evidence = |fact: &str| self.facts.evidence(fact, values, self.last_at_ns);
         let bench = Bench { charter: &self.charter, evidence: &evidence, lost: &lost, waived };
         findings.extend(decide::rules(&bench, &judged));

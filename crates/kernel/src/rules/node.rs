@@ -28,6 +28,8 @@ pub(crate) enum Path {
     Surface,
     Detected,
     Opaque,
+    /// A part of the action's time.
+    Time(&'static str),
 }
 
 /// A test of one text.
@@ -252,6 +254,7 @@ impl Path {
             Path::Surface => Val::Str(judged.action.surface.name()),
             Path::Detected => Val::Strs(&[]),
             Path::Opaque => Val::Bool(judged.is_opaque()),
+            Path::Time(part) => Val::Long(judged.time().part(part).ok_or(Bail)?),
         })
     }
 

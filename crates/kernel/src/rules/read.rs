@@ -2,6 +2,7 @@
 
 use super::like::Pattern;
 use super::node::{Arith, Node, Order, Path, SetTest, TextTest, VerbSet};
+use crate::civil::PARTS;
 use crate::vocabulary::{COMMON_ATTRS, FieldSpec, ResourceKind, verbs};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -332,6 +333,7 @@ impl Reader<'_> {
                 _ => return None,
             },
             (None, Some("attrs")) => Path::Attr(attr_named(attr)?),
+            (None, Some("time")) => Path::Time(PARTS.iter().find(|part| **part == attr)?),
             (None, Some("fact")) => Path::Fact(*self.facts.get(attr)?),
             _ => return None,
         };

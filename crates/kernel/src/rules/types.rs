@@ -118,7 +118,7 @@ impl Check<'_> {
         let kind = self.verb.spec().resource;
         Some(match path {
             Path::Principal | Path::Consequence | Path::Reversibility | Path::Surface => Type::Str,
-            Path::Autonomy => Type::Long,
+            Path::Autonomy | Path::Time(_) => Type::Long,
             Path::Opaque => Type::Bool,
             Path::Detected => Type::Texts,
             Path::Field(name) => typed(kind.fields().iter().chain(kind.derived_fields()).find(|f| f.name == name)?.ty),

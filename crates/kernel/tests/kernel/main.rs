@@ -13,6 +13,7 @@ mod decide;
 mod determinism;
 mod diagnostics;
 mod laws;
+mod library;
 mod questions;
 
 use flyball_kernel::*;
