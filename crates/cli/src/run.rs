@@ -135,6 +135,11 @@ fn at_the_end(out: Output, home: &Home, args: &Run, summary: &Summary) -> Result
             out.note(&format!("  what was denied and why: flyball log {id} --verdict deny, flyball why {id} SEQ"));
         }
     }
+    for owed in &summary.obligations {
+        let of = if owed.bound.is_empty() { String::new() } else { format!(" ({})", visible(&owed.bound)) };
+        let (name, since, owner) = (visible(&owed.obligation), owed.since, visible(&owed.owner));
+        out.warn(&format!("flyball: not met at the end: {name}{of}, owed since entry {since}; its owner is {owner}"));
+    }
     if summary.changes.is_empty() {
         out.note("  the workspace is unchanged");
         return Ok(());

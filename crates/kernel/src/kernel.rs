@@ -1,6 +1,7 @@
 //! The kernel: session state, and the step that takes one input to its rulings.
 
 mod judging;
+mod owing;
 mod people;
 mod snapshot;
 mod supposing;
@@ -14,9 +15,10 @@ use crate::decide::{self, Decision, Finding, own};
 use crate::envelope::Positions;
 use crate::facts::{Facts, Occurrence, Phase};
 use crate::input::{Event, Input};
+use crate::obligation::Obligations;
 use crate::question::{Question, Reply};
 use crate::registers::Registers;
-use crate::ruling::{Effect, Ruling};
+use crate::ruling::{Effect, Reason, Ruling};
 use crate::session::{Session, Values};
 use crate::vocabulary::{Consequence, Reversibility};
 use serde::{Deserialize, Serialize};
@@ -62,8 +64,11 @@ pub struct Kernel {
     facts: Facts,
     budgets: budget::Ledger,
     positions: Positions,
-    /// What deciding did to the session's state, to be told with the ruling.
+    obligations: Obligations,
+    /// What deciding did to the session's state, to be told with the ruling: empty between two inputs.
     effects: Vec<Effect>,
+    /// Obligations that this input found unmet: empty between two inputs.
+    missed: Vec<Reason>,
     last_seq: Option<u64>,
     last_at_ns: u64,
     open: BTreeMap<u64, Open>,
@@ -78,7 +83,9 @@ impl Kernel {
             facts: charter.facts.clone(),
             budgets: budget::Ledger::default(),
             positions: Positions::default(),
+            obligations: Obligations::default(),
             effects: Vec::new(),
+            missed: Vec::new(),
             charter,
             session: Arc::new(session),
             gate: Gate::Open,
@@ -101,11 +108,13 @@ impl Kernel {
             gate: gate.to_owned(),
             budgets: self.budgets.uses(&self.charter.budgets),
             envelopes: self.positions.uses(&self.charter.envelopes, self.last_at_ns),
+            autonomy: self.autonomy.name().to_owned(),
+            obligations: self.obligations.uses(&self.charter.obligations),
         }
     }
 
     /// Takes one input and gives its rulings: exactly one for an attempt or an answer, any number for a tick, none for
-    /// the rest.
+    /// the rest, unless an obligation's deadline has passed: then one of this input's own, with what that causes.
     ///
     /// An input whose number does not increase is not taken: an attempt or answer is refused, any other ignored. When
     /// time runs backwards, attempts and answers are refused too; what *happened* (a dispatch, an outcome, an act of a
@@ -118,7 +127,8 @@ impl Kernel {
         }
         self.last_seq = Some(input.seq);
         self.last_at_ns = self.last_at_ns.max(input.at_ns);
-        match &input.event {
+        self.pass_time(matches!(input.event, Event::Tick));
+        let rulings = match &input.event {
             Event::Attempt(action) => vec![self.attempt(input.seq, action)],
             Event::Answer { of, action, verdict, with, by, reason } => {
                 let reply = Reply {
@@ -151,7 +161,8 @@ impl Kernel {
             }
             Event::Observe { .. } => Vec::new(),
             Event::Tick => self.tick(),
-        }
+        };
+        self.give_out(input.seq, &input.event, rulings)
     }
 
     fn refuse_out_of_order(&self, input: &Input, is_repeated: bool) -> Vec<Ruling> {
@@ -189,6 +200,11 @@ impl Kernel {
     fn note(&mut self, phase: Phase, action: &Action, values: &Values, seq: u64) {
         let event = Occurrence { phase, verb: action.verb, values, seq, at_ns: self.last_at_ns };
         self.facts.commit(&event);
+        if !self.charter.obligations.is_empty() {
+            let charter = Arc::clone(&self.charter);
+            let missed = self.obligations.note(&charter.obligations, &event);
+            self.miss(missed);
+        }
     }
 
     fn dispatch(&mut self, of: u64, seq: u64) {

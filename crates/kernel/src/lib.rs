@@ -20,6 +20,7 @@ mod facts;
 mod hash;
 mod input;
 mod kernel;
+mod obligation;
 mod pairs;
 mod question;
 mod registers;
@@ -37,7 +38,7 @@ pub use charter::{
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 pub use input::{Event, Input};
 pub use kernel::{Kernel, SnapshotError};
-pub use registers::{BudgetUse, EnvelopeUse, Registers};
+pub use registers::{BudgetUse, EnvelopeUse, ObligationUse, Registers};
 pub use ruling::{Effect, Governance, Reason, Ruling, Verdict};
 pub use session::Session;
 pub use vocabulary::{

@@ -11,6 +11,29 @@ pub struct Registers {
     pub budgets: Vec<BudgetUse>,
     /// Where each envelope stands, by name, then resource. One that has seen no value yet is there too.
     pub envelopes: Vec<EnvelopeUse>,
+    /// The autonomy level.
+    #[serde(default)]
+    pub autonomy: String,
+    /// Obligations that are open or were escalated, by name, then deadline.
+    #[serde(default)]
+    pub obligations: Vec<ObligationUse>,
+}
+
+/// An obligation that isn't done with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObligationUse {
+    /// The obligation.
+    pub obligation: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// What its variables stand for: `i = "7"`.
+    #[serde(default)]
+    pub bound: String,
+    /// The entry that began it.
+    pub since: u64,
+    /// When it must be met; nothing when that has passed, and it was escalated and not answered for yet.
+    #[serde(default)]
+    pub deadline_ns: Option<u64>,
 }
 
 /// What is used of a budget.

@@ -82,10 +82,13 @@ pub enum Effect {
     },
     /// An obligation's deadline passed: the session must be paused, rolled back or killed as it says.
     Cause {
-        /// `pause`, `kill`, `quarantine`, …
+        /// `pause`, `rollback`, `quarantine`, `kill` or `escalate:PATH`.
         act: String,
         /// The obligation or rule.
         because: String,
+        /// The entry that began it: `rollback` goes to just before it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<u64>,
     },
 }
 

@@ -102,7 +102,15 @@ pub struct Core {
     contents: Contents,
     inbox: Inbox,
     outbox: Vec<Notice>,
-    caused: Vec<(String, String)>,
+    caused: Vec<Caused>,
+}
+
+/// An act that the charter itself wants.
+pub(crate) struct Caused {
+    pub act: String,
+    pub because: String,
+    /// The entry that began it.
+    pub since: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -442,7 +450,10 @@ impl Core {
     fn take_effects(&mut self, effects: &[Effect]) {
         for effect in effects {
             match effect {
-                Effect::Cause { act, because } => self.caused.push((act.clone(), because.clone())),
+                Effect::Cause { act, because, since } => {
+                    self.outbox.push(Notice::Alert(format!("{because}: {}", caused_text(act))));
+                    self.caused.push(Caused { act: act.clone(), because: because.clone(), since: *since });
+                }
                 Effect::Warn { budget, used, limit } => {
                     let detail = format!("budget `{budget}` is at {used} of {limit}");
                     let _ = self.gate.note(Kind::Alert, "kernel", &[], json!({ "alert": "budget", "detail": detail }));
@@ -458,11 +469,13 @@ impl Core {
 
     /// What happened since the last call, for watchers.
     pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
+        let effects = self.gate.take_effects();
+        self.take_effects(&effects);
         std::mem::take(&mut self.outbox)
     }
 
-    /// Acts that the charter itself wants (`pause`, `kill`, `quarantine`), with the reason.
-    pub(crate) fn take_caused(&mut self) -> Vec<(String, String)> {
+    /// Acts that the charter itself wants.
+    pub(crate) fn take_caused(&mut self) -> Vec<Caused> {
         std::mem::take(&mut self.caused)
     }
 
@@ -530,6 +543,13 @@ fn underway(attempt: &Attempt, attempts: Vec<u64>) -> Underway {
         _ => false,
     };
     Underway { attempts, touched, moves, is_exec: matches!(attempt, Attempt::Exec { .. }) }
+}
+
+fn caused_text(act: &str) -> String {
+    match act.strip_prefix("escalate:") {
+        Some(path) => format!("every effect is asked about at `{path}` from now on, until it is answered for"),
+        None => format!("{act} follows"),
+    }
 }
 
 fn deny(text: String) -> Decision {

@@ -3,6 +3,8 @@
 //! INVARIANT: what the gate can't decide it denies ([`Asked::denied_by`]); nothing is allowed before its attempt, ruling
 //! and dispatch are in the stream; of an action whose governance says so they are durable first.
 
+mod caused;
+
 use crate::clock::{Clock, rfc3339};
 use crate::status::{ENVELOPES_TOLD_MAX, Status};
 use flyball_kernel::{Action, Effect, Event, Input, Kernel, Reason, Ruling, Value, Verdict};
@@ -28,6 +30,8 @@ pub struct Gate {
     /// Open questions by id.
     questions: BTreeMap<String, Question>,
     counts: Counts,
+    /// What the kernel wants done and no ruling on an attempt carried.
+    effects: Vec<Effect>,
 }
 
 /// What became of the session's attempts so far. A group of implied actions counts as one.
@@ -153,6 +157,7 @@ impl Gate {
             groups: BTreeMap::new(),
             questions: BTreeMap::new(),
             counts: Counts::default(),
+            effects: Vec::new(),
         }
     }
 
@@ -196,7 +201,7 @@ impl Gate {
         let body = serde_json::to_value(action).map_err(|e| GateError::Refused(e.to_string()))?;
         let at_ns = self.clock.now_ns();
         let of = self.append_at(at_ns, Kind::Attempt, &action.agent, cause, body)?;
-        let mut rulings = self.kernel.step(&Input { seq: of, at_ns, event: Event::Attempt(action.clone()) });
+        let mut rulings = self.step(&Input { seq: of, at_ns, event: Event::Attempt(action.clone()) })?;
         let ruling = rulings
             .pop()
             .filter(|r| r.of == of && rulings.is_empty())
@@ -313,7 +318,7 @@ impl Gate {
         for &of in attempts {
             let at_ns = self.clock.now_ns();
             last = self.append_at(at_ns, Kind::Dispatch, "gate", &[of], json!({ "of": of }))?;
-            self.kernel.step(&Input { seq: last, at_ns, event: Event::Dispatch { of } });
+            self.step(&Input { seq: last, at_ns, event: Event::Dispatch { of } })?;
         }
         if durable {
             self.stream()?.durable(last)?;
@@ -334,7 +339,7 @@ impl Gate {
         let at_ns = self.clock.now_ns();
         let body = json!({ "of": of, "ok": false, "withdrawn": why });
         let seq = self.append_at(at_ns, Kind::Outcome, "gate", &[of], body)?;
-        self.kernel.step(&Input { seq, at_ns, event: Event::Withdraw { of } });
+        self.step(&Input { seq, at_ns, event: Event::Withdraw { of } })?;
         Ok(())
     }
 
@@ -351,7 +356,7 @@ impl Gate {
             body.insert(name.clone(), serde_json::to_value(value).unwrap_or(Json::Null));
         }
         let seq = self.append_at(at_ns, Kind::Outcome, "gate", &[of], Json::Object(body))?;
-        self.kernel.step(&Input { seq, at_ns, event: Event::Outcome { of, ok, attrs } });
+        self.step(&Input { seq, at_ns, event: Event::Outcome { of, ok, attrs } })?;
         Ok(seq)
     }
 
@@ -395,7 +400,10 @@ impl Gate {
             by: by.to_owned(),
             reason: reason.to_owned(),
         };
-        let rulings = self.kernel.step(&Input { seq, at_ns, event });
+        let rulings = self.step(&Input { seq, at_ns, event })?;
+        self.effects.extend(
+            rulings.iter().flat_map(|r| r.effects.iter().filter(|e| matches!(e, Effect::Cause { .. })).cloned()),
+        );
         let refused = rulings
             .iter()
             .find(|r| r.of == question.of && r.verdict == Verdict::Hold)
@@ -422,7 +430,7 @@ impl Gate {
     pub fn tick(&mut self) -> Result<(Vec<Settled>, Vec<Effect>), GateError> {
         let at_ns = self.clock.now_ns();
         let seq = self.append_at(at_ns, Kind::Tick, "clock", &[], json!({}))?;
-        let rulings = self.kernel.step(&Input { seq, at_ns, event: Event::Tick });
+        let rulings = self.step(&Input { seq, at_ns, event: Event::Tick })?;
         let effects = rulings.iter().flat_map(|r| r.effects.iter().cloned()).collect();
         Ok((self.settle(rulings)?, effects))
     }
@@ -501,7 +509,7 @@ impl Gate {
         let seq = self.append_at(at_ns, Kind::Intervention, by, &[], body)?;
         if matches!(act, "pause" | "resume" | "quarantine" | "kill") {
             let event = Event::Control { act: act.into(), level: None, by: by.into(), reason: reason.into() };
-            self.kernel.step(&Input { seq, at_ns, event });
+            self.step(&Input { seq, at_ns, event })?;
         }
         Ok(seq)
     }
@@ -531,12 +539,6 @@ impl Gate {
     #[must_use]
     pub fn last_seq(&self) -> u64 {
         self.stream.as_ref().map_or(0, Stream::last_seq)
-    }
-
-    /// When the next deadline comes, nanoseconds since the epoch.
-    #[must_use]
-    pub fn next_deadline_ns(&self) -> Option<u64> {
-        self.questions.values().map(|q| q.deadline_ns).min()
     }
 
     /// How the session stands.

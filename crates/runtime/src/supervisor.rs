@@ -4,7 +4,7 @@ use crate::capture::Capture;
 use crate::charter::{self, CharterError};
 use crate::clock::{Clock, wall_ns};
 use crate::control::{self, Reply, Request};
-use crate::core::{Core, Notice, OnHold, Parts, Watcher};
+use crate::core::{Caused, Core, Notice, OnHold, Parts, Watcher};
 use crate::gate::Gate;
 use crate::home::{Home, HomeError, SessionLock};
 use crate::inbox::Inbox;
@@ -13,7 +13,7 @@ use crate::rewind;
 use crate::scratch::Scratch;
 use crate::state::State;
 use crate::terminal;
-use flyball_kernel::{Charter, Kernel, Sources};
+use flyball_kernel::{Charter, Kernel, ObligationUse, Sources};
 use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
 use flyball_sandbox::{
     Built, Call, Decision, Done, EndedBy, Exit, Lull, Mediator, Running, StartError, Status, Ticket, Weakness,
@@ -72,6 +72,9 @@ pub struct Summary {
     /// The last entry before the end.
     #[serde(skip)]
     pub last_seq: u64,
+    /// Obligations that were not met when the session ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub obligations: Vec<ObligationUse>,
     /// What this run did not cover.
     pub uncovered: Vec<String>,
     /// The highest replay level that the record supports.
@@ -386,6 +389,7 @@ fn close(shared: &Arc<Shared>, plan: &Plan, ended_by: &'static str, exit: Option
         changed_files: core.capture.state.changed().count(),
         changes: core.capture.state.changes().map(|(path, how)| (path.to_owned(), how)).collect(),
         last_seq: core.gate.last_seq(),
+        obligations: core.gate.status().registers.obligations,
         uncovered: plan.uncovered.clone(),
         // Rulings and workspace can be recomputed from the record; running again is not recorded for yet.
         replay_level: 3,
@@ -462,14 +466,15 @@ struct Mediation {
 /// Does something with the session's state, and tells what came of it.
 fn with<T>(shared: &Arc<Shared>, then: impl FnOnce(&mut Core) -> T) -> T {
     let mut core = lock(shared);
+    let deadline = core.gate.next_deadline_ns();
     let out = then(&mut core);
     for notice in core.take_notices() {
-        if matches!(notice, Notice::Asked(_)) {
-            let _ = shared.wake.send(());
-        }
         shared.tell(notice);
     }
     let caused = core.take_caused();
+    if core.gate.next_deadline_ns() != deadline {
+        let _ = shared.wake.send(());
+    }
     drop(core);
     if !caused.is_empty() {
         let shared = Arc::clone(shared);
@@ -512,15 +517,25 @@ impl Mediator for Mediation {
     }
 }
 
-fn cause(shared: &Arc<Shared>, acts: Vec<(String, String)>) {
-    for (act, because) in acts {
+fn cause(shared: &Arc<Shared>, acts: Vec<Caused>) {
+    for Caused { act, because, since } in acts {
         let request = match act.as_str() {
+            // Each attempt from now on asks; nothing is done to what runs.
+            act if act.starts_with("escalate:") => continue,
+            "rollback" if since.is_some_and(|since| since > 1) => {
+                Request::Rollback { seq: since.unwrap_or_default().saturating_sub(1), reason: because }
+            }
             "kill" => Request::Kill { reason: because },
             "quarantine" => Request::Quarantine { reason: because },
             // What the charter asks and can't be done for it stops the run where a person can look at it.
             _ => Request::Pause { reason: because },
         };
-        let _ = act_on(shared, request, "charter");
+        if let Err(error) = act_on(shared, request, "charter") {
+            let detail = format!("`{act}` could not be done: {error}");
+            let _ =
+                lock(shared).gate.note(Kind::Alert, "supervisor", &[], json!({ "alert": "cause", "detail": detail }));
+            shared.tell(Notice::Alert(detail));
+        }
     }
 }
 
@@ -585,17 +600,12 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
                 Err(error) => Err(format!("it is ended, and that could not be recorded: {error}")),
             }
         }
-        Request::Answer { id, verdict, with, reason } => {
-            let (released, notices) = {
-                let mut core = lock(shared);
-                let released = core.answer(&id, verdict, with, by, &reason).map_err(|e| say(&e))?;
-                (released, core.take_notices())
-            };
+        Request::Answer { id, verdict, with: changed, reason } => {
+            let released = with(shared, |core| core.answer(&id, verdict, changed, by, &reason)).map_err(|e| say(&e))?;
             let waits = released.is_empty();
             for (ticket, decision) in released {
                 running.answer(ticket, decision);
             }
-            notices.into_iter().for_each(|n| shared.tell(n));
             let message = if waits { "heard; others of the tier must answer too" } else { "" };
             Ok(Reply { ok: true, message: message.into(), ..Reply::default() })
         }
@@ -640,7 +650,7 @@ fn act_recorded(
     Ok(Reply { ok: true, seq: Some(seq), took_us: u64::try_from(took.as_micros()).ok(), ..Reply::default() })
 }
 
-/// Wakes at each question's deadline. The deadline itself lives in the kernel; this only brings the time.
+/// Wakes at the deadline of each question and obligation. The deadline itself lives in the kernel; this only brings the time.
 fn tick_at_deadlines(session: Weak<Shared>, woken: Receiver<()>) -> std::io::Result<()> {
     std::thread::Builder::new().name("ticks".into()).spawn(move || {
         loop {
@@ -660,14 +670,11 @@ fn tick_at_deadlines(session: Weak<Shared>, woken: Receiver<()>) -> std::io::Res
             if deadline.is_none() {
                 continue;
             }
-            let (released, notices, next) = {
-                let mut core = lock(&shared);
-                (core.tick().unwrap_or_default(), core.take_notices(), core.gate.next_deadline_ns())
-            };
+            let (released, next) =
+                with(&shared, |core| (core.tick().unwrap_or_default(), core.gate.next_deadline_ns()));
             if let Some(running) = shared.running.get() {
                 released.into_iter().for_each(|(ticket, decision)| running.answer(ticket, decision));
             }
-            notices.into_iter().for_each(|n| shared.tell(n));
             drop(shared);
             if next == deadline {
                 // The kernel left it standing: it is asked about again, but not as fast as the machine can.

@@ -19,6 +19,7 @@ mod hostile;
 mod lacking;
 mod people;
 mod programs;
+mod registers;
 mod screen;
 mod support;
 mod terminal;
@@ -39,6 +40,7 @@ fn main() {
         lacking::cases(),
         people::cases(),
         programs::cases(),
+        registers::cases(),
         terminal::cases(),
         watching::cases(),
     ]

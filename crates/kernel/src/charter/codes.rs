@@ -153,6 +153,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "`levels` names some of observe, propose, bounded, extended, in that order; `start` is one of them; level `propose` needs somebody to ask.",
     ),
     (
+        "FB0152",
+        "an obligation that can't be kept or caused",
+        "An obligation says what must follow when something happened, and what is done where it does not in time. `when` and `must` are one event each, `within` is a time above 0, and `otherwise` is one of `escalate:PATH`, `pause`, `rollback`, `quarantine` and `kill`.\n\nExample: `when = 'did incident.open(id: i)'`, `must = 'did incident.escalate(id: i)'`, `within = \"5m\"`, `owner = \"sre\"`, `otherwise = \"escalate:sre\"`.",
+    ),
+    (
         "FB0160",
         "too large",
         "The charter is larger than what people write by hand: a file, a fact's nesting, the number of rules or facts.\n\nSplit it or say it in fewer words.",

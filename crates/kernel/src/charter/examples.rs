@@ -110,8 +110,18 @@ fn run(charter: &Arc<Charter>, index: usize, example: &Example) -> ExampleOutcom
 }
 
 /// Names that `expect` may name beside the rules: what the kernel itself refuses with.
-const OWN_REASONS: &[&str] =
-    &["no-rule-permits", "rule-error", "fact-overflow", "fact-error", "autonomy-observe", "autonomy-propose"];
+const OWN_REASONS: &[&str] = &[
+    "no-rule-permits",
+    "rule-error",
+    "fact-overflow",
+    "fact-error",
+    "autonomy-observe",
+    "autonomy-propose",
+    "obligation-overflow",
+    "session-paused",
+    "session-quarantined",
+    "session-killed",
+];
 
 pub(crate) fn section(report: &mut Report, root: &mut Keys, source: &str, names: &BTreeSet<String>) -> Vec<Example> {
     let mut out = Vec::new();

@@ -17,6 +17,7 @@ use crate::diagnostic::Diagnostics;
 use crate::envelope::{self, Envelope};
 use crate::facts::{self, Facts};
 use crate::hash::sha256;
+use crate::obligation::{self, Obligation};
 use crate::rules::Slice;
 use crate::vocabulary::Verb;
 use report::{Place, Report, clip};
@@ -59,6 +60,7 @@ pub struct Charter {
     pub(crate) budgets: BTreeMap<String, Budget>,
     pub(crate) envelopes: BTreeMap<String, Envelope>,
     pub(crate) autonomy: Autonomy,
+    pub(crate) obligations: BTreeMap<String, Obligation>,
     pub(crate) rules: Rules,
     content: ContentReading,
     fact_types: BTreeMap<String, FactType>,
@@ -232,15 +234,15 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let budgets = budget::section(report, &mut root);
     let envelopes = envelope::section(report, &mut root, &tiers);
     let autonomy = autonomy::section(report, &mut root, &tiers, &facts.types);
-    for later in ["obligation", "contract"] {
-        not_yet(report, &mut root, later);
-    }
+    let obligations = obligation::section(report, &mut root, text, &owners, &tiers);
+    not_yet(report, &mut root, "contract");
 
     let (fact_types, facts_kept) = (&facts.types, &facts.facts);
     let context = cedar::Context { owners: &owners, tiers: &tiers, facts: facts_kept, fact_types, is_validated };
     let rules = cedar::compile(report, sources, &context);
-    let names: BTreeSet<String> = rules.by_id.keys().chain(budgets.keys()).chain(envelopes.keys()).cloned().collect();
-    refuse_shared_names(report, &rules, &budgets, &envelopes);
+    let names: BTreeSet<String> =
+        rules.by_id.keys().chain(budgets.keys()).chain(envelopes.keys()).chain(obligations.keys()).cloned().collect();
+    refuse_shared_names(report, &rules, &budgets, &envelopes, &obligations);
     let examples = examples::section(report, &mut root, text, &names);
     root.finish(report);
     if !report.has_errors() {
@@ -262,6 +264,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         budgets,
         envelopes,
         autonomy,
+        obligations,
         rules,
         content: ContentReading::default(),
         fact_types: facts.types,
@@ -317,11 +320,18 @@ fn refuse_shared_names(
     rules: &Rules,
     budgets: &BTreeMap<String, Budget>,
     envelopes: &BTreeMap<String, Envelope>,
+    obligations: &BTreeMap<String, Obligation>,
 ) {
     let place = escalation::start_of(&Arc::from("charter.toml"));
     for name in budgets.keys() {
         if rules.by_id.contains_key(name) || envelopes.contains_key(name) {
             report.error("FB0114", &place, format!("`{}` names a budget and something else", clip(name)), "rename one");
+        }
+    }
+    for name in obligations.keys() {
+        if rules.by_id.contains_key(name) || envelopes.contains_key(name) || budgets.contains_key(name) {
+            let message = format!("`{}` names an obligation and something else", clip(name));
+            report.error("FB0114", &place, message, "rename one");
         }
     }
     for name in envelopes.keys().filter(|name| rules.by_id.contains_key(*name)) {

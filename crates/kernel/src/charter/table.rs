@@ -45,6 +45,11 @@ impl<'t> Keys<'t> {
         Some(At { value: read, place })
     }
 
+    /// Whether the key is there at all.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     pub fn str(&mut self, report: &mut Report, key: &'static str) -> Option<At<String>> {
         self.typed(report, key, "a string", |v| v.as_str().map(str::to_owned))
     }

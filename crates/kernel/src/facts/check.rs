@@ -157,6 +157,11 @@ impl<'c> Checker<'c> {
         })
     }
 
+    /// The variables that were named so far.
+    pub(super) fn variables(&self) -> BTreeMap<Var, String> {
+        self.vars.iter().map(|(name, var)| (*var, name.clone())).collect()
+    }
+
     fn var(&mut self, name: &str) -> Var {
         let next = u16::try_from(self.vars.len()).unwrap_or(Var::MAX);
         *self.vars.entry(name.to_owned()).or_insert(next)
@@ -454,7 +459,7 @@ impl<'c> Checker<'c> {
         })
     }
 
-    fn pattern(&mut self, atom: &AtomAst) -> Result<Pattern, Fault> {
+    pub(super) fn pattern(&mut self, atom: &AtomAst) -> Result<Pattern, Fault> {
         let found = verbs_named(&atom.verb);
         if found.is_empty() {
             let names = verbs().map(Verb::name).chain(verbs().map(Verb::group).collect::<BTreeSet<_>>());

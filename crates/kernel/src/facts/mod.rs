@@ -10,6 +10,7 @@ mod memory;
 mod monitor;
 #[cfg(test)]
 mod naive;
+mod pair;
 mod pattern;
 mod relation;
 pub(crate) mod syntax;
@@ -33,7 +34,8 @@ pub(crate) use check::fields_of;
 pub(crate) use explain::span_text;
 #[allow(unused_imports, reason = "the kernel's snapshot is built over it")]
 pub(crate) use memory::Memory;
-pub(crate) use pattern::Occurrence;
+pub(crate) use pair::{Pair, pair};
+pub(crate) use pattern::{Occurrence, Pattern};
 pub(crate) use syntax::Phase;
 
 /// Records that a fact may keep, when it does not say otherwise.

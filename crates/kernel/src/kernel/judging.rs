@@ -74,6 +74,8 @@ impl Kernel {
             }
         }
         findings.extend(self.budgets.findings(&charter.budgets, action, &values));
+        let reversibility = governance.reversibility;
+        findings.extend(self.obligations.findings(&charter, action, &values, reversibility, waived));
         (findings, clamped)
     }
 

@@ -114,6 +114,7 @@ impl Kernel {
                 // The approval is spent: what still stops the action now asks again, or refuses.
                 self.open.remove(&of);
                 if matches!(decision.verdict, Verdict::Allow | Verdict::Modify) {
+                    self.obligations.answered(&waived);
                     let reason = crate::Reason { owner: reply.by.to_owned(), ..own("answered", reason, None) };
                     decision.reasons.push(reason);
                     decision.reasons.sort();

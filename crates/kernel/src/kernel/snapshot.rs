@@ -8,7 +8,8 @@ use crate::budget;
 use crate::charter::{Charter, Level};
 use crate::envelope::Positions;
 use crate::facts;
-use crate::ruling::Effect;
+use crate::obligation::Obligations;
+use crate::ruling::{Effect, Reason};
 use crate::session::Session;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -80,7 +81,9 @@ struct State {
     facts: facts::Memory,
     budgets: budget::Ledger,
     positions: Positions,
+    obligations: Obligations,
     effects: Vec<Effect>,
+    missed: Vec<Reason>,
     last_seq: Option<u64>,
     last_at_ns: u64,
     open: Vec<(u64, Action, OpenState)>,
@@ -90,8 +93,21 @@ impl Kernel {
     /// The state as bytes: canonical, of the charter and the version that they name.
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
-        let Self { charter, session, gate, autonomy, facts, budgets, positions, effects, last_seq, last_at_ns, open } =
-            self;
+        let Self {
+            charter,
+            session,
+            gate,
+            autonomy,
+            facts,
+            budgets,
+            positions,
+            obligations,
+            effects,
+            missed,
+            last_seq,
+            last_at_ns,
+            open,
+        } = self;
         let state = State {
             version: VERSION,
             charter: charter.digest().to_owned(),
@@ -101,7 +117,9 @@ impl Kernel {
             facts: facts.memory(),
             budgets: budgets.clone(),
             positions: positions.clone(),
+            obligations: obligations.clone(),
             effects: effects.clone(),
+            missed: missed.clone(),
             last_seq: *last_seq,
             last_at_ns: *last_at_ns,
             open: open.iter().map(|(of, Open { action, state })| (*of, (**action).clone(), state.clone())).collect(),
@@ -133,7 +151,9 @@ impl Kernel {
             facts: memory,
             budgets,
             positions,
+            obligations,
             effects,
+            missed,
             last_seq,
             last_at_ns,
             open,
@@ -143,6 +163,20 @@ impl Kernel {
         facts.recall(memory).map_err(misfit)?;
         let open = open.into_iter().map(|(of, action, state)| (of, Open { action: Arc::new(action), state })).collect();
         let session = Arc::new(session);
-        Ok(Self { charter, session, gate, autonomy, facts, budgets, positions, effects, last_seq, last_at_ns, open })
+        Ok(Self {
+            charter,
+            session,
+            gate,
+            autonomy,
+            facts,
+            budgets,
+            positions,
+            obligations,
+            effects,
+            missed,
+            last_seq,
+            last_at_ns,
+            open,
+        })
     }
 }

@@ -18,6 +18,7 @@ impl Kernel {
         outcome: &BTreeMap<String, Value>,
     ) {
         self.last_at_ns = self.last_at_ns.max(at_ns);
+        self.pass_time(true);
         let session = Arc::clone(&self.session);
         let values = session.values(action);
         let of = self.next_seq();
@@ -37,6 +38,7 @@ impl Kernel {
     /// Rules on an example's attempt.
     pub(crate) fn suppose_attempt(&mut self, at_ns: u64, action: &Action) -> Ruling {
         self.last_at_ns = self.last_at_ns.max(at_ns);
+        self.pass_time(true);
         let seq = self.next_seq();
         self.attempt(seq, action)
     }

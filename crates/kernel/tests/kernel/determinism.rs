@@ -42,6 +42,12 @@ ask = "dev"
 [[autonomy.lower]]
 when = "running"
 to = "propose"
+[[obligation]]
+when = 'did fs.write(path: p)'
+must = 'did fs.read(path: p)'
+within = "20s"
+owner = "dev"
+otherwise = "rollback"
 "#;
 
 const RULES: &str = r#"

@@ -20,7 +20,12 @@ const CASES: &[(&str, &str, &str)] = &[
         "[escalation.x]\nask = \"dev\"\nwithin = \"5m\"\nthen = \"y\"\n[escalation.y]\nask = \"dev\"\nwithin = \"5m\"\nthen = \"x\"",
         "",
     ),
-    ("later", "[[obligation]]\nwhen = 'did incident.open'\n[[contract]]\nname = \"x\"", ""),
+    (
+        "obligations",
+        "[[obligation]]\nwhen = 'once did incident.open'\nmust = 'did incident.escalate(id: $id)'\nwithin = \"0\"\nowner = \"nobody\"\notherwise = \"paus\"\nopen_max = 0\n[[obligation]]\nname = \"x\"\nwhen = 'did incident.open(id: i)'\nmust = 'did incident.escalate(id: $i)'\nwithin = \"5m\"\nowner = \"dev\"\notherwise = \"escalate:nowhere\"\nwhenn = 1\n[[obligation]]\nowner = \"dev\"",
+        "",
+    ),
+    ("later", "[[contract]]\nname = \"x\"", ""),
     (
         "fact syntax",
         "[facts]\na = 'once did'\nb = 'did fs.write('\nc = 'once[5x] did fs.read'\nd = 'did fs.read(path: \"x)'",

@@ -14,6 +14,7 @@ mod determinism;
 mod diagnostics;
 mod laws;
 mod library;
+mod obligations;
 mod questions;
 
 use flyball_kernel::*;

@@ -4,8 +4,9 @@ use super::list::{head, stands};
 use super::{Look, Page, first_shown};
 use crate::watch::model::{Session, Why};
 use crate::watch::text::{bar, columns, span, wrap};
-use flyball_kernel::{BudgetUse, EnvelopeUse, Registers, Value, Verdict};
+use flyball_kernel::{BudgetUse, EnvelopeUse, ObligationUse, Registers, Value, Verdict};
 use flyball_runtime::read::{Ask, Fate, Row, Show};
+use flyball_runtime::rfc3339;
 
 const KEYS: &str = "enter why  a answer  f filter  / search  b budgets  R roll back  ? help  esc";
 /// Budgets that the session's screen itself shows; the rest is one key away.
@@ -148,8 +149,8 @@ fn budget_line(budget: &BudgetUse, name_room: usize, cells: usize) -> String {
 }
 
 fn budgets(page: &mut Page<'_>) {
-    page.rule(1, "budgets and envelopes");
-    let Registers { budgets, envelopes, .. } = registers(page);
+    page.rule(1, "budgets, envelopes, obligations");
+    let Registers { budgets, envelopes, obligations, autonomy, .. } = registers(page);
     let mut lines: Vec<(String, Look)> = Vec::new();
     for budget in &budgets {
         lines.push((budget_line(budget, 16, 16), budget_look(budget)));
@@ -158,17 +159,33 @@ fn budgets(page: &mut Page<'_>) {
         }
     }
     lines.extend(envelopes.iter().map(|e| (envelope_line(e), Look::Plain)));
+    lines.extend(obligations.iter().map(obligation_line));
     if lines.is_empty() {
         let is_known = page.state.board.registers.is_some();
         let text =
             if is_known { " the charter has none" } else { " not on record: the supervisor does not say, or did not" };
         lines.push((text.to_owned(), Look::Plain));
     }
+    if !autonomy.is_empty() {
+        lines.push((format!(" autonomy: {autonomy}"), Look::Plain));
+    }
     let room = page.rows().saturating_sub(3);
     for (row, (line, look)) in lines.iter().take(room).enumerate() {
         page.line(row + 2, line, *look);
     }
     page.foot("b or esc: back");
+}
+
+fn obligation_line(owed: &ObligationUse) -> (String, Look) {
+    let of = if owed.bound.is_empty() { String::new() } else { format!(" ({})", owed.bound) };
+    let (name, since) = (&owed.obligation, owed.since);
+    match owed.deadline_ns.map(rfc3339) {
+        Some(at) => {
+            let at = at.get(11..19).unwrap_or_default();
+            (format!(" {name}{of}  owed since entry {since}, until {at} UTC"), Look::Plain)
+        }
+        None => (format!(" {name}{of}  NOT MET since entry {since}, not answered for"), Look::Bad),
+    }
 }
 
 fn envelope_line(envelope: &EnvelopeUse) -> String {

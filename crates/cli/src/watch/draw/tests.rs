@@ -3,7 +3,7 @@
 
 use super::draw;
 use crate::watch::model::{Act, Board, Command, Event, State, Want, update};
-use flyball_kernel::{BudgetUse, EnvelopeUse, Reason, Registers, Verdict};
+use flyball_kernel::{BudgetUse, EnvelopeUse, ObligationUse, Reason, Registers, Verdict};
 use flyball_ledger::{Digest, Entry, Kind, References};
 use flyball_runtime::control::Request;
 use flyball_runtime::gate::Counts;
@@ -87,6 +87,23 @@ fn board() -> Board {
                 per_ns: Some(60_000_000_000),
                 changes: 1,
             }],
+            autonomy: "bounded".into(),
+            obligations: vec![
+                ObligationUse {
+                    obligation: "passed-on".into(),
+                    owner: "sre".into(),
+                    bound: "i = \"7\"".into(),
+                    since: 12,
+                    deadline_ns: Some(NOW_NS),
+                },
+                ObligationUse {
+                    obligation: "cleaned".into(),
+                    owner: "sre".into(),
+                    bound: String::new(),
+                    since: 9,
+                    deadline_ns: None,
+                },
+            ],
         }),
     }
 }

@@ -1,0 +1,39 @@
+//! What an input causes beside rulings on attempts: deadlines of obligations that passed.
+
+use super::{Gate, GateError};
+use flyball_kernel::{Effect, Event, Input, Ruling};
+use flyball_ledger::Kind;
+use serde_json::json;
+
+impl Gate {
+    /// Puts an input to the kernel; gives its rulings on attempts. What it causes is on record, and waits for
+    /// [`Self::take_effects`] where no ruling on an attempt carries it.
+    pub(super) fn step(&mut self, input: &Input) -> Result<Vec<Ruling>, GateError> {
+        let is_asked = matches!(input.event, Event::Attempt(_) | Event::Answer { .. });
+        let mut rulings = self.kernel.step(input);
+        let of_input = |r: &Ruling| !is_asked && r.of == input.seq;
+        let own = if rulings.last().is_some_and(of_input) { rulings.pop() } else { None };
+        for ruling in rulings.iter().chain(&own) {
+            for effect in &ruling.effects {
+                let Effect::Cause { act, because, since } = effect else { continue };
+                let body = json!({
+                    "alert": "obligation", "detail": because, "act": act, "since": since, "reasons": ruling.reasons,
+                });
+                self.append(Kind::Alert, "kernel", since.as_slice(), body)?;
+            }
+        }
+        self.effects.extend(own.into_iter().flat_map(|r| r.effects));
+        Ok(rulings)
+    }
+
+    /// What the kernel wants done that no ruling on an attempt carried.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When the next deadline comes, of a question or an obligation; nanoseconds since the epoch.
+    #[must_use]
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        self.questions.values().map(|q| q.deadline_ns).chain(self.kernel.next_deadline_ns()).min()
+    }
+}
