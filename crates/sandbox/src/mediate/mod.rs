@@ -9,6 +9,7 @@
 mod act;
 mod broker;
 mod caller;
+mod cores;
 mod dns;
 mod events;
 mod exec;
@@ -31,6 +32,7 @@ use crate::call::{Attempt, Call, Decision, Done, Lull, Mediator, Refusal, Ticket
 use act::{Act, Answer, Plan, Umask};
 use broker::Broker;
 use caller::Caller;
+use cores::Cores;
 use events::Events;
 use resolve::View;
 use rustix::fd::{AsFd, OwnedFd};
@@ -147,6 +149,7 @@ struct Loop {
     view: View,
     umask: Umask,
     statuses: Statuses,
+    cores: Cores,
     held: HashMap<Ticket, Held>,
     held_looked: Instant,
     later: HashMap<u64, Later>,
@@ -192,6 +195,7 @@ impl Loop {
             view: View::new(root)?,
             umask: Umask::new(),
             statuses: Statuses::default(),
+            cores: Cores::new(),
             held: HashMap::new(),
             held_looked: Instant::now(),
             later: HashMap::new(),
@@ -383,7 +387,7 @@ impl Loop {
                 Some(Done::Ok)
             }
             Answer::Descriptor { file, is_cloexec } => {
-                match sys::reply_descriptor(notify, id, file.as_fd(), is_cloexec) {
+                match sys::reply_descriptor(notify, id, file.as_fd(), is_cloexec, self.cores.share(tid)) {
                     Ok(()) | Err(libc::ENOENT) => Some(Done::Ok),
                     // EMFILE, say: the call fails with that, it never goes on by itself.
                     Err(errno) => {

@@ -1,5 +1,6 @@
 //! The system calls of mediation that no safe crate wraps, each in the narrowest shape that is needed.
 
+use super::cores::Kept;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -45,22 +46,35 @@ pub(super) fn reply(notify: BorrowedFd<'_>, id: u64, value: i64, error: Errno, f
     check(unsafe { libc::ioctl(notify.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response) }).map(drop)
 }
 
-/// Puts `fd` into the caller's table and makes its number the call's result, at once.
+/// Puts `fd` into the caller's table and makes its number the call's result.
+///
+/// The caller itself takes the descriptor in, and so is woken for it. The kernel would wake it, and then this thread, each
+/// on another core that sleeps, which costs ten times the hand-over: so both are `kept` on one core until that is done.
+/// The caller waits in its call meanwhile, so that nothing it starts inherits its narrowed set of cores.
 pub(super) fn reply_descriptor(
     notify: BorrowedFd<'_>,
     id: u64,
     fd: BorrowedFd<'_>,
     is_cloexec: bool,
+    kept: Option<Kept<'_>>,
 ) -> Result<(), Errno> {
+    // With `SECCOMP_ADDFD_FLAG_SEND` the caller would run on before its cores are its own again.
+    let flags = if kept.is_some() { 0 } else { libc::SECCOMP_ADDFD_FLAG_SEND as u32 };
     let request = libc::seccomp_notif_addfd {
         id,
-        flags: libc::SECCOMP_ADDFD_FLAG_SEND as u32,
+        flags,
         srcfd: fd.as_raw_fd() as u32,
         newfd: 0,
         newfd_flags: if is_cloexec { libc::O_CLOEXEC as u32 } else { 0 },
     };
     // SAFETY: `request` is a `seccomp_notif_addfd` that lives through the call, which reads it.
-    check(unsafe { libc::ioctl(notify.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const request) }).map(drop)
+    let number = check(unsafe { libc::ioctl(notify.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const request) });
+    let was_kept = kept.is_some();
+    drop(kept);
+    match number {
+        Ok(number) if was_kept => reply(notify, id, number, 0, 0),
+        other => other.map(drop),
+    }
 }
 
 /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP`: caller and supervisor share a core for the length of a call. Older kernels

@@ -24,6 +24,7 @@ pub fn all() -> Vec<Trial> {
         trial("every_call_is_the_same_as_alone", same),
         trial("git_and_shell_pipelines_work", git),
         trial("a_program_runs_and_is_recorded", runs),
+        trial("nobody_loses_a_core_to_a_descriptor_that_is_handed_over", cores),
         trial("a_denied_call_has_no_effect_and_says_why", denied),
     ]
     .into_iter()
@@ -94,6 +95,17 @@ fn runs() {
     assert_eq!(scene.text("d/g"), "hello\n");
     let open = |event: &Event| matches!(event, Event::Asked(call) if matches!(&call.attempt, Attempt::Open { path, create: true, .. } if *path == scene.workspace().join("d/f")));
     assert_eq!(log.iter().filter(|event| open(event)).count(), 1);
+}
+
+/// Caller and supervisor share a core while a descriptor is handed over: nothing of that may stay, or be inherited.
+fn cores() {
+    let scene = Scene::new();
+    let script = "taskset -p $$ > before; for i in $(seq 100); do (echo x >> f$i; taskset -p $BASHPID >> during) & \
+        echo y >> g$i; done; wait; taskset -p $$ > after; sed 's/.*: //' before during after | sort -u > all";
+    let (exit, _) = scene.run(&["/bin/bash", "-c", script], allow);
+    assert_eq!(exit.status, Status::Code(0));
+    assert_eq!(scene.text("during").lines().count(), 100);
+    assert_eq!(scene.text("all").lines().count(), 1, "{}", scene.text("all"));
 }
 
 fn git() {
