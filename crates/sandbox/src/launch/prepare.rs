@@ -14,6 +14,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The lock of a folder that one launch has for itself, held by supervisor and launcher.
 pub(super) const LOCK: &str = "lock";
@@ -211,15 +212,22 @@ fn session_dirs(spec: &Spec, is_copy: bool) -> Result<Vec<OwnedFd>, LaunchError>
     Ok(locks)
 }
 
+/// A process that was just forked holds its parent's locks until it runs a program: such are waited for.
+const LOCK_WAIT: Duration = Duration::from_millis(400);
+
 fn lock(folder: &Path) -> Result<OwnedFd, LaunchError> {
     let path = folder.join(LOCK);
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600))
         .map_err(|error| folder_error(&path, error.into()))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(LaunchError::Busy { path: folder.to_owned() }),
-        Err(error) => Err(folder_error(&path, error.into())),
+    let since = Instant::now();
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) if since.elapsed() < LOCK_WAIT => std::thread::sleep(LOCK_WAIT / 20),
+            Err(Errno::WOULDBLOCK) => return Err(LaunchError::Busy { path: folder.to_owned() }),
+            Err(error) => return Err(folder_error(&path, error.into())),
+        }
     }
 }
 
