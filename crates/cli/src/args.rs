@@ -85,15 +85,21 @@ pub enum Command {
         /// A file, relative to the workspace or absolute
         path: Option<PathBuf>,
     },
-    /// Show what changed in the workspace between two steps
+    /// Show what changed in the workspace between two steps; or, of two charters, what the second lets pass that the first
+    /// does not, and the reverse
+    #[command(
+        after_help = "Two charters: `flyball diff DIR DIR`. Each difference comes with an action that shows it, as `flyball test` takes it."
+    )]
     Diff {
-        /// The session
-        #[command(flatten)]
-        session: Session,
-        /// The earlier entry's number
-        from: u64,
+        /// A session: its id, any unique prefix, its name, or @ for the latest; or the first charter's folder
+        #[arg(value_name = "S|CHARTER")]
+        of: String,
+        /// The earlier entry's number, or the second charter's folder
+        #[arg(value_name = "SEQ|CHARTER")]
+        from: String,
         /// The later entry's number
-        to: u64,
+        #[arg(value_name = "SEQ")]
+        to: Option<u64>,
     },
     /// List open questions
     Asks,

@@ -13,6 +13,7 @@ mod asks;
 mod charter_dir;
 mod check;
 mod codes;
+mod compare;
 mod control;
 mod demo;
 mod detach;
@@ -69,7 +70,8 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         Command::Why(step) => why::why(out, &place, &step.session.session, step.seq),
         Command::Trace { session, seq } => trace::trace(out, &place, &session.session, seq),
         Command::At { session, seq, path } => workspace::at(out, &place, &session.session, seq, path.as_deref()),
-        Command::Diff { session, from, to } => workspace::diff(out, &place, &session.session, from, to),
+        Command::Diff { of, from, to: Some(to) } => workspace::diff(out, &place, &of, &from, to),
+        Command::Diff { of, from, to: None } => compare::compare(out, &of, &from),
         Command::Asks => asks::asks(out, &place),
         Command::Answer(args) => asks::answer(out, &place, &args),
         Command::Pause(act) => control::act(out, &place, control::Verb::Pause, &act),

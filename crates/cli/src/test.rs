@@ -64,7 +64,7 @@ pub fn test(out: Output, args: &Test) -> Result<(), Failure> {
 }
 
 /// The workspace is the folder that the charter governs; a charter that lies elsewhere is tested in `/w`.
-fn session(dir: &Path, workspace: Option<&Path>) -> Session {
+pub fn session(dir: &Path, workspace: Option<&Path>) -> Session {
     let of_charter = || {
         let dir = dir.canonicalize().ok()?;
         if dir.file_name()? == FOLDER { dir.parent().map(Path::to_path_buf) } else { None }

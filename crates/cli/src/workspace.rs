@@ -1,6 +1,6 @@
 //! `at` and `diff`: the workspace at a step, and between two.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::output::{Cell, Output, Style, table, visible, visible_lines};
 use crate::place::Place;
 use flyball_runtime::read::{self, At, ChangedPath, Content, FileDiff, Node};
@@ -98,7 +98,12 @@ fn weigh(node: &Node) -> String {
 }
 
 /// `flyball diff S SEQ SEQ`.
-pub fn diff(out: Output, place: &Place, wanted: &str, from: u64, to: u64) -> Result<(), Failure> {
+pub fn diff(out: Output, place: &Place, wanted: &str, from: &str, to: u64) -> Result<(), Failure> {
+    let from: u64 = from.parse().map_err(|_| {
+        Failure::user("FB0505", format!("`{from}` is no entry's number"))
+            .hint("`flyball diff S SEQ SEQ` compares two steps of a session, `flyball diff DIR DIR` two charters")
+            .of(Kind::Usage)
+    })?;
     let (ledger, id) = place.session(wanted)?;
     let diff = read::diff(&ledger, &id, from, to)?;
     if out.is_json {

@@ -44,6 +44,12 @@ impl Civil {
         }
     }
 
+    /// `2026-12-24T18:00:00Z`, to the minute.
+    pub fn text(&self) -> String {
+        let Self { year, month, day, hour, minute, .. } = self;
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:00Z")
+    }
+
     pub fn part(&self, name: &str) -> Option<i64> {
         Some(match name {
             "year" => self.year,
@@ -96,8 +102,7 @@ mod tests {
     fn check(text: &str, weekday: i64) {
         let at_ns = parse(text).unwrap();
         let it = Civil::of(at_ns);
-        let said = format!("{:04}-{:02}-{:02}T{:02}:{:02}:00Z", it.year, it.month, it.day, it.hour, it.minute);
-        assert_eq!((said.as_str(), it.weekday), (text, weekday));
+        assert_eq!((it.text().as_str(), it.weekday), (text, weekday));
     }
 
     #[test]

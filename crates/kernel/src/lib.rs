@@ -10,6 +10,7 @@
 
 mod action;
 pub mod amend;
+pub mod analysis;
 mod budget;
 mod charter;
 mod civil;

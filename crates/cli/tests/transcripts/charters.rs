@@ -132,3 +132,19 @@ fn the_schema_needs_no_charter() {
         "{text}"
     );
 }
+
+#[test]
+fn two_charters_are_compared() {
+    let mut scene = Scene::new();
+    let head = "[escalation.team]\nask = \"team\"\nwithin = \"5m\"\nthen = \"deny\"\n\n[facts]\ntests_green = 'not did fs.write(rel like \"src/**\") since result process.exec(program: \"cargo\", argv has \"test\", exit: 0)'\n";
+    let work = "@id(\"work\") @owner(\"team\") @reason(\"Work.\")\npermit (principal, action, resource);\n\n";
+    let strict = "@id(\"source\") @owner(\"team\") @reason(\"Reviewed.\")\nforbid (principal, action in Action::\"fs\", resource)\nwhen { resource.rel like \"src/*\" && resource.name like \"*.rs\" };\n\n@id(\"red\") @owner(\"team\") @reason(\"Green first.\")\nforbid (principal, action in Action::\"deploy\", resource)\nunless { context.fact.tests_green };\n";
+    let loose = "@id(\"source\") @owner(\"team\") @reason(\"Reviewed.\") @escalate(\"team\")\nforbid (principal, action in Action::\"fs\", resource)\nwhen { resource.rel like \"src/*.rs\" && resource.name != \"lib.rs\" };\n\n@id(\"friday\") @owner(\"team\") @reason(\"Not before the weekend.\")\nforbid (principal, action in Action::\"deploy\", resource)\nwhen { context.time.weekday >= 5 };\n";
+    scene.charter(head, &format!("{work}{strict}"));
+    std::fs::rename(scene.repo().join(".flyball"), scene.repo().join("a")).unwrap();
+    scene.charter(&format!("[sandbox]\nexpose = [\"/opt\"]\n\n{head}"), &format!("{work}{loose}"));
+    std::fs::rename(scene.repo().join(".flyball"), scene.repo().join("b")).unwrap();
+    scene.type_in(&["diff", "a", "b"]).type_in(&["diff", "a", "a"]).type_in(&["diff", "a", "b", "--json"]);
+    scene.type_in(&["diff", "a", "nowhere"]).type_in(&["diff", "@", "x", "3"]);
+    assert_transcript!(scene);
+}

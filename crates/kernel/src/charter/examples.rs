@@ -291,7 +291,8 @@ fn absolute(kind: ResourceKind, field: &str, value: Value) -> Value {
     }
 }
 
-fn default_surface(verb: Verb) -> Surface {
+/// The surface by which a verb's actions usually come.
+pub(crate) fn default_surface(verb: Verb) -> Surface {
     match verb.group() {
         "fs" => Surface::Fs,
         "process" | "dependency" => Surface::Exec,

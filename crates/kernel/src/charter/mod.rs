@@ -32,6 +32,9 @@ pub use cedar::{Rule, RuleEffect};
 pub use codes::CODES;
 pub use content::ContentReading;
 pub use escalation::Tier;
+pub(crate) use examples::default_surface;
+#[cfg(test)]
+pub(crate) use examples::example_session;
 pub use examples::{Example, ExampleOutcome, check_examples};
 pub use schema::FactType;
 pub(crate) use schema::rule_attrs;
@@ -62,10 +65,10 @@ pub struct Charter {
     pub(crate) autonomy: Autonomy,
     pub(crate) obligations: BTreeMap<String, Obligation>,
     pub(crate) rules: Rules,
-    content: ContentReading,
-    fact_types: BTreeMap<String, FactType>,
-    examples: Vec<Example>,
-    digest: String,
+    pub(crate) content: ContentReading,
+    pub(crate) fact_types: BTreeMap<String, FactType>,
+    pub(crate) examples: Vec<Example>,
+    pub(crate) digest: String,
 }
 
 impl Charter {

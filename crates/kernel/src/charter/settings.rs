@@ -301,6 +301,11 @@ pub(crate) fn weigh(rows: &[ConsequenceRow], verb: Verb, resource: &Resource) ->
     (consequence, reversibility)
 }
 
+/// Whether some row says something of that verb's actions.
+pub(crate) fn weighs(rows: &[ConsequenceRow], verb: Verb) -> bool {
+    rows.iter().any(|row| row.verbs.contains(&verb))
+}
+
 /// The fields that say where a resource is: what `in = "prod"` looks at.
 fn place_fields(kind: ResourceKind) -> &'static [&'static str] {
     match kind {

@@ -317,6 +317,17 @@ impl Facts {
         Known { facts: self, values, now_ns, cells: self.monitors.iter().map(|_| OnceCell::new()).collect() }
     }
 
+    /// What the fact says, all that it names included: two facts of which this is equal have equal values for ever.
+    pub fn identity(&self, place: usize) -> String {
+        self.monitors.get(place).map(|monitor| format!("{monitor:?}")).unwrap_or_default()
+    }
+
+    /// The facts as they are supposed to be, by place, whatever happened.
+    pub fn supposed<'a>(&'a self, values: &'a Values<'a>, suppose: impl Fn(usize) -> Value) -> Known<'a> {
+        let cells = (0..self.monitors.len()).map(|place| OnceCell::from(Ok(suppose(place)))).collect();
+        Known { facts: self, values, now_ns: 0, cells }
+    }
+
     /// A fact's value for the action with these values.
     pub fn value(&self, name: &str, values: &Values, now_ns: u64) -> Result<Value, Lost> {
         self.named(name).ok_or(Lost::Unknown)?.value(values, now_ns)

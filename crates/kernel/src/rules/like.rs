@@ -37,6 +37,17 @@ impl Pattern {
         true
     }
 
+    /// The literal parts between which its wildcards stand.
+    pub fn parts(&self) -> Vec<Box<str>> {
+        let mut parts = vec![self.head.clone()];
+        if let Some((between, tail)) = &self.rest {
+            // INVARIANT: needles were made of texts.
+            parts.extend(between.iter().filter_map(|part| Some(std::str::from_utf8(part.needle()).ok()?.into())));
+            parts.push(tail.clone());
+        }
+        parts
+    }
+
     /// The text that it matches, when there is only one.
     pub fn literal(&self) -> Option<&str> {
         self.rest.is_none().then_some(&*self.head)

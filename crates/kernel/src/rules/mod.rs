@@ -5,7 +5,7 @@
 
 mod index;
 mod like;
-mod node;
+pub(crate) mod node;
 #[cfg(test)]
 mod oracle;
 mod read;
@@ -61,6 +61,26 @@ impl Compiled {
     pub fn is_plain(&self) -> bool {
         self.is_plain
     }
+
+    /// The rule's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its condition; nothing for a rule that is Cedar's.
+    pub fn node(&self) -> Option<&Node> {
+        self.node.as_deref()
+    }
+
+    /// Whether evaluating it can fail although it is valid.
+    pub fn computes(&self) -> bool {
+        self.computes
+    }
+
+    /// What it says, in Cedar's words.
+    pub fn text(&self) -> String {
+        self.policy.to_string()
+    }
 }
 
 /// What is evaluated for one verb.
@@ -78,6 +98,11 @@ impl Slice {
         rules.sort_by(|a, b| a.id.cmp(&b.id));
         let index = Index::new(rules.iter().map(|r| Some((&**r.node.as_ref()?, r.is_plain && !r.computes))));
         Self { rules, index, facts }
+    }
+
+    /// All of them, by id.
+    pub fn rules(&self) -> &[Compiled] {
+        &self.rules
     }
 
     /// Which forbids and which permits match.

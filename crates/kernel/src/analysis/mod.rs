@@ -1,0 +1,19 @@
+//! What can be said of a charter without running anything: which rules do nothing, which actions they meet, and what
+//! another charter would let pass.
+//!
+//! Conditions become boolean formulas over tests of single values ([`formula`]); a search finds values that satisfy one
+//! ([`solve`], with [`words`] for texts); and every example is put to the real rules before it is shown ([`witness`]).
+//! All of it is bounded by steps, never by a clock, and says where it stopped short.
+
+mod compare;
+mod formula;
+mod settings;
+mod solve;
+mod verdicts;
+mod witness;
+mod words;
+
+pub use compare::{Comparison, Example, Narrower, compare};
+
+#[cfg(test)]
+mod tests;
