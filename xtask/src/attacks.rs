@@ -146,7 +146,8 @@ impl Place {
                     @id(\"denied-program\") @owner(\"maintainer\") @reason(\"An attack's program.\")\n\
                     forbid (principal, action == Action::\"process.exec\", resource) when { resource.program like \"*toctou_exec\" };\n";
         std::fs::write(place.folder.join("workspace/.flyball/attacks.cedar"), rule)?;
-        text.push_str(&format!("\n[sandbox]\nhide = [\"/etc/passwd\"]\nexpose = [\"{}\"]\n", bin.display()));
+        let program = bin.join("syd-test-do");
+        text.push_str(&format!("\n[sandbox]\nhide = [\"/etc/passwd\"]\nexpose = [\"{}\"]\n", program.display()));
         std::fs::write(&charter, text)?;
         Ok(place)
     }

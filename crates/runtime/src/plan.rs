@@ -127,12 +127,12 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
     }
     let limits = charter.limits();
     let expand = |p: &String| expand(p, &workspace, &user_home);
-    let mut expose: Vec<PathBuf> = sandbox.expose.iter().map(expand).collect();
+    let expose: Vec<PathBuf> = sandbox.expose.iter().map(expand).collect();
     let mut hide: Vec<PathBuf> = CREDENTIALS.iter().map(|p| user_home.join(p)).collect();
     hide.retain(|p| !expose.iter().any(|e| p.starts_with(e) || e.starts_with(p)));
     hide.extend(sandbox.hide.iter().map(expand));
     hide.push(home.dir().to_path_buf());
-    expose.extend(programs(program, &hide));
+    let programs = programs(program, &hide);
     let mut protect: Vec<PathBuf> = sandbox.protect.iter().map(expand).collect();
     protect.push(workspace.join(".flyball"));
     protect.extend(options.charter.iter().filter_map(|c| c.canonicalize().ok()).filter(|c| c.starts_with(&workspace)));
@@ -154,6 +154,7 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         hide,
         protect,
         expose,
+        programs,
         limits: Limits {
             pids_max: limits.pids_max,
             memory_bytes_max: limits.memory_bytes_max,

@@ -88,6 +88,7 @@ fn mediated(base: &Path, session: &Path) -> String {
         hide: vec![],
         protect: vec![],
         expose: vec![],
+        programs: vec![],
         limits: Limits::default(),
         terminal: Terminal::Inherit,
         network: Network::Closed,

@@ -28,8 +28,10 @@ pub struct Spec {
     pub hide: Vec<PathBuf>,
     /// Paths that are readable and never writable inside (the charter).
     pub protect: Vec<PathBuf>,
-    /// Further host paths that are readable inside.
+    /// Further host paths that are readable inside. What is no plain file may hold sockets of the host's.
     pub expose: Vec<PathBuf>,
+    /// Folders of programs, readable inside: they hold nothing else.
+    pub programs: Vec<PathBuf>,
     /// Resource limits.
     pub limits: Limits,
     /// What the program's standard streams are.

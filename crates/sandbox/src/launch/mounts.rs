@@ -89,7 +89,7 @@ pub(super) fn enter(boot: &Boot) -> Step<()> {
     devices(&root)?;
     mount_at(root.dir(Path::new("/proc"))?, "proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, "")
         .doing("mounting a fresh /proc")?;
-    for path in &spec.expose {
+    for path in spec.programs.iter().chain(&spec.expose) {
         if path.exists() {
             root.bind(path, path, READ_ONLY)?;
         }

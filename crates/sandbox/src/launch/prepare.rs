@@ -153,7 +153,7 @@ fn strings(spec: &Spec) -> Result<(), LaunchError> {
         return Err(bad(text, "it holds a NUL byte"));
     }
     let single = [&spec.cwd, &spec.session_dir, &spec.workspace, &spec.home];
-    let many = spec.hide.iter().chain(&spec.protect).chain(&spec.expose).chain(&spec.home_keep);
+    let many = spec.hide.iter().chain(&spec.protect).chain(&spec.expose).chain(&spec.programs).chain(&spec.home_keep);
     for path in single.into_iter().chain(many) {
         if !path.is_absolute() || path.components().any(|part| matches!(part, std::path::Component::ParentDir)) {
             return Err(bad(path, "the path is not absolute and canonical"));

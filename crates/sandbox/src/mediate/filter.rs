@@ -63,14 +63,19 @@ enum Rule {
     NotifyUnlessNull {
         at: u32,
     },
-    Socket,
-    SocketPair,
+    /// `socket` and `socketpair`, with datagrams between unix sockets or without.
+    Socket {
+        datagrams: bool,
+    },
+    SocketPair {
+        datagrams: bool,
+    },
     Seccomp,
 }
 
-/// The program. `reads`: opens for reading are mediated too.
-pub(crate) fn program(reads: bool) -> Vec<sock_filter> {
-    let mut rules = rules(reads);
+/// The program. `reads`: opens for reading are mediated too. `host_sockets`: unix sockets of the host's may be in sight.
+pub(crate) fn program(reads: bool, host_sockets: bool) -> Vec<sock_filter> {
+    let mut rules = rules(reads, host_sockets);
     rules.sort_by_key(|(nr, _)| *nr);
     rules.dedup_by_key(|(nr, _)| *nr);
 
@@ -85,7 +90,7 @@ pub(crate) fn program(reads: bool) -> Vec<sock_filter> {
     out.0
 }
 
-fn rules(reads: bool) -> Vec<(u32, Rule)> {
+fn rules(reads: bool, host_sockets: bool) -> Vec<(u32, Rule)> {
     use Rule::{DenyBits, DenyValues, Errno, Notify, NotifyUnlessNull, Open, Seccomp, Socket, SocketPair};
     let mut rules = Vec::new();
     let mut all = |rule: Rule, calls: &[i64]| rules.extend(calls.iter().map(|nr| (*nr as u32, rule)));
@@ -221,11 +226,14 @@ fn rules(reads: bool) -> Vec<(u32, Rule)> {
         &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32, FILE_ATTRIBUTES[0], FILE_ATTRIBUTES[1], FILE_ATTRIBUTES[2]];
     all(DenyValues { at: 1, values: IOCTLS, errno: libc::EPERM }, &[libc::SYS_ioctl]);
     all(DenyValues { at: 1, values: &[F_SETLEASE], errno: libc::EPERM }, &[libc::SYS_fcntl]);
-    all(Socket, &[libc::SYS_socket]);
-    all(SocketPair, &[libc::SYS_socketpair]);
+    // A datagram names its receiver with each send, in memory that a filter can't read and a supervisor can't hold still:
+    // with sockets of the host's in sight there are none. All other kinds must be connected, which is asked about.
+    let datagrams = !host_sockets;
+    all(Socket { datagrams }, &[libc::SYS_socket]);
+    all(SocketPair { datagrams }, &[libc::SYS_socketpair]);
     all(Seccomp, &[libc::SYS_seccomp]);
     // Let through on purpose. Signals: the pid namespace bounds them and its init is immune. Sends with addresses: the
-    // only unix sockets that can be named inside are the tree's own (mounts), an abstract or inet address is the
+    // only unix sockets that a datagram can name inside are the tree's own (mounts, and see `Socket`), an abstract or inet address is the
     // network namespace's own, and the broker accepts nothing there that was not asked for by `connect`.
     rules
 }
@@ -339,11 +347,12 @@ impl Assembler {
                 self.unless_eq(0, NOTIFY);
                 self.ret(ALLOW);
             }
-            Rule::Socket => self.socket(),
+            Rule::Socket { datagrams } => self.socket(datagrams),
             // Of the families that can make pairs all but this one would be loaded as modules.
-            Rule::SocketPair => {
+            Rule::SocketPair { datagrams } => {
                 self.load(argument(0));
                 self.unless_eq(libc::AF_UNIX as u32, errno(libc::EAFNOSUPPORT));
+                self.unless_datagram(datagrams);
                 self.ret(ALLOW);
             }
             Rule::Seccomp => {
@@ -357,10 +366,16 @@ impl Assembler {
     }
 
     /// Unix, TCP, UDP and route netlink (which `getaddrinfo` asks for interfaces). No raw, packet, vsock, ICMP, SCTP.
-    fn socket(&mut self) {
+    fn socket(&mut self, datagrams: bool) {
         use libc::SECCOMP_RET_ALLOW as ALLOW;
         self.load(argument(0));
-        self.if_eq(libc::AF_UNIX as u32, ALLOW);
+        if datagrams {
+            self.if_eq(libc::AF_UNIX as u32, ALLOW);
+        } else {
+            self.push(JEQ, libc::AF_UNIX as u32, 0, 6);
+            self.unless_datagram(false);
+            self.ret(ALLOW);
+        }
         self.push(JEQ, libc::AF_NETLINK as u32, 0, 3);
         self.load(argument(2));
         self.if_eq(libc::NETLINK_ROUTE as u32, ALLOW);
@@ -380,6 +395,17 @@ impl Assembler {
         self.load(argument(2));
         self.if_eq(0, ALLOW);
         self.unless_eq_then_allow(libc::IPPROTO_UDP as u32);
+    }
+
+    /// Refuses a unix socket of datagrams, for which `SOCK_RAW` is another name; five instructions.
+    fn unless_datagram(&mut self, datagrams: bool) {
+        if !datagrams {
+            self.load(argument(1));
+            self.push(AND, 0xf, 0, 0);
+            self.push(JEQ, libc::SOCK_DGRAM as u32, 1, 0);
+            self.push(JEQ, libc::SOCK_RAW as u32, 0, 1);
+            self.ret(errno(libc::ESOCKTNOSUPPORT));
+        }
     }
 
     fn unless_eq_then_allow(&mut self, k: u32) {

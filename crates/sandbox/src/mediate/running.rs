@@ -213,7 +213,7 @@ pub struct Built {
 /// # Errors
 /// See [`StartError`]; nothing was run then.
 pub fn build(spec: Spec) -> Result<Built, StartError> {
-    let filter = filter::program(spec.mediate_reads);
+    let filter = filter::program(spec.mediate_reads, shows_sockets(&spec));
     let launched = match launch::launch(&spec, &filter) {
         Err(LaunchError::Weaker { weakness: Weakness::Overlay, .. }) => {
             let layers = Layers::new(spec.workspace.clone(), spec.session_dir.join("workspace/upper"));
@@ -223,6 +223,11 @@ pub fn build(spec: Spec) -> Result<Built, StartError> {
         other => other?,
     };
     Ok(Built { spec, launched })
+}
+
+/// Whether sockets of the host's may come in sight, now or later.
+fn shows_sockets(spec: &Spec) -> bool {
+    spec.expose.iter().any(|path| !path.is_file())
 }
 
 impl Built {

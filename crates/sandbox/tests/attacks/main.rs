@@ -19,6 +19,7 @@ mod probes;
 mod races;
 #[path = "../mediation/scene.rs"]
 mod scene;
+mod sockets;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::os::unix::process::CommandExt;
@@ -63,7 +64,7 @@ fn main() {
 }
 
 fn attacks() -> Vec<Attack> {
-    [probes::attacks(), races::attacks(), floods::attacks()].concat()
+    [probes::attacks(), races::attacks(), floods::attacks(), sockets::attacks()].concat()
 }
 
 /// Runs one attack in a process of that user's.
@@ -103,6 +104,7 @@ fn programs() -> &'static Path {
         open(folder.path());
         for (name, source) in [
             ("flood", include_str!("inside/flood.c")),
+            ("passed", include_str!("inside/passed.c")),
             ("probe", include_str!("inside/probe.c")),
             ("race", include_str!("inside/race.c")),
         ] {

@@ -137,6 +137,7 @@ impl Scene {
             hide: vec![],
             protect: vec![],
             expose: self.expose.clone(),
+            programs: vec![],
             limits: self.limits.clone(),
             terminal: Terminal::Inherit,
             network: self.network,
