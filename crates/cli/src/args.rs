@@ -67,6 +67,8 @@ pub enum Command {
     Log(Log),
     /// Explain an entry: what was attempted, which rule spoke, what happened earlier that made it so
     Why(Step),
+    /// Say which smallest changes of the charter would have let a session's refusals pass, and what else they would
+    Suggest(Suggest),
     /// Show what caused an entry, and what came of it
     Trace {
         /// The session
@@ -244,6 +246,30 @@ pub enum Apply {
     Contract,
     /// No: `flyball apply` does it later
     Never,
+}
+
+/// `flyball suggest`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each change is tried first: the charter with it compiles, the refused actions pass when the whole session is judged again,
+all examples hold, and nothing that passes today is stopped. Nothing is adopted. What would let go of the charter's, the
+ledger's or credentials' protection is never suggested.")]
+pub struct Suggest {
+    /// The session.
+    #[command(flatten)]
+    pub session: Session,
+    /// The charter's folder to change [default: .flyball in the session's workspace, else the charter on record]
+    #[arg(long, value_name = "C")]
+    pub charter: Option<PathBuf>,
+    /// Let rules reach beyond what was seen: common folders, subcommands, domains
+    #[arg(long)]
+    pub generalise: bool,
+    /// Print the changes as one unified diff, for `patch -p1` or `git apply`
+    #[arg(long)]
+    pub patch: bool,
+    /// Only these suggestions go into the patch, by number
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub only: Vec<usize>,
 }
 
 /// `flyball log`.

@@ -26,6 +26,7 @@ mod output;
 mod place;
 mod run;
 mod sessions;
+mod suggest;
 mod test;
 mod trace;
 mod verify;
@@ -68,6 +69,7 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         Command::Show(s) => sessions::show(out, &place, &s.session),
         Command::Log(args) => log::log(out, &place, &args),
         Command::Why(step) => why::why(out, &place, &step.session.session, step.seq),
+        Command::Suggest(args) => suggest::suggest(out, &place, &args),
         Command::Trace { session, seq } => trace::trace(out, &place, &session.session, seq),
         Command::At { session, seq, path } => workspace::at(out, &place, &session.session, seq, path.as_deref()),
         Command::Diff { of, from, to: Some(to) } => workspace::diff(out, &place, &of, &from, to),

@@ -272,7 +272,7 @@ fn number(text: &str, section: &str, name: &str, key: &str) -> Option<(Range<usi
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     const RULES: &str = "// [\"x\"].contains(resource.host)\n@id(\"a\") @owner(\"o\") @reason(\"one; two\")\nforbid (principal, action, resource)\nunless {\n    (resource.port == 443 &&\n     [\"one\",\n      \"two\"].contains(resource.host)) || // last; one\n    [\"in]side\"].contains(resource.host)\n};\n\n@id(\"b\") @owner(\"o\") @reason(\"r\")\nforbid (principal, action, resource)\nwhen { context.fact.deleted > 500 && context.fact.deleted >= 7 };\n";

@@ -29,6 +29,7 @@ mod rewind;
 mod scratch;
 pub mod state;
 pub mod status;
+pub mod suggest;
 mod supervisor;
 mod taking;
 pub mod terminal;

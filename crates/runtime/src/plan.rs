@@ -13,7 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// Where well-known programs keep what must not be read by an agent, below home. Hidden unless the charter exposes them.
-const CREDENTIALS: &[&str] = &[
+pub(crate) const CREDENTIALS: &[&str] = &[
     ".ssh",
     ".gnupg",
     ".aws",

@@ -16,3 +16,4 @@ mod fixture;
 mod help;
 mod reading;
 mod scene;
+mod suggest;
