@@ -63,6 +63,13 @@ const ENVIRONMENT: &[&str] = &[
     "PAGER",
 ];
 
+/// What a session without namespaces does not hold, beside what every session does not.
+const APART: &[&str] = &[
+    "fs.read: names, sizes and times of files that can't be read, where their folder is known",
+    "process: the machine's processes can be listed, with their arguments",
+    "net: closed, whatever the charter says; the machine's interfaces can be listed",
+];
+
 /// What a run is made of, before anything is built.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -188,6 +195,13 @@ impl Plan {
             workspace: self.spec.workspace.to_string_lossy().into_owned(),
             home: self.spec.home.to_string_lossy().into_owned(),
             agent: self.agent.clone(),
+        }
+    }
+
+    /// What is not covered for want of these layers as well.
+    pub(crate) fn without(&mut self, weaker: &[String]) {
+        if weaker.iter().any(|layer| layer == "namespaces") {
+            self.uncovered.extend(APART.iter().map(|&text| text.to_owned()));
         }
     }
 

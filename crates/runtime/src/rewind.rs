@@ -108,7 +108,7 @@ pub(crate) fn live(core: &mut Core, running: &Running, seq: u64, by: &str, reaso
     core.gate.flush().map_err(failed)?;
     let target = State::at(&core.ledger, &core.session, seq).map_err(failed)?;
     let layers = core.capture.layers.clone();
-    let inside = merged_view(running.root(), &layers.lower).map_err(failed)?;
+    let inside = merged_view(running.root(), running.workspace()).map_err(failed)?;
     let ledger = Arc::clone(&core.ledger);
     // What an earlier one left in between is known of no path: each is set, whatever the record says of it.
     let nodes = wanted(&core.capture.state, &target, is_between);

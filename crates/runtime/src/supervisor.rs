@@ -22,7 +22,7 @@ use rustix::fd::BorrowedFd;
 use serde::Serialize;
 use serde_json::json;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -174,7 +174,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let (charter, sources) = charter?;
     let charter = Arc::new(charter);
     let id = session_id();
-    let plan = plan::plan(home, &id, options, &charter)?;
+    let mut plan = plan::plan(home, &id, options, &charter)?;
     let ledger = ledger.map_err(|_| RunError::Record("the record could not be opened".into()))?;
     let ledger = Arc::new(ledger?);
     crate::recover::whole(home, &ledger, &plan.spec.workspace).map_err(RunError::Between)?;
@@ -189,6 +189,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let built = flyball_sandbox::build(plan.spec.clone());
     let weaker: Vec<String> =
         built.as_ref().map(|b| b.weaker().iter().map(plan::weakness_name).collect()).unwrap_or_default();
+    plan.without(&weaker);
     let built = match plan.lacking(&weaker) {
         Some(lacking) => Err(RunError::Plan(lacking)),
         None => built.map_err(RunError::Start),
@@ -491,8 +492,8 @@ impl Mediation {
 }
 
 impl Mediator for Mediation {
-    fn started(&mut self, root: BorrowedFd<'_>) {
-        self.with(|core| core.started(root));
+    fn started(&mut self, root: BorrowedFd<'_>, workspace: &Path) {
+        self.with(|core| core.started(root, workspace));
     }
     fn lull(&mut self) -> Lull {
         self.with(Core::lull)

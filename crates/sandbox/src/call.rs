@@ -3,7 +3,7 @@
 use rustix::fd::BorrowedFd;
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Names one call from the question to its outcome. Never reused within a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -236,8 +236,8 @@ pub trait Mediator: Send {
     /// What is to be done with this call. A panic or a missing answer is a denial.
     fn decide(&mut self, call: &Call) -> Decision;
 
-    /// The program is about to start; `root` is the root as it will see it.
-    fn started(&mut self, _root: BorrowedFd<'_>) {}
+    /// The program is about to start; `root` is the root as it will see it, with the workspace at that path below it.
+    fn started(&mut self, _root: BorrowedFd<'_>, _workspace: &Path) {}
 
     /// Nobody asked anything for a moment: time to look at what was closed, or changed without a call, since then.
     fn lull(&mut self) -> Lull {

@@ -2,7 +2,7 @@
 
 use crate::copy;
 use crate::exits;
-use crate::launch::{Hierarchies, LANDLOCK_ABI_MIN, Probed, landlock_abi, probe, remove_session_dir};
+use crate::launch::{Hierarchies, LANDLOCK_ABI_MIN, Probed, can_stand_apart, landlock_abi, probe, remove_session_dir};
 use crate::spec::Weakness;
 use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags};
@@ -111,14 +111,22 @@ fn tried(probed: std::io::Result<Probed>, folder: &Path) -> Vec<Finding> {
         Probed { namespaces, overlay, proc, network: lost(), mediation: lost(), memory: lost() }
     });
     let works = |tried: Result<(), String>| tried.map(|()| "works".to_owned());
+    // What is built with namespaces is missing together with them, and done without together with them.
+    let apart = can_stand_apart().then_some(Weakness::Namespaces);
+    let alone = |tried: Result<(), String>| {
+        works(tried).map_err(|why| match apart {
+            Some(_) => format!("{why}; without, Landlock and mediation stand alone, and the network is closed"),
+            None => why,
+        })
+    };
     vec![
         reading_calls(probed.memory),
-        finding("namespaces", works(probed.namespaces), true, None, &namespaces_remedy()),
+        finding("namespaces", alone(probed.namespaces), true, apart, &namespaces_remedy()),
         finding(
             "fresh /proc",
             works(probed.proc),
             true,
-            None,
+            apart,
             "in a container, run it with an unmasked /proc (Docker: `--security-opt systempaths=unconfined`)",
         ),
         finding(
@@ -128,7 +136,7 @@ fn tried(probed: std::io::Result<Probed>, folder: &Path) -> Vec<Finding> {
             Some(Weakness::Overlay),
             "load the module `overlay`, use Linux 5.11 or later, and keep the ledger on ext4, xfs, btrfs or tmpfs, not on an overlay or a network file system",
         ),
-        finding("inner network", works(probed.network), true, None, "use a kernel with network namespaces"),
+        finding("inner network", works(probed.network), true, apart, "use a kernel with network namespaces"),
         finding(
             "mediation",
             works(probed.mediation),

@@ -14,6 +14,7 @@ mod exits;
 #[allow(dead_code, reason = "what only the boundary tests use")]
 mod launch;
 mod mediate;
+mod places;
 mod spec;
 pub mod workspace;
 

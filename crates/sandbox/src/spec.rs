@@ -82,7 +82,7 @@ pub enum Network {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weakness {
-    /// No user, mount, pid or network namespaces.
+    /// No user, mount, pid or network namespaces: Landlock and mediation stand alone. An ordinary user's only.
     Namespaces,
     /// No overlayfs: the workspace is a copy. As strong; what differs is the start's length and the space.
     Overlay,
@@ -103,7 +103,9 @@ impl Weakness {
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::Namespaces => "the program sees the machine's own processes, files and network",
+            Self::Namespaces => {
+                "Landlock and mediation stand alone. The program works in a copy at another path, with a home and a temporary folder of the session's; the network is closed, whatever the charter says; shared memory, message queues, datagram and abstract unix sockets are refused. It can tell that files it may not read are there, and lists the machine's processes with their arguments"
+            }
             Self::Overlay => {
                 "the session works in a copy of the workspace, made at its start; home folders too large to copy are read-only"
             }

@@ -17,7 +17,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "a_required_layer_is_not_done_without", needs: mounts, run: required },
         Case { name: "without_exit_status_ends_are_known_all_the_same", needs: nothing, run: ends_are_known },
         Case { name: "without_landlock_only_if_accepted", needs: nothing, run: landlock },
-        Case { name: "without_namespaces_or_mediation_nothing_runs", needs: nothing, run: nothing_runs },
+        Case { name: "without_mediation_nothing_runs", needs: nothing, run: nothing_runs },
         Case { name: "without_control_groups_limits_are_refused", needs: hidden_groups, run: groups },
         Case { name: "without_wake_ups_on_one_core_only_speed_is_lost", needs: nothing, run: wake_ups },
     ]
@@ -39,7 +39,7 @@ fn hidden_groups(_: User) -> Option<String> {
 }
 
 /// What doctor says of one feature, and whether a run would start.
-fn doctor(world: &World, feature: &str) -> (Value, bool) {
+pub fn doctor(world: &World, feature: &str) -> (Value, bool) {
     let output = world.flyball(&["doctor", "--json"]).output().unwrap();
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(said["ok"] == true, output.status.success(), "{said}");
@@ -54,7 +54,7 @@ fn doctor(world: &World, feature: &str) -> (Value, bool) {
 
 /// The session's first entry, `show` and the screen all name these missing layers and no others but what this machine lacks
 /// for every session.
-fn announced(world: &World, screen: &str, layers: &[&str]) {
+pub fn announced(world: &World, screen: &str, layers: &[&str]) {
     let opening = &world.log()[0];
     assert_eq!(opening["kind"], "open");
     let shown: Value = serde_json::from_str(&world.ok(&["show", "@", "--json"])).unwrap();
@@ -68,7 +68,7 @@ fn announced(world: &World, screen: &str, layers: &[&str]) {
 }
 
 /// One of each thing that tools do to a tree, moves of whole folders and files with several names among them.
-const WORK: &str = "set -e; printf new > a.txt; mv docs pages; mkdir docs; printf 1 > docs/only; rm pages/page-00.md
+pub const WORK: &str = "set -e; printf new > a.txt; mv docs pages; mkdir docs; printf 1 > docs/only; rm pages/page-00.md
     ln a.txt b.txt; printf more >> b.txt; chmod 700 test.sh; ln -s a.txt link; sed -i s/wc/WC/ words.sh
     mkdir -p x/y/z && printf deep > x/y/z/f && mv x/y moved && rmdir x
     cp README.md r && mv r README.md && printf tail >> README.md; rm fixtures/three.txt; rmdir fixtures; printf f > fixtures
@@ -245,7 +245,6 @@ fn landlock(user: User) {
 
 fn nothing_runs(user: User) {
     for (lack, feature, layer) in [
-        ("namespaces", "namespaces", "namespaces"),
         ("listener", "mediation", "mediation"),
         ("killable", "mediation", "mediation"),
         ("addfd", "mediation", "mediation"),
@@ -259,12 +258,6 @@ fn nothing_runs(user: User) {
         refused(&world, &["run", "--", "touch", "ran"], layer);
         // Nothing stands in, so nobody can accept it.
         refused(&world, &["run", "--accept-weaker", layer, "--", "touch", "ran"], layer);
-    }
-    if !user.is_root() {
-        let world = World::lacking(user, &["user-namespaces"]);
-        world.init("", "");
-        assert!(!doctor(&world, "namespaces").1);
-        refused(&world, &["run", "--", "touch", "ran"], "namespaces");
     }
 }
 
@@ -299,7 +292,7 @@ fn whole_weaker(user: User) -> Value {
 }
 
 /// Refused with 102, naming the layer and what to do, and nothing ran.
-fn refused(world: &World, words: &[&str], layer: &str) {
+pub fn refused(world: &World, words: &[&str], layer: &str) {
     let output = world.flyball(words).output().unwrap();
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(102), "{said}");
@@ -311,7 +304,7 @@ fn refused(world: &World, words: &[&str], layer: &str) {
 }
 
 /// Each path below with kind, mode and content, but for what is in `but`.
-fn tree(root: &Path, but: &str) -> Vec<String> {
+pub fn tree(root: &Path, but: &str) -> Vec<String> {
     fn walk(root: &Path, at: &Path, but: &str, out: &mut Vec<String>) {
         for entry in std::fs::read_dir(at).unwrap() {
             let path = entry.unwrap().path();

@@ -13,6 +13,7 @@
 )]
 
 mod agent;
+mod apart;
 mod codex;
 mod content;
 mod hostile;
@@ -34,6 +35,7 @@ fn main() {
     let mut trials = Vec::new();
     let cases: Vec<support::Case> = [
         agent::cases(),
+        apart::cases(),
         codex::cases(),
         content::cases(),
         hostile::cases(),

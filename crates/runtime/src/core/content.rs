@@ -42,8 +42,8 @@ const TOLD_MAX: usize = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     reading: ContentReading,
-    /// The root as the program sees it, and its workspace; held open past the program's end.
-    root: Option<OwnedFd>,
+    /// The root as the program sees it with the workspace's place below it, and the workspace; held open past the program's end.
+    root: Option<(OwnedFd, PathBuf)>,
     view: Option<OwnedFd>,
     /// Paths whose present content is not accepted: asked about, or not to be put back.
     unaccepted: BTreeMap<String, Unaccepted>,
@@ -159,10 +159,10 @@ impl Contents {
 }
 
 impl Core {
-    /// The program is about to start under this root.
-    pub(crate) fn started(&mut self, root: BorrowedFd<'_>) {
-        self.contents.root = root.try_clone_to_owned().ok();
-        self.contents.view = rewind::merged_view(root, &self.workspace).ok();
+    /// The program is about to start under this root, with the workspace at that place below it.
+    pub(crate) fn started(&mut self, root: BorrowedFd<'_>, workspace: &Path) {
+        self.contents.root = root.try_clone_to_owned().ok().map(|root| (root, workspace.to_owned()));
+        self.contents.view = rewind::merged_view(root, workspace).ok();
     }
 
     /// Tells the agent beside its calls from now on.
@@ -574,9 +574,10 @@ impl Core {
             let file = std::fs::File::from(rustix::fs::openat2(at, path, flags, Mode::empty(), resolve).ok()?);
             file.metadata().is_ok_and(|m| m.is_file()).then_some(file)
         };
-        let inside = self.workspace.join(rel);
-        let inside = inside.strip_prefix("/").unwrap_or(&inside);
-        let root = self.contents.root.as_ref().and_then(|root| open(root.as_fd(), inside));
+        let root = self.contents.root.as_ref().and_then(|(root, workspace)| {
+            let inside = workspace.join(rel);
+            open(root.as_fd(), inside.strip_prefix("/").unwrap_or(&inside))
+        });
         // Once the program has ended only the workspace itself is left to look into.
         let file = root.or_else(|| open(self.contents.view.as_ref()?.as_fd(), rel))?;
         let mut content = Vec::new();

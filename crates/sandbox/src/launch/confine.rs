@@ -1,5 +1,6 @@
 //! What the agent gives up before it runs: capabilities, writing outside its places, core files, new privileges.
 
+use super::apart;
 use super::step::{At, Failure, Step};
 use super::wire::Boot;
 use landlock::{
@@ -22,10 +23,23 @@ const WRITABLE: &[&str] = &["/tmp", "/var/tmp", "/run", "/dev/shm"];
 pub(super) fn confine(boot: &Boot) -> Step<()> {
     rlimits(boot);
     rustix::thread::set_no_new_privs(true).doing("forbidding new privileges")?;
+    if let Some(places) = &boot.places {
+        apart::confine(places)?;
+        return no_capabilities();
+    }
     if boot.has_landlock {
         landlock(boot)?;
     }
     keep_capabilities(CapabilitySet::empty())
+}
+
+/// What an ordinary user can do without a user namespace: the bounding set takes a capability to be emptied, and brings
+/// nothing where new privileges are forbidden.
+pub(super) fn no_capabilities() -> Step<()> {
+    rustix::thread::clear_ambient_capability_set().doing("dropping ambient capabilities")?;
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    rustix::thread::set_capabilities(None, sets).doing("dropping capabilities")
 }
 
 /// Reduces every capability set, the bounding set included, to `keep`; root's id brings nothing back.

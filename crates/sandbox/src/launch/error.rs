@@ -160,7 +160,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         "FB0210",
-        "This machine cannot enforce what the charter asks.\n\n`flyball doctor` says what is missing and how to mend it. `--accept-weaker NAME` starts without that layer; the weakness is recorded in the session's first entry and shown. Namespaces cannot be done without: they need an unmasked /proc and permission to `unshare` and `mount`. Without an overlay a session works in a copy of the workspace, which is announced and needs no acceptance unless the charter requires the overlay.",
+        "This machine cannot enforce what the charter asks.\n\n`flyball doctor` says what is missing and how to mend it. `--accept-weaker NAME` starts without that layer; the weakness is recorded in the session's first entry and shown. Namespaces need an unmasked /proc and permission to `unshare` and `mount`; without them an ordinary user (not root) can accept a session in which Landlock and mediation stand alone, on Linux 6.12 or later. Without an overlay a session works in a copy of the workspace, which is announced and needs no acceptance unless the charter requires the overlay.",
     ),
     (
         "FB0211",
@@ -223,8 +223,11 @@ impl LaunchError {
                     .into()
             }
             Self::ProgramNotRunnable { .. } => "check that it is a file and executable (`chmod +x`)".into(),
+            Self::Weaker { weakness: Weakness::Namespaces, .. } if super::can_stand_apart() => {
+                "`flyball doctor` says how to get them, or accept it with `--accept-weaker namespaces`".into()
+            }
             Self::Weaker { weakness: Weakness::Namespaces, .. } => {
-                "`flyball doctor` says how to get them; a session cannot be had without".into()
+                "`flyball doctor` says how to get them; only an ordinary user can have a session without, on Linux 6.12 or later".into()
             }
             Self::Weaker { weakness: Weakness::Mediation, .. } => {
                 "use Linux 5.19 or later and let flyball call `seccomp` and `ptrace`; `flyball doctor` says which is missing, and nothing can stand in".into()

@@ -13,9 +13,10 @@ use super::step::{At, Step};
 use super::wire::Boot;
 use super::{root, root::READ_ONLY};
 use crate::copy::Bounds;
+use crate::spec::Spec;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
@@ -37,8 +38,8 @@ const NEVER_COPIED: &[&str] =
     &[".lesshst", ".viminfo", ".wget-hsts", ".Xauthority", ".ICEauthority", ".netrc", ".pgpass"];
 
 /// Where the layers of the home lie.
-pub(super) fn layers(boot: &Boot) -> PathBuf {
-    boot.spec.home_keep.clone().unwrap_or_else(|| boot.spec.session_dir.join("home"))
+pub(super) fn layers(spec: &Spec) -> PathBuf {
+    spec.home_keep.clone().unwrap_or_else(|| spec.session_dir.join("home"))
 }
 
 /// Builds the home in the new root.
@@ -47,28 +48,52 @@ pub(super) fn build(root: &Root, boot: &Boot) -> Step<()> {
     if home.parent().is_none() {
         return Ok(());
     }
-    let layers = layers(boot);
+    let layers = layers(&boot.spec);
+    let top = top(&layers)?;
+    root.bind(&layers.join("top"), home, WRITABLE)?;
+    Plan::new(Some(root), &boot.spec, boot.is_copy, &layers).folder(&top, home, "")
+}
+
+/// Makes the home of a session without mounts, a folder of its own: small things are copied into it, of large folders it has
+/// links. Returns the folders that those lead to.
+pub(super) fn build_apart(spec: &Spec) -> Step<Vec<PathBuf>> {
+    let layers = layers(spec);
+    let top = top(&layers)?;
+    let plan = Plan::new(None, spec, true, &layers);
+    if spec.home.parent().is_some() {
+        plan.folder(&top, &spec.home, "")?;
+    }
+    Ok(plan.linked.into_inner())
+}
+
+fn top(layers: &Path) -> Step<OwnedFd> {
     for name in ["top", "upper", "work"] {
         make_dir(&layers.join(name)).at("making the home's layers", layers.join(name))?;
     }
-    let top = rustix::fs::open(layers.join("top"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .at("opening the home's layers", &layers)?;
-    root.bind(&layers.join("top"), home, WRITABLE)?;
-    let plan = Plan { root, boot, home, layers: &layers, hidden: hidden(boot), copied: Cell::new(COPIED) };
-    plan.folder(&top, home, "")
+    rustix::fs::open(layers.join("top"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .at("opening the home's layers", layers)
 }
 
 struct Plan<'a> {
-    root: &'a Root,
-    boot: &'a Boot,
+    /// `None`: nothing can be mounted.
+    root: Option<&'a Root>,
+    spec: &'a Spec,
+    is_copy: bool,
     home: &'a Path,
     layers: &'a Path,
     hidden: Vec<PathBuf>,
     /// What may still be copied where no overlay can be had.
     copied: Cell<Bounds>,
+    /// Folders that a link stands for.
+    linked: RefCell<Vec<PathBuf>>,
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    fn new(root: Option<&'a Root>, spec: &'a Spec, is_copy: bool, layers: &'a Path) -> Self {
+        let (copied, linked) = (Cell::new(COPIED), RefCell::default());
+        Self { root, spec, is_copy, home: &spec.home, layers, hidden: hidden(spec), copied, linked }
+    }
+
     /// Composes the entries of one folder; `inside` is the private folder that stands for it, `name` its path below home.
     fn folder(&self, inside: &OwnedFd, folder: &Path, name: &str) -> Step<()> {
         let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
@@ -115,40 +140,63 @@ impl Plan<'_> {
                 rustix::fs::openat(inside, file_name, flags, Mode::empty()).at("opening a folder of the home", path)?;
             return self.folder(&deeper, &real, below);
         }
-        self.overlay(&real, below)
+        match self.root {
+            Some(root) => self.overlay(root, &real, below),
+            None => self.apart(inside, file_name, &real),
+        }
     }
 
-    fn overlay(&self, lower: &Path, below: &str) -> Step<()> {
+    /// A copy if it is small, a link if not.
+    fn apart(&self, inside: &OwnedFd, name: &OsStr, real: &Path) -> Step<()> {
+        if exists(inside, name) {
+            if rustix::fs::readlinkat(inside, name, Vec::new())
+                .is_ok_and(|to| to.to_bytes() == real.as_os_str().as_bytes())
+            {
+                self.linked.borrow_mut().push(real.to_owned());
+            }
+            return Ok(());
+        }
+        let copy = self.layers.join("work/copied");
+        let _ = remove_session_dir(&copy);
+        let is_placed =
+            self.copy_small(real, &copy).is_ok() && rustix::fs::renameat(rustix::fs::CWD, &copy, inside, name).is_ok();
+        if !is_placed && rustix::fs::symlinkat(real, inside, name).is_ok() {
+            self.linked.borrow_mut().push(real.to_owned());
+        }
+        Ok(())
+    }
+
+    fn overlay(&self, root: &Root, lower: &Path, below: &str) -> Step<()> {
         let place = self.home.join(below);
         let layer = below.replace('%', "%25").replace('/', "%2f");
         let (upper, work) = (self.layers.join("upper").join(&layer), self.layers.join("work").join(&layer));
-        let is_kept = self.boot.spec.home_keep.is_some();
+        let is_kept = self.spec.home_keep.is_some();
         if !is_kept {
             // A volatile overlay leaves a mark there that forbids a second mount, after a crash too; at worst what the
             // session left in its home is lost, which the home of one session may be.
             let _ = remove_session_dir(&work);
         }
-        if self.boot.is_copy {
-            return self.copied(lower, &place, &upper);
+        if self.is_copy {
+            return self.copied(root, lower, &place, &upper);
         }
         make_dir(&upper).at("making the home's layers", &upper)?;
         make_dir(&work).at("making the home's layers", &work)?;
         like(&upper, lower).at("making the home's layers", &upper)?;
-        if self.root.overlay(&place, lower, &upper, &work, is_kept).is_err() {
+        if root.overlay(&place, lower, &upper, &work, is_kept).is_err() {
             // Someone else's folder, or a file system that no overlay can lie over: to be read, if that. What is wrong
             // with overlays as such, the workspace's own will tell.
-            let _ = self.root.bind(lower, &place, READ_ONLY);
+            let _ = root.bind(lower, &place, READ_ONLY);
         }
         Ok(())
     }
 
     /// Where there is no overlay: a copy to write in, if it is small; a large folder (caches, toolchains) is only read.
-    fn copied(&self, lower: &Path, place: &Path, copy: &Path) -> Step<()> {
+    fn copied(&self, root: &Root, lower: &Path, place: &Path, copy: &Path) -> Step<()> {
         // What an earlier session of the agent's left is its home; what one that was cut off left half is not.
         if copy.exists() || self.copy_small(lower, copy).is_ok() {
-            return self.root.bind(copy, place, WRITABLE);
+            return root.bind(copy, place, WRITABLE);
         }
-        let _ = self.root.bind(lower, place, READ_ONLY);
+        let _ = root.bind(lower, place, READ_ONLY);
         Ok(())
     }
 
@@ -189,24 +237,26 @@ impl Plan<'_> {
 
     /// Reachable inside by its own path.
     fn is_visible(&self, real: &Path) -> bool {
-        let in_dot_folder = real.strip_prefix(self.home).is_ok_and(|rest| {
-            rest.components().next().is_some_and(|first| first.as_os_str().as_bytes().starts_with(b"."))
-        });
+        // Without mounts the home inside has another path than the links of the real one say.
+        let in_dot_folder = self.root.is_some()
+            && real.strip_prefix(self.home).is_ok_and(|rest| {
+                rest.components().next().is_some_and(|first| first.as_os_str().as_bytes().starts_with(b"."))
+            });
         in_dot_folder || real.starts_with("/usr") || real.starts_with("/opt") || real.starts_with("/etc")
     }
 
     /// Whether our own files, or the whole workspace, lie in it.
     fn holds_private(&self, real: &Path) -> bool {
-        let spec = &self.boot.spec;
+        let spec = self.spec;
         spec.session_dir.starts_with(real)
             || real.starts_with(&spec.session_dir)
             || spec.home_keep.as_ref().is_some_and(|keep| keep.starts_with(real) || real.starts_with(keep))
     }
 }
 
-fn hidden(boot: &Boot) -> Vec<PathBuf> {
-    let mut hidden = boot.spec.hide.clone();
-    hidden.extend(boot.spec.hide.iter().filter_map(|path| fs::canonicalize(path).ok()));
+fn hidden(spec: &Spec) -> Vec<PathBuf> {
+    let mut hidden = spec.hide.clone();
+    hidden.extend(spec.hide.iter().filter_map(|path| fs::canonicalize(path).ok()));
     hidden
 }
 

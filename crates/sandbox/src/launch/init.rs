@@ -3,7 +3,8 @@
 //! The supervisor's death is seen as the end of its socket; pid 1 then ends, and the kernel ends all of its namespace.
 
 use super::agent;
-use super::confine::keep_capabilities;
+use super::apart;
+use super::confine::{keep_capabilities, no_capabilities};
 use super::mounts;
 use super::netns;
 use super::selftest;
@@ -51,10 +52,14 @@ pub(super) fn run(sockets: Sockets, watch: &Watch) -> i32 {
 
 fn launch(sockets: Sockets, watch: &Watch) -> Result<i32, (Sockets, Failure)> {
     match start_init(&sockets) {
-        Ok(init) => {
+        Ok((init, is_apart)) => {
             // Whoever waits for the sockets' end waits for pid 1 alone.
             drop(sockets);
-            Ok(watch_over(init, watch))
+            let code = watch_over(init, watch);
+            if is_apart {
+                end_all();
+            }
+            Ok(code)
         }
         Err(failure) => Err((sockets, failure)),
     }
@@ -80,14 +85,33 @@ fn watch_over(init: i32, watch: &Watch) -> i32 {
     sys::wait_for(init).map_or(1, |status| i32::from(status != 0))
 }
 
-fn start_init(sockets: &Sockets) -> Step<i32> {
+/// Ends what this process or its children ever started, and waits until none of it is left. INVARIANT: Landlock keeps this
+/// process's signals among its own, and the kernel lets nobody fork between the looks of one `kill`; orphans become this
+/// one's children.
+fn end_all() {
+    let _ = sys::kill(-1, libc::SIGKILL);
+    while sys::wait_any().is_some() {}
+}
+
+/// In place of a pid namespace: keeps signals among its own, and takes over orphans.
+fn stand_apart() -> Step<()> {
+    apart::keep_signals()?;
+    rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1)).doing("taking over orphans")
+}
+
+/// Pid 1's number, and whether it is that of the machine, for want of namespaces.
+fn start_init(sockets: &Sockets) -> Step<(i32, bool)> {
     sys::block_signals();
     rustix::process::setsid().doing("starting a session")?;
     let boot = read_boot(&sockets.boot)?;
-    namespaces(boot.is_ordinary, boot.uid, boot.gid)?;
+    let is_apart = boot.places.is_some();
+    match is_apart {
+        true => stand_apart()?,
+        false => namespaces(boot.is_ordinary, boot.uid, boot.gid)?,
+    }
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing the launcher to others")?;
     match sys::fork().doing("starting pid 1")? {
-        Forked::Parent(init) => Ok(init),
+        Forked::Parent(init) => Ok((init, is_apart)),
         Forked::Child => {
             // The locks are the launcher's alone: it is the one that outlives the tree. Their owners are never dropped here.
             let own = [&sockets.control, &sockets.agent, &sockets.end, &sockets.boot].map(AsRawFd::as_raw_fd);
@@ -135,14 +159,24 @@ fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
 }
 
 fn init(boot: &Boot, sockets: &Sockets) -> Step<()> {
-    // The launcher's own death, which the supervisor can't cause unseen, ends this one.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing("binding to the launcher")?;
+    // The launcher's own death, which the supervisor can't cause unseen, ends this one. Where no kernel ends the rest with
+    // it, it has to do that first: it hears of the death as of a child's.
+    let is_apart = boot.places.is_some();
+    let death = if is_apart { Signal::CHILD } else { Signal::KILL };
+    let launcher = rustix::process::getppid();
+    rustix::process::set_parent_process_death_signal(Some(death)).doing("binding to the launcher")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing pid 1 to others")?;
-    mounts::enter(boot)?;
-    netns::configure(boot.spec.network == Network::Brokered).doing("setting up the inner network")?;
+    if is_apart {
+        stand_apart()?;
+    } else {
+        mounts::enter(boot)?;
+        netns::configure(boot.spec.network == Network::Brokered).doing("setting up the inner network")?;
+    }
     let terminal = match boot.spec.terminal {
         Terminal::Inherit => None,
-        Terminal::Pty { rows, columns } => Some(open_terminal(rows, columns)?),
+        Terminal::Pty { rows, columns } => {
+            Some(open_terminal(if is_apart { "/dev/ptmx" } else { "/dev/pts/ptmx" }, rows, columns)?)
+        }
     };
     let children = sys::child_signals().doing("watching children")?;
 
@@ -158,14 +192,17 @@ fn init(boot: &Boot, sockets: &Sockets) -> Step<()> {
         return wire::send(&sockets.control, &Report::Bypassed { what }, &[]).doing("reporting");
     }
     report_ready(sockets, master)?;
-    settle()?;
-    serve(sockets, &children, agent);
+    settle(is_apart)?;
+    serve(sockets, &children, agent, || !is_apart || rustix::process::getppid() == launcher);
+    if is_apart {
+        end_all();
+    }
     Ok(())
 }
 
-fn open_terminal(rows: u16, columns: u16) -> Step<(OwnedFd, OwnedFd)> {
+fn open_terminal(ptmx: &str, rows: u16, columns: u16) -> Step<(OwnedFd, OwnedFd)> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).doing("opening a terminal")?;
+    let master = rustix::fs::open(ptmx, flags, Mode::empty()).doing("opening a terminal")?;
     rustix::pty::unlockpt(&master).doing("opening a terminal")?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).doing("opening a terminal")?;
@@ -183,17 +220,17 @@ fn report_ready(sockets: &Sockets, master: Option<OwnedFd>) -> Step<()> {
 }
 
 /// Gives up what pid 1 no longer needs: the caller's streams, and all capabilities but to bind low ports for the broker.
-fn settle() -> Step<()> {
+fn settle(is_apart: bool) -> Step<()> {
     let null =
         rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).doing("opening /dev/null")?;
     rustix::stdio::dup2_stdin(&null).doing("leaving the streams")?;
     rustix::stdio::dup2_stdout(&null).doing("leaving the streams")?;
     rustix::stdio::dup2_stderr(&null).doing("leaving the streams")?;
-    keep_capabilities(CapabilitySet::NET_BIND_SERVICE)
+    if is_apart { no_capabilities() } else { keep_capabilities(CapabilitySet::NET_BIND_SERVICE) }
 }
 
-/// Serves until the agent ends or the supervisor is gone.
-fn serve(sockets: &Sockets, children: &OwnedFd, agent: i32) {
+/// Serves until the agent ends, or launcher or supervisor are gone.
+fn serve(sockets: &Sockets, children: &OwnedFd, agent: i32, has_launcher: impl Fn() -> bool) {
     loop {
         let mut polled = [PollFd::new(&sockets.control, PollFlags::IN), PollFd::new(children, PollFlags::IN)];
         match rustix::event::poll(&mut polled, None) {
@@ -203,6 +240,9 @@ fn serve(sockets: &Sockets, children: &OwnedFd, agent: i32) {
         let [control, child] = polled.map(|fd| fd.revents());
         if child.intersects(PollFlags::IN) {
             let _ = rustix::io::read(children, &mut [0u8; 1024]);
+            if !has_launcher() {
+                return;
+            }
             while let Some((pid, status)) = sys::reap() {
                 if pid == agent {
                     let _ = wire::send(&sockets.end, &Report::Ended { status }, &[]);

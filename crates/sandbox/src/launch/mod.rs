@@ -12,6 +12,7 @@
 //! which the launcher holds until all of the tree is gone ([`end_leftovers`] waits for that).
 
 mod agent;
+mod apart;
 mod cgroup;
 mod confine;
 mod error;
@@ -34,10 +35,11 @@ pub(crate) use confine::LANDLOCK_ABI_MIN;
 pub use error::{CODES, LaunchError, weakness_name};
 pub use leftovers::end_leftovers;
 pub use mounts::INBOX;
-pub(crate) use prepare::landlock_abi;
+pub(crate) use prepare::{can_stand_apart, landlock_abi};
 pub(crate) use probe::{Probed, probe};
 pub use remove::remove_session_dir;
 
+use crate::places::Places;
 use crate::spec::{Spec, Weakness};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::net::RecvFlags;
@@ -91,6 +93,8 @@ pub(crate) struct Launched {
     pub(crate) cgroup: Option<Cgroup>,
     /// Layers that are missing: accepted ones, and the freezer, which signals stand in for.
     pub(crate) weaker: Vec<Weakness>,
+    /// Without namespaces: what the program may touch, on the machine's own tree.
+    pub(crate) places: Option<Arc<Places>>,
     agent: OwnedFd,
     end: OwnedFd,
     launcher: Child,
@@ -146,12 +150,13 @@ pub fn enter_if_launcher() {
     sys::exit_now(init::run(sockets, &watch))
 }
 
-/// Builds the boundary that `spec` describes and puts an agent in it that waits, `filter` installed, for the go.
+/// Builds the boundary that `spec` describes and puts an agent in it that waits, `filter` installed, for the go. `is_apart`:
+/// without namespaces; the workspace must have been copied.
 ///
 /// # Errors
 /// See [`LaunchError`]; nothing was run then.
-pub(crate) fn launch(spec: &Spec, filter: &[libc::sock_filter]) -> Result<Launched, LaunchError> {
-    let prepared = prepare::prepare(spec)?;
+pub(crate) fn launch(spec: &Spec, filter: &[libc::sock_filter], is_apart: bool) -> Result<Launched, LaunchError> {
+    let prepared = prepare::prepare(spec, is_apart)?;
     let setup =
         |step: &'static str| move |source: io::Error| LaunchError::Setup { step: step.into(), path: None, source };
     let boot = prepare::orders(spec, filter, &prepared).map_err(setup("writing the launcher's orders"))?;
@@ -215,6 +220,7 @@ pub(crate) fn launch(spec: &Spec, filter: &[libc::sock_filter]) -> Result<Launch
         pty_master: fds.next(),
         cgroup: prepared.cgroup,
         weaker: prepared.weaker.into_iter().chain(weaker).collect(),
+        places: prepared.places.map(Arc::new),
         agent,
         end,
         launcher,

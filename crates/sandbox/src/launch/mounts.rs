@@ -16,7 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The system, where it is there. Not `/home`, `/root`, `/mnt`, `/media`, `/srv`, `/boot`: those are data.
-const SYSTEM: &[&str] = &[
+pub(super) const SYSTEM: &[&str] = &[
     "/usr",
     "/bin",
     "/sbin",
@@ -36,7 +36,7 @@ const SYSTEM: &[&str] = &[
     "/var/cache/fontconfig",
 ];
 /// Secrets of the system that a root user could read.
-const SYSTEM_SECRETS: &[&str] = &[
+pub(super) const SYSTEM_SECRETS: &[&str] = &[
     "/etc/shadow",
     "/etc/shadow-",
     "/etc/gshadow",
@@ -74,7 +74,7 @@ const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 /// itself, which is read-only: nothing can be moved over it or away.
 pub const INBOX: &str = "/.flyball/inbox.jsonl";
 /// That file, in the session's folder.
-const INBOX_FILE: &str = "inbox.jsonl";
+pub(super) const INBOX_FILE: &str = "inbox.jsonl";
 /// Where masks come from: visible inside, empty and closed.
 const MASKS: &str = "/.masked";
 

@@ -1,10 +1,12 @@
 //! What is checked and made before the launcher starts: the session's folders, the control groups, the orders.
 
+use super::apart;
 use super::cgroup::Cgroup;
 use super::confine::LANDLOCK_ABI_MIN;
 use super::error::LaunchError;
 use super::home::make_dir;
 use super::wire::Boot;
+use crate::places::Places;
 use crate::spec::{Spec, Weakness};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, MemfdFlags, Mode, OFlags, SealFlags};
@@ -26,12 +28,20 @@ pub(super) struct Prepared {
     pub(super) nproc_max: Option<u64>,
     /// The workspace stands in the session's folder as a copy.
     pub(super) is_copy: bool,
+    /// There are no namespaces: what the program may touch.
+    pub(super) places: Option<Places>,
     /// Held while the session runs: its layers have one writer.
     pub(super) locks: Vec<OwnedFd>,
 }
 
-/// Checks the spec against the machine and makes the session's folders.
-pub(super) fn prepare(spec: &Spec) -> Result<Prepared, LaunchError> {
+/// Whether a session can be had without namespaces: by an ordinary user, where Landlock can stand alone.
+pub(crate) fn can_stand_apart() -> bool {
+    !rustix::process::geteuid().is_root() && landlock_abi() >= apart::ALONE_ABI_MIN
+}
+
+/// Checks the spec against the machine and makes the session's folders. `is_apart`: there are no namespaces, and the
+/// workspace was copied.
+pub(super) fn prepare(spec: &Spec, is_apart: bool) -> Result<Prepared, LaunchError> {
     strings(spec)?;
     workspace(spec)?;
     let is_ordinary = !rustix::process::geteuid().is_root();
@@ -62,8 +72,12 @@ pub(super) fn prepare(spec: &Spec) -> Result<Prepared, LaunchError> {
         .flatten()
         .collect(),
     };
+    if is_apart {
+        accept(Weakness::Namespaces, "there are no namespaces for this user".to_owned())?;
+    }
     // In a user namespace of its own, RLIMIT_NPROC counts exactly the processes of this sandbox (kernel 5.14).
-    let nproc_max = spec.limits.pids_max.filter(|_| is_ordinary && unlimited.contains(&"pids"));
+    let is_counted = is_ordinary && !is_apart;
+    let nproc_max = spec.limits.pids_max.filter(|_| is_counted && unlimited.contains(&"pids"));
     if nproc_max.is_some() {
         unlimited.retain(|name| *name != "pids");
     }
@@ -81,13 +95,17 @@ pub(super) fn prepare(spec: &Spec) -> Result<Prepared, LaunchError> {
         // Announced, not refused: stopping by signal pauses as well.
         weaker.push(Weakness::Freezer);
     }
-    Ok(Prepared { cgroup, weaker, nproc_max, is_copy, locks })
+    let places = match is_apart {
+        true => Some(apart::places(spec).map_err(|failed| setup_error(failed.step, failed.path, failed.source))?),
+        false => None,
+    };
+    Ok(Prepared { cgroup, weaker, nproc_max, is_copy, places, locks })
 }
 
 /// The launcher's orders, sealed.
 pub(super) fn orders(spec: &Spec, filter: &[libc::sock_filter], prepared: &Prepared) -> io::Result<OwnedFd> {
     let boot = Boot {
-        spec: spec.clone(),
+        spec: prepared.places.as_ref().map_or_else(|| spec.clone(), |places| apart::moved(spec, places)),
         filter: filter.iter().map(|part| (part.code, part.jt, part.jf, part.k)).collect(),
         is_ordinary: !rustix::process::geteuid().is_root(),
         uid: rustix::process::geteuid().as_raw(),
@@ -95,6 +113,7 @@ pub(super) fn orders(spec: &Spec, filter: &[libc::sock_filter], prepared: &Prepa
         has_landlock: !prepared.weaker.contains(&Weakness::Landlock),
         is_copy: prepared.is_copy,
         nproc_max: prepared.nproc_max,
+        places: prepared.places.clone(),
     };
     let memfd = rustix::fs::memfd_create("flyball-orders", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut file = fs::File::from(memfd);

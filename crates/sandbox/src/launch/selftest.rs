@@ -9,11 +9,14 @@ use super::step::{At, Step};
 use super::sys::Arg::{self, Is, Text, Words};
 use super::sys::{self, Forked, attempt};
 use super::wire::Boot;
+use crate::places::Places;
+use crate::spec::Spec;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::thread::CapabilitySet;
 use std::ffi::CString;
+use std::path::Path;
 
 /// The prober's exit code where the kernel does not take the filter.
 const NO_FILTER: i32 = 3;
@@ -111,28 +114,34 @@ fn probe(boot: &Boot, attempts: &[Attempt], progress: &OwnedFd) -> i32 {
 fn attempts(boot: &Boot) -> Vec<Attempt> {
     let mut all: Vec<Attempt> = Vec::new();
     let mut add = |what: &str, try_it: Box<dyn Fn() -> bool>| all.push(Attempt { what: what.to_owned(), try_it });
-    confinement(&mut add);
+    confinement(boot.places.is_some(), &mut add);
     namespaces(&mut add);
     other_processes(&mut add);
     kernel(&mut add);
     sockets(&mut add);
     paths(boot, &mut add);
+    if let Some(places) = &boot.places {
+        apart(&boot.spec, places, &mut add);
+    }
     all
 }
 
 type Add<'a> = dyn FnMut(&str, Box<dyn Fn() -> bool>) + 'a;
 
-fn confinement(add: &mut Add<'_>) {
+fn confinement(is_apart: bool, add: &mut Add<'_>) {
     add(
         "hold a capability",
         Box::new(|| {
             rustix::thread::capabilities(None).map_or(true, |sets| !(sets.effective | sets.permitted).is_empty())
         }),
     );
-    add(
-        "regain a capability by running a program",
-        Box::new(|| rustix::thread::capability_is_in_bounding_set(CapabilitySet::SYS_ADMIN).unwrap_or(true)),
-    );
+    // Without a user namespace an ordinary user can't empty the set; new privileges are forbidden all the same.
+    if !is_apart {
+        add(
+            "regain a capability by running a program",
+            Box::new(|| rustix::thread::capability_is_in_bounding_set(CapabilitySet::SYS_ADMIN).unwrap_or(true)),
+        );
+    }
     add("gain privileges by running a program", Box::new(|| !rustix::thread::no_new_privs().unwrap_or(false)));
     let other = Is(isize::from(rustix::process::getuid().is_root())); // root becomes 1, others 0
     add("become another user", call(libc::SYS_setresuid, [other, other, other]));
@@ -207,6 +216,36 @@ fn paths(boot: &Boot, add: &mut Add<'_>) {
         } else {
             add(&what, Box::new(move || opens(&text, libc::O_WRONLY)));
         }
+    }
+}
+
+/// What namespaces would keep out of reach.
+fn apart(spec: &Spec, places: &Places, add: &mut Add<'_>) {
+    let supervisor = Is(places.supervisor as isize);
+    add("signal the supervisor", call(libc::SYS_kill, [supervisor, Is(0)]));
+    add("limit the supervisor", call(libc::SYS_prlimit64, [supervisor, flag(libc::RLIMIT_CORE as i32), Words(&[0])]));
+    add("slow the supervisor down", call(libc::SYS_setpriority, [Is(0), supervisor, Is(19)]));
+    for name in ["mem", "environ", "maps", "fd/0", "root/etc/passwd", "cwd"] {
+        let path = format!("/proc/{}/{name}", places.supervisor);
+        add(&format!("reach into the supervisor by `{path}`"), Box::new(move || opens(&path, libc::O_RDONLY)));
+    }
+    for (family, kind) in [
+        (libc::AF_INET, libc::SOCK_STREAM),
+        (libc::AF_INET6, libc::SOCK_STREAM),
+        (libc::AF_INET, libc::SOCK_DGRAM),
+        (libc::AF_UNIX, libc::SOCK_DGRAM),
+    ] {
+        add("open a socket of the machine's", call(libc::SYS_socket, [flag(family), flag(kind), Is(0)]));
+    }
+    add("use shared memory", call(libc::SYS_shmget, [Is(0), Is(4096), flag(libc::IPC_CREAT | 0o600)]));
+    add("list a folder of the session's", {
+        let path = spec.session_dir.join("workspace").to_string_lossy().into_owned();
+        Box::new(move || opens(&path, libc::O_RDONLY | libc::O_DIRECTORY))
+    });
+    for path in [spec.workspace.as_path(), spec.home.as_path(), Path::new("/"), Path::new("/tmp")] {
+        let path = path.to_string_lossy().into_owned();
+        let what = format!("list `{path}`");
+        add(&what, Box::new(move || opens(&path, libc::O_RDONLY | libc::O_DIRECTORY)));
     }
 }
 

@@ -161,6 +161,20 @@ pub(super) fn reap() -> Option<(i32, i32)> {
     (pid > 0).then_some((pid, status))
 }
 
+/// Waits for any child and collects it: its pid. `None`: there is none.
+pub(super) fn wait_any() -> Option<i32> {
+    loop {
+        // SAFETY: no status is asked for.
+        let pid = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) };
+        if pid > 0 {
+            return Some(pid);
+        }
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return None;
+        }
+    }
+}
+
 /// Waits for this child: its wait status.
 pub(super) fn wait_for(pid: i32) -> Option<i32> {
     let mut status = 0;

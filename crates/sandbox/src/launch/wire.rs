@@ -2,6 +2,7 @@
 //!
 //! Each message is one JSON value in one packet of a `SOCK_SEQPACKET` pair; descriptors ride with it.
 
+use crate::places::Places;
 use crate::spec::{Spec, Weakness};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{
@@ -35,6 +36,8 @@ pub(super) struct Boot {
     pub(super) is_copy: bool,
     /// Processes, where no cgroup counts them.
     pub(super) nproc_max: Option<u64>,
+    /// There are no namespaces: what the program may touch is told by path.
+    pub(super) places: Option<Places>,
 }
 
 /// What the inside reports.

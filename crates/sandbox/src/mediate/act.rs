@@ -113,6 +113,12 @@ pub(super) enum Act {
         file: OwnedFd,
         name: CString,
     },
+    /// `inotify_add_watch`.
+    Watch {
+        inotify: OwnedFd,
+        file: OwnedFd,
+        mask: u32,
+    },
     Exec(Box<super::exec::Image>),
     /// Decided by rules, and by what the broker admits.
     ConnectInet {
@@ -270,6 +276,10 @@ pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
             sys::setxattr(&descriptor_path(&file), &name, &value, flags).into()
         }
         Act::RemoveXattr { file, name } => sys::removexattr(&descriptor_path(&file), &name).into(),
+        Act::Watch { inotify, file, mask } => match sys::watch(inotify.as_fd(), &descriptor_path(&file), mask) {
+            Ok(number) => Answer::Value(number),
+            Err(errno) => Answer::Errno(errno),
+        },
         Act::Bind { socket, address } => sys::with_address(libc::SYS_bind, socket.as_fd(), &address).into(),
         Act::Connect { socket, address } => super::socket::connect_raw(socket, address),
         Act::ConnectUnix { socket, file } => super::socket::connect_unix(socket, file),

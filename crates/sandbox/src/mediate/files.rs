@@ -56,7 +56,7 @@ impl Context<'_> {
         let last = if flags & libc::O_NOFOLLOW != 0 || is_exclusive { Last::Keep } else { Last::Follow };
         let (place, stat) = match self.resolve(dirfd, &path, last)? {
             Found::Place(place, stat) => (place, stat),
-            Found::Held(held) => return reopen(held, flags),
+            Found::Held(held) => return self.reopen(held, flags),
         };
         let writes = flags & WRITE_FLAGS & !libc::O_CREAT != 0;
         if flags & tmpfile == tmpfile {
@@ -291,6 +291,22 @@ impl Context<'_> {
         Ok(Plan::Ask(Attempt::Truncate { path: at.path(), bytes }, Act::Truncate { at, length }))
     }
 
+    /// Watching changes nothing, and tells of files whether they may be read or not: so it is done only within bounds.
+    pub(super) fn watch(&self, fd: i32, path: u64, mask: u32) -> Result<Plan, Errno> {
+        let path = self.caller.path(path)?;
+        let inotify = self.caller.duplicate(fd)?;
+        if !self.caller.is_waiting() {
+            return Err(libc::EINTR);
+        }
+        let last = if mask & libc::IN_DONT_FOLLOW != 0 { Last::Keep } else { Last::Follow };
+        let Found::Place(at, stat) = self.resolve(libc::AT_FDCWD, &path, last)? else { return Err(libc::EACCES) };
+        if stat.is_none() {
+            return Err(libc::ENOENT);
+        }
+        let mask = mask & !libc::IN_DONT_FOLLOW;
+        Ok(Plan::Act(Act::Watch { inotify, file: at.handle()?, mask }))
+    }
+
     /// The file that a metadata call means, by path or, with `AT_EMPTY_PATH` or `None`, by descriptor.
     fn subject(&self, dirfd: i32, path: Option<u64>, flags: i32) -> Result<(OwnedFd, Option<PathBuf>), Errno> {
         let path = path.map(|path| self.caller.path(path)).transpose()?;
@@ -426,6 +442,13 @@ fn metadata(path: Option<PathBuf>, change: MetadataChange, act: Act) -> Plan {
 
 fn open_attempt(at: &Place, write: bool, create: bool, flags: i32, existing: Option<FileKind>) -> Attempt {
     Attempt::Open { path: at.path(), write, create, truncate: flags & libc::O_TRUNC != 0, existing }
+}
+
+impl Context<'_> {
+    fn reopen(&self, held: Held, flags: i32) -> Result<Plan, Errno> {
+        // Any file of the machine can be named, and a deleted one has no place any more that could tell.
+        if self.view.places.is_some() && !held.is_open { Err(libc::EACCES) } else { reopen(held, flags) }
+    }
 }
 
 /// A file that someone holds and that has no name inside: opened anew only where that gives no more than is held.

@@ -67,15 +67,27 @@ enum Rule {
     Socket {
         datagrams: bool,
     },
+    /// No internet, and no datagrams.
+    SocketApart,
     SocketPair {
         datagrams: bool,
     },
     Seccomp,
+    /// Errno unless the low word of this argument is zero: the caller itself. And, if given, when another has that value.
+    OwnOnly {
+        at: u32,
+        but: Option<(u32, u32)>,
+    },
+    /// As `OwnOnly`, where something is set and not only asked for.
+    Limits,
 }
 
 /// The program. `reads`: opens for reading are mediated too. `host_sockets`: unix sockets of the host's may be in sight.
-pub(crate) fn program(reads: bool, host_sockets: bool) -> Vec<sock_filter> {
-    let mut rules = rules(reads, host_sockets);
+/// `is_apart`: there are no namespaces.
+pub(crate) fn program(reads: bool, host_sockets: bool, is_apart: bool) -> Vec<sock_filter> {
+    // The first rule of a call is the one that counts.
+    let mut rules = if is_apart { rules_apart() } else { Vec::new() };
+    rules.extend(rules_of_all(reads, host_sockets || is_apart));
     rules.sort_by_key(|(nr, _)| *nr);
     rules.dedup_by_key(|(nr, _)| *nr);
 
@@ -90,7 +102,53 @@ pub(crate) fn program(reads: bool, host_sockets: bool) -> Vec<sock_filter> {
     out.0
 }
 
-fn rules(reads: bool, host_sockets: bool) -> Vec<(u32, Rule)> {
+/// What namespaces would bound, and Landlock does not: other processes of the user, the machine's network, shared memory and
+/// queues, and the names that a datagram can be sent to past any `connect`. Signals, tracing and abstract sockets Landlock
+/// keeps within the tree.
+fn rules_apart() -> Vec<(u32, Rule)> {
+    use Rule::{Errno, Limits, Notify, OwnOnly, SocketApart};
+    let mut rules = Vec::new();
+    let mut all = |rule: Rule, calls: &[i64]| rules.extend(calls.iter().map(|nr| (*nr as u32, rule)));
+    all(SocketApart, &[libc::SYS_socket]);
+    // Which files change is told whoever may read them.
+    all(Notify, &[libc::SYS_inotify_add_watch]);
+    all(
+        Errno(libc::ENOSYS),
+        &[
+            libc::SYS_shmget,
+            libc::SYS_shmat,
+            libc::SYS_shmctl,
+            libc::SYS_shmdt,
+            libc::SYS_semget,
+            libc::SYS_semop,
+            libc::SYS_semctl,
+            libc::SYS_semtimedop,
+            libc::SYS_msgget,
+            libc::SYS_msgsnd,
+            libc::SYS_msgrcv,
+            libc::SYS_msgctl,
+            libc::SYS_mq_open,
+            libc::SYS_mq_unlink,
+            libc::SYS_mq_timedsend,
+            libc::SYS_mq_timedreceive,
+            libc::SYS_mq_notify,
+            libc::SYS_mq_getsetattr,
+        ],
+    );
+    all(Errno(libc::EPERM), &[libc::SYS_migrate_pages, libc::SYS_move_pages]);
+    all(
+        OwnOnly { at: 0, but: None },
+        &[libc::SYS_sched_setaffinity, libc::SYS_sched_setscheduler, libc::SYS_sched_setparam, libc::SYS_sched_setattr],
+    );
+    const PRIO_USER: u32 = 2;
+    const IOPRIO_WHO_USER: u32 = 3;
+    all(OwnOnly { at: 1, but: Some((0, PRIO_USER)) }, &[libc::SYS_setpriority]);
+    all(OwnOnly { at: 1, but: Some((0, IOPRIO_WHO_USER)) }, &[libc::SYS_ioprio_set]);
+    all(Limits, &[libc::SYS_prlimit64]);
+    rules
+}
+
+fn rules_of_all(reads: bool, host_sockets: bool) -> Vec<(u32, Rule)> {
     use Rule::{DenyBits, DenyValues, Errno, Notify, NotifyUnlessNull, Open, Seccomp, Socket, SocketPair};
     let mut rules = Vec::new();
     let mut all = |rule: Rule, calls: &[i64]| rules.extend(calls.iter().map(|nr| (*nr as u32, rule)));
@@ -355,6 +413,25 @@ impl Assembler {
                 self.unless_datagram(datagrams);
                 self.ret(ALLOW);
             }
+            Rule::SocketApart => self.socket_apart(),
+            Rule::OwnOnly { at, but } => {
+                if let Some((at, value)) = but {
+                    self.load(argument(at));
+                    self.if_eq(value, errno(libc::EPERM));
+                }
+                self.load(argument(at));
+                self.unless_eq(0, errno(libc::EPERM));
+                self.ret(ALLOW);
+            }
+            Rule::Limits => {
+                self.load(argument(0));
+                self.if_eq(0, ALLOW);
+                for half in [0, 4] {
+                    self.load(argument(2) + half);
+                    self.unless_eq(0, errno(libc::EPERM));
+                }
+                self.ret(ALLOW);
+            }
             Rule::Seccomp => {
                 self.load(argument(0));
                 self.unless_eq(libc::SECCOMP_SET_MODE_FILTER, ALLOW);
@@ -406,6 +483,19 @@ impl Assembler {
             self.push(JEQ, libc::SOCK_RAW as u32, 0, 1);
             self.ret(errno(libc::ESOCKTNOSUPPORT));
         }
+    }
+
+    /// Unix and route netlink. The network is the machine's own, so there is none of it.
+    fn socket_apart(&mut self) {
+        self.load(argument(0));
+        // No netlink: over the next four.
+        self.push(JEQ, libc::AF_NETLINK as u32, 0, 4);
+        self.load(argument(2));
+        self.unless_eq(libc::NETLINK_ROUTE as u32, errno(libc::EAFNOSUPPORT));
+        self.ret(libc::SECCOMP_RET_ALLOW);
+        self.unless_eq(libc::AF_UNIX as u32, errno(libc::EACCES));
+        self.unless_datagram(false);
+        self.ret(libc::SECCOMP_RET_ALLOW);
     }
 
     fn unless_eq_then_allow(&mut self, k: u32) {

@@ -7,6 +7,7 @@
 //! where registers decide.
 
 mod act;
+mod bounds;
 mod broker;
 mod caller;
 mod cores;
@@ -29,6 +30,7 @@ mod trace;
 pub use broker::HOST_NAME;
 
 use crate::call::{Attempt, Call, Decision, Done, Lull, Mediator, Refusal, Ticket};
+use crate::places::Places;
 use act::{Act, Answer, Plan, Umask};
 use broker::Broker;
 use caller::Caller;
@@ -39,6 +41,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use status::Statuses;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -71,6 +74,10 @@ pub(crate) struct Parts {
     pub(crate) notify: OwnedFd,
     /// The sandbox's root.
     pub(crate) root: OwnedFd,
+    /// Where the workspace is below it.
+    pub(crate) workspace: PathBuf,
+    /// Without namespaces: the root is the machine's own, and these are what may be touched of it.
+    pub(crate) places: Option<Arc<Places>>,
     /// `None`: the network is closed.
     pub(crate) broker: Option<Broker>,
     /// Opens for reading are asked about.
@@ -166,7 +173,8 @@ pub(crate) fn run(parts: Parts, wake: &OwnedFd, started: impl FnOnce(Result<(), 
     let tree = parts.tree.clone();
     let ran = std::panic::catch_unwind(AssertUnwindSafe(|| match Loop::new(parts, wake) {
         Ok(mut mediation) => {
-            mediation.parts.mediator.started(mediation.parts.root.as_fd());
+            let (root, workspace) = (mediation.parts.root.as_fd(), mediation.parts.workspace.as_path());
+            mediation.parts.mediator.started(root, workspace);
             started(Ok(()));
             mediation.serve();
             true
@@ -192,7 +200,7 @@ impl Loop {
         let root = parts.root.try_clone().map_err(|_| libc::EMFILE)?;
         Ok(Self {
             events: Events::new(&parts.notify, wake, parts.exits_are_told)?,
-            view: View::new(root)?,
+            view: View::new(root, parts.places.clone())?,
             umask: Umask::new(),
             statuses: Statuses::default(),
             cores: Cores::new(),
@@ -269,7 +277,7 @@ impl Loop {
         match plan {
             Ok(Plan::Answer(answer)) => _ = self.answer(id, tid, None, answer),
             Ok(Plan::Act(act)) => {
-                let answer = self.perform(act);
+                let answer = self.perform(id, tid, act);
                 _ = self.answer(id, tid, None, answer);
             }
             Ok(Plan::Ask(attempt, act)) => self.ask(id, tid, attempt, act),
@@ -292,6 +300,10 @@ impl Loop {
         let caller = Caller { notify: self.parts.notify.as_fd(), id, tid };
         let Ok(tgid) = self.statuses.tgid(&caller) else {
             return self.fail(id, libc::EACCES);
+        };
+        let attempt = match &self.parts.places {
+            Some(places) => places.attempt(attempt),
+            None => attempt,
         };
         self.tickets += 1;
         let call = Call { ticket: Ticket(self.tickets), pid: tgid, attempt };
@@ -335,7 +347,7 @@ impl Loop {
                 }
             };
         }
-        let answer = self.perform(act);
+        let answer = self.perform(id, tid, act);
         if let Some(done) = self.answer(id, tid, Some(who), answer) {
             self.parts.mediator.done(call.ticket, call.pid, done);
         }
@@ -353,7 +365,13 @@ impl Loop {
         let _ = sys::reply(self.parts.notify.as_fd(), id, 0, 0, flags);
     }
 
-    fn perform(&mut self, act: Act) -> Answer {
+    fn perform(&mut self, id: u64, tid: i32, act: Act) -> Answer {
+        if let Some(places) = self.parts.places.clone() {
+            let caller = self.statuses.tgid(&Caller { notify: self.parts.notify.as_fd(), id, tid });
+            if let Err(errno) = bounds::hold(&self.view, &places, &act, caller) {
+                return Answer::Errno(errno);
+            }
+        }
         act.forgets(&self.view);
         match act {
             Act::ConnectInet { socket, address, raw } => {
@@ -363,9 +381,10 @@ impl Loop {
                     None => Answer::Errno(libc::EACCES),
                 }
             }
-            Act::BindUnix { socket, address, inside, cwd, umask, .. } => {
-                socket::bind_unix(&inside, &socket, &cwd, &address, umask)
-            }
+            Act::BindUnix { socket, at, address, inside, cwd, umask } => match self.parts.places {
+                Some(_) => socket::bind_unix_here(&socket, &at, umask),
+                None => socket::bind_unix(&inside, &socket, &cwd, &address, umask),
+            },
             act => act::perform(&self.view, &mut self.umask, act),
         }
     }

@@ -66,6 +66,7 @@ impl Loop {
                 let tgid = statuses.tgid(&caller)?;
                 socket::bind(&self.view, &caller, tgid, [a, b, c], || statuses.of(&caller).map(|status| status.umask))
             }
+            libc::SYS_inotify_add_watch => on.watch(fd(a), b, word(c)),
             libc::SYS_umask => {
                 statuses.umask_changes();
                 Ok(Plan::Answer(Answer::Continue))

@@ -5,6 +5,7 @@
 use super::caller::{self, Caller, PATH_BYTES_MAX};
 use super::sys::{self, Errno};
 use crate::call::FileKind;
+use crate::places::Places;
 use rustix::fd::AsFd;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -28,6 +29,8 @@ pub(super) struct View {
     /// How the kernel prints the root to us: empty when it is a whole mount namespace's root.
     prefix: Vec<u8>,
     pub(super) own_descriptors: OwnedFd,
+    /// Without namespaces: the processes of `/proc` are the machine's, and of files only these are the session's.
+    pub(super) places: Option<Arc<Places>>,
     /// Directories that were just found, by the path that was asked for. INVARIANT: emptied before anything is done that
     /// could make a path lead elsewhere, or to nobody; all such acts are the mediation thread's.
     found: RefCell<HashMap<Vec<u8>, Directory>>,
@@ -72,6 +75,8 @@ pub(super) struct Held {
     pub(super) stat: libc::stat,
     /// Whether the descriptor that it was reached by is open for writing.
     pub(super) is_writable: bool,
+    /// Whether it is open at all: one with `O_PATH` only names a file, whoever may read it.
+    pub(super) is_open: bool,
 }
 
 /// Whether a last symbolic link is followed.
@@ -173,10 +178,10 @@ fn kind_of(mode: u32) -> FileKind {
 
 impl View {
     /// The view below `root`.
-    pub(super) fn new(root: OwnedFd) -> Result<Self, Errno> {
-        let own_descriptors = caller::own_descriptors()?;
-        let mut view =
-            Self { root, prefix: Vec::new(), own_descriptors, found: RefCell::default(), callers: RefCell::default() };
+    pub(super) fn new(root: OwnedFd, places: Option<Arc<Places>>) -> Result<Self, Errno> {
+        let (own_descriptors, prefix) = (caller::own_descriptors()?, Vec::new());
+        let (found, callers) = (RefCell::default(), RefCell::default());
+        let mut view = Self { root, prefix, own_descriptors, places, found, callers };
         let printed = view.printed(&view.root)?;
         if printed != b"/" {
             view.prefix = printed;
@@ -385,11 +390,19 @@ impl<'a> Walk<'a> {
         match self.walk(path) {
             Ok((place, stat)) => match self.expected.take() {
                 Some(held) if !stat.as_ref().is_some_and(|stat| is_same(stat, &held.stat)) => Ok(Found::Held(held)),
+                Some(held) if self.is_from_outside(&held, &place) => Ok(Found::Held(held)),
                 _ => Ok(Found::Place(place, stat)),
             },
             // What it printed leads nowhere inside: a deleted file, or one from outside.
             Err(errno) => self.expected.take().map(Found::Held).ok_or(errno),
         }
+    }
+
+    /// What the caller was given open, and where no name of its own leads: its output, say, that its user keeps in a file.
+    fn is_from_outside(&self, held: &Held, place: &Place) -> bool {
+        let Some(places) = &self.view.places else { return false };
+        let is_terminal = held.stat.st_mode & libc::S_IFMT == libc::S_IFCHR;
+        (held.is_writable || held.is_open && is_terminal) && !places.may_write(&place.path())
     }
 
     fn walk(&mut self, path: &[u8]) -> Result<(Place, Option<libc::stat>), Errno> {
@@ -420,6 +433,7 @@ impl<'a> Walk<'a> {
                     return self.place(name, Some(stat));
                 }
                 FileKind::Symlink => self.follow(&file, &entry, is_last)?,
+                FileKind::Directory if self.is_foreign_process(&name)? => return Err(libc::EACCES),
                 FileKind::Directory if !is_last => self.below.push((file, name)),
                 _ if !is_last => return Err(libc::ENOTDIR),
                 _ => return self.place(name, Some(stat)),
@@ -466,6 +480,15 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Where `/proc` shows the machine's processes: a folder of one that is not the caller.
+    fn is_foreign_process(&self, name: &[u8]) -> Result<bool, Errno> {
+        if self.view.places.is_none() || !name.iter().all(u8::is_ascii_digit) || !is_proc(self.here()) {
+            return Ok(false);
+        }
+        let is_root = sys::fstat(self.here().as_fd())?.st_ino == PROC_ROOT_INODE;
+        Ok(is_root && name != self.caller.status()?.tgid.to_string().as_bytes())
+    }
+
     fn is_on_proc(&self, link: &OwnedFd) -> Result<bool, Errno> {
         let fs = rustix::fs::fstatfs(link).map_err(|errno| errno.raw_os_error())?;
         Ok(fs.f_type == PROC_SUPER_MAGIC)
@@ -490,30 +513,28 @@ impl<'a> Walk<'a> {
         if is_last {
             let file = sys::openat(here, name, libc::O_PATH, 0)?;
             let stat = sys::fstat(file.as_fd())?;
-            let is_writable = self.is_open_for_writing(name, &file, &stat);
-            self.expected = Some(Held { file, stat, is_writable });
+            let flags = self.open_flags(name, &file, &stat);
+            let is_open = flags.is_some_and(|flags| flags & libc::O_PATH == 0);
+            let is_writable = flags.is_some_and(|flags| flags & libc::O_ACCMODE != libc::O_RDONLY);
+            self.expected = Some(Held { file, stat, is_writable, is_open });
         }
         self.view.inside(text).ok_or(libc::ENOENT)
     }
 
-    /// Whether the descriptor `name` holds this very file open for writing. INVARIANT: file and mode are read in one go: a
+    /// How the descriptor `name` has this very file open; `None`: it has another. INVARIANT: file and mode are read in one go: a
     /// sibling could put another descriptor in the place between two looks.
-    fn is_open_for_writing(&self, name: &CString, file: &OwnedFd, stat: &libc::stat) -> bool {
+    fn open_flags(&self, name: &CString, file: &OwnedFd, stat: &libc::stat) -> Option<i32> {
         let mut path = b"../fdinfo/".to_vec();
         path.extend_from_slice(name.to_bytes());
-        let Ok(path) = CString::new(path) else { return false };
-        let Ok(info) = sys::openat(self.here().as_raw_fd(), &path, libc::O_RDONLY, 0) else { return false };
+        let info = sys::openat(self.here().as_raw_fd(), &CString::new(path).ok()?, libc::O_RDONLY, 0).ok()?;
         let mut buffer = [0; 256];
-        let Ok(read) = sys::pread(info.as_fd(), &mut buffer) else { return false };
+        let read = sys::pread(info.as_fd(), &mut buffer).ok()?;
         let text = buffer.get(..read).unwrap_or_default();
         let field = |label: &[u8]| text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(label));
         let number = |label: &[u8]| std::str::from_utf8(field(label)?).ok()?.trim().parse::<u64>().ok();
         let is_this =
             number(b"ino:") == Some(stat.st_ino) && number(b"mnt_id:").is_some_and(|id| mount(file) == Some(id));
-        is_this
-            && field(b"flags:")
-                .and_then(caller::octal)
-                .is_some_and(|flags| flags as i32 & libc::O_ACCMODE != libc::O_RDONLY)
+        field(b"flags:").filter(|_| is_this).and_then(caller::octal).map(|flags| flags as i32)
     }
 
     fn place(&self, name: Vec<u8>, stat: Option<libc::stat>) -> Result<(Place, Option<libc::stat>), Errno> {

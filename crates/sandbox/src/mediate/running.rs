@@ -4,12 +4,14 @@ use super::broker::{Broker, Inside};
 use super::{Control, Mailbox, Parts, Tree, filter};
 use crate::call::{Decision, Mediator, Ticket};
 use crate::launch::{self, End, LaunchError, Launched, NetHelper};
+use crate::places::Places;
 use crate::spec::{Network, Spec, Weakness};
 use crate::workspace::{self, Layers, WorkspaceError};
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -149,6 +151,7 @@ pub struct Running(Arc<Inner>);
 
 struct Inner {
     group: Arc<Group>,
+    workspace: PathBuf,
     mailbox: Mailbox,
     mediation: Mutex<Option<JoinHandle<()>>>,
     exit: Mutex<Option<Exit>>,
@@ -213,12 +216,16 @@ pub struct Built {
 /// # Errors
 /// See [`StartError`]; nothing was run then.
 pub fn build(spec: Spec) -> Result<Built, StartError> {
-    let filter = filter::program(spec.mediate_reads, shows_sockets(&spec));
-    let launched = match launch::launch(&spec, &filter) {
+    let host_sockets = shows_sockets(&spec);
+    let filter = filter::program(spec.mediate_reads, host_sockets, false);
+    let launched = match launch::launch(&spec, &filter, false) {
         Err(LaunchError::Weaker { weakness: Weakness::Overlay, .. }) => {
-            let layers = Layers::new(spec.workspace.clone(), spec.session_dir.join("workspace/upper"));
-            workspace::copy(&layers, &spec.hide)?;
-            launch::launch(&spec, &filter)?
+            copy(&spec)?;
+            launch::launch(&spec, &filter, false)?
+        }
+        Err(LaunchError::Weaker { weakness: Weakness::Namespaces, .. }) if may_stand_apart(&spec) => {
+            copy(&spec)?;
+            launch::launch(&spec, &filter::program(spec.mediate_reads, host_sockets, true), true)?
         }
         other => other?,
     };
@@ -228,6 +235,15 @@ pub fn build(spec: Spec) -> Result<Built, StartError> {
 /// Whether sockets of the host's may come in sight, now or later.
 fn shows_sockets(spec: &Spec) -> bool {
     spec.expose.iter().any(|path| !path.is_file())
+}
+
+fn copy(spec: &Spec) -> Result<(), WorkspaceError> {
+    let layers = Layers::new(spec.workspace.clone(), spec.session_dir.join("workspace/upper"));
+    workspace::copy(&layers, &spec.hide).map(drop)
+}
+
+fn may_stand_apart(spec: &Spec) -> bool {
+    spec.accept_weaker.contains(&Weakness::Namespaces) && launch::can_stand_apart()
 }
 
 impl Built {
@@ -250,6 +266,8 @@ fn run(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result<R
     let failed = |error: rustix::io::Errno| StartError::Mediation(error.into());
     let broker = match spec.network {
         Network::Closed => None,
+        // It listens within the network's namespace, and there is none.
+        Network::Brokered if launched.places.is_some() => None,
         Network::Brokered => Some(
             Broker::start(Box::new(launched.net.clone()), launch::DNS_ADDRESS.into()).map_err(StartError::Broker)?,
         ),
@@ -259,11 +277,15 @@ fn run(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result<R
     let mailbox = Mailbox::new(sender, wake.try_clone().map_err(StartError::Mediation)?);
     let duplicate = |fd: &OwnedFd| fd.try_clone().map_err(StartError::Mediation);
     let (notify, root) = (duplicate(&launched.notify)?, duplicate(&launched.root)?);
+    let places = launched.places.clone();
+    let workspace = launched_workspace(spec, places.as_deref());
     let exits_are_told = !launched.weaker.contains(&Weakness::ExitStatus);
     let group = Arc::new(Group { launched, reason: AtomicU8::new(0) });
     let parts = Parts {
         notify,
         root,
+        workspace: workspace.clone(),
+        places,
         broker,
         reads: spec.mediate_reads,
         exits_are_told,
@@ -285,6 +307,7 @@ fn run(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result<R
     // From here on whatever fails ends the tree: the handle's end does.
     let running = Running(Arc::new(Inner {
         group,
+        workspace,
         mailbox,
         mediation: Mutex::new(Some(mediation)),
         exit: Mutex::new(None),
@@ -297,6 +320,11 @@ fn run(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result<R
     }
     running.0.group.launched.go().map_err(StartError::Mediation)?;
     Ok(running)
+}
+
+/// The workspace as the program sees it, by its path below the root.
+fn launched_workspace(spec: &Spec, places: Option<&Places>) -> PathBuf {
+    places.map_or_else(|| spec.workspace.clone(), |places| places.workspace().to_owned())
 }
 
 impl Running {
@@ -429,6 +457,12 @@ impl Running {
     #[must_use]
     pub fn root(&self) -> BorrowedFd<'_> {
         self.0.group.launched.root.as_fd()
+    }
+
+    /// Where the workspace is below [`Self::root`].
+    #[must_use]
+    pub fn workspace(&self) -> &Path {
+        &self.0.workspace
     }
 
     /// Layers that are missing here.

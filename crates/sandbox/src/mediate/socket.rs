@@ -3,7 +3,7 @@
 
 use super::act::{Act, Answer, Plan};
 use super::caller::{Caller, descriptor_path};
-use super::resolve::{Found, Last, View};
+use super::resolve::{Found, Last, Place, View};
 use super::sys::{self, Errno};
 use crate::call::Attempt;
 use rustix::fd::AsFd;
@@ -205,6 +205,29 @@ pub(super) fn bind_unix(inside: &OwnedFd, socket: &OwnedFd, cwd: &OwnedFd, addre
         Some(errno) => Answer::Errno(errno),
         None => Answer::Errno(libc::EACCES),
     }
+}
+
+/// The same where the caller has no mounts of its own: by the folder's handle and the last name alone, which the socket then
+/// keeps.
+pub(super) fn bind_unix_here(socket: &OwnedFd, at: &Place, umask: u32) -> Answer {
+    let mut address = (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
+    address.extend_from_slice(at.name.to_bytes_with_nul());
+    if address.len() > size_of::<libc::sockaddr_un>() {
+        return Answer::Errno(libc::ENAMETOOLONG);
+    }
+    let (parent, socket) = (at.parent.clone(), socket.as_fd());
+    // A thread of its own has a folder and a mask of its own.
+    let bound = std::thread::scope(|scope| {
+        let bind = || {
+            sys::unshare_fs()?;
+            sys::enter(parent.as_fd())?;
+            sys::umask(umask);
+            sys::with_address(libc::SYS_bind, socket, &address)
+        };
+        let thread = std::thread::Builder::new().name("flyball-bind".into()).spawn_scoped(scope, bind);
+        thread.map_err(|_| libc::EAGAIN).and_then(|thread| thread.join().unwrap_or(Err(libc::EACCES)))
+    });
+    bound.into()
 }
 
 fn bind_in_child(inside: &OwnedFd, socket: &OwnedFd, cwd: &OwnedFd, address: &[u8], umask: u32) -> Result<(), Errno> {

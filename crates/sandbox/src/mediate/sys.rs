@@ -249,10 +249,22 @@ pub(super) fn with_address(number: i64, fd: BorrowedFd<'_>, address: &[u8]) -> R
     check(unsafe { libc::syscall(number, fd.as_raw_fd(), address.as_ptr(), address.len()) }).map(drop)
 }
 
+/// `inotify_add_watch`: the watch's number.
+pub(super) fn watch(inotify: BorrowedFd<'_>, path: &CStr, mask: u32) -> Result<i64, Errno> {
+    // SAFETY: the path is NUL-terminated and outlives the call.
+    check(unsafe { libc::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), mask) })
+}
+
 /// Gives this thread a umask, root and working directory of its own.
 pub(super) fn unshare_fs() -> Result<(), Errno> {
     // SAFETY: integers only; affects this thread.
     check(unsafe { libc::unshare(libc::CLONE_FS) }).map(drop)
+}
+
+/// Makes this folder the calling thread's working directory, which must be its own.
+pub(super) fn enter(folder: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    check(unsafe { libc::fchdir(folder.as_raw_fd()) }).map(drop)
 }
 
 /// Sets this thread's umask; it must have its own (`unshare_fs`).

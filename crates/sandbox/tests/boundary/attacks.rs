@@ -401,7 +401,7 @@ fn a_hole_is_found_before_the_start() {
     scene.spec.argv = vec!["true".into()];
     let allow =
         [libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }];
-    let error = launch::launch(&scene.spec, &allow).unwrap_err();
+    let error = launch::launch(&scene.spec, &allow, false).unwrap_err();
     assert!(matches!(&error, LaunchError::SelfTest { what } if what == "make a user namespace"), "{error}");
 }
 

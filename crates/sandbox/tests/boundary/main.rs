@@ -10,9 +10,12 @@
     clippy::panic,
     dead_code,
     unused_imports,
+    unfulfilled_lint_expectations,
     reason = "tests, and of the launcher only what they use"
 )]
 
+#[path = "../../src/call.rs"]
+mod call;
 #[path = "../../src/copy.rs"]
 mod copy;
 #[path = "../../src/doctor.rs"]
@@ -21,6 +24,8 @@ mod doctor;
 mod exits;
 #[path = "../../src/launch/mod.rs"]
 mod launch;
+#[path = "../../src/places.rs"]
+mod places;
 #[path = "../../src/spec.rs"]
 mod spec;
 
