@@ -121,7 +121,7 @@ impl Bench {
         }
         self.at_ns = at_ns;
         self.seq += 1;
-        for ruling in self.kernel.step(&Input { seq: self.seq, at_ns, event }) {
+        for ruling in self.kernel.step_alone(&Input { seq: self.seq, at_ns, event }) {
             self.seq += 1;
             self.strictest = self.strictest.max(Some(ruling.verdict));
             print(out, self.seq, &ruling);

@@ -1,5 +1,7 @@
 //! Budgets: reserved at the attempt, settled at the outcome, given back when nothing was done.
 
+mod shared;
+
 use crate::action::{Action, Value};
 use crate::charter::report::{Report, clip, nearest};
 use crate::charter::settings::verbs_of;
@@ -12,6 +14,8 @@ use crate::vocabulary::{AttrType, Verb};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use shared::{SharedFound, SharedWant};
+
 /// `[budget.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
@@ -19,24 +23,43 @@ pub(crate) struct Budget {
     /// The attribute that is summed; `None` counts actions.
     attr: Option<&'static str>,
     limit: i64,
-    is_per_agent: bool,
+    pub(crate) per: Per,
     /// Uses of the limit at which it is warned, ascending.
     warn_at: Vec<i64>,
 }
 
-/// A budget, and the agent where it is per agent.
+/// Whose use is counted together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Per {
+    #[default]
+    Session,
+    Agent,
+    /// All sessions of whoever runs them.
+    Owner,
+    /// All sessions of the ledger.
+    Fleet,
+    /// All sessions of the ledger, each day (UTC) anew.
+    Day,
+}
+
+/// A budget, and within it the agent or the shared register that is counted apart; else nothing.
 type Key = (String, String);
 
 /// What budgets have used, and what is reserved of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ledger {
-    /// By budget, and by agent where the budget is; reservations included.
+    /// By budget, and by agent or shared register where the budget is; reservations included.
     #[serde(with = "crate::pairs")]
     used: BTreeMap<Key, i64>,
     /// By attempt: which budget's key, and how much.
     #[serde(with = "crate::pairs")]
     reserved: BTreeMap<u64, Vec<(Key, i64)>>,
     warned: BTreeSet<(String, String, i64)>,
+    /// What the next attempt may take of shared registers, by budget.
+    pub(crate) granted: BTreeMap<String, (String, i64)>,
+    /// What this input changes of shared registers: empty before the next.
+    #[serde(with = "crate::pairs")]
+    pub(crate) dues: BTreeMap<Key, i64>,
 }
 
 pub(crate) fn section(report: &mut Report, root: &mut Keys) -> BTreeMap<String, Budget> {
@@ -73,14 +96,16 @@ pub(crate) fn section(report: &mut Report, root: &mut Keys) -> BTreeMap<String, 
             }
         };
         let per = keys.choice(report, "per", &["session", "agent", "owner", "fleet", "day"]);
-        if let Some(per) = per.as_ref().filter(|p| matches!(p.value.as_str(), "owner" | "fleet" | "day")) {
-            let message = format!("budgets per `{}` reach beyond one session and are not supported yet", per.value);
-            report.error("FB0106", &per.place, message, "use `session` or `agent`");
-        }
         let warn_at = warnings(report, &mut keys, limit);
         keys.finish(report);
-        let is_per_agent = per.is_some_and(|p| p.value == "agent");
-        out.insert(name.value, Budget { verbs, attr, limit, is_per_agent, warn_at });
+        let per = match per.as_ref().map(|p| p.value.as_str()) {
+            Some("agent") => Per::Agent,
+            Some("owner") => Per::Owner,
+            Some("fleet") => Per::Fleet,
+            Some("day") => Per::Day,
+            _ => Per::Session,
+        };
+        out.insert(name.value, Budget { verbs, attr, limit, per, warn_at });
     }
     out
 }
@@ -167,12 +192,23 @@ impl Ledger {
         let mut out = Vec::new();
         for (name, budget) in budgets {
             let Some(amount) = budget.amount(action, values) else { continue };
-            let used = self.used.get(&budget.key(name, values)).copied().unwrap_or_default();
             let limit = budget.limit;
-            let fits = amount >= 0 && used.checked_add(amount).is_some_and(|sum| sum <= limit);
+            let (used, fits) = if budget.per.is_shared() {
+                // What it was found to hold together with what it granted: that is its own share of it.
+                let granted = self.granted.get(name);
+                let key = (name.clone(), granted.map(|(register, _)| register.clone()).unwrap_or_default());
+                let used = self.used.get(&key).copied().unwrap_or_default();
+                let own = granted.map_or(0, |(_, amount)| *amount);
+                (used.saturating_sub(own), amount == 0 || (amount > 0 && own >= amount))
+            } else {
+                let used = self.used.get(&budget.key(name, values)).copied().unwrap_or_default();
+                (used, amount >= 0 && used.checked_add(amount).is_some_and(|sum| sum <= limit))
+            };
             if !fits {
                 let needs = format!("at most {} of `{name}`, or a larger limit", limit.saturating_sub(used).max(0));
-                let reason = format!("the budget `{name}` is {limit}: {used} of it is used, and this takes {amount}");
+                let of = budget.per.text();
+                let reason =
+                    format!("the budget `{name}`{of} is {limit}: {used} of it is used, and this takes {amount}");
                 out.push(Finding::deny(Reason { needs: Some(needs), ..own(name, reason, None) }));
             }
         }
@@ -190,8 +226,23 @@ impl Ledger {
         let mut effects = Vec::new();
         for (name, budget) in budgets {
             let Some(amount) = budget.amount(action, values) else { continue };
-            let key = budget.key(name, values);
-            let used = self.add(&key, amount);
+            let granted = self.granted.remove(name).filter(|_| budget.per.is_shared());
+            if budget.per.is_shared() && granted.is_none() {
+                continue;
+            }
+            let (key, used) = match granted {
+                // The register holds it already; what was granted beyond the amount goes back.
+                Some((register, granted)) => {
+                    let key = (name.clone(), register);
+                    let used = self.change_shared(&key, amount.saturating_sub(granted));
+                    (key, used)
+                }
+                None => {
+                    let key = budget.key(name, values);
+                    let used = self.add(&key, amount);
+                    (key, used)
+                }
+            };
             self.reserved.entry(of).or_default().push((key.clone(), amount));
             effects.push(Effect::Reserve { budget: name.clone(), amount, used, limit: budget.limit });
             for at in budget.warn_at.iter().filter(|at| used >= **at) {
@@ -204,9 +255,9 @@ impl Ledger {
     }
 
     /// Gives back all that an attempt reserved.
-    pub fn release(&mut self, of: u64) {
+    pub fn release(&mut self, budgets: &BTreeMap<String, Budget>, of: u64) {
         for (key, amount) in self.reserved.remove(&of).unwrap_or_default() {
-            self.add(&key, amount.saturating_neg());
+            self.change(budgets, &key, amount.saturating_neg());
         }
     }
 
@@ -226,7 +277,7 @@ impl Ledger {
                 _ if is_ok => amount,
                 _ => 0,
             };
-            self.add(&key, real.saturating_sub(amount));
+            self.change(budgets, &key, real.saturating_sub(amount));
         }
     }
 
@@ -246,7 +297,8 @@ impl Ledger {
             }
             out.extend(keys.into_iter().map(|key| BudgetUse {
                 budget: name.clone(),
-                agent: key.1.clone(),
+                // Of a register's name, what it is about: its beginning says the charter and the budget.
+                agent: if budget.per.is_shared() { scope_of(&key.1) } else { key.1.clone() },
                 used: self.used.get(key).copied().unwrap_or_default(),
                 reserved: reserved.get(key).copied().unwrap_or_default(),
                 limit: budget.limit,
@@ -258,16 +310,25 @@ impl Ledger {
 
     fn add(&mut self, key: &Key, amount: i64) -> i64 {
         let used = self.used.entry(key.clone()).or_default();
-        // At either end it stays: a budget that is used up beyond counting stays used up.
-        *used = used.saturating_add(amount);
+        // A budget that is used up beyond counting stays used up.
+        if *used != i64::MAX {
+            *used = used.saturating_add(amount);
+        }
         *used
     }
 }
 
+fn scope_of(register: &str) -> String {
+    let mut parts = register.splitn(4, '/');
+    parts.nth(3).unwrap_or(register).to_owned()
+}
+
 impl Budget {
     fn key(&self, name: &str, values: &Values) -> Key {
-        let agent =
-            if self.is_per_agent { values.get("agent").and_then(Value::as_str).unwrap_or_default() } else { "" };
+        let agent = match self.per {
+            Per::Agent => values.get("agent").and_then(Value::as_str).unwrap_or_default(),
+            _ => "",
+        };
         (name.to_owned(), agent.to_owned())
     }
 }

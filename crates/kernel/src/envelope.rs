@@ -1,5 +1,7 @@
 //! Envelopes: the bounds within which a number may move, and how fast.
 
+mod positions;
+
 use crate::action::{Action, Value};
 use crate::charter::escalation::{Tier, deny_or_escalate};
 use crate::charter::report::{At, Report, clip, nearest};
@@ -7,10 +9,10 @@ use crate::charter::settings::verbs_of;
 use crate::charter::table::Keys;
 use crate::decide::{Finding, own};
 use crate::facts::span_text;
-use crate::registers::EnvelopeUse;
 use crate::vocabulary::{AttrType, Verb};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+
+pub(crate) use positions::Positions;
 
 /// `[envelope.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +34,6 @@ enum Breach {
     Deny,
     Clamp,
     Escalate(String),
-}
-
-/// The values that were set, by envelope and resource: time and value, oldest first. The first is the one in force
-/// when the window began.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Positions {
-    #[serde(with = "crate::pairs")]
-    set: BTreeMap<(String, String), VecDeque<(u64, i64)>>,
 }
 
 /// Most resources that envelopes follow, and most changes of one of them within its window.
@@ -142,10 +136,8 @@ impl Envelope {
         if positions.is_full_for(&key) {
             return deny(format!("`{name}` follows too many resources or changes to take another"), None);
         }
-        let recent = positions.within(&key, self.per_ns, now_ns);
         if let (Some(rate), Some(per_ns)) = (self.rate, self.per_ns) {
-            let since = |at: u64| now_ns.saturating_sub(at) <= per_ns;
-            let changes = recent.iter().filter(|(at, _)| since(*at)).count();
+            let changes = positions.changes(&key, per_ns, now_ns);
             if i64::try_from(changes).unwrap_or(i64::MAX) >= rate {
                 let message =
                     format!("`{name}` lets {rate} changes pass in {}: there were {changes}", span_text(per_ns));
@@ -159,7 +151,7 @@ impl Envelope {
         }
         let mut low = self.min.unwrap_or(i64::MIN);
         let mut high = self.max.unwrap_or(i64::MAX);
-        for (_, there) in self.step.iter().flat_map(|_| &recent) {
+        for there in self.step.iter().flat_map(|_| positions.in_force(&key, self.per_ns, now_ns)) {
             let step = self.step.unwrap_or(i64::MAX);
             low = low.max(there.saturating_sub(step));
             high = high.min(there.saturating_add(step));
@@ -195,71 +187,5 @@ fn range_text(low: i64, high: i64) -> String {
         (i64::MIN, high) => format!("at most {high}"),
         (low, i64::MAX) => format!("at least {low}"),
         (low, high) => format!("{low} to {high}"),
-    }
-}
-
-impl Positions {
-    /// Whether there is no room to follow another change of it. Forgetting one would let it move by more than a step.
-    fn is_full_for(&self, key: &(String, String)) -> bool {
-        match self.set.get(key) {
-            Some(set) => set.len() >= CHANGES_MAX,
-            None => self.set.len() >= POSITIONS_MAX,
-        }
-    }
-
-    /// The values within the window and the one that was in force when it began; the last one without a window.
-    fn within(&self, key: &(String, String), per_ns: Option<u64>, now_ns: u64) -> Vec<(u64, i64)> {
-        let Some(set) = self.set.get(key) else { return Vec::new() };
-        let first = match per_ns {
-            None => set.len().saturating_sub(1),
-            Some(per) => set.partition_point(|(at, _)| now_ns.saturating_sub(*at) > per).saturating_sub(1),
-        };
-        set.iter().skip(first).copied().collect()
-    }
-
-    /// Where every quantity stands; an envelope that has seen no value yet stands nowhere.
-    pub fn uses(&self, envelopes: &BTreeMap<String, Envelope>, now_ns: u64) -> Vec<EnvelopeUse> {
-        let mut out = Vec::new();
-        for (name, envelope) in envelopes {
-            let blank = EnvelopeUse {
-                envelope: name.clone(),
-                of: format!("{}.{}", envelope.verb, envelope.attr),
-                resource: String::new(),
-                value: None,
-                min: envelope.min,
-                max: envelope.max,
-                step: envelope.step,
-                rate: envelope.rate,
-                per_ns: envelope.per_ns,
-                changes: 0,
-            };
-            let before = out.len();
-            for ((_, resource), set) in self.set.iter().filter(|((of, _), _)| of == name) {
-                let changes = envelope
-                    .per_ns
-                    .map_or(0, |per| set.iter().filter(|(at, _)| now_ns.saturating_sub(*at) <= per).count() as u64);
-                let value = set.back().map(|(_, value)| *value);
-                out.push(EnvelopeUse { resource: resource.clone(), value, changes, ..blank.clone() });
-            }
-            if out.len() == before {
-                out.push(blank);
-            }
-        }
-        out
-    }
-
-    /// Notes a value that was set.
-    pub fn commit(&mut self, envelopes: &BTreeMap<String, Envelope>, action: &Action, now_ns: u64) {
-        for (name, envelope) in envelopes.iter().filter(|(_, e)| e.verb == action.verb) {
-            let Some(Value::Long(value)) = action.attr(envelope.attr) else { continue };
-            let key = (name.clone(), action.resource.id());
-            let set = self.set.entry(key).or_default();
-            set.push_back((now_ns, *value));
-            let first = match envelope.per_ns {
-                None => set.len().saturating_sub(1),
-                Some(per) => set.partition_point(|(at, _)| now_ns.saturating_sub(*at) > per).saturating_sub(1),
-            };
-            set.drain(..first);
-        }
     }
 }

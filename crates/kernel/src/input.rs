@@ -1,5 +1,6 @@
 //! What the kernel is told: attempts, what became of them, people's answers and acts, and the passing of time.
 
+use crate::budget::SharedFound;
 use crate::{action::Action, action::Value, ruling::Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -48,6 +49,11 @@ pub enum Event {
         /// What was seen, by name.
         #[serde(default)]
         attrs: BTreeMap<String, Value>,
+    },
+    /// What registers that sessions share were found to hold, and what of them the next attempt or answer may take.
+    Shared {
+        /// Each register.
+        found: Vec<SharedFound>,
     },
     /// A person's answer to a held attempt. Gives a ruling on that attempt.
     Answer {

@@ -3,6 +3,7 @@
 mod judging;
 mod owing;
 mod people;
+mod sharing;
 mod snapshot;
 mod supposing;
 
@@ -127,6 +128,7 @@ impl Kernel {
         }
         self.last_seq = Some(input.seq);
         self.last_at_ns = self.last_at_ns.max(input.at_ns);
+        self.budgets.dues.clear();
         self.pass_time(matches!(input.event, Event::Tick));
         let rulings = match &input.event {
             Event::Attempt(action) => vec![self.attempt(input.seq, action)],
@@ -159,9 +161,16 @@ impl Kernel {
                 }
                 Vec::new()
             }
+            Event::Shared { found } => {
+                self.budgets.found(found);
+                Vec::new()
+            }
             Event::Observe { .. } => Vec::new(),
             Event::Tick => self.tick(),
         };
+        if matches!(input.event, Event::Attempt(_) | Event::Answer { .. }) {
+            self.budgets.give_back();
+        }
         self.give_out(input.seq, &input.event, rulings)
     }
 
@@ -220,7 +229,6 @@ impl Kernel {
 
     fn did(&mut self, action: &Action, values: &Values, seq: u64) {
         self.note(Phase::Did, action, values, seq);
-        self.positions.commit(&self.charter.envelopes, action, self.last_at_ns);
     }
 
     fn outcome(&mut self, of: u64, seq: u64, ok: bool, attrs: &BTreeMap<String, Value>) {
@@ -233,6 +241,7 @@ impl Kernel {
         let Some(open) = self.open.remove(&of) else { return };
         self.result(&open.action, seq, ok, attrs);
         self.budgets.settle(&self.charter.budgets, of, ok, attrs);
+        self.positions.settle(&self.charter.envelopes, of, &open.action, ok, self.last_at_ns);
     }
 
     fn result(&mut self, action: &Action, seq: u64, ok: bool, attrs: &BTreeMap<String, Value>) {
@@ -244,8 +253,11 @@ impl Kernel {
     fn withdraw(&mut self, of: u64) {
         // What was dispatched can't be called back: its outcome is still to come.
         if self.open.get(&of).is_some_and(|open| !matches!(open.state, OpenState::Dispatched)) {
-            self.open.remove(&of);
-            self.budgets.release(of);
+            let open = self.open.remove(&of);
+            self.budgets.release(&self.charter.budgets, of);
+            if let Some(open) = open {
+                self.positions.release(&self.charter.envelopes, of, &open.action);
+            }
         }
     }
 

@@ -32,6 +32,7 @@ mod session;
 mod vocabulary;
 
 pub use action::{Action, ActionError, Resource, Surface, Value};
+pub use budget::{SharedFound, SharedWant};
 pub use charter::{
     Autonomy, CODES, Charter, ContentReading, DefaultVerdict, Example, ExampleOutcome, FactType, HomeKeep, Level,
     Limits, Owner, Rule, RuleEffect, SandboxSettings, Sources, Tier, check_examples,

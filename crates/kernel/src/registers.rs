@@ -41,7 +41,8 @@ pub struct ObligationUse {
 pub struct BudgetUse {
     /// The budget.
     pub budget: String,
-    /// The agent that used it, where the budget is per agent; else empty.
+    /// The agent that used it, where the budget is per agent; `owner NAME`, `fleet` or `day YYYY-MM-DD` where sessions share
+    /// it, as last heard of; else empty.
     #[serde(default)]
     pub agent: String,
     /// What is used, reservations included.

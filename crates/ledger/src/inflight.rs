@@ -158,6 +158,10 @@ enum Found {
 
 /// Tag, length of the payload, CRC-32 of it, and the payload.
 fn encode(item: &Item, into: &mut Vec<u8>) {
+    if matches!(item, Item::Shared(_)) {
+        // Nobody is told of it before it is committed: with its process it never was.
+        return;
+    }
     into.extend([0; 9]);
     let tag = match item {
         Item::Entry { bytes, .. } => {
@@ -181,6 +185,7 @@ fn encode(item: &Item, into: &mut Vec<u8>) {
             into.extend(digest.0);
             b'P'
         }
+        Item::Shared(_) => return,
     };
     let Some((head, payload)) = into.split_first_chunk_mut::<9>() else { return };
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes();

@@ -36,6 +36,7 @@ mod read;
 pub mod readers;
 mod references;
 mod schema;
+mod shared;
 mod stream;
 #[cfg(test)]
 mod testing;
@@ -52,6 +53,7 @@ pub use ledger::Ledger;
 pub use note::{Checkpoint, Note, NoteVerifier};
 pub use read::{Entries, Filter, StreamHead, StreamInfo};
 pub use references::References;
+pub use shared::{Change, Changed};
 pub use stream::Stream;
 pub use time::{format_ns, parse_ns};
 pub use verify::{Problem, Report};

@@ -18,6 +18,7 @@ const BUSY: Duration = Duration::from_secs(30);
 /// - `tiles`: the tiles of level 1 and above, the last of each level partial.
 /// - `head`: the frontier, the signed checkpoint of the latest commit, and how many checkpoints are kept; one row.
 /// - `checkpoints`: signed checkpoints that are kept, numbered from 1.
+/// - `registers`: numbers that sessions share; what changed one stands in an entry of the same transaction.
 /// - `chunks`, `blobs`: content by digest, in pieces; a blob is there once its row in `blobs` is.
 /// - `payloads`: salted commitments of entries, to salt and blob.
 pub(crate) const TABLES: &[(&str, &str)] = &[
@@ -50,6 +51,7 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
         "CREATE TABLE chunks (digest BLOB NOT NULL, piece INTEGER NOT NULL, data BLOB NOT NULL, \
          UNIQUE (digest, piece)) STRICT",
     ),
+    (REGISTERS, "CREATE TABLE registers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"),
     ("blobs", "CREATE TABLE blobs (digest BLOB PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID"),
     (
         "payloads",
@@ -57,6 +59,19 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
          STRICT, WITHOUT ROWID",
     ),
 ];
+
+/// Came after the first ledgers: one that lacks it gets it when it is next opened for writing.
+const REGISTERS: &str = "registers";
+
+/// Whether the table of shared registers is there.
+pub(crate) fn has_registers(db: &Connection) -> rusqlite::Result<bool> {
+    has_table(db, REGISTERS)
+}
+
+fn has_table(db: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+    db.query_row(sql, [table], |row| row.get::<_, i64>(0)).map(|count| count == 1)
+}
 
 /// Opens `dir/ledger.db` for writing; makes what an empty one needs, if `may_make`.
 pub(crate) fn open_write(dir: &Path, may_make: bool) -> Result<Connection, LedgerError> {
@@ -89,6 +104,11 @@ pub(crate) fn open_write(dir: &Path, may_make: bool) -> Result<Connection, Ledge
         write_ahead(&db, dir)?;
     }
     rewrite(&db, dir)?;
+    if !has_registers(&db).map_err(fail)? {
+        let made = TABLES.iter().find(|(table, _)| *table == REGISTERS).map_or("", |(_, sql)| sql);
+        let made = made.replace("CREATE TABLE registers", "CREATE TABLE IF NOT EXISTS registers");
+        db.execute(&made, []).map_err(fail)?;
+    }
     db.pragma_update(None, "wal_autocheckpoint", 4000).map_err(fail)?;
     Ok(db)
 }
@@ -193,9 +213,8 @@ fn check_version(db: &Connection, dir: &Path) -> Result<(), LedgerError> {
         return Err(LedgerError::damaged(dir, format!("its format is {found}, which no version has")));
     }
     for (table, _) in TABLES {
-        let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
-        let count: i64 = db.query_row(sql, [table], |row| row.get(0)).map_err(|e| LedgerError::store(dir, e))?;
-        if count != 1 {
+        let is_there = has_table(db, table).map_err(|e| LedgerError::store(dir, e))?;
+        if !is_there && *table != REGISTERS {
             return Err(LedgerError::damaged(dir, format!("its table `{table}` is gone")));
         }
     }

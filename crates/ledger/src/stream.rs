@@ -3,7 +3,9 @@
 use crate::{
     Draft, Ledger, LedgerError, References,
     entry::{self, ENTRY_BYTES_MAX},
-    inflight, time,
+    inflight,
+    shared::SharedItem,
+    time,
     writer::{Item, Progress},
 };
 use std::{
@@ -60,6 +62,37 @@ impl Stream {
         self.tip.lock().unwrap_or_else(PoisonError::into_inner).at_ns
     }
 
+    /// Appends an entry whose end the writer finds, and waits for it. Nothing else is appended meanwhile: should the process
+    /// die, no later entry is in flight without it.
+    pub(crate) fn append_shared(
+        &self,
+        draft: Draft,
+        make: impl FnOnce(Arc<Progress>, u64, Draft) -> SharedItem,
+    ) -> Result<Arc<SharedItem>, LedgerError> {
+        let mut tip = self.tip.lock().unwrap_or_else(PoisonError::into_inner);
+        let seq = self.next(&tip, &draft)?;
+        let at_ns = draft.at_ns;
+        let item = Arc::new(make(self.progress.clone(), seq, draft));
+        let queue = self.ledger.queue()?;
+        queue.push([Item::Shared(item.clone())])?;
+        *tip = Tip { seq, at_ns };
+        queue.wait_durable(&self.progress, seq)?;
+        Ok(item)
+    }
+
+    /// The number of the entry to be appended, if it may follow the last.
+    fn next(&self, tip: &Tip, draft: &Draft) -> Result<u64, LedgerError> {
+        let seq = tip.seq + 1;
+        if draft.at_ns < tip.at_ns {
+            let (at, last) = (time::format_ns(draft.at_ns), time::format_ns(tip.at_ns));
+            return Err(LedgerError::TimeBackwards { stream: self.id().to_owned(), at, last });
+        }
+        match draft.cause.iter().find(|cause| **cause == 0 || **cause >= seq) {
+            Some(&cause) => Err(LedgerError::Cause { stream: self.id().to_owned(), seq, cause }),
+            None => Ok(seq),
+        }
+    }
+
     /// Appends an entry and returns its number, without waiting for the disk (unless too much is queued). A body that
     /// would make the entry longer than [`ENTRY_BYTES_MAX`] is stored as a payload: see [`Ledger::body`].
     ///
@@ -69,14 +102,7 @@ impl Stream {
     pub fn append(&self, draft: Draft) -> Result<u64, LedgerError> {
         // INVARIANT: held until the entry is queued, so that a stream is queued in the order of its numbers.
         let mut tip = self.tip.lock().unwrap_or_else(PoisonError::into_inner);
-        let seq = tip.seq + 1;
-        if draft.at_ns < tip.at_ns {
-            let (at, last) = (time::format_ns(draft.at_ns), time::format_ns(tip.at_ns));
-            return Err(LedgerError::TimeBackwards { stream: self.id().to_owned(), at, last });
-        }
-        if let Some(&cause) = draft.cause.iter().find(|cause| **cause == 0 || **cause >= seq) {
-            return Err(LedgerError::Cause { stream: self.id().to_owned(), seq, cause });
-        }
+        let seq = self.next(&tip, &draft)?;
         let mut refs = self.ledger.stored(References::named_in(&draft.body)?)?;
         let mut bytes = entry::encode(self.id(), seq, &draft, &draft.body, &refs)?;
         if bytes.len() > ENTRY_BYTES_MAX {

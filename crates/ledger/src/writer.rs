@@ -5,7 +5,9 @@ use crate::{
     inflight::{FILE_BYTES_MAX, Inflight, KEPT_BYTES_MAX},
     merkle,
     note::{self, Checkpoint, NoteVerifier},
-    schema, tiles,
+    schema,
+    shared::SharedItem,
+    tiles,
 };
 use ed25519_dalek::SigningKey;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
@@ -44,12 +46,14 @@ pub(crate) enum Item {
     Chunk { digest: Digest, piece: u64, bytes: Vec<u8> },
     Blob { digest: Digest, bytes: u64 },
     Payload { commitment: Digest, salt: [u8; 32], digest: Digest },
+    Shared(Arc<SharedItem>),
 }
 
 impl Item {
     fn bytes(&self) -> usize {
         128 + match self {
             Self::Entry { bytes, .. } | Self::Chunk { bytes, .. } => bytes.len(),
+            Self::Shared(item) => item.bytes(),
             Self::Blob { .. } | Self::Payload { .. } => 0,
         }
     }
@@ -272,8 +276,10 @@ impl Writer {
             match self.commit(&items) {
                 Ok(()) => {
                     for item in &items {
-                        if let Item::Entry { stream, seq, .. } = item {
-                            stream.durable_seq.store(*seq, Ordering::Release);
+                        match item {
+                            Item::Entry { stream, seq, .. } => stream.durable_seq.store(*seq, Ordering::Release),
+                            Item::Shared(item) => item.stream.durable_seq.store(item.seq, Ordering::Release),
+                            _ => {}
                         }
                     }
                     if let Err(error) = queue.done(items.len()) {
@@ -298,17 +304,23 @@ impl Writer {
         let mut is_kept = false;
         let mut touched: HashMap<i64, Touched> = HashMap::new();
         let mut grown = tiles::Grown::default();
+        let mut leaf = |stream: &Progress, seq: u64, kind: Kind, bytes: &[u8]| -> Result<(), LedgerError> {
+            let id = stream_id(&tx, &mut self.streams, &stream.name).map_err(fail)?;
+            let digest = merkle::leaf_digest(bytes);
+            let sql = "INSERT INTO entries (leaf, stream, seq, digest, data) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let row = (to_sql(frontier.size()), id, to_sql(seq), digest.0, bytes);
+            tx.prepare_cached(sql).and_then(|mut s| s.execute(row)).map_err(fail)?;
+            frontier.append(digest, |level, index, digest| grown.note(level, index, digest));
+            touched.entry(id).or_default().note(seq, kind);
+            is_kept |= matches!(kind, Kind::Open | Kind::Close | Kind::Checkpoint);
+            Ok(())
+        };
         for item in items {
             match item {
-                Item::Entry { stream, seq, kind, bytes } => {
-                    let id = stream_id(&tx, &mut self.streams, &stream.name).map_err(fail)?;
-                    let digest = merkle::leaf_digest(bytes);
-                    let sql = "INSERT INTO entries (leaf, stream, seq, digest, data) VALUES (?1, ?2, ?3, ?4, ?5)";
-                    let row = (to_sql(frontier.size()), id, to_sql(*seq), digest.0, bytes);
-                    tx.prepare_cached(sql).and_then(|mut s| s.execute(row)).map_err(fail)?;
-                    frontier.append(digest, |level, index, digest| grown.note(level, index, digest));
-                    touched.entry(id).or_default().note(*seq, *kind);
-                    is_kept |= matches!(kind, Kind::Open | Kind::Close | Kind::Checkpoint);
+                Item::Entry { stream, seq, kind, bytes } => leaf(stream, *seq, *kind, bytes)?,
+                Item::Shared(item) => {
+                    let bytes = item.write(&tx).map_err(fail)?;
+                    leaf(&item.stream, item.seq, item.kind, &bytes)?;
                 }
                 Item::Chunk { digest, piece, bytes } => {
                     let sql = "INSERT OR IGNORE INTO chunks (digest, piece, data) VALUES (?1, ?2, ?3)";

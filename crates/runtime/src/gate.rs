@@ -4,6 +4,7 @@
 //! and dispatch are in the stream; of an action whose governance says so they are durable first.
 
 mod caused;
+mod sharing;
 
 use crate::clock::{Clock, rfc3339};
 use crate::status::{ENVELOPES_TOLD_MAX, Status};
@@ -199,6 +200,7 @@ impl Gate {
 
     fn rule_on(&mut self, action: &Action, cause: &[u64]) -> Result<(u64, Ruling), GateError> {
         let body = serde_json::to_value(action).map_err(|e| GateError::Refused(e.to_string()))?;
+        self.take_shared(action)?;
         let at_ns = self.clock.now_ns();
         let of = self.append_at(at_ns, Kind::Attempt, &action.agent, cause, body)?;
         let mut rulings = self.step(&Input { seq: of, at_ns, event: Event::Attempt(action.clone()) })?;
@@ -386,6 +388,9 @@ impl Gate {
         reason: &str,
     ) -> Result<Option<Settled>, GateError> {
         let question = self.questions.get(id).cloned().ok_or_else(|| GateError::NoQuestion(id.to_owned()))?;
+        if verdict != Verdict::Deny {
+            self.take_shared(with.as_ref().unwrap_or(&question.attempt))?;
+        }
         let at_ns = self.clock.now_ns();
         let body = json!({
             "question": id, "of": question.of, "action": question.action, "verdict": verdict, "by": by,

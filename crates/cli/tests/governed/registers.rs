@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "an_obligation_kills_an_idle_run_at_its_deadline", needs: nothing, run: owed_and_killed },
         Case { name: "an_obligation_pauses_and_one_that_is_met_does_not", needs: nothing, run: owed_and_paused },
         Case { name: "an_obligation_takes_the_workspace_back", needs: nothing, run: owed_and_rolled_back },
+        Case { name: "a_budget_of_the_fleet_is_never_overspent_by_two_supervisors", needs: nothing, run: shared },
     ]
 }
 
@@ -71,4 +72,36 @@ fn owed_and_rolled_back(user: User) {
     let last = world.log().last().unwrap()["seq"].to_string();
     let changed = world.ok(&["diff", "@", "1", &last]);
     assert!(changed.contains("kept") && !changed.contains("lost"), "{changed}");
+}
+
+/// How often a session attempted `true`, and how often it was let.
+fn made(world: &World, session: &str) -> (usize, usize) {
+    let text = world.ok(&["log", session, "--json"]);
+    let entries: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let attempts: Vec<&Value> = entries
+        .iter()
+        .filter(|e| {
+            e["kind"] == "attempt" && e["body"]["verb"] == "process.exec" && e["body"]["resource"]["program"] == "true"
+        })
+        .collect();
+    let allowed = attempts.iter().filter(|a| {
+        entries.iter().any(|e| e["kind"] == "ruling" && e["body"]["of"] == a["seq"] && e["body"]["verdict"] == "allow")
+    });
+    (attempts.len(), allowed.count())
+}
+
+fn shared(user: User) {
+    const LIMIT: usize = 20;
+    let world = World::new(user);
+    // The shells count as well: one each for what `run` starts.
+    world.init(&format!("[budget.runs]\ncount = \"process.exec\"\nlimit = {}\nper = \"fleet\"\n", LIMIT + 2), "");
+    let script = "n=0; while [ $n -lt 20 ]; do /bin/true; n=$((n+1)); done; exit 0";
+    let children = [start(&world, script), start(&world, script)];
+    let sessions: Vec<String> = children.map(|child| end(child).0["session"].as_str().unwrap().to_owned()).to_vec();
+    let counts: Vec<(usize, usize)> = sessions.iter().map(|s| made(&world, s)).collect();
+    assert_eq!(counts.iter().map(|(attempts, _)| attempts).sum::<usize>(), 40, "{counts:?}");
+    assert_eq!(counts.iter().map(|(_, allowed)| allowed).sum::<usize>(), LIMIT, "{counts:?}");
+    let (late, output) = world.run("true");
+    assert_eq!(late["exit"], 100, "what is used up stays used up for the next session: {late} {}", stderr(&output));
+    world.verifies();
 }

@@ -31,6 +31,7 @@ impl Kernel {
                 let action = Arc::new(decision.modified.as_deref().unwrap_or(action).clone());
                 let values = self.session.values(&action);
                 effects.extend(self.budgets.reserve(&self.charter.budgets, of, &action, &values));
+                self.positions.reserve(&self.charter.envelopes, of, &action, self.last_at_ns);
                 self.open.insert(of, Open { action, state: OpenState::Allowed });
             }
             // A hold that nobody is asked about ends when its cause does: the caller attempts again.

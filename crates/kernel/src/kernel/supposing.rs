@@ -25,13 +25,20 @@ impl Kernel {
         self.note(Phase::Attempt, action, &values, of);
         if phase >= Phase::Did {
             let seq = self.next_seq();
+            self.grant_alone(action, at_ns);
             self.budgets.reserve(&self.charter.budgets, of, action, &values);
+            self.budgets.give_back();
+            self.positions.reserve(&self.charter.envelopes, of, action, at_ns);
             self.did(action, &values, seq);
         }
         if phase >= Phase::Result {
             let seq = self.next_seq();
             self.result(action, seq, ok, outcome);
             self.budgets.settle(&self.charter.budgets, of, ok, outcome);
+            self.positions.settle(&self.charter.envelopes, of, action, ok, at_ns);
+        } else if phase >= Phase::Did {
+            // Who writes `did` means that it is so.
+            self.positions.settle(&self.charter.envelopes, of, action, true, at_ns);
         }
     }
 
@@ -40,6 +47,7 @@ impl Kernel {
         self.last_at_ns = self.last_at_ns.max(at_ns);
         self.pass_time(true);
         let seq = self.next_seq();
+        self.grant_alone(action, at_ns);
         self.attempt(seq, action)
     }
 

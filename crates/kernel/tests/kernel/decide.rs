@@ -340,6 +340,7 @@ fn envelopes() {
     let does = |run: &mut Run, n: i64| {
         let ruling = run.attempt(&scale(n));
         run.step(Event::Dispatch { of: ruling.of });
+        run.step(Event::Outcome { of: ruling.of, ok: true, attrs: [].into() });
         let got = ruling.modified.as_ref().and_then(|a| a.attr("replicas").cloned());
         (said(&ruling), got)
     };

@@ -16,6 +16,7 @@ mod laws;
 mod library;
 mod obligations;
 mod questions;
+mod registers;
 
 use flyball_kernel::*;
 use std::sync::Arc;

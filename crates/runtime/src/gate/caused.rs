@@ -23,6 +23,7 @@ impl Gate {
             }
         }
         self.effects.extend(own.into_iter().flat_map(|r| r.effects));
+        self.pay_dues()?;
         Ok(rulings)
     }
 

@@ -191,6 +191,14 @@ impl History {
                     body.get("argv").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
                 format!("`{}` in {}", argv.join(" "), text("workspace"))
             }
+            Kind::Observe if body.get("shared").is_some() => {
+                let registers = body.get("registers").and_then(Json::as_array);
+                let said = registers.into_iter().flatten().filter_map(|r| {
+                    let refused = if r.get("made")?.as_bool()? { "" } else { ", and no more can be taken" };
+                    Some(format!("{} is at {}{refused}", r.get("register")?.as_str()?, r.get("value")?))
+                });
+                said.collect::<Vec<_>>().join("; ")
+            }
             Kind::Observe => {
                 let changes = body.pointer("/workspace/changes").and_then(Json::as_array);
                 let paths: Vec<&str> = changes.into_iter().flatten().filter_map(|c| c.get("path")?.as_str()).collect();

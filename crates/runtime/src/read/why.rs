@@ -314,6 +314,9 @@ fn in_itself(history: &History, entry: &Entry) -> String {
             format!("the session was opened under charter {digest}{layers}")
         }
         Kind::Close => format!("the session was closed: {}", text(&entry.body, "ended_by")),
+        Kind::Observe if entry.body.get("shared").is_some() => {
+            format!("a register that sessions share: {}", history.say(entry))
+        }
         Kind::Observe => "the workspace as it was found before something could leave it or run".to_owned(),
         _ => history.say(entry),
     }
