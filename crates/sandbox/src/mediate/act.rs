@@ -51,6 +51,8 @@ pub(super) enum Act {
         mode: u32,
         umask: Option<u32>,
         is_fifo: bool,
+        /// What the file holds already.
+        bytes: i64,
     },
     Reopen {
         file: OwnedFd,
@@ -237,7 +239,7 @@ impl Umask {
 pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
     let own = view.own_descriptors.as_raw_fd();
     match act {
-        Act::Open { at, flags, mode, umask: mask, is_fifo } => {
+        Act::Open { at, flags, mode, umask: mask, is_fifo, .. } => {
             if let Some(mask) = mask {
                 umask.set(mask);
             }
@@ -264,7 +266,8 @@ pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
         Act::Link { file, at } => moving::link(view.own_descriptors.as_fd(), &file, &at).into(),
         Act::Symlink { target, at } => sys::symlink(&target, at.parent.as_raw_fd(), &at.given_name()).into(),
         Act::Truncate { at, length } => {
-            let flags = libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+            let emptied = if length == 0 { libc::O_TRUNC } else { 0 };
+            let flags = libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | emptied;
             sys::openat(at.parent.as_raw_fd(), &at.name, flags, 0)
                 .and_then(|file| sys::truncate(file.as_raw_fd(), length))
                 .into()

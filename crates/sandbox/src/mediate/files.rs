@@ -61,7 +61,14 @@ impl Context<'_> {
         let writes = flags & WRITE_FLAGS & !libc::O_CREAT != 0;
         if flags & tmpfile == tmpfile {
             // A file without a name changes nothing that anyone sees; giving it a name is asked about (`link`).
-            return Ok(Plan::Act(Act::Open { at: place, flags, mode, umask: Some(umask()?), is_fifo: false }));
+            return Ok(Plan::Act(Act::Open {
+                at: place,
+                flags,
+                mode,
+                umask: Some(umask()?),
+                is_fifo: false,
+                bytes: 0,
+            }));
         }
         let Some(stat) = stat else {
             if flags & libc::O_CREAT == 0 {
@@ -71,7 +78,7 @@ impl Context<'_> {
                 return Err(libc::EISDIR);
             }
             let attempt = open_attempt(&place, true, true, flags, None);
-            let act = Act::Open { at: place, flags, mode, umask: Some(umask()?), is_fifo: false };
+            let act = Act::Open { at: place, flags, mode, umask: Some(umask()?), is_fifo: false, bytes: 0 };
             return Ok(Plan::Ask(attempt, act));
         };
         if is_exclusive {
@@ -87,7 +94,7 @@ impl Context<'_> {
             _ => {}
         }
         let is_fifo = stat.st_mode & libc::S_IFMT == libc::S_IFIFO;
-        let act = |at| Act::Open { at, flags, mode, umask: None, is_fifo };
+        let act = |at| Act::Open { at, flags, mode, umask: None, is_fifo, bytes: stat.st_size };
         if !writes && !self.reads {
             return Ok(Plan::Act(act(place)));
         }

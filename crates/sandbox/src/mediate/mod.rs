@@ -10,6 +10,7 @@ mod act;
 mod bounds;
 mod broker;
 mod caller;
+mod copying;
 mod cores;
 mod dns;
 mod events;
@@ -113,6 +114,8 @@ pub(crate) enum Control {
     Interrupt,
     /// A thread is through with a call that could block.
     Done(u64, Answer),
+    /// A thread has copied, or could not copy, what a call is about to change.
+    Copied(u64, Result<(), Errno>),
 }
 
 /// Sends control messages and wakes the loop.
@@ -148,6 +151,8 @@ struct Later {
     tid: i32,
     /// Whom to tell; `None` where nobody was asked.
     ticket: Option<(Ticket, i32)>,
+    /// What is done when the thread is through with a copy.
+    waiting: Option<copying::Waiting>,
 }
 
 struct Loop {
@@ -160,6 +165,7 @@ struct Loop {
     held: HashMap<Ticket, Held>,
     held_looked: Instant,
     later: HashMap<u64, Later>,
+    copied: copying::Copied,
     traces: Traces,
     tickets: u64,
     is_paused: bool,
@@ -207,6 +213,7 @@ impl Loop {
             held: HashMap::new(),
             held_looked: Instant::now(),
             later: HashMap::new(),
+            copied: copying::Copied::default(),
             traces: Traces::new(!parts.exits_are_told),
             tickets: 0,
             is_paused: false,
@@ -347,8 +354,12 @@ impl Loop {
                 }
             };
         }
+        self.perform_allowed(id, tid, call, act);
+    }
+
+    fn perform_now(&mut self, id: u64, tid: i32, call: &Call, act: Act) {
         let answer = self.perform(id, tid, act);
-        if let Some(done) = self.answer(id, tid, Some(who), answer) {
+        if let Some(done) = self.answer(id, tid, Some((call.ticket, call.pid)), answer) {
             self.parts.mediator.done(call.ticket, call.pid, done);
         }
     }
@@ -424,7 +435,7 @@ impl Loop {
                 let thread = std::thread::Builder::new().name("flyball-later".into()).stack_size(128 << 10);
                 match thread.spawn(move || mailbox.send(Control::Done(id, work()))) {
                     Ok(_) => {
-                        self.later.insert(id, Later { tid, ticket: who });
+                        self.later.insert(id, Later { tid, ticket: who, waiting: None });
                         None
                     }
                     Err(_) => {
@@ -443,6 +454,7 @@ impl Loop {
                 Control::Pause => self.set_paused(true),
                 Control::Resume => self.set_paused(false),
                 Control::Restart => self.end_held(ERESTARTSYS),
+                Control::Copied(id, done) => self.copied(id, done),
                 Control::Interrupt => self.end_held(libc::EINTR),
                 Control::Done(id, answer) => {
                     let Some(later) = self.later.remove(&id) else { continue };
@@ -508,7 +520,9 @@ impl Loop {
         let over = |held: &&Held| is_over(held.id, held.tid, ENDING_SIGNALS);
         let held: Vec<(Ticket, u64)> =
             self.held.values().filter(over).map(|held| (held.call.ticket, held.id)).collect();
-        let later = self.later.iter().filter(|(id, later)| is_over(**id, later.tid, u64::MAX));
+        let later = self.later.iter().filter(|(id, later)| {
+            is_over(**id, later.tid, if later.waiting.is_some() { ENDING_SIGNALS } else { u64::MAX })
+        });
         let later: Vec<u64> = later.map(|(id, _)| *id).collect();
         for (ticket, id) in held {
             self.held.remove(&ticket);

@@ -18,6 +18,7 @@ pub fn attacks() -> Vec<Attack> {
         ("a_hundred_thousand_calls_at_once", "mediation", calls),
         ("folders_too_deep_for_a_path", "mediation", deep),
         ("a_file_of_a_hundred_gibibytes", "overlay", sparse),
+        ("a_first_write_to_a_large_file", "mediation", large),
         ("a_setuid_program", "namespace", setuid),
         ("a_program_that_cannot_be_read", "mediation", unreadable),
         ("a_preloaded_library", "mediation", preload),
@@ -104,6 +105,60 @@ fn sparse() {
     let (exit, _) = scene.shell("truncate -s 100G big && echo x >> big && stat -c %s big > size && rm big", allow);
     assert_eq!(exit.status, Status::Code(0));
     assert_eq!(scene.text("size"), format!("{}\n", (100u64 << 30) + 2));
+}
+
+/// Bytes that take long enough to copy for others to be heard meanwhile.
+const LARGE_BYTES: usize = 192 << 20;
+
+/// Each first change of a large file copies it; the other process goes on meanwhile, and pause and kill don't wait.
+fn large() {
+    let ways = [
+        ("echo x >> big", "append"),
+        ("truncate -s 100 big", "cut"),
+        ("chmod 600 big", "mode"),
+        ("mv big moved", "rename"),
+        ("ln big linked", "link"),
+        ("echo x >> big", "end"),
+    ];
+    for (way, name) in ways {
+        let scene = Scene::new();
+        let content = vec![7; LARGE_BYTES];
+        std::fs::write(scene.workspace().join("big"), &content).unwrap();
+        let script =
+            format!("(while test ! -e stop; do : > busy; done) & sleep 0.1; {way}; echo $? > end; : > stop; wait");
+        let run = scene.start(&["/bin/sh", "-c", &script], allow);
+        let is_big = |event: &Event| {
+            matches!(event, Event::Asked(call)
+            if !matches!(call.attempt, Attempt::Exec { .. }) && paths(&call.attempt).iter().any(|path| path.ends_with("big")))
+        };
+        let since = Instant::now();
+        while !run.log.lock().unwrap().iter().any(is_big) {
+            assert!(since.elapsed() < WAIT, "{name}: never asked");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        run.running.pause().unwrap();
+        run.running.resume().unwrap();
+        if name == "end" {
+            run.running.kill();
+            assert_eq!(run.running.wait().by, EndedBy::Kill);
+            continue;
+        }
+        assert_eq!(run.running.wait().status, Status::Code(0));
+        assert_eq!(scene.text("end"), "0\n", "{name}");
+        let log = run.log.lock().unwrap();
+        let asked = log.iter().rposition(is_big).unwrap();
+        let Event::Asked(Call { ticket, .. }) = log[asked] else { unreachable!() };
+        let done = log.iter().position(|event| matches!(event, Event::Done(of, _) if *of == ticket)).unwrap();
+        let others = log[asked..done].iter().filter(|event| matches!(event, Event::Asked(_))).count();
+        assert!(others > 1, "{name}: nobody else was heard");
+        let left = scene.after(if name == "rename" { "moved" } else { "big" }).unwrap();
+        let expect = match name {
+            "append" => LARGE_BYTES + 2,
+            "cut" => 100,
+            _ => LARGE_BYTES,
+        };
+        assert!(left.len() == expect && left[..100] == content[..100], "{name}");
+    }
 }
 
 fn setuid() {
