@@ -96,6 +96,7 @@ pub struct Core {
     /// The exec that each process runs under: its first attempt and all that it implied.
     processes: BTreeMap<i32, Process>,
     underway: BTreeMap<Ticket, Underway>,
+    told: refusal::Told,
     held: BTreeMap<u64, Ticket>,
     /// Set by the boundary itself; nothing is allowed any more.
     breached: bool,
@@ -164,6 +165,7 @@ impl Core {
             opened: parts.opened,
             processes: BTreeMap::new(),
             underway: BTreeMap::new(),
+            told: refusal::Told::default(),
             held: BTreeMap::new(),
             breached: false,
             contents: Contents::new(parts.reading),
@@ -233,15 +235,19 @@ impl Core {
                 if let Err(error) = abandoned {
                     self.outbox.push(Notice::Alert(error.to_string()));
                 }
-                self.refuse(asked.group, &asked.because)
+                self.refuse(call.pid, asked.group, &asked.because)
             }
-            Verdict::Deny | Verdict::Modify => self.refuse(asked.group, &asked.because),
+            Verdict::Deny | Verdict::Modify => self.refuse(call.pid, asked.group, &asked.because),
         }
     }
 
-    fn refuse(&mut self, group: u64, because: &[(Action, flyball_kernel::Reason)]) -> Decision {
-        let text = refusal::text(&self.session, group, because);
-        self.hear(Notice::Refused { seq: group, text: text.clone() });
+    fn refuse(&mut self, pid: i32, group: u64, because: &[(Action, flyball_kernel::Reason)]) -> Decision {
+        let text = self.told.text(pid, &self.session, group, because);
+        self.refused(group, text)
+    }
+
+    fn refused(&mut self, seq: u64, text: String) -> Decision {
+        self.hear(Notice::Refused { seq, text: text.clone() });
         deny(text)
     }
 
@@ -414,7 +420,8 @@ impl Core {
             Decision::Allow
         } else {
             self.underway.remove(&ticket);
-            self.refuse(settled.group, &settled.because)
+            // An answer of a person's: told in full, always.
+            self.refused(settled.group, refusal::text(&self.session, settled.group, &settled.because))
         };
         vec![(ticket, decision)]
     }

@@ -1,6 +1,7 @@
 //! What a refused program reads: five lines at most, that teach.
 
 use flyball_kernel::{Action, Reason};
+use std::time::{Duration, Instant};
 
 /// The refusal's text: what, which rule and whose, why, what made it so, what would make it pass.
 #[must_use]
@@ -14,8 +15,40 @@ pub fn text_of_content(session: &str, group: u64, because: &[(Action, Reason)], 
     told(session, group, because, Some(became))
 }
 
+/// A program that meets one rule again and again, as `rm -r` does, is told of it in full once, then in one line each.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    last: Option<(i32, String, Instant)>,
+}
+
+/// Said so long ago, it is said in full again.
+const TOLD_FOR: Duration = Duration::from_secs(10);
+
+impl Told {
+    /// The text for this process, in full or short.
+    pub(crate) fn text(&mut self, pid: i32, session: &str, group: u64, because: &[(Action, Reason)]) -> String {
+        let Some((action, reason)) = main(because) else { return text(session, group, because) };
+        let said = format!("{}\n{}\n{:?}", reason.rule, reason.reason, reason.needs);
+        let now = Instant::now();
+        let is_repeated = self
+            .last
+            .as_ref()
+            .is_some_and(|(last, words, at)| *last == pid && *words == said && now.duration_since(*at) < TOLD_FOR);
+        if is_repeated {
+            return format!("flyball: denied {} (entry {group}) by rule {}, as above\n", say(action), reason.rule);
+        }
+        self.last = Some((pid, said, now));
+        text(session, group, because)
+    }
+}
+
+/// What is told of: the first that says what would make it pass.
+fn main(because: &[(Action, Reason)]) -> Option<&(Action, Reason)> {
+    because.iter().find(|(_, reason)| reason.needs.is_some()).or(because.first())
+}
+
 fn told(session: &str, group: u64, because: &[(Action, Reason)], became: Option<&str>) -> String {
-    let Some((action, reason)) = because.iter().find(|(_, r)| r.needs.is_some()).or(because.first()) else {
+    let Some((action, reason)) = main(because) else {
         return "flyball: denied, and no reason could be given\n".into();
     };
     let mut out = format!("flyball: denied {}", say(action));
@@ -103,4 +136,32 @@ fn one_line(text: &str) -> String {
     let mut short: String = flat.chars().take(299).collect();
     short.push('…');
     short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_rule_is_explained_once_to_a_process() {
+        let action = |path: &str| -> Action {
+            let json = serde_json::json!({"verb": "fs.delete", "resource": {"type": "File", "path": path}, "surface": "fs", "agent": "a"});
+            serde_json::from_value(json).unwrap()
+        };
+        let reason = |rule: &str| -> Reason {
+            serde_json::from_value(serde_json::json!({"rule": rule, "owner": "o", "reason": "Why.", "witnesses": []}))
+                .unwrap()
+        };
+        let mut told = Told::default();
+        let first = told.text(7, "s", 1, &[(action("/w/a"), reason("r"))]);
+        assert!(first.contains("rule r (owner o): Why.") && first.contains("flyball why s 1"), "{first}");
+        let second = told.text(7, "s", 5, &[(action("/w/b"), reason("r"))]);
+        assert_eq!(second, "flyball: denied fs.delete /w/b (entry 5) by rule r, as above\n");
+        for text in [
+            told.text(8, "s", 9, &[(action("/w/b"), reason("r"))]),
+            told.text(8, "s", 9, &[(action("/w/b"), reason("q"))]),
+        ] {
+            assert!(text.contains("Why."), "{text}");
+        }
+    }
 }
