@@ -41,6 +41,12 @@ pub enum Command {
     Init {
         /// The repository [default: the current folder]
         dir: Option<PathBuf>,
+        /// Copy this charter of the library, in place of writing one for what the repository is
+        #[arg(long, value_name = "NAME")]
+        from: Option<String>,
+        /// List the library's charters
+        #[arg(long, conflicts_with = "from")]
+        list: bool,
     },
     /// Compile a charter, analyse it and run its examples
     Check {

@@ -21,6 +21,7 @@ mod doctor;
 mod failure;
 mod help;
 mod init;
+mod library;
 mod log;
 mod output;
 mod place;
@@ -58,7 +59,11 @@ fn main() -> ExitCode {
 fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
     let place = Place::new(cli.global.ledger);
     match cli.command {
-        Command::Init { dir } => init::init(out, dir.as_deref()),
+        Command::Init { list: true, .. } => {
+            init::list(out);
+            Ok(())
+        }
+        Command::Init { dir, from, .. } => init::init(out, dir.as_deref(), from.as_deref()),
         Command::Check { charter } => check::check(out, charter.as_deref()),
         Command::Test(args) => test::test(out, &args),
         Command::Run(args) if args.detach => detach::detach(out, &place, &args),

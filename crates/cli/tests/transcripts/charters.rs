@@ -148,3 +148,19 @@ fn two_charters_are_compared() {
     scene.type_in(&["diff", "a", "nowhere"]).type_in(&["diff", "@", "x", "3"]);
     assert_transcript!(scene);
 }
+
+/// Each charter of the library is copied out, compiles without a word, and rules on its story.
+#[test]
+fn the_library_rules_on_its_stories() {
+    let mut scene = Scene::new();
+    scene.type_in(&["init", "--list"]).type_in(&["init", "--from", "sales"]);
+    for name in ["coding", "data", "release", "setpoints", "sre", "team"] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charters").join(name);
+        scene.write(&format!("{name}.jsonl"), &std::fs::read_to_string(folder.join("session.jsonl")).unwrap());
+        std::fs::create_dir(scene.repo().join(name)).unwrap();
+        scene.type_in(&["init", name, "--from", name]).type_in(&["check", "-q", name]);
+        scene.type_in(&["test", "--workspace", "/w", &format!("{name}/.flyball"), &format!("{name}.jsonl")]);
+    }
+    scene.type_in(&["init", "team", "--from", "team"]);
+    assert_transcript!(scene);
+}
