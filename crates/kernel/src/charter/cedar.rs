@@ -3,7 +3,7 @@
 use super::content;
 use super::escalation::{Tier, known};
 use super::report::{At, Place, Report, clip, nearest};
-use super::schema::{FactType, schema_text};
+use super::schema::{FactType, schema_json};
 use super::settings::Owner;
 use crate::facts::Facts;
 use crate::rules::{Compiled, Slice};
@@ -165,8 +165,8 @@ fn validate_some(
 ) -> Result<BTreeMap<usize, BTreeSet<String>>, ()> {
     let some: Vec<(usize, &Parsed)> = which.iter().filter_map(|n| Some((*n, parsed.get(*n)?))).collect();
     let Some((_, first)) = some.first() else { return Ok(BTreeMap::new()) };
-    let schema = match Schema::from_cedarschema_str(&schema_text(context.fact_types)) {
-        Ok((schema, _)) => schema,
+    let schema = match Schema::from_json_value(schema_json(context.fact_types)) {
+        Ok(schema) => schema,
         Err(error) => {
             // The text is our own: this says that the vocabulary does not fit Cedar.
             let message = format!("the generated schema is wrong: {error}");

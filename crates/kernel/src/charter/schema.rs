@@ -2,8 +2,11 @@
 
 use crate::civil::PARTS;
 use crate::vocabulary::{AttrType, COMMON_ATTRS, FieldSpec, ResourceKind, Verb, verbs};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+
+type Map = serde_json::Map<String, serde_json::Value>;
 
 /// Version of the schema's shape. It is part of every charter's digest.
 pub(crate) const SCHEMA_VERSION: u32 = 2;
@@ -63,6 +66,45 @@ fn write_schema(out: &mut String, facts: &BTreeMap<String, FactType>) -> std::fm
     Ok(())
 }
 
+/// The same schema in Cedar's JSON form: Cedar builds a lexer for each name that it meets in the text.
+pub(crate) fn schema_json(facts: &BTreeMap<String, FactType>) -> serde_json::Value {
+    let record = |attributes: Map| json!({"type": "Record", "attributes": attributes});
+    let within = |group: &str| json!([{"type": "Action", "id": group}]);
+    let fields = |fields: &mut dyn Iterator<Item = FieldSpec>, required: bool| -> Map {
+        let ty = |ty| match ty {
+            AttrType::Bool => json!({"type": "Boolean", "required": required}),
+            AttrType::Long => json!({"type": "Long", "required": required}),
+            AttrType::Str => json!({"type": "String", "required": required}),
+            AttrType::Strs => json!({"type": "Set", "element": {"type": "String"}, "required": required}),
+        };
+        fields.map(|field| (field.name.to_owned(), ty(field.ty))).collect()
+    };
+    let name = FieldSpec { name: "name", ty: AttrType::Str };
+    let mut entities = Map::new();
+    entities.insert("Agent".to_owned(), json!({"shape": record(fields(&mut [name].into_iter(), true))}));
+    for kind in ResourceKind::ALL {
+        let mut all = kind.fields().iter().chain(kind.derived_fields()).copied();
+        entities.insert(kind.name().to_owned(), json!({"shape": record(fields(&mut all, true))}));
+    }
+    let fact = |ty: &FactType| json!({"type": if *ty == FactType::Bool { "Boolean" } else { "Long" }});
+    let facts = facts.iter().map(|(name, ty)| (name.clone(), fact(ty))).collect();
+    let mut actions = Map::new();
+    actions.insert("any".to_owned(), json!({}));
+    for verb in verbs() {
+        actions.entry(verb.group()).or_insert_with(|| json!({"memberOf": within("any")}));
+        let context = json!({"type": "Record", "attributes": {
+            "fact": {"type": "Facts"}, "autonomy": {"type": "Long"}, "consequence": {"type": "String"},
+            "reversibility": {"type": "String"}, "surface": {"type": "String"},
+            "detected": {"type": "Set", "element": {"type": "String"}}, "opaque": {"type": "Boolean"},
+            "attrs": record(fields(&mut rule_attrs(verb), false)),
+        }});
+        let applies =
+            json!({"principalTypes": ["Agent"], "resourceTypes": [verb.spec().resource.name()], "context": context});
+        actions.insert(verb.name().to_owned(), json!({"memberOf": within(verb.group()), "appliesTo": applies}));
+    }
+    json!({"": {"entityTypes": entities, "commonTypes": {"Facts": record(facts)}, "actions": actions}})
+}
+
 /// The attributes that rules see in `context.attrs`; `opaque` stands in the context itself, where it can't be missing.
 pub(crate) fn rule_attrs(verb: Verb) -> impl Iterator<Item = FieldSpec> {
     verb.spec().attrs.iter().chain(COMMON_ATTRS).copied().filter(|a| a.name != "opaque")
@@ -74,5 +116,25 @@ fn type_name(ty: AttrType) -> &'static str {
         AttrType::Long => "Long",
         AttrType::Str => "String",
         AttrType::Strs => "Set<String>",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use cedar_policy::SchemaFragment;
+
+    #[test]
+    fn both_forms_are_one_schema() {
+        let facts = [("green".to_owned(), FactType::Bool), ("fixes".to_owned(), FactType::Long)].into();
+        let (text, _) = SchemaFragment::from_cedarschema_str(&schema_text(&facts)).unwrap();
+        let json = SchemaFragment::from_json_value(schema_json(&facts)).unwrap();
+        // The text leaves names to be resolved that the JSON form gives in full.
+        let plain = |s: &SchemaFragment| s.to_cedarschema().unwrap().replace("__cedar::", "").replace("Action::\"", "\"");
+        let (text, json) = (plain(&text), plain(&json));
+        let differs = text.lines().zip(json.lines()).find(|(a, b)| a != b);
+        assert_eq!((differs, text.len()), (None, json.len()));
+        assert!(text.contains("fixes: Long") && text.contains("in [\"any\"]"));
     }
 }

@@ -12,6 +12,24 @@ use std::collections::BTreeSet;
 /// The types of facts, by place.
 pub(crate) type FactTypes = [FactType];
 
+/// What a condition comes to by its types alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Truth {
+    Open,
+    Always,
+    Never,
+}
+
+impl Truth {
+    fn not(self) -> Self {
+        match self {
+            Truth::Open => Truth::Open,
+            Truth::Always => Truth::Never,
+            Truth::Never => Truth::Always,
+        }
+    }
+}
+
 /// Attributes that are known to be there.
 type There = BTreeSet<&'static str>;
 
@@ -35,7 +53,7 @@ pub(crate) fn is_plain(read: &Read, scope: &[Verb], facts: &FactTypes) -> bool {
     let is_valid = |verb: &Verb| {
         let check = Check { verb: *verb, facts };
         let mut there = There::new();
-        read.conditions.iter().all(|node| check.bool(node, &mut there).is_some())
+        read.conditions.iter().all(|node| check.bool(node, &mut there).is_some_and(|truth| truth != Truth::Never))
     };
     read.is_clean && !scope.is_empty() && read.scope.iter().all(is_of_types) && scope.iter().all(is_valid)
 }
@@ -46,18 +64,46 @@ struct Check<'f> {
 }
 
 impl Check<'_> {
-    /// A condition that is neither always true nor always false by its types. Adds what it shows to be there.
-    fn bool(&self, node: &Node, there: &mut There) -> Option<()> {
+    /// What a valid condition comes to by its types. Adds what it shows to be there.
+    fn bool(&self, node: &Node, there: &mut There) -> Option<Truth> {
         match node {
-            Node::And(all) => all.iter().try_for_each(|one| self.bool(one, there)),
-            Node::Or(all) => all.iter().try_for_each(|one| self.bool(one, &mut there.clone())),
-            Node::Not(inner) => self.bool(inner, &mut there.clone()),
+            Node::And(all) => self.joined(all, Truth::Never, there),
+            Node::Or(all) => self.joined(all, Truth::Always, &mut there.clone()),
+            Node::Not(inner) => Some(self.bool(inner, &mut there.clone())?.not()),
             Node::If(parts) => {
                 let mut within = there.clone();
-                self.bool(&parts.0, &mut within)?;
-                self.bool(&parts.1, &mut within)?;
-                self.bool(&parts.2, &mut there.clone())
+                let test = self.bool(&parts.0, &mut within)?;
+                let sides = (self.bool(&parts.1, &mut within)?, self.bool(&parts.2, &mut there.clone())?);
+                (test == Truth::Open).then_some(if sides.0 == sides.1 { sides.0 } else { Truth::Open })
             }
+            Node::HasAttr(name) => Some(match rule_attrs(self.verb).find(|a| a.name == *name) {
+                // What is known already is no question any more: Cedar takes it for `true`.
+                Some(attr) if there.insert(attr.name) => Truth::Open,
+                Some(_) => Truth::Always,
+                None => Truth::Never,
+            }),
+            _ => self.test(node, there).map(|()| Truth::Open),
+        }
+    }
+
+    /// `decided`: what one part alone makes of the whole. Every part has to be valid, though Cedar passes over those
+    /// that come after such a one.
+    fn joined(&self, all: &[Node], decided: Truth, there: &mut There) -> Option<Truth> {
+        let mut out = decided.not();
+        for one in all {
+            let truth = if decided == Truth::Never { self.bool(one, there) } else { self.bool(one, &mut there.clone()) }?;
+            out = match (out, truth) {
+                (out, _) if out == decided => out,
+                (_, truth) if truth == decided => truth,
+                (Truth::Open, _) | (_, Truth::Open) => Truth::Open,
+                (out, _) => out,
+            };
+        }
+        Some(out)
+    }
+
+    fn test(&self, node: &Node, there: &There) -> Option<()> {
+        match node {
             Node::Text(path, tests) => {
                 let is_text = !tests.is_empty() && self.path(*path, there)? == Type::Str;
                 is_text.then_some(())
@@ -89,11 +135,6 @@ impl Check<'_> {
                 }
             }
             Node::IsEmpty(set) => matches!(self.of(set, there)?, Type::Texts | Type::Longs).then_some(()),
-            Node::HasAttr(name) => {
-                rule_attrs(self.verb).find(|a| a.name == *name)?;
-                // What is known already is no question any more: Cedar takes it for `true`.
-                there.insert(name).then_some(())
-            }
             _ => None,
         }
     }
