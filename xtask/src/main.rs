@@ -32,7 +32,7 @@ cargo xtask CHORE
   agents            install the pinned agent programs into .agents/
   crash             kill supervisor, agent and commands at random moments and hold what is left against what was
                     acknowledged; --rounds N (500), --seed S, --flyball PATH picks the binary
-  oracle cedar      hold compiled rules against Cedar's own authorizer and validator; --cases N (20,000 charters)
+  oracle [NAME]     hold our code against what others wrote: dogwood, mfotl, naive, cedar, determinism; --cases N, --mutants N
   oracle determinism  chain a long run's rulings in debug and release, from the start and from snapshots; --steps N (20,000)
   attacks [NAME…]   run syd's attacks (built once, in minutes) inside sessions and write docs/attacks.md;
                     --no-build, --syd PATH, --flyball PATH

@@ -193,10 +193,13 @@ fn krate(path: &str) -> &str {
     path.match_indices('/').nth(parts - 1).and_then(|(at, _)| path.get(..at)).unwrap_or(path)
 }
 
-/// Files that only tests compile, by where they lie. The testkit is one whole.
+/// Files that only tests compile, by where they lie. The testkit is one whole, and so is what oracles need of others.
 fn is_test_file(path: &str) -> bool {
     let folders = ["/tests/", "/benches/", "/examples/", "/fuzz/"];
-    path.starts_with("testkit/") || path.ends_with("/tests.rs") || folders.iter().any(|folder| path.contains(folder))
+    path.starts_with("testkit/")
+        || path.starts_with("oracle/")
+        || path.ends_with("/tests.rs")
+        || folders.iter().any(|folder| path.contains(folder))
 }
 
 /// Where the file of a `#[cfg(test)] mod NAME;` declared in `path` lies.

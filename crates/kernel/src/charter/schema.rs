@@ -131,7 +131,8 @@ mod tests {
         let (text, _) = SchemaFragment::from_cedarschema_str(&schema_text(&facts)).unwrap();
         let json = SchemaFragment::from_json_value(schema_json(&facts)).unwrap();
         // The text leaves names to be resolved that the JSON form gives in full.
-        let plain = |s: &SchemaFragment| s.to_cedarschema().unwrap().replace("__cedar::", "").replace("Action::\"", "\"");
+        let plain =
+            |s: &SchemaFragment| s.to_cedarschema().unwrap().replace("__cedar::", "").replace("Action::\"", "\"");
         let (text, json) = (plain(&text), plain(&json));
         let differs = text.lines().zip(json.lines()).find(|(a, b)| a != b);
         assert_eq!((differs, text.len()), (None, json.len()));

@@ -91,7 +91,8 @@ impl Check<'_> {
     fn joined(&self, all: &[Node], decided: Truth, there: &mut There) -> Option<Truth> {
         let mut out = decided.not();
         for one in all {
-            let truth = if decided == Truth::Never { self.bool(one, there) } else { self.bool(one, &mut there.clone()) }?;
+            let truth =
+                if decided == Truth::Never { self.bool(one, there) } else { self.bool(one, &mut there.clone()) }?;
             out = match (out, truth) {
                 (out, _) if out == decided => out,
                 (_, truth) if truth == decided => truth,

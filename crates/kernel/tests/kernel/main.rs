@@ -12,6 +12,7 @@ mod content;
 mod decide;
 mod determinism;
 mod diagnostics;
+mod dogwood;
 mod laws;
 mod library;
 mod obligations;
