@@ -1,7 +1,8 @@
 //! What the kernel is told: attempts, what became of them, people's answers and acts, and the passing of time.
 
 use crate::budget::SharedFound;
-use crate::{action::Action, action::Value, ruling::Verdict};
+use crate::facts::Phase;
+use crate::{action::Action, action::Value, ruling::Verdict, session::Session};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -55,6 +56,9 @@ pub enum Event {
         /// Each register.
         found: Vec<SharedFound>,
     },
+    /// What happened in another session of the same ledger, told in the order in which that records it: facts with
+    /// `per = "fleet"` see it, and nothing else does.
+    Elsewhere(Box<Elsewhere>),
     /// A person's answer to a held attempt. Gives a ruling on that attempt.
     Answer {
         /// The held attempt's entry.
@@ -85,4 +89,27 @@ pub enum Event {
     },
     /// Time passes: deadlines that have come are acted on.
     Tick,
+}
+
+/// An event of another session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// The stream of that session.
+    pub stream: String,
+    /// The event's entry there.
+    pub seq: u64,
+    /// When it happened. One that is learnt after a later one counts as of that one's time.
+    pub at_ns: u64,
+    /// Where that session runs.
+    pub session: Session,
+    /// What became of the action then.
+    pub phase: Phase,
+    /// The action.
+    pub action: Action,
+    /// Of a result: whether it did what it was to do.
+    #[serde(default)]
+    pub ok: bool,
+    /// Of a result: what its outcome carried.
+    #[serde(default)]
+    pub attrs: BTreeMap<String, Value>,
 }

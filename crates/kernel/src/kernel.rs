@@ -14,7 +14,7 @@ use crate::budget;
 use crate::charter::{Charter, Level};
 use crate::decide::{self, Decision, Finding, own};
 use crate::envelope::Positions;
-use crate::facts::{Facts, Occurrence, Phase};
+use crate::facts::{Facts, Occurrence, Phase, Seen};
 use crate::input::{Event, Input};
 use crate::obligation::Obligations;
 use crate::question::{Question, Reply};
@@ -166,6 +166,10 @@ impl Kernel {
                 Vec::new()
             }
             Event::Observe { .. } => Vec::new(),
+            Event::Elsewhere(happened) => {
+                self.facts.elsewhere(happened, input.seq, self.last_at_ns);
+                Vec::new()
+            }
             Event::Tick => self.tick(),
         };
         if matches!(input.event, Event::Attempt(_) | Event::Answer { .. }) {
@@ -207,6 +211,7 @@ impl Kernel {
 
     /// Lets facts see an event.
     fn note(&mut self, phase: Phase, action: &Action, values: &Values, seq: u64) {
+        let values = Seen::Live(values);
         let event = Occurrence { phase, verb: action.verb, values, seq, at_ns: self.last_at_ns };
         self.facts.commit(&event);
         if !self.charter.obligations.is_empty() {

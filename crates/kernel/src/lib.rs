@@ -38,7 +38,8 @@ pub use charter::{
     Limits, Owner, Rule, RuleEffect, SandboxSettings, Sources, Tier, check_examples,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
-pub use input::{Event, Input};
+pub use facts::{FactBound, Phase};
+pub use input::{Elsewhere, Event, Input};
 pub use kernel::{Kernel, SnapshotError};
 pub use registers::{BudgetUse, EnvelopeUse, ObligationUse, Registers};
 pub use ruling::{Effect, Governance, Reason, Ruling, Verdict};

@@ -12,7 +12,7 @@ mod section;
 use crate::action::{Action, Value};
 use crate::charter::Charter;
 use crate::decide::{Finding, clip, needs_answer, own};
-use crate::facts::{Occurrence, Pattern, Phase};
+use crate::facts::{Occurrence, Pattern, Phase, Seen};
 use crate::registers::ObligationUse;
 use crate::ruling::Reason;
 use crate::session::Values;
@@ -264,7 +264,7 @@ impl Obligation {
             // What its outcome will say isn't known yet.
             return true;
         }
-        let event = Occurrence { phase, verb: action.verb, values, seq: 0, at_ns: 0 };
+        let event = Occurrence { phase, verb: action.verb, values: Seen::Live(values), seq: 0, at_ns: 0 };
         self.trigger.matches(&event) && {
             let bound = self.trigger.row(&event);
             !open.iter().any(|due| due.bound == bound)

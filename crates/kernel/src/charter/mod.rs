@@ -15,7 +15,7 @@ use crate::action::Action;
 use crate::budget::{self, Budget};
 use crate::diagnostic::Diagnostics;
 use crate::envelope::{self, Envelope};
-use crate::facts::{self, Facts};
+use crate::facts::{self, FactBound, Facts, Phase};
 use crate::hash::sha256;
 use crate::obligation::{self, Obligation};
 use crate::rules::Slice;
@@ -169,9 +169,21 @@ impl Charter {
         &self.examples
     }
 
-    /// Each fact with its type and the most records that it may keep.
-    pub fn facts(&self) -> impl Iterator<Item = (&str, FactType, usize)> {
-        self.fact_types.iter().map(|(name, ty)| (name.as_str(), *ty, self.facts.bound(name).unwrap_or_default()))
+    /// Each fact with its type and what it keeps at most.
+    pub fn facts(&self) -> impl Iterator<Item = (FactType, FactBound)> {
+        self.fact_types.iter().filter_map(|(name, ty)| Some((*ty, self.facts.bound(name)?)))
+    }
+
+    /// Whether any fact is of the history across sessions, so that what happens in others is to be told to the kernel.
+    #[must_use]
+    pub fn has_fleet_facts(&self) -> bool {
+        self.facts.are_fleet()
+    }
+
+    /// Whether such an event of another session can matter to a fact.
+    #[must_use]
+    pub fn sees_elsewhere(&self, phase: Phase, verb: Verb) -> bool {
+        self.facts.sees_elsewhere(phase, verb)
     }
 
     /// Whether anything in the charter can let a connection through.

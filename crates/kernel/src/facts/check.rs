@@ -1,14 +1,14 @@
-//! From a fact's tree to a monitor: names resolved, types checked, safe-range and bounded.
+//! From a fact's tree to a monitor: names resolved, safe-range and bounded. What atoms may say is checked in `atoms`.
 
-use super::monitor::{Counter, Node, Prev, Since};
-use super::pattern::{Pattern, Test};
-use super::relation::{Relation, Store, Var};
-use super::syntax::{Aggregate, AtomAst, Cmp, Expr, Fault, MatchAst, MatchOp, NumberAst, Operand, Phase, Tree, Window};
-use crate::action::Value;
+use super::counter::Counter;
+use super::monitor::{Ended, Node, Prev, Since, Versus};
+use super::relation::{Relation, Var};
+use super::store::Store;
+use super::syntax::{Aggregate, AtomAst, Cmp, Expr, Fault, MatchAst, MatchOp, NumberAst, Operand, Tree, Window};
 use crate::charter::report::nearest;
-use crate::charter::settings::{glob_matcher, verbs_named};
-use crate::vocabulary::{AttrType, COMMON_ATTRS, CONTENT_ATTRS, FieldSpec, ResourceKind, Verb, verbs};
+use crate::vocabulary::AttrType;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// A fact ready to run.
 #[derive(Clone, Debug)]
@@ -20,23 +20,25 @@ pub(crate) enum Compiled {
 /// Most nodes of one fact, once the facts that it names stand in it.
 const NODES_MAX: usize = 2_000;
 
+/// Most variables of one fact, those included that only a comparison needs.
+const VARS_MAX: usize = 4_096;
+
 /// What is needed beside the tree.
 pub(crate) struct Checker<'c> {
     /// The fact's text, which spans refer to.
     pub text: &'c str,
     /// All facts' trees, by name, with their texts.
     pub facts: &'c BTreeMap<String, (String, Tree)>,
-    vars: BTreeMap<String, Var>,
-    types: BTreeMap<String, AttrType>,
-    dollars: Vec<&'static str>,
+    /// The variables that a name stands for where the checker is.
+    pub(super) scope: BTreeMap<String, Var>,
+    /// Each variable's name, where it was first met, and, once it is known, type.
+    pub(super) vars: Vec<(String, Range<usize>, Option<AttrType>)>,
+    pub(super) dollars: Vec<&'static str>,
+    /// Variables that stand in more than one place, so that a number's are no affair of its own.
+    shared: BTreeSet<String>,
     /// A fact that stands in this one is reported at the place of its name.
-    outer: Option<std::ops::Range<usize>>,
+    outer: Option<Range<usize>>,
     nodes: usize,
-}
-
-/// The verbs that an atom speaks of.
-pub(super) fn verbs_of(atom: &AtomAst) -> impl Iterator<Item = Verb> {
-    verbs_named(&atom.verb).into_iter()
 }
 
 /// Whether `$` variables are known: they are at the moment of asking, and not while a temporal operator looks back.
@@ -46,24 +48,66 @@ enum Level {
     Past,
 }
 
+/// A formula that was compiled.
+struct Built {
+    node: Node,
+    /// Its free variables, `$` variables included.
+    columns: Vec<Var>,
+    /// Comparisons with variables that nothing in it binds.
+    pending: Vec<Versus>,
+}
+
+impl Built {
+    fn new(node: Node, columns: Vec<Var>) -> Self {
+        Self { node, columns, pending: Vec::new() }
+    }
+
+    fn and(self, other: Built) -> Built {
+        let columns = union(&self.columns, &other.columns);
+        let pending = self.pending.into_iter().chain(other.pending).collect();
+        Built { node: Node::And(Box::new(self.node), Box::new(other.node)), columns, pending }
+    }
+}
+
 impl<'c> Checker<'c> {
     pub fn new(text: &'c str, facts: &'c BTreeMap<String, (String, Tree)>) -> Self {
-        Self { text, facts, vars: BTreeMap::new(), types: BTreeMap::new(), dollars: Vec::new(), outer: None, nodes: 0 }
+        Self {
+            text,
+            facts,
+            scope: BTreeMap::new(),
+            vars: Vec::new(),
+            dollars: Vec::new(),
+            shared: BTreeSet::new(),
+            outer: None,
+            nodes: 0,
+        }
     }
 
     /// The monitor and the attributes of the judged action that it reads, in the order of their variables.
     pub fn compile(mut self, name: &str, tree: &Tree) -> Result<(Compiled, Vec<&'static str>), Fault> {
         let mut seen = vec![name.to_owned()];
-        let mut dollars = BTreeSet::new();
+        let mut dollars = BTreeMap::new();
         self.dollars_of(tree, &mut seen, &mut dollars)?;
-        for dollar in dollars {
-            let attr = self.judged_attr(&dollar)?;
-            self.vars.insert(format!("${attr}"), u16::try_from(self.dollars.len()).unwrap_or(Var::MAX));
+        for (dollar, span) in dollars {
+            let attr = self.judged_attr(&dollar, &span)?;
+            let var = self.fresh(&format!("${attr}"), &span)?;
+            self.scope.insert(format!("${attr}"), var);
             self.dollars.push(attr);
         }
-        let compiled = match &self.resolve(tree).expr {
-            Expr::Number(number) => Compiled::Number(self.counter(number, tree)?),
-            _ => Compiled::Formula(self.formula(tree, Level::Asked)?.0),
+        let resolved = self.resolve(tree);
+        let compiled = match &resolved.expr {
+            Expr::Number(number) => {
+                if matches!(tree.expr, Expr::Name(_)) {
+                    self.outer.get_or_insert(tree.span.clone());
+                }
+                Compiled::Number(self.counter(number, &resolved, Level::Asked)?)
+            }
+            _ => {
+                self.shared = shared(tree);
+                let built = self.formula(tree, Level::Asked, &[])?;
+                self.refuse_pending(&built.pending, None)?;
+                Compiled::Formula(built.node)
+            }
         };
         Ok((compiled, self.dollars))
     }
@@ -80,7 +124,7 @@ impl<'c> Checker<'c> {
         at.clone()
     }
 
-    fn fault(&self, code: &'static str, span: &std::ops::Range<usize>, message: impl Into<String>) -> Fault {
+    pub(super) fn fault(&self, code: &'static str, span: &Range<usize>, message: impl Into<String>) -> Fault {
         Fault::new(code, self.outer.clone().unwrap_or_else(|| span.clone()), message)
     }
 
@@ -89,41 +133,36 @@ impl<'c> Checker<'c> {
         text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
     }
 
-    /// Collects `$` names through the facts that are named, and refuses facts that name themselves.
-    fn dollars_of(&mut self, tree: &Tree, seen: &mut Vec<String>, out: &mut BTreeSet<String>) -> Result<(), Fault> {
+    /// Collects `$` names with their places through the facts that are named, and refuses facts that name themselves.
+    fn dollars_of(
+        &mut self,
+        tree: &Tree,
+        seen: &mut Vec<String>,
+        out: &mut BTreeMap<String, Range<usize>>,
+    ) -> Result<(), Fault> {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
             return Err(self.fault("FB0160", &tree.span, format!("larger than {NODES_MAX} parts")));
         }
-        let mut from_atom = |atom: &AtomAst| {
-            for found in &atom.matches {
-                if let Operand::Var(name) = &found.operand
-                    && let Some(name) = name.strip_prefix('$')
-                {
-                    out.insert(name.to_owned());
-                }
-            }
+        let outer = self.outer.clone();
+        let mut add = |name: &str, span: &Range<usize>| {
+            out.entry(name.to_owned()).or_insert_with(|| outer.clone().unwrap_or_else(|| span.clone()));
         };
         match &tree.expr {
-            Expr::Atom(atom) => from_atom(atom),
-            Expr::Number(number) => {
-                from_atom(&number.atom);
-                out.extend(number.by.iter().map(|(name, _)| name.clone()));
-            }
-            Expr::Not(inner)
-            | Expr::Once(_, inner)
-            | Expr::Prev(_, inner)
-            | Expr::Historically(_, inner)
-            | Expr::Exists(_, inner)
-            | Expr::Compare(inner, ..) => self.dollars_of(inner, seen, out)?,
-            Expr::And(sides) | Expr::Or(sides) => {
-                for side in sides {
-                    self.dollars_of(side, seen, out)?;
+            Expr::Atom(_) | Expr::Number(_) => {
+                let (atom, by): (&AtomAst, &[_]) = match &tree.expr {
+                    Expr::Number(number) => (&number.atom, &number.by),
+                    Expr::Atom(atom) => (atom, &[]),
+                    _ => return Ok(()),
+                };
+                for found in &atom.matches {
+                    if let Operand::Var(name) = &found.operand
+                        && let Some(name) = name.strip_prefix('$')
+                    {
+                        add(name, &found.span);
+                    }
                 }
-            }
-            Expr::Since(left, _, right) => {
-                self.dollars_of(left, seen, out)?;
-                self.dollars_of(right, seen, out)?;
+                by.iter().for_each(|(name, span)| add(name, span));
             }
             Expr::Name(name) => {
                 if seen.contains(name) {
@@ -142,34 +181,47 @@ impl<'c> Checker<'c> {
                 self.outer = before;
                 seen.pop();
             }
+            _ => {
+                for inner in tree.below() {
+                    self.dollars_of(inner, seen, out)?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// An attribute that some action has when it is judged.
-    fn judged_attr(&self, name: &str) -> Result<&'static str, Fault> {
-        let all: BTreeSet<&'static str> = verbs().flat_map(|v| fields_of(v, Phase::Attempt)).map(|f| f.name).collect();
-        all.get(name).copied().ok_or_else(|| {
-            let at = self.text.find(&format!("${name}")).unwrap_or_default();
-            let fault =
-                self.fault("FB0121", &(at..at + name.len() + 1), format!("no action has an attribute `{name}`"));
-            Fault { hint: nearest(name, all.iter().copied()), ..fault }
-        })
-    }
-
     /// The variables that were named so far.
     pub(super) fn variables(&self) -> BTreeMap<Var, String> {
-        self.vars.iter().map(|(name, var)| (*var, name.clone())).collect()
+        self.scope.iter().map(|(name, var)| (*var, name.clone())).collect()
     }
 
-    fn var(&mut self, name: &str) -> Var {
-        let next = u16::try_from(self.vars.len()).unwrap_or(Var::MAX);
-        *self.vars.entry(name.to_owned()).or_insert(next)
+    /// A variable that nothing else stands for.
+    pub(super) fn fresh(&mut self, name: &str, span: &Range<usize>) -> Result<Var, Fault> {
+        let var = Var::try_from(self.vars.len()).ok().filter(|_| self.vars.len() < VARS_MAX);
+        let var = var.ok_or_else(|| self.fault("FB0160", span, format!("more than {VARS_MAX} variables")))?;
+        self.vars.push((name.to_owned(), span.clone(), None));
+        Ok(var)
     }
 
-    fn var_names(&self, vars: &[Var]) -> String {
-        let named = vars.iter().filter_map(|var| self.vars.iter().find(|(_, v)| *v == var));
-        named.map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    /// The variable that the name stands for here.
+    pub(super) fn var(&mut self, name: &str, span: &Range<usize>) -> Result<Var, Fault> {
+        if let Some(var) = self.scope.get(name) {
+            return Ok(*var);
+        }
+        let var = self.fresh(name, span)?;
+        self.scope.insert(name.to_owned(), var);
+        Ok(var)
+    }
+
+    fn var_names<'v>(&self, vars: impl IntoIterator<Item = &'v Var>) -> String {
+        let mut names: Vec<String> = Vec::new();
+        for (name, ..) in vars.into_iter().filter_map(|var| self.vars.get(usize::from(*var))) {
+            let quoted = format!("`{name}`");
+            if !names.contains(&quoted) {
+                names.push(quoted);
+            }
+        }
+        names.join(", ")
     }
 
     fn is_dollar(&self, var: Var) -> bool {
@@ -181,234 +233,334 @@ impl<'c> Checker<'c> {
         columns.iter().copied().filter(|c| level == Level::Past || !self.is_dollar(*c)).collect()
     }
 
-    /// The node and its columns, `$` variables included.
-    fn formula(&mut self, tree: &Tree, level: Level) -> Result<(Node, Vec<Var>), Fault> {
-        match &tree.expr {
-            Expr::Atom(atom) => {
-                let pattern = self.pattern(atom)?;
-                let columns = pattern.columns();
-                let last = Relation::empty(columns.clone());
-                Ok((Node::Atom { pattern, last, text: self.snippet(tree) }, columns))
-            }
-            Expr::Not(inner) => self.negation(inner, level),
-            Expr::And(sides) => self.conjunction(sides, tree, level),
-            Expr::Or(sides) => self.disjunction(sides, tree, level),
-            Expr::Once(window, inner) => self.once(*window, inner, inner),
+    /// Compiles a formula. Where it negates variables that it doesn't bind, those of `guard` will be asked about.
+    fn formula(&mut self, tree: &Tree, level: Level, guard: &[Var]) -> Result<Built, Fault> {
+        let built = match &tree.expr {
+            Expr::Atom(atom) => self.atom(atom, tree)?,
+            Expr::Not(inner) => return self.negation(inner, level, guard),
+            Expr::And(sides) => self.conjunction(sides, level, guard)?,
+            Expr::Or(sides) => self.disjunction(sides, tree, level, guard)?,
+            Expr::Once(window, inner) => self.once(*window, inner, level)?,
             Expr::Historically(window, inner) => {
                 // Always f is: never not f.
-                let never = match &inner.expr {
-                    Expr::Not(positive) => (**positive).clone(),
-                    _ => Tree { expr: Expr::Not(inner.clone()), span: inner.span.clone() },
-                };
-                let (node, columns) = self.once(*window, &never, &never)?;
-                self.close(node, columns, tree, level)
+                let never = Tree { expr: Expr::Once(*window, Box::new(not(inner))), span: inner.span.clone() };
+                return self.negation(&never, level, guard);
             }
             Expr::Prev(window, inner) => {
-                let (node, columns) = self.formula(inner, Level::Past)?;
-                let text = self.snippet(inner);
-                let prev = Prev { inner: node, window: *window, before: None, latest: None, text };
-                Ok((Node::Prev(Box::new(prev)), columns))
+                let Built { node, columns, pending } = self.formula(inner, Level::Past, &[])?;
+                let mut attrs = BTreeSet::new();
+                node.attrs(&mut attrs);
+                let (window, text) = (*window, self.snippet(inner));
+                let prev = Prev { inner: node, window, text, attrs, behind_ns: None, pending: None };
+                Built { node: Node::Prev(Box::new(prev)), columns, pending }
             }
-            Expr::Since(left, window, right) => self.since(left, *window, right, tree),
-            Expr::Exists(names, inner) => {
-                let (node, columns) = self.formula(inner, level)?;
-                let vars: Vec<Var> = names.iter().map(|n| self.var(n)).collect();
-                if let Some(missing) = vars.iter().find(|v| !columns.contains(v)) {
-                    let missing = self.var_names(&[*missing]);
-                    let fault = self.fault(
-                        "FB0123",
-                        &tree.span,
-                        format!("{missing} is not bound in what `exists` ranges over"),
-                    );
-                    return Err(fault.hint("bind it in a `did`, `attempt` or `result` there, or remove it"));
-                }
-                let columns = columns.into_iter().filter(|c| !vars.contains(c)).collect();
-                Ok((Node::Exists(vars, Box::new(node)), columns))
-            }
-            Expr::Name(name) => self.named(name, tree, level),
-            Expr::Compare(inner, cmp, limit) => self.comparison(inner, *cmp, *limit, tree, level),
+            Expr::Since(left, window, right) => self.since(left, *window, right, tree, level)?,
+            Expr::Exists(names, inner) => self.exists(names, inner, tree, level, guard)?,
+            Expr::Name(name) => self.named(name, tree, level, guard)?,
+            Expr::Compare(inner, cmp, limit) => self.comparison(inner, *cmp, *limit, level, guard)?,
             Expr::Number(_) => {
                 let fault = self.fault("FB0122", &tree.span, "a number stands where something true or false is wanted");
-                Err(fault.hint("compare it: `count … >= 3`"))
+                return Err(fault.hint("compare it: `count … >= 3`"));
             }
-        }
+        };
+        Ok(self.settle(built, level))
     }
 
-    fn once(&mut self, window: Window, inner: &Tree, text_of: &Tree) -> Result<(Node, Vec<Var>), Fault> {
-        let (node, columns) = self.formula(inner, Level::Past)?;
+    fn atom(&mut self, atom: &AtomAst, tree: &Tree) -> Result<Built, Fault> {
+        let (pattern, pending) = self.pattern(atom)?;
+        let columns = pattern.columns();
+        let last = Relation::empty(columns.clone());
+        Ok(Built { node: Node::Atom { pattern, last, text: self.snippet(tree) }, columns, pending })
+    }
+
+    /// Makes the comparisons of which both sides are known here.
+    fn settle(&self, built: Built, level: Level) -> Built {
+        let is_known = |versus: &Versus| {
+            built.columns.contains(&versus.right) || (level == Level::Asked && self.is_dollar(versus.right))
+        };
+        let (ready, pending): (Vec<Versus>, Vec<Versus>) = built.pending.iter().partition(|versus| is_known(versus));
+        if ready.is_empty() {
+            return built;
+        }
+        let columns = built.columns.into_iter().filter(|c| ready.iter().all(|versus| versus.left != *c)).collect();
+        Built { node: Node::Filter(Box::new(built.node), ready), columns, pending }
+    }
+
+    /// Refuses comparisons with what nothing binds. They are told of where they stand, or at the place of the fact that
+    /// they stand in.
+    pub(super) fn refuse_pending(&self, pending: &[Versus], named_at: Option<&Tree>) -> Result<(), Fault> {
+        let Some(first) = pending.first() else { return Ok(()) };
+        let names = self.var_names(pending.iter().map(|versus| &versus.right));
+        let place = self.vars.get(usize::from(first.left)).map(|(_, span, _)| span.clone());
+        let span = named_at.map(|tree| tree.span.clone()).or(place).unwrap_or_default();
+        let fault = self.fault("FB0123", &span, format!("{names} is compared and not bound here"));
+        Err(fault.hint(format!(
+            "bind it in the same atom, or in one that is joined to it with `and`: `attribute: {}`",
+            names.trim_matches('`')
+        )))
+    }
+
+    fn once(&mut self, window: Window, inner: &Tree, level: Level) -> Result<Built, Fault> {
+        if let (Expr::Or(sides), Level::Asked) = (&inner.expr, level) {
+            // Once either is either once. Apart, each remembers its own keys.
+            let once = |side: &Tree| Tree { expr: Expr::Once(window, Box::new(side.clone())), span: side.span.clone() };
+            return self.disjunction(&sides.iter().map(once).collect::<Vec<_>>(), inner, level, &[]);
+        }
+        let Built { node, columns, pending } = self.formula(inner, Level::Past, &[])?;
         let store = Store::new(columns.clone(), window);
-        Ok((Node::Once { inner: Box::new(node), store, text: self.snippet(text_of) }, columns))
+        let node = Node::Once { inner: Box::new(node), store, text: self.snippet(inner) };
+        Ok(Built { node, columns, pending })
     }
 
-    fn negation(&mut self, inner: &Tree, level: Level) -> Result<(Node, Vec<Var>), Fault> {
-        let (node, columns) = self.formula(inner, level)?;
-        self.close(node, columns, inner, level)
-    }
-
-    /// Negates a formula whose variables are all known.
-    fn close(&self, node: Node, columns: Vec<Var>, tree: &Tree, level: Level) -> Result<(Node, Vec<Var>), Fault> {
-        let free = self.free(&columns, level);
-        if !free.is_empty() {
-            let names = self.var_names(&free);
-            let fault = self.fault("FB0123", &tree.span, format!("{names} is negated and bound by nothing beside it"));
-            return Err(fault.hint(format!(
-                "join it with something that binds {names}, as in `once did … and not …`, or write `not exists … .`"
-            )));
-        }
-        Ok((Node::Not(Box::new(node)), Vec::new()))
-    }
-
-    fn conjunction(&mut self, sides: &[Tree], tree: &Tree, level: Level) -> Result<(Node, Vec<Var>), Fault> {
-        let mut joined: Option<(Node, Vec<Var>)> = None;
-        let mut guarded = Vec::new();
-        for side in sides {
-            let compiled = match &side.expr {
-                Expr::Not(inner) => {
-                    let (node, columns) = self.formula(inner, level)?;
-                    if !self.free(&columns, level).is_empty() {
-                        guarded.push((node, columns, inner));
-                        continue;
-                    }
-                    (Node::Not(Box::new(node)), Vec::new())
-                }
-                _ => self.formula(side, level)?,
-            };
-            joined = Some(match joined {
-                None => compiled,
-                Some((node, columns)) => {
-                    (Node::And(Box::new(node), Box::new(compiled.0)), union(&columns, &compiled.1))
-                }
-            });
-        }
-        for (node, columns, inner) in guarded {
-            let Some((left, left_columns)) = joined else { return self.close(node, columns, inner, level) };
-            let unbound: Vec<Var> =
-                self.free(&columns, level).into_iter().filter(|c| !left_columns.contains(c)).collect();
-            if !unbound.is_empty() {
-                let names = self.var_names(&unbound);
-                let fault =
-                    self.fault("FB0123", &inner.span, format!("{names} is negated and bound by nothing beside it"));
-                return Err(fault.hint(format!("bind {names} in a part of the `and` that is not negated")));
+    fn negation(&mut self, inner: &Tree, level: Level, guard: &[Var]) -> Result<Built, Fault> {
+        match &inner.expr {
+            Expr::Not(positive) => return self.formula(positive, level, guard),
+            Expr::Historically(window, always) => {
+                return self.once(*window, &not(always), level).map(|b| self.settle(b, level));
             }
-            joined = Some((Node::AndNot(Box::new(left), Box::new(node)), left_columns));
+            _ => {}
         }
-        joined.ok_or_else(|| self.fault("FB0120", &tree.span, "nothing to join"))
+        let built = self.formula(inner, level, guard)?;
+        self.negated(built, inner, level, guard, false)
     }
 
-    fn disjunction(&mut self, sides: &[Tree], tree: &Tree, level: Level) -> Result<(Node, Vec<Var>), Fault> {
-        let mut joined: Option<(Node, Vec<Var>)> = None;
-        for side in sides {
-            let (node, columns) = self.formula(side, level)?;
-            joined = Some(match joined {
-                None => (node, columns),
-                Some((left, left_columns)) => {
-                    let (mine, theirs) = (self.free(&left_columns, level), self.free(&columns, level));
-                    if mine != theirs {
-                        let differ: Vec<Var> = mine
-                            .iter()
-                            .filter(|c| !theirs.contains(c))
-                            .chain(theirs.iter().filter(|c| !mine.contains(c)))
-                            .copied()
-                            .collect();
-                        let names = self.var_names(&differ);
-                        let message = format!("{names} is bound on one side of `or` only");
-                        let fault = self.fault("FB0123", &tree.span, message);
-                        return Err(
-                            fault.hint(format!("bind {names} on both sides, or leave it out on the one that has it"))
-                        );
-                    }
-                    (Node::Or(Box::new(left), Box::new(node)), union(&left_columns, &columns))
+    /// Negates a formula whose variables are all known, or asked about.
+    fn negated(&self, built: Built, tree: &Tree, level: Level, guard: &[Var], is_joined: bool) -> Result<Built, Fault> {
+        let built = self.guarded(built, level, guard);
+        self.refuse_pending(&built.pending, None)?;
+        let free = self.free(&built.columns, level);
+        if free.is_empty() {
+            return Ok(Built::new(Node::Not(Box::new(built.node)), Vec::new()));
+        }
+        let unbound: Vec<Var> = free.iter().copied().filter(|c| !guard.contains(c)).collect();
+        if !unbound.is_empty() {
+            let names = self.var_names(&unbound);
+            let fault = self.fault("FB0123", &tree.span, format!("{names} is negated and bound by nothing beside it"));
+            // Beside other parts of an `and`, one of those can bind it.
+            return Err(fault.hint(if is_joined {
+                format!("bind {names} in a part of the `and` that is not negated")
+            } else {
+                format!(
+                    "join it with something that binds {names}, as in `once did … and not …`, or write `not exists … .`"
+                )
+            }));
+        }
+        let asked = Node::Guard(free.clone());
+        Ok(Built::new(Node::AndNot(Box::new(asked), Box::new(built.node)), free))
+    }
+
+    /// Joined with what is asked about, where it compares with that.
+    fn guarded(&self, built: Built, level: Level, guard: &[Var]) -> Built {
+        let mut wanted: Vec<Var> = built.pending.iter().map(|v| v.right).filter(|v| guard.contains(v)).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        if wanted.is_empty() {
+            return built;
+        }
+        self.settle(Built::new(Node::Guard(wanted.clone()), wanted).and(built), level)
+    }
+
+    /// Binders first, then what has a negation in it, then what is negated: each is asked about the rows before it.
+    fn conjunction(&mut self, sides: &[Tree], level: Level, guard: &[Var]) -> Result<Built, Fault> {
+        let mut order: Vec<&Tree> = sides.iter().collect();
+        order.sort_by_key(|side| match &side.expr {
+            Expr::Not(_) | Expr::Historically(..) => 3,
+            Expr::Or(_) if negates(side) => 2,
+            _ if negates(side) => 1,
+            _ => 0,
+        });
+        let mut joined: Option<Built> = None;
+        for side in order {
+            let known = joined.as_ref().map_or_else(Vec::new, |built| built.columns.clone());
+            let asked = union(&known, guard);
+            let is_taken_away = match &side.expr {
+                Expr::Not(inner) => !matches!(inner.expr, Expr::Not(_) | Expr::Historically(..)),
+                _ => false,
+            };
+            if let (true, Expr::Not(inner)) = (is_taken_away, &side.expr) {
+                let built = self.formula(inner, level, &asked)?;
+                let free = self.free(&built.columns, level);
+                let is_covered = !free.is_empty() && free.iter().all(|c| known.contains(c));
+                if built.pending.is_empty()
+                    && is_covered
+                    && let Some(left) = joined.take()
+                {
+                    let node = Node::AndNot(Box::new(left.node), Box::new(built.node));
+                    joined = Some(Built { node, ..left });
+                    continue;
                 }
+                let built = self.negated(built, inner, level, &asked, true)?;
+                joined = Some(match joined.take() {
+                    Some(left) => self.settle(left.and(built), level),
+                    None => built,
+                });
+                continue;
+            }
+            let built = self.formula(side, level, &asked)?;
+            joined = Some(match joined.take() {
+                Some(left) => self.settle(left.and(built), level),
+                None => built,
             });
+        }
+        joined.ok_or_else(|| self.fault("FB0120", &(0..0), "nothing to join"))
+    }
+
+    fn disjunction(&mut self, sides: &[Tree], tree: &Tree, level: Level, guard: &[Var]) -> Result<Built, Fault> {
+        let mut joined: Option<Built> = None;
+        for side in sides {
+            let built = self.formula(side, level, guard)?;
+            let built = self.guarded(built, level, guard);
+            self.refuse_pending(&built.pending, None)?;
+            let Some(left) = joined else {
+                joined = Some(built);
+                continue;
+            };
+            let (mine, theirs) = (self.free(&left.columns, level), self.free(&built.columns, level));
+            if mine != theirs {
+                let differ: Vec<Var> = mine
+                    .iter()
+                    .filter(|c| !theirs.contains(c))
+                    .chain(theirs.iter().filter(|c| !mine.contains(c)))
+                    .copied()
+                    .collect();
+                let names = self.var_names(&differ);
+                let fault = self.fault("FB0123", &tree.span, format!("{names} is bound on one side of `or` only"));
+                return Err(fault.hint(format!("bind {names} on both sides, or leave it out on the one that has it")));
+            }
+            let columns = union(&left.columns, &built.columns);
+            joined = Some(Built::new(Node::Or(Box::new(left.node), Box::new(built.node)), columns));
         }
         joined.ok_or_else(|| self.fault("FB0120", &tree.span, "nothing to choose from"))
     }
 
-    fn since(&mut self, left: &Tree, window: Window, right: &Tree, tree: &Tree) -> Result<(Node, Vec<Var>), Fault> {
+    fn since(&mut self, left: &Tree, window: Window, right: &Tree, tree: &Tree, level: Level) -> Result<Built, Fault> {
         let (is_negated, inner) = match &left.expr {
             Expr::Not(inner) => (true, &**inner),
             _ => (false, left),
         };
-        let (left_node, left_columns) = self.formula(inner, Level::Past)?;
-        let (right_node, columns) = self.formula(right, Level::Past)?;
-        let unbound: Vec<Var> = left_columns.iter().copied().filter(|c| !columns.contains(c)).collect();
+        let Built { node: right_node, columns, pending } = self.formula(right, Level::Past, &[])?;
+        let built = self.formula(inner, Level::Past, &columns)?;
+        let built = self.guarded(built, Level::Past, &columns);
+        self.refuse_pending(&built.pending, None)?;
+        let unbound: Vec<Var> = built.columns.iter().copied().filter(|c| !columns.contains(c)).collect();
         if !unbound.is_empty() {
+            let is_asked = level == Level::Asked && unbound.iter().all(|var| self.is_dollar(*var));
+            if is_asked && is_negated && window.min_ns == 0 && columns.is_empty() && pending.is_empty() {
+                return self.formula(&keyed_since(inner, window, right, tree), level, &[]);
+            }
             let names = self.var_names(&unbound);
-            let (a, b) = (self.snippet(inner), self.snippet(right));
-            let fault = self.fault("FB0123", &tree.span, format!("{names} is bound before `since` and not after it"));
-            let is_asked = unbound.iter().all(|var| self.is_dollar(*var));
-            return Err(fault.hint(if is_negated && is_asked {
-                format!("bind {names} after `since` too, or say it the other way round: `once {b} and not (not {b} since {a})`")
-            } else {
-                format!("bind {names} after `since` too, or leave it out where any value will do")
-            }));
+            let message = format!("{names} is bound before `since` and not after it");
+            let hint = format!("bind {names} after `since` too, or leave it out where any value will do");
+            return Err(self.fault("FB0123", &tree.span, message).hint(hint));
         }
+        let mut guard = BTreeSet::new();
+        guards(&built.node, &mut guard);
         let since = Since {
             is_negated,
-            left: left_node,
+            left: built.node,
+            guard: guard.into_iter().collect(),
             right: right_node,
             store: Store::new(columns.clone(), window),
             text: self.snippet(right),
-            last_right: Vec::new(),
-            last_broken: Vec::new(),
+            ended: Ended::default(),
         };
-        Ok((Node::Since(Box::new(since)), columns))
+        Ok(Built { node: Node::Since(Box::new(since)), columns, pending })
+    }
+
+    fn exists(
+        &mut self,
+        names: &[String],
+        inner: &Tree,
+        tree: &Tree,
+        level: Level,
+        guard: &[Var],
+    ) -> Result<Built, Fault> {
+        // Within, the names stand for other variables than outside.
+        let outside = self.scope.clone();
+        let mut vars = Vec::new();
+        for name in names {
+            let var = self.fresh(name, &tree.span)?;
+            self.scope.insert(name.clone(), var);
+            vars.push(var);
+        }
+        let built = self.formula(inner, level, guard);
+        let within = std::mem::replace(&mut self.scope, outside);
+        for (name, var) in within {
+            if !names.contains(&name) {
+                self.scope.entry(name).or_insert(var);
+            }
+        }
+        let built = built?;
+        if let Some(versus) = built.pending.iter().find(|versus| vars.contains(&versus.right)) {
+            self.refuse_pending(&[*versus], None)?;
+        }
+        if let Some(missing) = vars.iter().find(|v| !built.columns.contains(v)) {
+            let missing = self.var_names([missing]);
+            let message = format!("{missing} is not bound in what `exists` ranges over");
+            let fault = self.fault("FB0123", &tree.span, message);
+            return Err(fault.hint("bind it in a `did`, `attempt` or `result` there, or remove it"));
+        }
+        let columns = built.columns.into_iter().filter(|c| !vars.contains(c)).collect();
+        Ok(Built { node: Node::Exists(vars, Box::new(built.node)), columns, pending: built.pending })
     }
 
     /// Another fact: its variables are its own.
-    fn named(&mut self, name: &str, tree: &Tree, level: Level) -> Result<(Node, Vec<Var>), Fault> {
+    fn named(&mut self, name: &str, tree: &Tree, level: Level, guard: &[Var]) -> Result<Built, Fault> {
         let Some((text, named)) = self.facts.get(name) else {
             return Err(self.fault("FB0121", &tree.span, format!("no fact `{name}`")));
         };
-        let (before_text, before_outer, before_types) = (self.text, self.outer.clone(), self.types.clone());
+        let before = (self.text, self.outer.clone(), self.scope.clone(), std::mem::take(&mut self.shared));
         self.outer.get_or_insert(tree.span.clone());
         self.text = text;
-        self.types.retain(|name, _| name.starts_with('$'));
-        let compiled = self.formula(named, level);
-        self.text = before_text;
-        self.outer = before_outer;
-        self.types = before_types;
-        let (node, columns) = compiled?;
-        let own: Vec<Var> = columns.iter().copied().filter(|c| !self.is_dollar(*c)).collect();
+        self.scope.retain(|name, _| name.starts_with('$'));
+        self.shared = shared(named);
+        let built = self.formula(named, level, guard);
+        (self.text, self.outer, self.scope, self.shared) = before;
+        let built = built?;
+        let is_asked_about = |versus: &Versus| self.is_dollar(versus.right);
+        let own_pending: Vec<Versus> = built.pending.iter().copied().filter(|v| !is_asked_about(v)).collect();
+        self.refuse_pending(&own_pending, Some(tree))?;
+        let hidden: Vec<Var> = built.pending.iter().map(|versus| versus.left).collect();
+        let own: Vec<Var> =
+            built.columns.iter().copied().filter(|c| !self.is_dollar(*c) && !hidden.contains(c)).collect();
         if own.is_empty() {
-            return Ok((node, columns));
+            return Ok(built);
         }
-        let rest = columns.into_iter().filter(|c| !own.contains(c)).collect();
-        Ok((Node::Exists(own, Box::new(node)), rest))
+        let columns = built.columns.into_iter().filter(|c| !own.contains(c)).collect();
+        Ok(Built { node: Node::Exists(own, Box::new(built.node)), columns, pending: built.pending })
     }
 
-    fn comparison(
-        &mut self,
-        inner: &Tree,
-        cmp: Cmp,
-        limit: i64,
-        tree: &Tree,
-        level: Level,
-    ) -> Result<(Node, Vec<Var>), Fault> {
+    fn comparison(&mut self, inner: &Tree, cmp: Cmp, limit: i64, level: Level, guard: &[Var]) -> Result<Built, Fault> {
         let resolved = self.resolve(inner);
         let Expr::Number(number) = &resolved.expr else {
             return Err(self.fault("FB0122", &inner.span, "only a count, sum, min or max can be compared"));
         };
-        let before = self.outer.clone();
+        let before = (self.outer.clone(), self.scope.clone(), self.shared.clone());
         if matches!(inner.expr, Expr::Name(_)) {
             self.outer.get_or_insert(inner.span.clone());
+            // A number that stands by name has its own variables.
+            self.scope.retain(|name, _| name.starts_with('$'));
+            self.shared.clear();
         }
-        let counter = self.counter(number, inner);
-        self.outer = before;
+        let counter = self.counter(number, inner, level);
+        if matches!(inner.expr, Expr::Name(_)) {
+            (self.outer, self.scope, self.shared) = before;
+        }
         let mut counter = counter?;
-        let keeps_all = counter.aggregate != Aggregate::Count || counter.window.min_ns > 0;
+        let keeps_all = counter.aggregate != Aggregate::Count || counter.window.min_ns > 0 || counter.is_compared();
         if !keeps_all && counter.window.max_ns.is_some() {
             counter.keep_max = usize::try_from(limit.max(0)).ok().and_then(|n| n.checked_add(1));
         }
-        let columns = counter.pattern.columns();
-        if level == Level::Past && !columns.is_empty() {
-            let fault = self.fault("FB0106", &tree.span, "a count by key within the past is not supported yet");
-            return Err(fault.hint("take it out of `once`, `since`, `prev` or `historically`"));
+        let columns = counter.columns();
+        if self.free(&columns, level).is_empty() || !cmp.holds(0, limit) {
+            return Ok(Built::new(Node::Compare(Box::new(counter), cmp, limit), columns));
         }
-        Ok((Node::Compare(Box::new(counter), cmp, limit), columns))
+        // It holds for every key of which there is nothing: as good as negated.
+        let other = Built::new(Node::Compare(Box::new(counter), cmp.negated(), limit), columns);
+        self.negated(other, inner, level, guard, false)
     }
 
-    fn counter(&mut self, number: &NumberAst, tree: &Tree) -> Result<Counter, Fault> {
+    fn counter(&mut self, number: &NumberAst, tree: &Tree, level: Level) -> Result<Counter, Fault> {
         let mut atom = number.atom.clone();
         // `by a` is `(a: $a)`: the group of the action now judged.
         for (attr, span) in &number.by {
@@ -419,225 +571,91 @@ impl<'c> Checker<'c> {
                 span: span.clone(),
             });
         }
-        let mut pattern = self.pattern(&atom)?;
-        // A variable of its own joins nothing outside the count.
+        let (mut pattern, pending) = self.pattern(&atom)?;
+        if let Some(versus) = pending.iter().find(|v| level == Level::Past || !self.is_dollar(v.right)) {
+            let names = self.var_names([&versus.right]);
+            let fault =
+                self.fault("FB0123", &tree.span, format!("{names} is compared within a number, and not bound there"));
+            return Err(fault.hint(format!(
+                "bind {names} in the same atom, or count by it: `attribute: {}`",
+                names.trim_matches('`')
+            )));
+        }
+        // A variable that stands nowhere else joins nothing outside the number.
+        let outside: BTreeSet<Var> = self.shared.iter().filter_map(|name| self.scope.get(name).copied()).collect();
+        let hidden: BTreeSet<Var> = pending.iter().map(|versus| versus.left).collect();
         let dollars = self.dollars.len();
-        pattern.binds.retain(|var, _| usize::from(*var) < dollars);
+        pattern.binds.retain(|v, _| usize::from(*v) < dollars || outside.contains(v) || hidden.contains(v));
         if number.window.max_ns.is_none() && number.window.min_ns > 0 {
             let fault =
                 self.fault("FB0124", &tree.span, "a count that starts in the past and never ends keeps everything");
             return Err(fault.hint("give the window an end: `[1m, 24h]`"));
         }
-        let of = match (&number.of, number.aggregate) {
-            (Some((_, span)), Aggregate::Count) => {
-                return Err(self.fault("FB0122", span, "`count` counts events, not an attribute"));
-            }
-            (None, Aggregate::Count) => None,
-            (None, _) => {
-                let fault = self.fault("FB0122", &tree.span, "this needs an attribute");
-                return Err(fault.hint("such as `sum of bytes did …`"));
-            }
-            (Some((attr, span)), _) => {
-                let (field, ty) = self.field(&pattern.verbs, attr, atom.phase, span)?;
-                if ty != AttrType::Long {
-                    return Err(self.fault("FB0122", span, format!("`{attr}` is no whole number")));
-                }
-                Some(field)
-            }
-        };
-        let text = self.snippet(tree);
-        Ok(Counter {
-            aggregate: number.aggregate,
-            window: number.window,
-            pattern,
-            of,
-            text,
-            groups: BTreeMap::new(),
-            records: 0,
-            keep_max: None,
-            is_broken: false,
-        })
-    }
-
-    pub(super) fn pattern(&mut self, atom: &AtomAst) -> Result<Pattern, Fault> {
-        let found = verbs_named(&atom.verb);
-        if found.is_empty() {
-            let names = verbs().map(Verb::name).chain(verbs().map(Verb::group).collect::<BTreeSet<_>>());
-            let fault = self.fault("FB0121", &atom.verb_span, format!("no verb `{}`", atom.verb));
-            return Err(Fault { hint: nearest(&atom.verb, names), ..fault });
-        }
-        let names_content = atom.matches.iter().any(|m| CONTENT_ATTRS.contains(&m.attr.as_str()));
-        let mut pattern =
-            Pattern { phase: atom.phase, verbs: found, tests: Vec::new(), binds: BTreeMap::new(), names_content };
-        // Variables first bind, and then compare.
-        let (binding, rest): (Vec<&MatchAst>, Vec<&MatchAst>) = atom
-            .matches
-            .iter()
-            .partition(|m| matches!((&m.op, &m.operand), (MatchOp::Compare(Cmp::Eq), Operand::Var(_))));
-        for found in binding.into_iter().chain(rest) {
-            self.add_match(&mut pattern, found)?;
-        }
-        Ok(pattern)
-    }
-
-    fn add_match(&mut self, pattern: &mut Pattern, found: &MatchAst) -> Result<(), Fault> {
-        let span = &found.span;
-        if found.attr == "label" {
-            let labels = MatchAst { attr: "labels".to_owned(), op: MatchOp::Has, ..found.clone() };
-            return self.add_match(pattern, &labels);
-        }
-        let (attr, ty) = self.field(&pattern.verbs, &found.attr, pattern.phase, span)?;
-        let wrong = |message: String| self.fault("FB0122", span, message);
-        let test = match (&found.op, &found.operand) {
-            (MatchOp::Compare(Cmp::Eq), Operand::Var(name)) => return self.bind(pattern, attr, ty, name, span),
-            (MatchOp::Compare(Cmp::Ne), Operand::Var(name)) => {
-                let var = self.vars.get(name).copied();
-                match var.and_then(|var| pattern.binds.get(&var)) {
-                    Some(bound) => Test::Other(bound),
-                    None => {
-                        let fault = self.fault("FB0123", span, format!("`{name}` is compared and not bound here"));
-                        return Err(fault.hint(format!("bind it in the same atom: `attribute: {name}`")));
-                    }
-                }
-            }
-            (_, Operand::Var(name)) => {
-                let fault = self.fault("FB0106", span, format!("`{name}` can only be matched with `:`, `==` and `!=`"));
-                return Err(fault.hint("other comparisons with variables are not supported yet"));
-            }
-            (MatchOp::Compare(cmp @ (Cmp::Eq | Cmp::Ne)), Operand::Literal(value)) => {
-                if value.ty() != ty {
-                    return Err(wrong(format!("`{}` is a {}, not a {}", found.attr, say(ty), say(value.ty()))));
-                }
-                let (anchored, value) = anchor(attr, value, &pattern.verbs);
-                let test = if *cmp == Cmp::Eq { Test::Equal(value) } else { Test::Unequal(value) };
-                pattern.tests.push((anchored, test));
-                return Ok(());
-            }
-            (MatchOp::Compare(cmp), Operand::Literal(Value::Long(limit))) if ty == AttrType::Long => {
-                Test::Compare(*cmp, *limit)
-            }
-            (MatchOp::Compare(_), Operand::Literal(_)) => {
-                return Err(wrong(format!("`{}` can't be compared like that: only whole numbers can", found.attr)));
-            }
-            (MatchOp::Like, Operand::Literal(value @ Value::Str(_))) if ty == AttrType::Str => {
-                let (anchored, value) = anchor(attr, value, &pattern.verbs);
-                let glob = value.as_str().unwrap_or_default();
-                let matcher = glob_matcher(glob, is_path(attr))
-                    .map_err(|why| self.fault("FB0120", span, format!("this is no pattern: {why}")))?;
-                pattern.tests.push((anchored, Test::Like(matcher)));
-                return Ok(());
-            }
-            (MatchOp::Like, _) => {
-                return Err(wrong(format!(
-                    "`like` wants a string attribute and a pattern; `{}` is a {}",
-                    found.attr,
-                    say(ty)
-                )));
-            }
-            (MatchOp::Has, Operand::Literal(Value::Str(item))) if ty == AttrType::Strs => Test::Has(item.clone()),
-            (MatchOp::Has, _) => {
-                return Err(wrong(format!(
-                    "`has` wants a list of strings and a string; `{}` is a {}",
-                    found.attr,
-                    say(ty)
-                )));
-            }
-        };
-        pattern.tests.push((attr, test));
-        Ok(())
-    }
-
-    fn bind(
-        &mut self,
-        pattern: &mut Pattern,
-        attr: &'static str,
-        ty: AttrType,
-        name: &str,
-        span: &std::ops::Range<usize>,
-    ) -> Result<(), Fault> {
-        let there = *self.types.entry(name.to_owned()).or_insert(ty);
-        if there != ty {
-            let message = format!("`{name}` is a {} here and a {} elsewhere", say(ty), say(there));
-            return Err(self.fault("FB0122", span, message));
-        }
-        if let Some(judged) = name.strip_prefix('$')
-            && !verbs().flat_map(|v| fields_of(v, Phase::Attempt)).any(|f| f.name == judged && f.ty == ty)
-        {
-            let message = format!("`{attr}` is a {}, and no action's `{judged}` is", say(ty));
-            return Err(self.fault("FB0122", span, message));
-        }
-        let var = self.var(name);
-        match pattern.binds.get(&var) {
-            Some(first) => pattern.tests.push((attr, Test::Same(first))),
-            None => {
-                pattern.binds.insert(var, attr);
-            }
-        }
-        Ok(())
-    }
-
-    /// An attribute that all the verbs have in that phase.
-    fn field(
-        &self,
-        verbs: &[Verb],
-        name: &str,
-        phase: Phase,
-        span: &std::ops::Range<usize>,
-    ) -> Result<(&'static str, AttrType), Fault> {
-        let mut found: Option<FieldSpec> = None;
-        for verb in verbs {
-            let fields: Vec<FieldSpec> = fields_of(*verb, phase).collect();
-            let Some(field) = fields.iter().find(|f| f.name == name) else {
-                let later = fields_of(*verb, Phase::Result).any(|f| f.name == name);
-                let fault = self.fault("FB0121", span, format!("`{verb}` has no attribute `{name}`"));
-                let hint = if later {
-                    Some(format!("only its outcome has: write `result {verb}(…)`"))
-                } else {
-                    nearest(name, fields.iter().map(|f| f.name))
-                };
-                return Err(Fault { hint, ..fault });
-            };
-            if found.is_some_and(|other| other.ty != field.ty) {
-                return Err(self.fault("FB0122", span, format!("`{name}` has different types among these verbs")));
-            }
-            found = Some(*field);
-        }
-        found
-            .map(|f| (f.name, f.ty))
-            .ok_or_else(|| self.fault("FB0121", span, format!("nothing has an attribute `{name}`")))
+        let of = self.summed(number, &pattern.verbs, tree)?;
+        let counter = Counter::new(number.aggregate, number.window, pattern, of, self.snippet(tree));
+        Ok(counter.comparing(pending))
     }
 }
 
-/// What an event of that verb and phase carries; the outcome's own come first.
-pub(crate) fn fields_of(verb: Verb, phase: Phase) -> impl Iterator<Item = FieldSpec> {
-    const OUTCOME: &[FieldSpec] = &[FieldSpec { name: "ok", ty: AttrType::Bool }];
-    const ALWAYS: &[FieldSpec] =
-        &[FieldSpec { name: "agent", ty: AttrType::Str }, FieldSpec { name: "surface", ty: AttrType::Str }];
-    let spec = verb.spec();
-    let outcome = spec.outcome.iter().chain(OUTCOME).filter(move |_| phase == Phase::Result);
-    outcome
-        .chain(spec.resource.fields())
-        .chain(spec.resource.derived_fields())
-        .chain(spec.attrs)
-        .chain(COMMON_ATTRS)
-        .chain(ALWAYS)
-        .copied()
-}
-
-/// A file's path that is written relative is relative to the workspace, one that starts with `~/` to the home.
-fn anchor(attr: &'static str, value: &Value, verbs: &[Verb]) -> (&'static str, Value) {
-    let is_file = verbs.iter().all(|v| v.spec().resource == ResourceKind::File);
-    let (Value::Str(text), true) = (value, is_file) else { return (attr, value.clone()) };
-    match (attr, text.strip_prefix("~/")) {
-        ("path", Some(rest)) => ("home_rel", rest.into()),
-        ("path", None) if !text.starts_with('/') => ("rel", text.strip_prefix("./").unwrap_or(text).into()),
-        ("to", None) if !text.starts_with('/') => ("to_rel", text.strip_prefix("./").unwrap_or(text).into()),
-        _ => (attr, value.clone()),
+/// `not f`, without two negations.
+fn not(tree: &Tree) -> Tree {
+    match &tree.expr {
+        Expr::Not(positive) => (**positive).clone(),
+        _ => Tree { expr: Expr::Not(Box::new(tree.clone())), span: tree.span.clone() },
     }
 }
 
-fn is_path(attr: &str) -> bool {
-    matches!(attr, "path" | "rel" | "cwd" | "to" | "to_rel" | "target")
+/// `not left since right`, where `left` is of the action now judged and `right` of none: a right there was, and since the
+/// latest no left. This way each key's latest left is all that need be kept.
+fn keyed_since(left: &Tree, window: Window, right: &Tree, tree: &Tree) -> Tree {
+    let at = |expr: Expr, span: &Range<usize>| Tree { expr, span: span.clone() };
+    let alone = at(Expr::And(vec![left.clone(), not(right)]), &left.span);
+    let after = at(Expr::Since(Box::new(not(right)), Window::ALWAYS, Box::new(alone)), &left.span);
+    let there_was = at(Expr::Once(window, Box::new(right.clone())), &right.span);
+    at(Expr::And(vec![there_was, not(&after)]), &tree.span)
+}
+
+/// Whether something in it is negated, as of now and not in the past.
+fn negates(tree: &Tree) -> bool {
+    match &tree.expr {
+        Expr::Not(_) | Expr::Historically(..) | Expr::Compare(..) => true,
+        Expr::And(sides) | Expr::Or(sides) => sides.iter().any(negates),
+        Expr::Exists(_, inner) => negates(inner),
+        _ => false,
+    }
+}
+
+/// The columns that a formula wants to be asked about.
+fn guards(node: &Node, out: &mut BTreeSet<Var>) {
+    match node {
+        Node::Guard(columns) => out.extend(columns),
+        Node::Once { .. } | Node::Since(_) | Node::Prev(_) => {}
+        _ => node.below().into_iter().for_each(|node| guards(node, out)),
+    }
+}
+
+/// The variables that stand in more places than one number.
+fn shared(tree: &Tree) -> BTreeSet<String> {
+    fn vars(atom: &AtomAst) -> BTreeSet<String> {
+        let names = atom.matches.iter().filter_map(|m| match &m.operand {
+            Operand::Var(name) => Some(name.clone()),
+            Operand::Literal(_) => None,
+        });
+        names.collect()
+    }
+    fn walk(tree: &Tree, seen: &mut BTreeMap<String, usize>) {
+        let mut count = |name: String, times: usize| *seen.entry(name).or_default() += times;
+        match &tree.expr {
+            Expr::Atom(atom) => vars(atom).into_iter().for_each(|name| count(name, 2)),
+            Expr::Number(number) => vars(&number.atom).into_iter().for_each(|name| count(name, 1)),
+            Expr::Exists(names, _) => names.iter().for_each(|name| count(name.clone(), 2)),
+            _ => {}
+        }
+        tree.below().into_iter().for_each(|inner| walk(inner, seen));
+    }
+    let mut seen = BTreeMap::new();
+    walk(tree, &mut seen);
+    seen.into_iter().filter(|(_, times)| *times > 1).map(|(name, _)| name).collect()
 }
 
 fn union(a: &[Var], b: &[Var]) -> Vec<Var> {
@@ -645,13 +663,4 @@ fn union(a: &[Var], b: &[Var]) -> Vec<Var> {
     all.sort_unstable();
     all.dedup();
     all
-}
-
-fn say(ty: AttrType) -> &'static str {
-    match ty {
-        AttrType::Bool => "boolean",
-        AttrType::Long => "whole number",
-        AttrType::Str => "string",
-        AttrType::Strs => "list of strings",
-    }
 }

@@ -1,7 +1,8 @@
 //! Why a fact is as it is: the entries that made it so, and what would turn it.
 
-use super::monitor::{Counter, Node, Query};
-use super::relation::{Witnesses, merge};
+use super::counter::Counter;
+use super::monitor::{Node, Query};
+use super::relation::{Relation, Witnesses, merge};
 use super::syntax::{Cmp, Window};
 
 /// The entries behind a fact's value, and what would turn the value, if anything can.
@@ -11,30 +12,37 @@ pub(crate) type Explanation = (Witnesses, Option<String>);
 pub(crate) fn why_not(node: &Node, query: Query) -> Explanation {
     match node {
         Node::Atom { text, .. } => (Vec::new(), Some(text.clone())),
-        Node::Once { text, .. } => (Vec::new(), Some(text.clone())),
-        Node::Prev(prev) => (Vec::new(), Some(format!("`{}` right before", prev.text))),
-        Node::Since(since) => match (since.last_right.last(), since.last_broken.last()) {
-            (Some(right), Some(broken)) if broken > right => {
-                let witnesses = merge(&since.last_right, &since.last_broken);
-                (witnesses, Some(format!("{} after {broken}", since.text)))
+        Node::Guard(_) => (Vec::new(), None),
+        Node::Once { text, store, .. } => (Vec::new(), Some(since_when(store.window(), text))),
+        Node::Prev(prev) => {
+            let before = match prev.query(query) {
+                Some(before) => why_not(&prev.inner, before).0,
+                None => Vec::new(),
+            };
+            (before, Some(format!("`{}` right before", prev.text)))
+        }
+        Node::Since(since) => match since.ended.latest(&since.store.columns, query) {
+            Some((held, by)) => {
+                let after = by.last().map(|seq| format!(" after {seq}"));
+                (merge(held, by), Some(format!("{}{}", since.text, after.unwrap_or_else(|| " anew".to_owned()))))
             }
-            (Some(_), _) => (since.last_right.clone(), Some(format!("{} anew", since.text))),
-            (None, _) => (Vec::new(), Some(since.text.clone())),
+            None => (Vec::new(), Some(since.text.clone())),
         },
         Node::And(left, right) => {
-            if !left.at(query).holds() {
+            let rows = left.at(query);
+            if !rows.holds() {
                 return why_not(left, query);
             }
-            let witnesses = left.at(query).witnesses();
-            let (more, needs) = why_not(right, query);
-            (merge(&witnesses, &more), needs)
+            let (more, needs) = asked(&rows, query, |query| why_not(right, query));
+            (merge(&rows.witnesses(), &more), needs)
         }
         Node::AndNot(left, right) => {
-            if left.at(query).holds() {
-                why(right, query)
-            } else {
-                why_not(left, query)
+            let rows = left.at(query);
+            if !rows.holds() {
+                return why_not(left, query);
             }
+            let (more, needs) = asked(&rows, query, |query| why(right, query));
+            (merge(&rows.witnesses(), &more), needs)
         }
         Node::Or(left, right) => {
             let ((a, one), (b, other)) = (why_not(left, query), why_not(right, query));
@@ -43,6 +51,14 @@ pub(crate) fn why_not(node: &Node, query: Query) -> Explanation {
         }
         Node::Not(inner) => why(inner, query),
         Node::Exists(_, inner) => why_not(inner, query),
+        Node::Filter(inner, _) => match inner.at(query) {
+            // Such events there were, with other values.
+            rows if rows.holds() => {
+                let needs = inner.text().map(|text| format!("another `{text}`"));
+                (rows.witnesses(), needs)
+            }
+            _ => why_not(inner, query),
+        },
         Node::Compare(counter, cmp, limit) => number(counter, Some((*cmp, *limit)), query),
     }
 }
@@ -52,14 +68,15 @@ pub(crate) fn why(node: &Node, query: Query) -> Explanation {
     let witnesses = || node.at(query).witnesses();
     match node {
         Node::Atom { .. } | Node::Prev(_) => (witnesses(), Some("another event first".to_owned())),
+        Node::Guard(_) => (Vec::new(), None),
         Node::Once { store, text, .. } => (witnesses(), until(store.window(), text)),
         Node::Since(_) => (witnesses(), None),
         Node::And(left, right) => {
-            let needs = why(left, query).1.or_else(|| why(right, query).1);
+            let needs = why(left, query).1.or_else(|| asked(&left.at(query), query, |query| why(right, query)).1);
             (witnesses(), needs)
         }
         Node::AndNot(left, right) => {
-            let needs = why(left, query).1.or_else(|| why_not(right, query).1);
+            let needs = why(left, query).1.or_else(|| asked(&left.at(query), query, |query| why_not(right, query)).1);
             (witnesses(), needs)
         }
         Node::Or(left, right) => {
@@ -67,8 +84,29 @@ pub(crate) fn why(node: &Node, query: Query) -> Explanation {
             (witnesses(), why(holding, query).1)
         }
         Node::Not(inner) => why_not(inner, query),
-        Node::Exists(_, inner) => (witnesses(), why(inner, query).1),
+        Node::Exists(_, inner) | Node::Filter(inner, _) => (witnesses(), why(inner, query).1),
+        Node::Compare(counter, ..) if !counter.is_given(query) => (witnesses(), None),
         Node::Compare(counter, cmp, limit) => number(counter, Some((*cmp, *limit)), query),
+    }
+}
+
+/// With the rows that are asked about.
+fn asked(rows: &Relation, query: Query, explain: impl Fn(Query) -> Explanation) -> Explanation {
+    match query.guard {
+        Some(outer) if outer.columns.iter().any(|c| !rows.columns.contains(c)) => {
+            explain(Query { guard: Some(&rows.join(outer)), ..query })
+        }
+        _ => explain(Query { guard: Some(rows), ..query }),
+    }
+}
+
+/// What would have had to happen, and when.
+fn since_when(window: Window, text: &str) -> String {
+    match (window.min_ns, window.max_ns) {
+        (0, None) => text.to_owned(),
+        (0, Some(max)) => format!("{text} within {}", span_text(max)),
+        (min, None) => format!("{text} at least {} before", span_text(min)),
+        (min, Some(max)) => format!("{text} between {} and {} before", span_text(min), span_text(max)),
     }
 }
 
@@ -88,7 +126,7 @@ pub(crate) fn number(counter: &Counter, compared: Option<(Cmp, i64)>, query: Que
             Some(format!("another value of `{}`: it is {value}{}", counter.text, older.unwrap_or_default())),
         );
     };
-    let is_true = cmp.holds(value, limit);
+    let is_true = cmp.holds(value, i128::from(limit));
     let wants_more = matches!((cmp, is_true), (Cmp::Ge | Cmp::Gt, false) | (Cmp::Lt | Cmp::Le, true));
     let needs = match counter.window.max_ns {
         _ if wants_more => Some(format!("more of `{}`: it is {value}", counter.text)),

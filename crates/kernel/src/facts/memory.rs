@@ -4,11 +4,13 @@
 //! INVARIANT: saving takes each part apart without `..`: what a part begins to remember must be put here to compile.
 
 use super::check::Compiled;
-use super::monitor::{Counter, Group, Node, Prev, Since};
-use super::relation::{Record, Relation, Row, Store, Witnesses};
+use super::counter::Tally;
+use super::monitor::{Ended, Node, Pending, Prev, Since};
+use super::relation::Relation;
+use super::store::Rows;
 use super::{Facts, Monitor};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// Each fact's memory, by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +24,7 @@ struct Kept {
     /// In the order in which the formula's parts stand.
     parts: Vec<Part>,
     is_overflowed: bool,
+    last_ns: u64,
 }
 
 /// What one part of a formula remembers.
@@ -30,15 +33,9 @@ struct Kept {
 enum Part {
     Last(Relation),
     Once(Rows),
-    Since(Rows, Witnesses, Witnesses),
-    Prev(Option<(u64, Relation)>, Option<(u64, Relation)>),
-    Count(Vec<(Row, Group)>, bool),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Rows {
-    rows: Vec<(Row, VecDeque<Record>)>,
-    is_cut: bool,
+    Since(Rows, Ended),
+    Prev(Option<u64>, Option<Pending>),
+    Number(Tally),
 }
 
 impl Facts {
@@ -46,13 +43,13 @@ impl Facts {
     pub fn memory(&self) -> Memory {
         let Self { names, monitors, watchers: _, is_uncertain } = self;
         let kept = |monitor: &Monitor| {
-            let Monitor { compiled, dollars: _, keys_max: _, is_overflowed } = monitor;
+            let Monitor { compiled, dollars: _, keys_max: _, is_fleet: _, last_ns, is_overflowed } = monitor;
             let mut parts = Vec::new();
             match compiled {
                 Compiled::Formula(node) => save(node, &mut parts),
-                Compiled::Number(counter) => parts.push(save_counter(counter)),
+                Compiled::Number(counter) => parts.push(Part::Number(counter.save())),
             }
-            Kept { parts, is_overflowed: *is_overflowed }
+            Kept { parts, is_overflowed: *is_overflowed, last_ns: *last_ns }
         };
         let facts = names.iter().zip(monitors).map(|(name, m)| (name.clone(), kept(m))).collect();
         Memory { facts, is_uncertain: *is_uncertain }
@@ -67,12 +64,15 @@ impl Facts {
         for (name, monitor) in self.names.iter().zip(&mut self.monitors) {
             let kept = facts.remove(name).ok_or_else(|| name.clone())?;
             let mut parts = kept.parts.into_iter();
-            let loaded = match &mut monitor.compiled {
-                Compiled::Formula(node) => load(node, &mut parts),
-                Compiled::Number(counter) => parts.next().and_then(|part| load_counter(counter, part)),
+            let loaded = match (&mut monitor.compiled, parts.len()) {
+                (Compiled::Formula(node), _) => load(node, &mut parts),
+                (Compiled::Number(counter), _) => match parts.next() {
+                    Some(Part::Number(tally)) => counter.load(tally),
+                    _ => None,
+                },
             };
             loaded.filter(|()| parts.next().is_none()).ok_or_else(|| name.clone())?;
-            monitor.is_overflowed = kept.is_overflowed;
+            (monitor.is_overflowed, monitor.last_ns) = (kept.is_overflowed, kept.last_ns);
         }
         self.is_uncertain = memory.is_uncertain;
         facts.into_keys().next().map_or(Ok(()), Err)
@@ -82,84 +82,60 @@ impl Facts {
 fn save(node: &Node, out: &mut Vec<Part>) {
     match node {
         Node::Atom { pattern: _, last, text: _ } => out.push(Part::Last(last.clone())),
-        Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => {
-            save(a, out);
-            save(b, out);
-        }
-        Node::Not(inner) | Node::Exists(_, inner) => save(inner, out),
-        Node::Once { inner, store, text: _ } => {
-            out.push(Part::Once(save_store(store)));
-            save(inner, out);
-        }
-        Node::Since(s) => {
-            let Since { is_negated: _, left, right, store, text: _, last_right, last_broken } = &**s;
-            out.push(Part::Since(save_store(store), last_right.clone(), last_broken.clone()));
-            save(left, out);
-            save(right, out);
+        Node::Once { inner: _, store, text: _ } => out.push(Part::Once(store.save())),
+        Node::Since(since) => {
+            let Since { is_negated: _, left: _, guard: _, right: _, store, text: _, ended } = &**since;
+            out.push(Part::Since(store.save(), ended.clone()));
         }
         Node::Prev(prev) => {
-            let Prev { inner, window: _, before, latest, text: _ } = &**prev;
-            out.push(Part::Prev(before.clone(), latest.clone()));
-            save(inner, out);
+            let Prev { inner: _, window: _, text: _, attrs: _, behind_ns, pending } = &**prev;
+            out.push(Part::Prev(*behind_ns, pending.clone()));
         }
-        Node::Compare(counter, ..) => out.push(save_counter(counter)),
+        Node::Compare(counter, ..) => out.push(Part::Number(counter.save())),
+        Node::Guard(_)
+        | Node::And(..)
+        | Node::AndNot(..)
+        | Node::Or(..)
+        | Node::Not(_)
+        | Node::Exists(..)
+        | Node::Filter(..) => {}
     }
+    node.below().into_iter().for_each(|node| save(node, out));
 }
 
+/// Takes up the parts in the order in which they were saved; nothing where one is another's.
 fn load(node: &mut Node, from: &mut impl Iterator<Item = Part>) -> Option<()> {
     match node {
-        Node::Atom { last, .. } => {
-            let Part::Last(kept) = from.next()? else { return None };
-            *last = kept;
-        }
-        Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => {
-            load(a, from)?;
-            load(b, from)?;
-        }
-        Node::Not(inner) | Node::Exists(_, inner) => load(inner, from)?,
-        Node::Once { inner, store, .. } => {
-            let Part::Once(rows) = from.next()? else { return None };
-            load_store(store, rows)?;
-            load(inner, from)?;
-        }
-        Node::Since(s) => {
-            let Part::Since(rows, right, broken) = from.next()? else { return None };
-            load_store(&mut s.store, rows)?;
-            (s.last_right, s.last_broken) = (right, broken);
-            load(&mut s.left, from)?;
-            load(&mut s.right, from)?;
-        }
-        Node::Prev(prev) => {
-            let Part::Prev(before, latest) = from.next()? else { return None };
-            let Prev { before: was, latest: is, inner, .. } = &mut **prev;
-            (*was, *is) = (before, latest);
-            load(inner, from)?;
-        }
-        Node::Compare(counter, ..) => load_counter(counter, from.next()?)?,
+        Node::Atom { last, pattern, .. } => match from.next()? {
+            Part::Last(kept) if kept.columns == pattern.columns() => *last = kept,
+            _ => return None,
+        },
+        Node::Once { store, .. } => match from.next()? {
+            Part::Once(rows) => store.load(rows)?,
+            _ => return None,
+        },
+        Node::Since(since) => match from.next()? {
+            Part::Since(rows, ended) => {
+                since.store.load(rows)?;
+                since.ended = ended;
+            }
+            _ => return None,
+        },
+        Node::Prev(prev) => match from.next()? {
+            Part::Prev(behind_ns, pending) => (prev.behind_ns, prev.pending) = (behind_ns, pending),
+            _ => return None,
+        },
+        Node::Compare(counter, ..) => match from.next()? {
+            Part::Number(tally) => counter.load(tally)?,
+            _ => return None,
+        },
+        Node::Guard(_)
+        | Node::And(..)
+        | Node::AndNot(..)
+        | Node::Or(..)
+        | Node::Not(_)
+        | Node::Exists(..)
+        | Node::Filter(..) => {}
     }
-    Some(())
-}
-
-fn save_store(store: &Store) -> Rows {
-    let (rows, is_cut) = store.kept();
-    Rows { rows: rows.iter().map(|(row, records)| (row.clone(), records.clone())).collect(), is_cut }
-}
-
-fn load_store(store: &mut Store, kept: Rows) -> Option<()> {
-    let fits = kept.rows.iter().all(|(row, _)| row.len() == store.columns.len());
-    fits.then(|| store.keep(kept.rows.into_iter().collect(), kept.is_cut))
-}
-
-fn save_counter(counter: &Counter) -> Part {
-    // How many records there are follows from the groups.
-    let Counter { aggregate: _, window: _, pattern: _, of: _, text: _, groups, records: _, keep_max: _, is_broken } =
-        counter;
-    let groups = groups.iter().map(|(row, group)| (row.clone(), group.clone())).collect();
-    Part::Count(groups, *is_broken)
-}
-
-fn load_counter(counter: &mut Counter, part: Part) -> Option<()> {
-    let Part::Count(groups, is_broken) = part else { return None };
-    counter.take(groups.into_iter().collect(), is_broken);
-    Some(())
+    node.below_mut().into_iter().try_for_each(|node| load(node, from))
 }

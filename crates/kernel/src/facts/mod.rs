@@ -4,15 +4,21 @@
 //! that lacks the attribute. An attribute that an event lacks passes no test, `!=` included. `min` and `max` of nothing
 //! are 0. A variable that stands free in a whole fact ranges over all there was.
 
+mod atoms;
+mod bound;
 mod check;
+mod counter;
 mod explain;
 mod memory;
 mod monitor;
 #[cfg(test)]
 mod naive;
+#[cfg(test)]
+mod oracle;
 mod pair;
 mod pattern;
 mod relation;
+mod store;
 pub(crate) mod syntax;
 mod words;
 
@@ -21,7 +27,9 @@ use crate::charter::FactType;
 use crate::charter::report::{At, Place, Report, clip, nearest};
 use crate::charter::table::{Keys, integer};
 use crate::decide::Evidence;
+use crate::input::Elsewhere;
 use crate::session::Values;
+use crate::vocabulary::Verb;
 use check::{Checker, Compiled};
 use monitor::Query;
 use relation::{Given, given};
@@ -30,16 +38,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use syntax::{Expr, Fault, Tree};
 
-pub(crate) use check::fields_of;
+pub(crate) use atoms::fields_of;
+pub use bound::FactBound;
 pub(crate) use explain::span_text;
-#[allow(unused_imports, reason = "the kernel's snapshot is built over it")]
 pub(crate) use memory::Memory;
 pub(crate) use pair::{Pair, pair};
-pub(crate) use pattern::{Occurrence, Pattern};
-pub(crate) use syntax::Phase;
+pub(crate) use pattern::{Occurrence, Pattern, Seen};
+pub use syntax::Phase;
 
 /// Records that a fact may keep, when it does not say otherwise.
 const KEYS_MAX: usize = 65_536;
+
+/// Memory that one of these may take on average: paths and names do with less, and nobody fills it with scripts.
+const RECORD_BYTES_MAX: usize = 1_024;
+
+/// Memory that a fact may take at least, however few its records.
+const FACT_BYTES_MIN: usize = 1 << 20;
 
 /// Most facts of one charter.
 const FACTS_MAX: usize = 1_000;
@@ -51,6 +65,10 @@ pub(crate) struct Monitor {
     /// The attributes of the judged action that it reads, in the order of their variables.
     dollars: Vec<&'static str>,
     keys_max: usize,
+    /// Whether it is of the history across sessions, and not of this one alone.
+    is_fleet: bool,
+    /// The latest time that it was told of. What is learnt late from another session counts as of then.
+    last_ns: u64,
     /// It forgot something, and can't be believed any more.
     is_overflowed: bool,
 }
@@ -93,7 +111,7 @@ const CEDAR_WORDS: &[&str] = &["if", "then", "else", "in", "is", "permit", "forb
 pub(crate) fn section(report: &mut Report, root: &mut Keys, source: &str) -> FactSection {
     let mut out = FactSection::default();
     let Some(section) = root.table(report, "facts") else { return out };
-    let mut texts: BTreeMap<String, (At<String>, usize)> = BTreeMap::new();
+    let mut texts: BTreeMap<String, Said> = BTreeMap::new();
     for (name, value) in section.entries() {
         if texts.len() >= FACTS_MAX {
             report.error("FB0160", &name.place, format!("more than {FACTS_MAX} facts"), ());
@@ -109,14 +127,14 @@ pub(crate) fn section(report: &mut Report, root: &mut Keys, source: &str) -> Fac
             report.error("FB0120", &name.place, message, "letters, digits and `_`, and no word of the language");
             continue;
         }
-        if let Some((text, keys_max)) = text_of(report, &section, &name, value) {
+        if let Some(said) = text_of(report, &section, &name, value) {
             out.places.insert(name.value.clone(), name.place.clone());
-            texts.insert(name.value, (text, keys_max));
+            texts.insert(name.value, said);
         }
     }
     let mut trees: BTreeMap<String, (String, Tree)> = BTreeMap::new();
     let mut monitors = BTreeMap::new();
-    for (name, (text, _)) in &texts {
+    for (name, Said { text, .. }) in &texts {
         match syntax::fact(&text.value) {
             Ok(tree) => {
                 named_in(&tree, &mut out.named);
@@ -128,7 +146,7 @@ pub(crate) fn section(report: &mut Report, root: &mut Keys, source: &str) -> Fac
         out.types.insert(name.clone(), FactType::Bool);
     }
     for (name, (text, tree)) in &trees {
-        let Some((at, keys_max)) = texts.get(name) else { continue };
+        let Some(Said { text: at, keys_max, is_fleet }) = texts.get(name) else { continue };
         match Checker::new(text, &trees).compile(name, tree) {
             Ok((compiled, dollars)) => {
                 let ty = match compiled {
@@ -136,7 +154,7 @@ pub(crate) fn section(report: &mut Report, root: &mut Keys, source: &str) -> Fac
                     Compiled::Number(_) => FactType::Long,
                 };
                 out.types.insert(name.clone(), ty);
-                let monitor = Monitor { compiled, dollars, keys_max: *keys_max, is_overflowed: false };
+                let monitor = Monitor::new(compiled, dollars, *keys_max, *is_fleet);
                 monitors.insert(name.clone(), monitor);
             }
             Err(fault) => {
@@ -158,16 +176,23 @@ pub(crate) fn section(report: &mut Report, root: &mut Keys, source: &str) -> Fac
     out
 }
 
+/// What was said of a fact.
+struct Said {
+    text: At<String>,
+    keys_max: usize,
+    is_fleet: bool,
+}
+
 /// A fact's text: a string, or a table with `is`.
 fn text_of(
     report: &mut Report,
     section: &Keys,
     name: &At<String>,
     value: &toml::Spanned<toml::de::DeValue<'_>>,
-) -> Option<(At<String>, usize)> {
+) -> Option<Said> {
     let place = Place::new(&section.place.file, value.span());
     if let Some(text) = value.get_ref().as_str() {
-        return Some((At { value: text.to_owned(), place }, KEYS_MAX));
+        return Some(Said { text: At { value: text.to_owned(), place }, keys_max: KEYS_MAX, is_fleet: false });
     }
     let Some(table) = value.get_ref().as_table() else {
         report.error("FB0103", &place, format!("fact `{}` is to be a string", name.value), "such as `'once did …'`");
@@ -175,11 +200,7 @@ fn text_of(
     };
     let mut keys = Keys::new(format!("fact `{}`", name.value), place, table);
     let text = keys.required_str(report, "is");
-    if let Some(per) = keys.choice(report, "per", &["session", "fleet"])
-        && per.value == "fleet"
-    {
-        report.error("FB0106", &per.place, "facts over more than one session are not supported yet", ());
-    }
+    let is_fleet = keys.choice(report, "per", &["session", "fleet"]).is_some_and(|per| per.value == "fleet");
     let keys_max = keys.raw("keys_max").map(|v| {
         let wanted = integer(v.get_ref()).and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=1 << 24).contains(n));
         if wanted.is_none() {
@@ -189,7 +210,7 @@ fn text_of(
         wanted.unwrap_or(KEYS_MAX)
     });
     keys.finish(report);
-    Some((text?, keys_max.unwrap_or(KEYS_MAX)))
+    Some(Said { text: text?, keys_max: keys_max.unwrap_or(KEYS_MAX), is_fleet })
 }
 
 /// Reports a fault in a text that stands in a TOML string.
@@ -213,50 +234,27 @@ fn place_in(source: &str, text: &At<String>, part: std::ops::Range<usize>) -> Pl
 }
 
 fn named_in(tree: &Tree, out: &mut BTreeSet<String>) {
-    match &tree.expr {
-        Expr::Name(name) => {
-            out.insert(name.clone());
-        }
-        Expr::Not(inner)
-        | Expr::Once(_, inner)
-        | Expr::Prev(_, inner)
-        | Expr::Historically(_, inner)
-        | Expr::Exists(_, inner)
-        | Expr::Compare(inner, ..) => named_in(inner, out),
-        Expr::And(sides) | Expr::Or(sides) => sides.iter().for_each(|side| named_in(side, out)),
-        Expr::Since(left, _, right) => {
-            named_in(left, out);
-            named_in(right, out);
-        }
-        Expr::Atom(_) | Expr::Number(_) => {}
+    if let Expr::Name(name) = &tree.expr {
+        out.insert(name.clone());
     }
+    tree.below().into_iter().for_each(|inner| named_in(inner, out));
 }
 
 /// The verbs and attributes that its atoms name.
 fn atoms_in(tree: &Tree, out: &mut BTreeSet<String>) {
-    let mut atom = |atom: &syntax::AtomAst| {
-        out.extend(check::verbs_of(atom).map(|v| v.name().to_owned()));
+    let mut add = |atom: &syntax::AtomAst| {
+        out.extend(atoms::verbs_of(atom).map(|v| v.name().to_owned()));
         out.extend(atom.matches.iter().map(|m| m.attr.clone()));
     };
     match &tree.expr {
-        Expr::Not(inner)
-        | Expr::Once(_, inner)
-        | Expr::Prev(_, inner)
-        | Expr::Historically(_, inner)
-        | Expr::Exists(_, inner)
-        | Expr::Compare(inner, ..) => atoms_in(inner, out),
-        Expr::And(sides) | Expr::Or(sides) => sides.iter().for_each(|side| atoms_in(side, out)),
-        Expr::Since(left, _, right) => {
-            atoms_in(left, out);
-            atoms_in(right, out);
-        }
-        Expr::Atom(found) => atom(found),
+        Expr::Atom(atom) => add(atom),
         Expr::Number(number) => {
-            atom(&number.atom);
+            add(&number.atom);
             out.extend(number.by.iter().map(|(name, _)| name.clone()));
         }
-        Expr::Name(_) => {}
+        _ => {}
     }
+    tree.below().into_iter().for_each(|inner| atoms_in(inner, out));
 }
 
 /// Why a fact has no value.
@@ -282,18 +280,46 @@ impl Facts {
                 None => watchers.every.push(place),
             }
         }
-        let is_uncertain = monitors.iter().any(|m| matches!(&m.compiled, Compiled::Formula(node) if node.joins()));
+        let is_uncertain = monitors.iter().any(Monitor::is_uncertain);
         Self { names: Arc::new(names), monitors, watchers: Arc::new(watchers), is_uncertain }
     }
 
-    /// Takes the next event in.
+    /// Takes the next event of this session in.
     pub fn commit(&mut self, event: &Occurrence) {
+        self.take(event, false);
+    }
+
+    /// Takes in what happened in another session, under the number of the entry that tells of it here: only facts of the
+    /// whole fleet see it.
+    pub fn elsewhere(&mut self, happened: &Elsewhere, seq: u64, now_ns: u64) {
+        let Elsewhere { session, phase, action, ok, attrs, .. } = happened;
+        let mut values = session.values(action);
+        if *phase == Phase::Result {
+            values = values.with_outcome(*ok, attrs);
+        }
+        let (values, at_ns) = (Seen::Live(&values), happened.at_ns.min(now_ns));
+        self.take(&Occurrence { phase: *phase, verb: action.verb, values, seq, at_ns }, true);
+    }
+
+    /// Whether any fact is of the history across sessions.
+    pub fn are_fleet(&self) -> bool {
+        self.monitors.iter().any(|m| m.is_fleet)
+    }
+
+    /// Whether an event of another session can matter.
+    pub fn sees_elsewhere(&self, phase: Phase, verb: Verb) -> bool {
+        let of_event = self.watchers.by_event.get(&(phase, verb.index()));
+        let mut watching = of_event.into_iter().flatten().chain(&self.watchers.every);
+        watching.any(|place| self.monitors.get(*place).is_some_and(|m| m.is_fleet))
+    }
+
+    fn take(&mut self, event: &Occurrence, is_elsewhere: bool) {
         let of_event = self.watchers.by_event.get(&(event.phase, event.verb.index()));
         for place in of_event.into_iter().flatten().chain(&self.watchers.every) {
             let Some(monitor) = self.monitors.get_mut(*place) else { continue };
-            if !monitor.is_overflowed {
+            if !monitor.is_overflowed && (monitor.is_fleet || !is_elsewhere) {
                 monitor.commit(event);
-                self.is_uncertain |= monitor.check().is_err();
+                self.is_uncertain |= monitor.is_uncertain();
             }
         }
     }
@@ -340,7 +366,7 @@ impl Facts {
             let is_formula = matches!(monitor.compiled, Compiled::Formula(_));
             return Evidence { holds: is_formula.then_some(false), ..Evidence::default() };
         };
-        let query = Query { now_ns, given: Some(&given) };
+        let query = Query { now_ns, given: Some(&given), guard: None };
         let ((witnesses, needs), holds) = match &monitor.compiled {
             Compiled::Formula(node) if node.at(query).holds() => (explain::why(node, query), Some(true)),
             Compiled::Formula(node) => (explain::why_not(node, query), Some(false)),
@@ -349,9 +375,9 @@ impl Facts {
         Evidence { witnesses, needs, holds }
     }
 
-    /// Most records that the fact may keep: its bound.
-    pub fn bound(&self, name: &str) -> Option<usize> {
-        self.named(name).map(|m| m.keys_max)
+    /// What the fact may keep at most, and why.
+    pub fn bound(&self, name: &str) -> Option<FactBound> {
+        self.named(name).map(|monitor| bound::of(name, monitor))
     }
 }
 
@@ -401,6 +427,10 @@ impl Known<'_> {
 }
 
 impl Monitor {
+    fn new(compiled: Compiled, dollars: Vec<&'static str>, keys_max: usize, is_fleet: bool) -> Self {
+        Self { compiled, dollars, keys_max, is_fleet, last_ns: 0, is_overflowed: false }
+    }
+
     /// The events that can change it; nothing when any can.
     fn events(&self) -> Option<BTreeSet<(Phase, usize)>> {
         let mut patterns = Vec::new();
@@ -412,10 +442,21 @@ impl Monitor {
         Some(patterns.into_iter().flat_map(|p| p.verbs.iter().map(|v| (p.phase, v.index()))).collect())
     }
 
+    /// Whether it may have no value.
+    fn is_uncertain(&self) -> bool {
+        match &self.compiled {
+            Compiled::Formula(node) => self.is_overflowed || node.joins(),
+            // Numbers are checked when they are given out.
+            Compiled::Number(counter) => self.is_overflowed || counter.of.is_some(),
+        }
+    }
+
     fn value(&self, values: &Values, now_ns: u64) -> Result<Value, Lost> {
-        self.check()?;
+        if self.is_overflowed {
+            return Err(Lost::Overflow);
+        }
         let given = given(&self.dollars, values);
-        let query = given.as_ref().map(|given| Query { now_ns, given: Some(given as Given) });
+        let query = given.as_ref().map(|given| Query { now_ns, given: Some(given as Given), guard: None });
         Ok(match (&self.compiled, query) {
             (Compiled::Formula(node), Some(query)) => match node.truth(query) {
                 Some(is_true) => Value::Bool(is_true),
@@ -428,42 +469,39 @@ impl Monitor {
                 }
             },
             (Compiled::Formula(_), None) => Value::Bool(false),
-            (Compiled::Number(counter), Some(query)) => Value::Long(counter.number(query)),
+            (Compiled::Number(counter), Some(query)) => {
+                Value::Long(i64::try_from(counter.number(query)).map_err(|_| Lost::Broken)?)
+            }
             (Compiled::Number(_), None) => Value::Long(0),
         })
     }
 
     fn commit(&mut self, event: &Occurrence) {
+        self.last_ns = self.last_ns.max(event.at_ns);
+        let event = &Occurrence { at_ns: self.last_ns, ..*event };
         match &mut self.compiled {
             Compiled::Formula(node) => node.commit(event),
             Compiled::Number(counter) => counter.commit(event),
         }
-        if self.records() > self.keys_max {
+        if self.is_full() {
             match &mut self.compiled {
-                Compiled::Formula(node) => node.prune(event.at_ns),
-                Compiled::Number(counter) => counter.prune(event.at_ns),
+                Compiled::Formula(node) => node.expire(event.at_ns),
+                Compiled::Number(counter) => counter.expire(event.at_ns),
             }
-            self.is_overflowed = self.records() > self.keys_max;
+            self.is_overflowed = self.is_full();
         }
     }
 
-    fn records(&self) -> usize {
-        match &self.compiled {
-            Compiled::Formula(node) => node.records(),
-            Compiled::Number(counter) => counter.records,
-        }
-    }
-
-    fn check(&self) -> Result<(), Lost> {
-        let is_broken = match &self.compiled {
-            Compiled::Formula(node) => node.is_broken(),
-            Compiled::Number(counter) => counter.is_broken,
+    fn is_full(&self) -> bool {
+        let (records, bytes) = match &self.compiled {
+            Compiled::Formula(node) => node.size(),
+            Compiled::Number(counter) => (counter.records(), counter.bytes()),
         };
-        match (self.is_overflowed, is_broken) {
-            (true, _) => Err(Lost::Overflow),
-            (_, true) => Err(Lost::Broken),
-            _ => Ok(()),
-        }
+        records > self.keys_max || bytes > self.bytes_max()
+    }
+
+    fn bytes_max(&self) -> usize {
+        self.keys_max.saturating_mul(RECORD_BYTES_MAX).max(FACT_BYTES_MIN)
     }
 }
 

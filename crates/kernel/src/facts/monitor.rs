@@ -4,12 +4,15 @@
 //! A fact is asked at the last time-point, with ages counted from the moment of asking: `once[10m]` means within ten
 //! minutes of the action now judged, however long ago the last event was.
 
-use super::pattern::{Occurrence, Pattern};
-use super::relation::{Given, Relation, Row, Store, Var, WITNESSES_MAX, Witnesses, merge};
-use super::syntax::{Aggregate, Cmp, Window};
+use super::counter::Counter;
+use super::pattern::{Occurrence, Pattern, Seen, compare};
+use super::relation::{Given, Relation, Row, Var, Witnesses, pick};
+use super::store::Store;
+use super::syntax::{Cmp, Phase, Window};
 use crate::action::Value;
+use crate::vocabulary::Verb;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A compiled formula with its memory.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ pub(crate) enum Node {
         last: Relation,
         text: String,
     },
+    /// The rows that are asked about, at these of their columns: what is negated needs something to be taken from.
+    Guard(Vec<Var>),
     And(Box<Node>, Box<Node>),
     /// The left, but for rows of the right, whose columns are among the left's.
     AndNot(Box<Node>, Box<Node>),
@@ -27,6 +32,8 @@ pub(crate) enum Node {
     /// Of a formula without free variables.
     Not(Box<Node>),
     Exists(Vec<Var>, Box<Node>),
+    /// The rows that pass, without the columns that were only there to be compared.
+    Filter(Box<Node>, Vec<Versus>),
     Once {
         inner: Box<Node>,
         store: Store,
@@ -37,63 +44,73 @@ pub(crate) enum Node {
     Compare(Box<Counter>, Cmp, i64),
 }
 
+/// A comparison of a column that is there for nothing else with another, or with what is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Versus {
+    pub left: Var,
+    pub cmp: Cmp,
+    pub right: Var,
+}
+
 /// `left since right`, or `not left since right`.
 #[derive(Clone, Debug)]
 pub(crate) struct Since {
     pub is_negated: bool,
     pub left: Node,
+    /// Columns that `left` wants to be asked about.
+    pub guard: Vec<Var>,
     pub right: Node,
     pub store: Store,
-    /// The right side's text, the latest entries at which it held, and the latest that ended it: for explanations.
+    /// The right side's text, and what ended rows of late: for explanations.
     pub text: String,
-    pub last_right: Witnesses,
-    pub last_broken: Witnesses,
+    pub ended: Ended,
 }
 
+/// Rows that held and were ended, with the entries that made them hold and those that ended them: the latest ones only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ended(VecDeque<(Row, Witnesses, Witnesses)>);
+
+/// Most ended rows that are kept: what ended the others can still be read in the record.
+const ENDED_MAX: usize = 256;
+
+/// `prev inner`. The formula is told of each event only when the next one comes, so that it stands where it did before.
 #[derive(Clone, Debug)]
 pub(crate) struct Prev {
     pub inner: Node,
     pub window: Window,
-    pub before: Option<(u64, Relation)>,
-    pub latest: Option<(u64, Relation)>,
     pub text: String,
+    /// The attributes that `inner` reads.
+    pub attrs: BTreeSet<&'static str>,
+    /// When the event was that `inner` was told of last.
+    pub behind_ns: Option<u64>,
+    pub pending: Option<Pending>,
 }
 
-/// An aggregate over matching events, by `$` key.
-#[derive(Clone, Debug)]
-pub(crate) struct Counter {
-    pub aggregate: Aggregate,
-    pub window: Window,
-    pub pattern: Pattern,
-    pub of: Option<&'static str>,
-    pub text: String,
-    pub groups: BTreeMap<Row, Group>,
-    pub records: usize,
-    /// Most events that one key keeps: a comparison with `n` can't tell `n + 1` from more.
-    pub keep_max: Option<usize>,
-    /// A sum left 64 bits: the number is not to be had any more.
-    pub is_broken: bool,
-}
-
-/// One key's share of a counter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Group {
-    /// Time, entry and value of each event within the window; only kept when the window has an end.
-    recent: VecDeque<(u64, u64, i64)>,
-    /// Over all events there were: what a window without end asks for.
-    count: i64,
-    sum: i64,
-    min: i64,
-    max: i64,
-    witnesses: Witnesses,
+/// An event that was put off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    phase: Phase,
+    verb: String,
+    values: BTreeMap<String, Value>,
+    seq: u64,
+    at_ns: u64,
 }
 
 /// What is asked of a monitor.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Query<'a> {
     pub now_ns: u64,
     /// The `$` values, when the question comes from outside and not from an enclosing temporal operator.
     pub given: Option<Given<'a>>,
+    /// The rows that are asked about; others may be left out of the answer.
+    pub guard: Option<&'a Relation>,
+}
+
+impl<'a> Query<'a> {
+    /// What a variable stands for, where that is given.
+    pub fn value(&self, var: Var) -> Option<&'a Value> {
+        self.given.and_then(|given| given.get(&var).copied())
+    }
 }
 
 impl Node {
@@ -109,40 +126,40 @@ impl Node {
                 left.commit(event);
                 right.commit(event);
             }
-            Node::Not(inner) | Node::Exists(_, inner) => inner.commit(event),
+            Node::Not(inner) | Node::Exists(_, inner) | Node::Filter(inner, _) => inner.commit(event),
             Node::Once { inner, store, .. } => {
                 inner.commit(event);
                 store.insert(&inner.at_event(event), event.at_ns);
             }
             Node::Since(since) => since.commit(event),
-            Node::Prev(prev) => {
-                prev.inner.commit(event);
-                prev.before = prev.latest.take();
-                prev.latest = Some((event.at_ns, prev.inner.at_event(event)));
-            }
+            Node::Prev(prev) => prev.commit(event),
             Node::Compare(counter, ..) => counter.commit(event),
+            Node::Guard(_) => {}
         }
     }
 
     fn at_event(&self, event: &Occurrence) -> Relation {
-        self.at(Query { now_ns: event.at_ns, given: None })
+        self.at(Query { now_ns: event.at_ns, ..Query::default() })
     }
 
     /// The satisfying rows at the last time-point.
     pub fn at(&self, query: Query) -> Relation {
-        let narrowed = |relation: &Relation| match query.given {
-            Some(given) => relation.restrict(given),
-            None => relation.clone(),
-        };
         match self {
-            Node::Atom { last, .. } => narrowed(last),
+            Node::Atom { last, .. } => match query.given {
+                Some(given) => last.restrict(given),
+                None => last.clone(),
+            },
+            Node::Guard(columns) => match query.guard {
+                Some(guard) => guard.project_onto(columns),
+                None => Relation::empty(columns.clone()),
+            },
             Node::And(left, right) => {
                 let left = left.at(query);
-                if left.holds() { left.join(&right.at(query)) } else { left }
+                if left.holds() { left.join(&right.at_rows(&left, query)) } else { left }
             }
             Node::AndNot(left, right) => {
                 let left = left.at(query);
-                if left.holds() { left.without(&right.at(query)) } else { left }
+                if left.holds() { left.without(&right.at_rows(&left, query)) } else { left }
             }
             Node::Or(left, right) => left.at(query).union(&right.at(query)),
             Node::Not(inner) => {
@@ -150,23 +167,24 @@ impl Node {
                 Relation { is_cut: inner.is_cut, ..Relation::of(!inner.holds()) }
             }
             Node::Exists(vars, inner) => inner.at(query).project_out(vars),
-            Node::Once { store, .. } => store.at(query.now_ns, query.given),
-            Node::Since(since) => since.store.at(query.now_ns, query.given),
-            Node::Prev(prev) => match (&prev.before, &prev.latest) {
-                (Some((at_ns, relation)), Some((latest_ns, _))) => {
-                    // `prev` compares two events; how long ago the last one was does not enter.
-                    if prev.window.holds(latest_ns.saturating_sub(*at_ns)) {
-                        narrowed(relation)
-                    } else {
-                        Relation::empty(Vec::new())
-                    }
-                }
-                _ => Relation::empty(Vec::new()),
+            Node::Filter(inner, tests) => filter(&inner.at(query), tests, query),
+            Node::Once { store, .. } => store.at(query.now_ns, query.given, query.guard),
+            Node::Since(since) => since.store.at(query.now_ns, query.given, query.guard),
+            Node::Prev(prev) => match prev.query(query) {
+                Some(query) => prev.inner.at(query),
+                None => Relation::empty(Vec::new()),
             },
-            Node::Compare(counter, cmp, limit) => {
-                let (value, witnesses) = counter.at(query);
-                if cmp.holds(value, *limit) { Relation::truth(witnesses) } else { Relation::of(false) }
+            Node::Compare(counter, cmp, limit) => counter.compared(*cmp, *limit, query),
+        }
+    }
+
+    /// The satisfying rows, of those that agree with these.
+    pub fn at_rows(&self, rows: &Relation, query: Query) -> Relation {
+        match query.guard {
+            Some(outer) if outer.columns.iter().any(|c| !rows.columns.contains(c)) => {
+                self.at(Query { guard: Some(&rows.join(outer)), ..query })
             }
+            _ => self.at(Query { guard: Some(rows), ..query }),
         }
     }
 
@@ -181,9 +199,53 @@ impl Node {
                 left || right
             }
             Node::Exists(_, inner) => inner.truth(query)?,
-            Node::Compare(counter, cmp, limit) => cmp.holds(counter.number(query), *limit),
-            Node::Atom { .. } | Node::And(..) | Node::AndNot(..) | Node::Prev(_) => return None,
+            Node::Compare(counter, cmp, limit) if counter.is_given(query) => {
+                cmp.holds(counter.number(query), i128::from(*limit))
+            }
+            Node::And(left, right) if left.is_closed(query) && right.is_closed(query) => {
+                left.truth(query)? && right.truth(query)?
+            }
+            _ => return None,
         })
+    }
+
+    /// Whether all its columns are given, so that it is one row or none.
+    fn is_closed(&self, query: Query) -> bool {
+        let given = |columns: &[Var]| columns.iter().all(|c| query.given.is_some_and(|given| given.contains_key(c)));
+        match self {
+            Node::Once { store, .. } => given(&store.columns),
+            Node::Since(since) => given(&since.store.columns),
+            Node::Not(_) => true,
+            Node::Compare(counter, ..) => counter.is_given(query),
+            Node::And(a, b) | Node::Or(a, b) => a.is_closed(query) && b.is_closed(query),
+            _ => false,
+        }
+    }
+
+    /// The formulas right below.
+    pub fn below(&self) -> Vec<&Node> {
+        match self {
+            Node::Atom { .. } | Node::Guard(_) | Node::Compare(..) => Vec::new(),
+            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => vec![a, b],
+            Node::Not(inner) | Node::Exists(_, inner) | Node::Filter(inner, _) | Node::Once { inner, .. } => {
+                vec![inner]
+            }
+            Node::Since(since) => vec![&since.left, &since.right],
+            Node::Prev(prev) => vec![&prev.inner],
+        }
+    }
+
+    /// The same, to change them.
+    pub fn below_mut(&mut self) -> Vec<&mut Node> {
+        match self {
+            Node::Atom { .. } | Node::Guard(_) | Node::Compare(..) => Vec::new(),
+            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => vec![a, b],
+            Node::Not(inner) | Node::Exists(_, inner) | Node::Filter(inner, _) | Node::Once { inner, .. } => {
+                vec![inner]
+            }
+            Node::Since(since) => vec![&mut since.left, &mut since.right],
+            Node::Prev(prev) => vec![&mut prev.inner],
+        }
     }
 
     /// Whether an event that none of its atoms matches leaves it as it is, so that it need not be told of it.
@@ -194,14 +256,12 @@ impl Node {
     /// Such an event changes nothing that it keeps, but for what its atoms hold at the event itself.
     fn is_unmoved(&self) -> bool {
         match self {
-            Node::Atom { .. } | Node::Compare(..) => true,
-            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => a.is_unmoved() && b.is_unmoved(),
-            Node::Not(inner) | Node::Exists(_, inner) => inner.is_unmoved(),
             Node::Once { inner, .. } => inner.is_unmoved() && inner.is_silent(),
             // What must hold at every event ends by such a one.
             Node::Since(s) if !s.is_negated => false,
             Node::Since(s) => s.left.is_unmoved() && s.left.is_silent() && s.right.is_unmoved() && s.right.is_silent(),
             Node::Prev(_) => false,
+            _ => self.below().iter().all(|node| node.is_unmoved()),
         }
     }
 
@@ -210,7 +270,7 @@ impl Node {
         match self {
             Node::Atom { .. } => true,
             Node::And(a, b) => a.is_silent() || b.is_silent(),
-            Node::AndNot(inner, _) | Node::Exists(_, inner) => inner.is_silent(),
+            Node::AndNot(inner, _) | Node::Exists(_, inner) | Node::Filter(inner, _) => inner.is_silent(),
             Node::Or(a, b) => a.is_silent() && b.is_silent(),
             _ => false,
         }
@@ -220,267 +280,175 @@ impl Node {
     fn is_remembered(&self) -> bool {
         match self {
             Node::Atom { .. } | Node::Prev(_) => false,
-            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => a.is_remembered() && b.is_remembered(),
-            Node::Not(inner) | Node::Exists(_, inner) => inner.is_remembered(),
             Node::Once { .. } | Node::Since(_) | Node::Compare(..) => true,
+            _ => self.below().iter().all(|node| node.is_remembered()),
         }
     }
 
     /// Whether it joins rows: only then can it come to more than is kept.
     pub fn joins(&self) -> bool {
-        match self {
-            Node::And(..) => true,
-            Node::Atom { .. } | Node::Compare(..) => false,
-            Node::AndNot(a, b) | Node::Or(a, b) => a.joins() || b.joins(),
-            Node::Not(inner) | Node::Exists(_, inner) => inner.joins(),
-            Node::Once { inner, .. } => inner.joins(),
-            Node::Since(s) => s.left.joins() || s.right.joins(),
-            Node::Prev(prev) => prev.inner.joins(),
-        }
+        matches!(self, Node::And(..)) || self.below().iter().any(|node| node.joins())
     }
 
     /// The patterns of all its atoms.
     pub fn patterns<'n>(&'n self, out: &mut Vec<&'n Pattern>) {
         match self {
             Node::Atom { pattern, .. } => out.push(pattern),
-            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => {
-                a.patterns(out);
-                b.patterns(out);
-            }
-            Node::Not(inner) | Node::Exists(_, inner) => inner.patterns(out),
-            Node::Once { inner, .. } => inner.patterns(out),
-            Node::Since(s) => {
-                s.left.patterns(out);
-                s.right.patterns(out);
-            }
-            Node::Prev(prev) => prev.inner.patterns(out),
             Node::Compare(counter, ..) => out.push(&counter.pattern),
+            _ => self.below().into_iter().for_each(|node| node.patterns(out)),
         }
     }
 
-    /// How many records it keeps in all.
-    pub fn records(&self) -> usize {
+    /// The attributes that its atoms and numbers read.
+    pub fn attrs(&self, out: &mut BTreeSet<&'static str>) {
         match self {
-            Node::Atom { .. } => 0,
-            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => a.records().saturating_add(b.records()),
-            Node::Not(inner) | Node::Exists(_, inner) => inner.records(),
-            Node::Once { inner, store, .. } => inner.records().saturating_add(store.records()),
-            Node::Since(s) => s.left.records().saturating_add(s.right.records()).saturating_add(s.store.records()),
-            Node::Prev(prev) => {
-                let kept = [&prev.before, &prev.latest].into_iter().flatten().map(|(_, r)| r.rows.len()).sum::<usize>();
-                prev.inner.records().saturating_add(kept)
-            }
-            Node::Compare(counter, ..) => counter.records,
+            Node::Atom { pattern, .. } => out.extend(pattern.attrs()),
+            Node::Compare(counter, ..) => out.extend(counter.pattern.attrs().chain(counter.of)),
+            _ => self.below().into_iter().for_each(|node| node.attrs(out)),
         }
+    }
+
+    /// How many records it keeps in all, and about how many bytes they take.
+    pub fn size(&self) -> (usize, usize) {
+        let own = match self {
+            Node::Once { store, .. } => (store.records(), store.bytes()),
+            Node::Since(s) => (s.store.records(), s.store.bytes()),
+            Node::Compare(counter, ..) => (counter.records(), counter.bytes()),
+            _ => (0, 0),
+        };
+        self.below().into_iter().map(Node::size).fold(own, |a, b| (a.0.saturating_add(b.0), a.1.saturating_add(b.1)))
     }
 
     /// Drops what no question can reach any more.
-    pub fn prune(&mut self, now_ns: u64) {
+    pub fn expire(&mut self, now_ns: u64) {
         match self {
-            Node::Atom { .. } => {}
-            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => {
-                a.prune(now_ns);
-                b.prune(now_ns);
-            }
-            Node::Not(inner) | Node::Exists(_, inner) => inner.prune(now_ns),
-            Node::Once { inner, store, .. } => {
-                inner.prune(now_ns);
-                store.prune(now_ns);
-            }
-            Node::Since(since) => {
-                since.left.prune(now_ns);
-                since.right.prune(now_ns);
-                since.store.prune(now_ns);
-            }
-            Node::Prev(prev) => prev.inner.prune(now_ns),
-            Node::Compare(counter, ..) => counter.prune(now_ns),
+            Node::Once { store, .. } => store.expire(now_ns),
+            Node::Since(since) => since.store.expire(now_ns),
+            Node::Compare(counter, ..) => counter.expire(now_ns),
+            // It stands where it did before.
+            Node::Prev(_) => return,
+            _ => {}
         }
+        self.below_mut().into_iter().for_each(|node| node.expire(now_ns));
     }
+}
 
-    /// Whether a number in it left 64 bits.
-    pub fn is_broken(&self) -> bool {
-        match self {
-            Node::Atom { .. } => false,
-            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => a.is_broken() || b.is_broken(),
-            Node::Not(inner) | Node::Exists(_, inner) => inner.is_broken(),
-            Node::Once { inner, .. } => inner.is_broken(),
-            Node::Since(since) => since.left.is_broken() || since.right.is_broken(),
-            Node::Prev(prev) => prev.inner.is_broken(),
-            Node::Compare(counter, ..) => counter.is_broken,
-        }
+/// The rows that pass all tests, without the columns that these compare.
+fn filter(relation: &Relation, tests: &[Versus], query: Query) -> Relation {
+    let value = |row: &Row, var: Var| {
+        let there = relation.columns.iter().position(|c| *c == var).and_then(|n| row.get(n).cloned());
+        there.or_else(|| query.value(var).cloned())
+    };
+    let passes = |row: &Row| {
+        tests.iter().all(|test| match (value(row, test.left), value(row, test.right)) {
+            (Some(left), Some(right)) => compare(test.cmp, &left, &right),
+            _ => false,
+        })
+    };
+    let kept: Vec<usize> = relation
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(_, c)| tests.iter().all(|test| test.left != **c))
+        .map(|(n, _)| n)
+        .collect();
+    let mut out = Relation { is_cut: relation.is_cut, ..Relation::empty(pick(&relation.columns, &kept)) };
+    for (row, witnesses) in relation.rows.iter().filter(|(row, _)| passes(row)) {
+        out.add(pick(row, &kept), witnesses.clone());
     }
+    out
 }
 
 impl Since {
     fn commit(&mut self, event: &Occurrence) {
         self.left.commit(event);
         self.right.commit(event);
-        let left = self.left.at_event(event);
-        let right = self.right.at_event(event);
-        self.store.mark(left.is_cut);
-        if self.is_negated {
-            if left.holds() && self.store.records() > 0 {
-                self.last_broken = left.witnesses();
-            }
-            if left.columns.is_empty() {
-                if left.holds() {
-                    self.store.clear();
-                }
-            } else if left.columns == self.store.columns {
-                left.rows.keys().for_each(|row| self.store.remove(row));
-            } else if left.holds() {
-                self.store.retain(&left.columns, |row| !left.rows.contains_key(row));
-            }
-        } else if !left.holds() {
-            if self.store.records() > 0 {
-                self.last_broken = vec![event.seq];
-            }
-            self.store.clear();
-        } else {
-            self.store.retain(&left.columns, |row| left.rows.contains_key(row));
-        }
-        if right.holds() {
-            self.last_right = right.witnesses();
-            self.store.insert(&right, event.at_ns);
-        }
-    }
-}
-
-impl Counter {
-    pub fn commit(&mut self, event: &Occurrence) {
-        if !self.pattern.matches(event) {
-            return;
-        }
-        let value = match self.of {
-            Some(attr) => match event.values.get(attr) {
-                Some(Value::Long(n)) => *n,
-                // What has no such number adds nothing to a sum, a minimum or a maximum.
-                _ => return,
-            },
-            None => 0,
-        };
-        let group = self.groups.entry(self.pattern.row(event)).or_default();
-        let is_first = group.count == 0;
-        match self.window.max_ns {
-            Some(max_ns) => {
-                let before = group.recent.len();
-                group.expire(event.at_ns, max_ns);
-                group.recent.push_back((event.at_ns, event.seq, value));
-                let surplus = self.keep_max.map_or(0, |max| group.recent.len().saturating_sub(max));
-                for _ in 0..surplus {
-                    group.drop_oldest();
-                }
-                self.records = self.records.saturating_sub(before).saturating_add(group.recent.len());
-            }
-            None => {
-                group.min = if is_first { value } else { group.min.min(value) };
-                group.max = if is_first { value } else { group.max.max(value) };
-                self.records = self.groups.len();
-            }
-        }
-        let Some(group) = self.groups.get_mut(&self.pattern.row(event)) else { return };
-        if self.window.max_ns.is_none() {
-            group.witnesses = merge(&group.witnesses, &[event.seq]);
-        }
-        group.count = group.count.saturating_add(1);
-        match group.sum.checked_add(value) {
-            Some(sum) => group.sum = sum,
-            None => self.is_broken = true,
-        }
-    }
-
-    /// The number and its witnesses.
-    pub fn at(&self, query: Query) -> (i64, Witnesses) {
-        match self.group(query) {
-            Some(group) => (group.number(self, query.now_ns), group.witnesses(self, query.now_ns)),
-            None => (0, Vec::new()),
-        }
-    }
-
-    /// The number alone.
-    pub fn number(&self, query: Query) -> i64 {
-        self.group(query).map_or(0, |group| group.number(self, query.now_ns))
-    }
-
-    fn group(&self, query: Query) -> Option<&Group> {
-        let empty = BTreeMap::new();
-        let given = query.given.unwrap_or(&empty);
-        let key: Option<Row> = self.pattern.binds.keys().map(|c| given.get(c).map(|v| (*v).clone())).collect();
-        self.groups.get(&key?)
-    }
-
-    /// Takes up what such a counter remembered.
-    pub fn take(&mut self, groups: BTreeMap<Row, Group>, is_broken: bool) {
-        (self.groups, self.is_broken) = (groups, is_broken);
-        self.records = match self.window.max_ns {
-            Some(_) => self.groups.values().map(|g| g.recent.len()).sum(),
-            None => self.groups.len(),
-        };
-    }
-
-    pub fn prune(&mut self, now_ns: u64) {
-        let Some(max_ns) = self.window.max_ns else { return };
-        self.groups.retain(|_, group| {
-            group.expire(now_ns, max_ns);
-            !group.recent.is_empty()
-        });
-        self.records = self.groups.values().map(|g| g.recent.len()).sum();
-    }
-}
-
-impl Group {
-    fn expire(&mut self, now_ns: u64, max_ns: u64) {
-        while self.recent.front().is_some_and(|(at_ns, ..)| now_ns.saturating_sub(*at_ns) > max_ns) {
-            self.drop_oldest();
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some((_, _, value)) = self.recent.pop_front() {
-            // Only tells whether the kept values still sum within 64 bits.
-            self.sum = self.sum.saturating_sub(value);
-        }
-    }
-
-    fn number(&self, counter: &Counter, now_ns: u64) -> i64 {
-        if counter.window.max_ns.is_none() {
-            return match counter.aggregate {
-                Aggregate::Count => self.count,
-                Aggregate::Sum => self.sum,
-                Aggregate::Min => self.min,
-                Aggregate::Max => self.max,
+        self.store.expire(event.at_ns);
+        if !self.store.is_empty() {
+            let query = Query { now_ns: event.at_ns, ..Query::default() };
+            let left = if self.guard.is_empty() {
+                self.left.at(query)
+            } else {
+                self.left.at(Query { guard: Some(&self.store.candidates(&self.guard)), ..query })
             };
+            self.store.mark(left.is_cut);
+            let gone = match (self.is_negated, left.holds()) {
+                (true, false) => Vec::new(),
+                (true, true) => self.store.remove_agreeing(&left),
+                (false, _) => self.store.retain_agreeing(&left),
+            };
+            let unseen = gone.len().saturating_sub(ENDED_MAX);
+            for (row, held) in gone.into_iter().skip(unseen) {
+                let by = if self.is_negated { ended_by(&left, &self.store.columns, &row) } else { vec![event.seq] };
+                self.ended.note(row, held, by);
+            }
         }
-        let within = || self.within(counter, now_ns).map(|(_, _, value)| *value);
-        match counter.aggregate {
-            Aggregate::Count => {
-                // Oldest first: what is within stands together.
-                let age = |at: &u64| now_ns.saturating_sub(*at);
-                let from =
-                    self.recent.partition_point(|(at, ..)| counter.window.max_ns.is_some_and(|max| age(at) > max));
-                let to = self.recent.partition_point(|(at, ..)| age(at) >= counter.window.min_ns);
-                i64::try_from(to.saturating_sub(from)).unwrap_or(i64::MAX)
-            }
-            Aggregate::Sum => {
-                // Their whole sum was checked; that of a part may still leave 64 bits where signs differ.
-                let sum = within().map(i128::from).sum::<i128>();
-                i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
-            }
-            Aggregate::Min => within().min().unwrap_or_default(),
-            Aggregate::Max => within().max().unwrap_or_default(),
+        let right = self.right.at_event(event);
+        self.store.insert(&right, event.at_ns);
+    }
+}
+
+/// The witnesses of the row of `left` that agrees with this one.
+fn ended_by(left: &Relation, columns: &[Var], row: &Row) -> Witnesses {
+    let at = super::relation::columns_at(columns, &left.columns);
+    left.rows.get(&pick(row, &at)).cloned().unwrap_or_default()
+}
+
+impl Ended {
+    fn note(&mut self, row: Row, held: Witnesses, by: Witnesses) {
+        self.0.retain(|(other, ..)| *other != row);
+        self.0.push_back((row, held, by));
+        if self.0.len() > ENDED_MAX {
+            self.0.pop_front();
         }
     }
 
-    fn witnesses(&self, counter: &Counter, now_ns: u64) -> Witnesses {
-        if counter.window.max_ns.is_none() {
-            return self.witnesses.clone();
+    /// What made the latest of the rows that agree with what is given hold, and what ended it.
+    pub fn latest(&self, columns: &[Var], query: Query) -> Option<(&Witnesses, &Witnesses)> {
+        let agrees = |row: &Row| {
+            let given = |c: &Var| query.value(*c);
+            columns.iter().zip(row).all(|(c, value)| given(c).is_none_or(|wanted| wanted == value))
+        };
+        self.0.iter().rev().find(|(row, ..)| agrees(row)).map(|(_, held, by)| (held, by))
+    }
+}
+
+impl Prev {
+    fn commit(&mut self, event: &Occurrence) {
+        if let Some(pending) = self.pending.take()
+            && let Some(verb) = Verb::named(&pending.verb)
+        {
+            let Pending { phase, values, seq, at_ns, .. } = &pending;
+            let event = Occurrence { phase: *phase, verb, values: Seen::Kept(values), seq: *seq, at_ns: *at_ns };
+            self.inner.commit(&event);
+            self.behind_ns = Some(*at_ns);
         }
-        let newest = self.within(counter, now_ns).rev().take(WITNESSES_MAX).map(|(_, seq, _)| *seq).collect::<Vec<_>>();
-        merge(&newest, &[])
+        let value = |name: &&str| event.values.get(name).map(|value| ((*name).to_owned(), value.clone()));
+        self.pending = Some(Pending {
+            phase: event.phase,
+            verb: event.verb.name().to_owned(),
+            values: self.attrs.iter().filter_map(value).collect(),
+            seq: event.seq,
+            at_ns: event.at_ns,
+        });
     }
 
-    fn within(&self, counter: &Counter, now_ns: u64) -> impl DoubleEndedIterator<Item = &(u64, u64, i64)> {
-        let window = counter.window;
-        self.recent.iter().filter(move |(at, ..)| window.holds(now_ns.saturating_sub(*at)))
+    /// The question, as of the event before the last one. How long ago the last one was does not enter.
+    pub fn query<'a>(&self, query: Query<'a>) -> Option<Query<'a>> {
+        let (now_ns, last) = (self.behind_ns?, self.pending.as_ref()?);
+        self.window.holds(last.at_ns.saturating_sub(now_ns)).then_some(Query { now_ns, ..query })
+    }
+}
+
+impl Node {
+    /// What was written where it remembers or matches something.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Node::Atom { text, .. } | Node::Once { text, .. } => Some(text),
+            Node::Since(since) => Some(&since.text),
+            Node::Prev(prev) => Some(&prev.text),
+            Node::Compare(counter, ..) => Some(&counter.text),
+            _ => self.below().into_iter().find_map(Node::text),
+        }
     }
 }

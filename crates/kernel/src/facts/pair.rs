@@ -22,10 +22,12 @@ pub(crate) fn pair(when: &str, must: &str) -> Result<Pair, (bool, Fault)> {
     let second = atom(must).map_err(|fault| (true, fault))?;
     let none = BTreeMap::new();
     let mut checker = Checker::new(when, &none);
-    let trigger = checker.pattern(&first).map_err(|fault| (false, fault))?;
+    let (trigger, pending) = checker.pattern(&first).map_err(|fault| (false, fault))?;
+    checker.refuse_pending(&pending, None).map_err(|fault| (false, fault))?;
     let known = checker.variables();
     checker.text = must;
-    let must = checker.pattern(&second).map_err(|fault| (true, fault))?;
+    let (must, pending) = checker.pattern(&second).map_err(|fault| (true, fault))?;
+    checker.refuse_pending(&pending, None).map_err(|fault| (true, fault))?;
     let place = |pattern: &Pattern, var| pattern.binds.keys().position(|v| *v == var);
     let shared = trigger.binds.keys().filter_map(|var| Some((place(&trigger, *var)?, place(&must, *var)?))).collect();
     let variables = trigger.binds.keys().filter_map(|var| known.get(var).cloned()).collect();

@@ -9,14 +9,31 @@ use globset::GlobMatcher;
 use std::collections::BTreeMap;
 
 /// One event of an action's life, as facts see it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Occurrence<'a> {
     pub phase: Phase,
     pub verb: Verb,
-    /// The action's values; for a result, with the outcome's over them.
-    pub values: &'a Values<'a>,
+    pub values: Seen<'a>,
     pub seq: u64,
     pub at_ns: u64,
+}
+
+/// The values of an event, by name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Seen<'a> {
+    /// The action's; for a result, with the outcome's over them.
+    Live(&'a Values<'a>),
+    /// Those that were kept for later.
+    Kept(&'a BTreeMap<String, Value>),
+}
+
+impl<'a> Seen<'a> {
+    pub fn get(&self, name: &str) -> Option<&'a Value> {
+        match self {
+            Seen::Live(values) => values.get(name),
+            Seen::Kept(values) => values.get(name),
+        }
+    }
 }
 
 /// A test on one attribute. An attribute that the event lacks passes no test, `!=` included.
@@ -27,9 +44,8 @@ pub(crate) enum Test {
     Compare(Cmp, i64),
     Like(GlobMatcher),
     Has(String),
-    /// Is equal to the first attribute that bound the variable; and the reverse.
-    Same(&'static str),
-    Other(&'static str),
+    /// Compares with another attribute of the same event: the one that binds the variable.
+    Versus(Cmp, &'static str),
 }
 
 /// An atom, resolved against the vocabulary.
@@ -69,19 +85,37 @@ impl Pattern {
         }
         out
     }
+
+    /// The attributes that it reads.
+    pub fn attrs(&self) -> impl Iterator<Item = &'static str> {
+        let compared = self.tests.iter().filter_map(|(_, test)| match test {
+            Test::Versus(_, other) => Some(*other),
+            _ => None,
+        });
+        self.tests.iter().map(|(attr, _)| *attr).chain(compared).chain(self.binds.values().copied()).chain(["content"])
+    }
 }
 
 impl Test {
-    fn holds(&self, value: &Value, all: &Values) -> bool {
+    fn holds(&self, value: &Value, all: Seen) -> bool {
         match (self, value) {
             (Test::Equal(wanted), value) => wanted == value,
             (Test::Unequal(other), value) => other != value,
-            (Test::Compare(cmp, limit), Value::Long(n)) => cmp.holds(*n, *limit),
+            (Test::Compare(cmp, limit), Value::Long(n)) => cmp.holds(n, limit),
             (Test::Like(glob), Value::Str(text)) => glob.is_match(text),
             (Test::Has(item), Value::Strs(items)) => items.contains(item),
-            (Test::Same(attr), value) => all.get(attr) == Some(value),
-            (Test::Other(attr), value) => all.get(attr).is_some_and(|other| other != value),
+            (Test::Versus(cmp, attr), value) => all.get(attr).is_some_and(|other| compare(*cmp, value, other)),
             _ => false,
         }
+    }
+}
+
+/// Values of one type: any can be equal or not, only numbers are more or less.
+pub(crate) fn compare(cmp: Cmp, left: &Value, right: &Value) -> bool {
+    match (cmp, left, right) {
+        (Cmp::Eq, ..) => left == right,
+        (Cmp::Ne, ..) => left != right,
+        (_, Value::Long(left), Value::Long(right)) => cmp.holds(left, right),
+        _ => false,
     }
 }

@@ -3,7 +3,8 @@
 use crate::action::Value;
 use crate::session::Values;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A variable of one fact. `$` variables have the lowest numbers, so that they lead every row.
 pub(crate) type Var = u16;
@@ -56,7 +57,7 @@ impl Relation {
         self.rows.values().fold(Vec::new(), |all, more| merge(&all, more))
     }
 
-    fn add(&mut self, row: Row, witnesses: Witnesses) {
+    pub fn add(&mut self, row: Row, witnesses: Witnesses) {
         match self.rows.get_mut(&row) {
             Some(there) => *there = merge(there, &witnesses),
             None => {
@@ -139,6 +140,65 @@ impl Relation {
         }
         out
     }
+
+    /// Only these columns, which it has.
+    pub fn project_onto(&self, vars: &[Var]) -> Relation {
+        let others: Vec<Var> = self.columns.iter().filter(|c| !vars.contains(c)).copied().collect();
+        self.project_out(&others)
+    }
+}
+
+/// Looks at the entries of a map by rows that agree with what is given and, as far as the columns that lead the rows
+/// after those are the guard's, with a row of the guard; in order, until `see` says no. Entries that agree with no row of
+/// the guard may be seen too: whoever gives one joins with it.
+pub(crate) fn agreeing<'m, T>(
+    map: &'m BTreeMap<Arc<Row>, T>,
+    columns: &[Var],
+    given: Option<Given>,
+    guard: Option<&Relation>,
+    mut see: impl FnMut(&'m Arc<Row>, &'m T) -> bool,
+) {
+    // Given columns lead, so that the rows that agree stand together.
+    let mut lead: Row =
+        given.map_or_else(Vec::new, |given| columns.iter().map_while(|c| given.get(c).map(|v| (*v).clone())).collect());
+    let rest = columns.get(lead.len()..).unwrap_or_default();
+    let guarded: Vec<Var> = match guard {
+        Some(guard) => rest.iter().copied().take_while(|c| guard.columns.contains(c)).collect(),
+        None => Vec::new(),
+    };
+    let leads: Vec<Row> = match guard.filter(|guard| !guarded.is_empty() && guard.rows.len() <= map.len()) {
+        Some(guard) => {
+            let at = columns_at(&guard.columns, &guarded);
+            let distinct: BTreeSet<Row> = guard.rows.keys().map(|row| pick(row, &at)).collect();
+            distinct.into_iter().map(|row| lead.iter().cloned().chain(row).collect()).collect()
+        }
+        None => vec![std::mem::take(&mut lead)],
+    };
+    for lead in leads {
+        if lead.len() == columns.len() {
+            if let Some((row, value)) = map.get_key_value(&lead)
+                && !see(row, value)
+            {
+                return;
+            }
+            continue;
+        }
+        for (row, value) in map.range::<Row, _>(&lead..).take_while(|(row, _)| row.starts_with(&lead)) {
+            if !see(row, value) {
+                return;
+            }
+        }
+    }
+}
+
+/// About how much memory a row takes.
+pub(crate) fn row_bytes(row: &Row) -> usize {
+    let of = |value: &Value| match value {
+        Value::Bool(_) | Value::Long(_) => 0,
+        Value::Str(text) => text.len(),
+        Value::Strs(items) => items.iter().map(|item| item.len().saturating_add(24)).sum(),
+    };
+    row.iter().map(|value| of(value).saturating_add(32)).fold(96, usize::saturating_add)
 }
 
 /// Maps whose keys are no strings, as lists of pairs.
@@ -182,155 +242,4 @@ pub(crate) fn merge(a: &[u64], b: &[u64]) -> Witnesses {
 pub(crate) fn given<'a>(names: &[&'static str], values: &'a Values<'a>) -> Option<BTreeMap<Var, &'a Value>> {
     // INVARIANT: `$` variables are numbered from 0 in the order of `names`.
     names.iter().zip(0..).map(|(name, var)| Some((var, values.get(name)?))).collect()
-}
-
-/// When a row held, with its witnesses: what `once` and `since` remember.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
-    at_ns: u64,
-    witnesses: Witnesses,
-}
-
-/// Rows with the times at which they held. Keeps, for each row, only what its window can still ask for: the newest
-/// record when the window starts at 0, the oldest when it has no end, else all within it.
-#[derive(Clone, Debug)]
-pub(crate) struct Store {
-    pub columns: Vec<Var>,
-    window: super::syntax::Window,
-    rows: BTreeMap<Row, VecDeque<Record>>,
-    records: usize,
-    /// It was given a relation that was not whole.
-    is_cut: bool,
-}
-
-impl Store {
-    pub fn new(columns: Vec<Var>, window: super::syntax::Window) -> Self {
-        Self { columns, window, rows: BTreeMap::new(), records: 0, is_cut: false }
-    }
-
-    pub fn window(&self) -> super::syntax::Window {
-        self.window
-    }
-
-    /// How many records it keeps.
-    pub fn records(&self) -> usize {
-        self.records
-    }
-
-    /// What it remembers.
-    pub fn kept(&self) -> (&BTreeMap<Row, VecDeque<Record>>, bool) {
-        (&self.rows, self.is_cut)
-    }
-
-    /// Takes up what such a store remembered.
-    pub fn keep(&mut self, rows: BTreeMap<Row, VecDeque<Record>>, is_cut: bool) {
-        self.records = rows.values().map(VecDeque::len).sum();
-        (self.rows, self.is_cut) = (rows, is_cut);
-    }
-
-    /// Notes that what was decided on was not whole.
-    pub fn mark(&mut self, is_cut: bool) {
-        self.is_cut |= is_cut;
-    }
-
-    pub fn clear(&mut self) {
-        self.rows.clear();
-        self.records = 0;
-    }
-
-    pub fn insert(&mut self, relation: &Relation, at_ns: u64) {
-        self.is_cut |= relation.is_cut;
-        for (row, witnesses) in &relation.rows {
-            let record = Record { at_ns, witnesses: witnesses.clone() };
-            let kept = self.rows.entry(row.clone()).or_default();
-            let before = kept.len();
-            if self.window.min_ns == 0 {
-                kept.clear();
-                kept.push_back(record);
-            } else if self.window.max_ns.is_none() {
-                if kept.is_empty() {
-                    kept.push_back(record);
-                }
-            } else {
-                prune(kept, &self.window, at_ns);
-                kept.push_back(record);
-            }
-            self.records = self.records.saturating_sub(before).saturating_add(kept.len());
-        }
-    }
-
-    /// Drops what no question can reach any more.
-    pub fn prune(&mut self, now_ns: u64) {
-        let window = self.window;
-        self.rows.retain(|_, kept| {
-            prune(kept, &window, now_ns);
-            !kept.is_empty()
-        });
-        self.records = self.rows.values().map(VecDeque::len).sum();
-    }
-
-    /// Keeps only the rows for which `keep` says so, given their values at `columns`.
-    pub fn retain(&mut self, columns: &[Var], keep: impl Fn(&Row) -> bool) {
-        let at = columns_at(&self.columns, columns);
-        let mut dropped = 0;
-        self.rows.retain(|row, kept| {
-            let stays = keep(&pick(row, &at));
-            dropped += if stays { 0 } else { kept.len() };
-            stays
-        });
-        self.records = self.records.saturating_sub(dropped);
-    }
-
-    pub fn remove(&mut self, row: &Row) {
-        if let Some(kept) = self.rows.remove(row) {
-            self.records = self.records.saturating_sub(kept.len());
-        }
-    }
-
-    /// Whether any row held within the window; nothing when that can't be believed.
-    pub fn any(&self, now_ns: u64, given: Option<Given>) -> Option<bool> {
-        if self.is_cut {
-            return None;
-        }
-        let held = |kept: &VecDeque<Record>| kept.iter().any(|r| self.window.holds(now_ns.saturating_sub(r.at_ns)));
-        let given = given?;
-        // Given columns lead, so that the rows that agree stand together.
-        let lead: Row = self.columns.iter().map_while(|c| given.get(c).map(|v| (*v).clone())).collect();
-        if lead.len() == self.columns.len() {
-            return Some(self.rows.get(&lead).is_some_and(held));
-        }
-        let agreeing = self.rows.range(lead.clone()..).take_while(|(row, _)| row.starts_with(&lead));
-        Some(agreeing.into_iter().any(|(_, kept)| held(kept)))
-    }
-
-    /// The rows that held within the window, seen from `now_ns`.
-    pub fn at(&self, now_ns: u64, given: Option<Given>) -> Relation {
-        let held = |kept: &VecDeque<Record>| {
-            let newest = kept.iter().rev().find(|r| self.window.holds(now_ns.saturating_sub(r.at_ns)));
-            newest.map(|r| r.witnesses.clone())
-        };
-        let Some(given) = given else {
-            let rows = self.rows.iter().filter_map(|(row, kept)| Some((row.clone(), held(kept)?)));
-            return Relation { columns: self.columns.clone(), rows: rows.collect(), is_cut: self.is_cut };
-        };
-        // Given columns lead, so that the rows that agree stand together.
-        let lead: Row = self.columns.iter().map_while(|c| given.get(c).map(|v| (*v).clone())).collect();
-        let agreeing = self.rows.range(lead.clone()..).take_while(|(row, _)| row.starts_with(&lead));
-        let columns = self.columns.get(lead.len()..).unwrap_or_default().to_vec();
-        let mut out = Relation { is_cut: self.is_cut, ..Relation::empty(columns) };
-        for (row, kept) in agreeing {
-            if let Some(witnesses) = held(kept) {
-                out.add(row.get(lead.len()..).unwrap_or_default().to_vec(), witnesses);
-            }
-        }
-        out
-    }
-}
-
-fn prune(kept: &mut VecDeque<Record>, window: &super::syntax::Window, now_ns: u64) {
-    if let Some(max_ns) = window.max_ns {
-        while kept.front().is_some_and(|r| now_ns.saturating_sub(r.at_ns) > max_ns) {
-            kept.pop_front();
-        }
-    }
 }

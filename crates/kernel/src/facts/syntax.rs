@@ -3,6 +3,7 @@
 use super::words::{Token, tokens};
 use crate::action::Value;
 use crate::charter::table::duration_ns;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// What went wrong at which bytes of the text.
@@ -25,9 +26,10 @@ impl Fault {
     }
 }
 
-/// When an event of an action's life happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Phase {
+/// When in an action's life something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
     /// Asked for, whatever was ruled.
     Attempt,
     /// Allowed and dispatched.
@@ -63,7 +65,7 @@ pub(crate) enum Cmp {
 }
 
 impl Cmp {
-    pub fn holds(self, left: i64, right: i64) -> bool {
+    pub fn holds<T: Ord>(self, left: T, right: T) -> bool {
         match self {
             Cmp::Eq => left == right,
             Cmp::Ne => left != right,
@@ -71,6 +73,18 @@ impl Cmp {
             Cmp::Le => left <= right,
             Cmp::Gt => left > right,
             Cmp::Ge => left >= right,
+        }
+    }
+
+    /// What holds when this doesn't.
+    pub fn negated(self) -> Self {
+        match self {
+            Cmp::Eq => Cmp::Ne,
+            Cmp::Ne => Cmp::Eq,
+            Cmp::Lt => Cmp::Ge,
+            Cmp::Le => Cmp::Gt,
+            Cmp::Gt => Cmp::Le,
+            Cmp::Ge => Cmp::Lt,
         }
     }
 }
@@ -147,6 +161,23 @@ pub(crate) enum Expr {
 pub(crate) struct Tree {
     pub expr: Expr,
     pub span: Range<usize>,
+}
+
+impl Tree {
+    /// The formulas right below; those that are only named are not.
+    pub fn below(&self) -> Vec<&Tree> {
+        match &self.expr {
+            Expr::Atom(_) | Expr::Number(_) | Expr::Name(_) => Vec::new(),
+            Expr::Not(inner)
+            | Expr::Once(_, inner)
+            | Expr::Prev(_, inner)
+            | Expr::Historically(_, inner)
+            | Expr::Exists(_, inner)
+            | Expr::Compare(inner, ..) => vec![inner],
+            Expr::And(sides) | Expr::Or(sides) => sides.iter().collect(),
+            Expr::Since(left, _, right) => vec![left, right],
+        }
+    }
 }
 
 /// Deepest nesting of one fact: what people write stays far below.

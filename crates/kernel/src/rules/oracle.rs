@@ -323,7 +323,7 @@ fn compiled_rules_say_what_cedar_says() {
                 facts.commit(&crate::facts::Occurrence {
                     phase: crate::facts::Phase::Did,
                     verb: action.verb,
-                    values: &values,
+                    values: crate::facts::Seen::Live(&values),
                     seq: at,
                     at_ns: at,
                 });

@@ -1,0 +1,340 @@
+//! The monitors against the naive evaluator: random formulas as people write them, random histories.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use super::check::{Checker, Compiled};
+use super::monitor::Query;
+use super::naive::{Assigned, Happened, Naive};
+use super::relation::given;
+use super::syntax::{Aggregate, AtomAst, Cmp, Expr, MatchAst, MatchOp, NumberAst, Operand, Phase, Tree, Window};
+use super::{Facts, Memory, Monitor, Occurrence, Seen};
+use crate::action::{Action, Resource, Surface, Value};
+use crate::session::Session;
+use crate::vocabulary::{ResourceKind, Verb};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// Verbs with two strings and a number, by their names there.
+const VERBS: [(&str, &str, &str, &str); 2] =
+    [("deploy.scale", "name", "namespace", "replicas"), ("data.select", "name", "schema", "limit")];
+const TEXTS: [&str; 3] = ["a", "b", "c"];
+const NUMBERS: std::ops::Range<i64> = -2..3;
+
+fn tree(expr: Expr) -> Tree {
+    Tree { expr, span: 0..0 }
+}
+
+fn window() -> impl Strategy<Value = Window> {
+    prop_oneof![
+        3 => Just(Window::ALWAYS),
+        3 => (0..12u64).prop_map(|max| Window { min_ns: 0, max_ns: Some(max) }),
+        2 => (0..4u64, 0..9u64).prop_map(|(min, more)| Window { min_ns: min, max_ns: Some(min + more) }),
+        1 => (1..6u64).prop_map(|min| Window { min_ns: min, max_ns: None }),
+    ]
+}
+
+fn cmp() -> impl Strategy<Value = Cmp> {
+    prop::sample::select(vec![Cmp::Eq, Cmp::Ne, Cmp::Lt, Cmp::Le, Cmp::Gt, Cmp::Ge])
+}
+
+fn text_match() -> impl Strategy<Value = (MatchOp, Operand)> {
+    let literal = || prop::sample::select(TEXTS.to_vec()).prop_map(|t| Operand::Literal(t.into()));
+    let var = || prop::sample::select(vec!["p", "p", "q", "$name"]).prop_map(|v| Operand::Var(v.to_owned()));
+    let eq = || prop::sample::select(vec![Cmp::Eq, Cmp::Eq, Cmp::Ne]).prop_map(MatchOp::Compare);
+    prop_oneof![
+        2 => (eq(), literal()),
+        6 => (Just(MatchOp::Compare(Cmp::Eq)), var()),
+        1 => (Just(MatchOp::Compare(Cmp::Ne)), var()),
+        1 => (Just(MatchOp::Like), Just(Operand::Literal("a*".into()))),
+    ]
+}
+
+fn number_match() -> impl Strategy<Value = (MatchOp, Operand)> {
+    let var = || prop::sample::select(vec!["m", "$replicas"]).prop_map(|v| Operand::Var(v.to_owned()));
+    prop_oneof![
+        2 => (cmp(), NUMBERS).prop_map(|(cmp, n)| (MatchOp::Compare(cmp), Operand::Literal(n.into()))),
+        2 => (Just(MatchOp::Compare(Cmp::Eq)), var()),
+        1 => (cmp(), var()).prop_map(|(cmp, var)| (MatchOp::Compare(cmp), var)),
+    ]
+}
+
+fn atom() -> impl Strategy<Value = AtomAst> {
+    let verb = prop::sample::select(VERBS.to_vec());
+    (
+        prop::sample::select(vec![Phase::Did, Phase::Result]),
+        verb,
+        prop::option::weighted(0.7, text_match()),
+        prop::option::weighted(0.2, text_match()),
+        prop::option::weighted(0.2, number_match()),
+    )
+        .prop_map(|(phase, (verb, one, other, number), a, b, c)| {
+            let named = |attr: &str, found: Option<(MatchOp, Operand)>| {
+                found.map(|(op, operand)| MatchAst { attr: attr.to_owned(), op, operand, span: 0..0 })
+            };
+            let matches = [named(one, a), named(other, b), named(number, c)].into_iter().flatten().collect();
+            AtomAst { phase, verb: verb.to_owned(), verb_span: 0..0, matches }
+        })
+}
+
+fn number() -> impl Strategy<Value = NumberAst> {
+    let aggregate =
+        prop::sample::select(vec![Aggregate::Count, Aggregate::Count, Aggregate::Sum, Aggregate::Min, Aggregate::Max]);
+    (aggregate, window(), atom(), prop::bool::weighted(0.2)).prop_map(|(aggregate, window, atom, is_by)| {
+        let number = VERBS.iter().find(|(verb, ..)| *verb == atom.verb).unwrap().3;
+        let of = (aggregate != Aggregate::Count).then(|| (number.to_owned(), 0..0));
+        let by = if is_by { vec![("name".to_owned(), 0..0)] } else { Vec::new() };
+        NumberAst { aggregate, window, of, atom, by }
+    })
+}
+
+fn compared() -> impl Strategy<Value = Tree> {
+    (number(), cmp(), -1..5i64)
+        .prop_map(|(number, cmp, limit)| tree(Expr::Compare(Box::new(tree(Expr::Number(number))), cmp, limit)))
+}
+
+fn formula() -> impl Strategy<Value = Tree> {
+    let leaf = prop_oneof![
+        8 => atom().prop_map(|a| tree(Expr::Atom(a))),
+        2 => compared(),
+        1 => Just(tree(Expr::Name("named".to_owned()))),
+        1 => (cmp(), -1..4i64).prop_map(|(c, n)| tree(Expr::Compare(Box::new(tree(Expr::Name("tally".to_owned()))), c, n))),
+    ];
+    leaf.prop_recursive(4, 16, 3, |inner| {
+        let boxed = || inner.clone().prop_map(Box::new);
+        let many = || prop::collection::vec(inner.clone(), 2..4);
+        prop_oneof![
+            4 => (window(), boxed()).prop_map(|(w, f)| tree(Expr::Once(w, f))),
+            3 => (boxed(), window(), boxed()).prop_map(|(a, w, b)| tree(Expr::Since(a, w, b))),
+            3 => (boxed(), window(), boxed()).prop_map(|(a, w, b)| tree(Expr::Since(Box::new(tree(Expr::Not(a))), w, b))),
+            3 => many().prop_map(|s| tree(Expr::And(s))),
+            3 => (inner.clone(), boxed()).prop_map(|(a, b)| tree(Expr::And(vec![a, tree(Expr::Not(b))]))),
+            2 => many().prop_map(|s| tree(Expr::Or(s))),
+            2 => boxed().prop_map(|f| tree(Expr::Not(f))),
+            1 => (window(), boxed()).prop_map(|(w, f)| tree(Expr::Prev(w, f))),
+            1 => (window(), boxed()).prop_map(|(w, f)| tree(Expr::Historically(w, f))),
+            1 => (prop::sample::select(vec!["p", "q", "m"]), boxed()).prop_map(|(v, f)| tree(Expr::Exists(vec![v.to_owned()], f))),
+        ]
+    })
+}
+
+fn history() -> impl Strategy<Value = Vec<Happened>> {
+    let event = (
+        prop::sample::select(vec![Phase::Did, Phase::Result]),
+        prop::sample::select(VERBS.to_vec()),
+        prop::sample::select(TEXTS.to_vec()),
+        prop::sample::select(TEXTS.to_vec()),
+        prop::option::weighted(0.9, NUMBERS),
+        0..4u64,
+    );
+    prop::collection::vec(event, 0..14).prop_map(|events| {
+        let mut at_ns = 100;
+        let happened =
+            |event: (Phase, (&'static str, &'static str, &'static str, &'static str), &str, &str, Option<i64>, u64)| {
+                let (phase, (verb, one, other, number), a, b, n, later) = event;
+                at_ns += later;
+                let mut attrs: BTreeMap<&'static str, Value> = [(one, Value::from(a)), (other, Value::from(b))].into();
+                attrs.extend(n.map(|n| (number, Value::Long(n))));
+                Happened { phase, verb, attrs, at_ns }
+            };
+        events.into_iter().map(happened).collect()
+    })
+}
+
+/// As people write it, so that the parser has its share.
+fn said(tree: &Tree) -> String {
+    let window = |w: &Window| match (w.min_ns, w.max_ns) {
+        (0, None) => String::new(),
+        (0, Some(max)) => format!("[{max}ns]"),
+        (min, Some(max)) => format!("[{min}ns, {max}ns]"),
+        (min, None) => format!("[{min}ns, *)"),
+    };
+    let cmp = |c: &Cmp| match c {
+        Cmp::Eq => "==",
+        Cmp::Ne => "!=",
+        Cmp::Lt => "<",
+        Cmp::Le => "<=",
+        Cmp::Gt => ">",
+        Cmp::Ge => ">=",
+    };
+    let atom = |atom: &AtomAst| {
+        let phase = if atom.phase == Phase::Did { "did" } else { "result" };
+        let matches = atom.matches.iter().map(|m| {
+            let operand = match &m.operand {
+                Operand::Literal(Value::Str(text)) => format!("'{text}'"),
+                Operand::Literal(Value::Long(n)) => n.to_string(),
+                Operand::Literal(other) => panic!("{other:?}"),
+                Operand::Var(name) => name.clone(),
+            };
+            match &m.op {
+                MatchOp::Compare(c) => format!("{} {} {operand}", m.attr, cmp(c)),
+                MatchOp::Like => format!("{} like {operand}", m.attr),
+                MatchOp::Has => format!("{} has {operand}", m.attr),
+            }
+        });
+        format!("{phase} {}({})", atom.verb, matches.collect::<Vec<_>>().join(", "))
+    };
+    let join =
+        |sides: &[Tree], word: &str| sides.iter().map(|s| format!("({})", said(s))).collect::<Vec<_>>().join(word);
+    match &tree.expr {
+        Expr::Atom(a) => atom(a),
+        Expr::Not(f) => format!("not ({})", said(f)),
+        Expr::And(sides) => join(sides, " and "),
+        Expr::Or(sides) => join(sides, " or "),
+        Expr::Once(w, f) => format!("once{} ({})", window(w), said(f)),
+        Expr::Prev(w, f) => format!("prev{} ({})", window(w), said(f)),
+        Expr::Historically(w, f) => format!("historically{} ({})", window(w), said(f)),
+        Expr::Since(a, w, b) => format!("({}) since{} ({})", said(a), window(w), said(b)),
+        Expr::Exists(names, f) => format!("exists {} . ({})", names.join(", "), said(f)),
+        Expr::Name(name) => name.clone(),
+        Expr::Compare(inner, c, n) => format!("{} {} {n}", said(inner), cmp(c)),
+        Expr::Number(number) => {
+            let word = match number.aggregate {
+                Aggregate::Count => "count",
+                Aggregate::Sum => "sum",
+                Aggregate::Min => "min",
+                Aggregate::Max => "max",
+            };
+            let of = number.of.as_ref().map_or(String::new(), |(attr, _)| format!(" of {attr}"));
+            let by: Vec<&str> = number.by.iter().map(|(name, _)| name.as_str()).collect();
+            let by = if by.is_empty() { String::new() } else { format!(" by {}", by.join(", ")) };
+            format!("{word}{}{of} {}{by}", window(&number.window), atom(&number.atom))
+        }
+    }
+}
+
+/// The facts that others name.
+fn named() -> BTreeMap<String, (String, Tree)> {
+    let text = |name: &str, text: &str| (name.to_owned(), (text.to_owned(), super::syntax::fact(text).unwrap()));
+    [
+        text("named", "once[5ns] did deploy.scale(name: $name, namespace: p) and not once did data.select(name: p)"),
+        text("tally", "count[6ns] did data.select(name: p, schema: p) by name"),
+    ]
+    .into()
+}
+
+fn action(event: &Happened) -> Action {
+    let kind = Verb::named(event.verb).unwrap().spec().resource;
+    let mut resource = Resource::new(kind);
+    let mut attrs = Vec::new();
+    for (name, value) in &event.attrs {
+        if kind.fields().iter().any(|f| f.name == *name) {
+            resource = resource.with(name, value.clone()).unwrap();
+        } else {
+            attrs.push((*name, value.clone()));
+        }
+    }
+    let action = Action::new(event.verb, resource, Surface::Sdk).unwrap();
+    attrs.into_iter().fold(action, |action, (name, value)| action.with(name, value).unwrap())
+}
+
+/// Compares monitor and naive evaluator before the first event and after each; gives how often the fact held.
+fn check(
+    formula: &Tree,
+    history: &[Happened],
+    judged: (&'static str, i64),
+    later: u64,
+) -> Result<Option<usize>, TestCaseError> {
+    let text = said(formula);
+    let parsed = super::syntax::fact(&text).map_err(|fault| TestCaseError::fail(format!("{text}: {fault:?}")))?;
+    let facts = named();
+    let Ok((compiled, dollars)) = Checker::new(&text, &facts).compile("f", &parsed) else { return Ok(None) };
+    let Compiled::Formula(mut node) = compiled else { return Ok(None) };
+    let trees: BTreeMap<String, Tree> = facts.iter().map(|(name, (_, tree))| (name.clone(), tree.clone())).collect();
+    let mut pruned = node.clone();
+    // As the kernel keeps it: told only of events that can change it, asked for no more than the truth.
+    let compiled = Compiled::Formula(node.clone());
+    let monitor = Monitor::new(compiled, dollars.clone(), 1_000, false);
+    let mut kept = Facts::new([("f".to_owned(), monitor)].into());
+    let blank = kept.clone();
+    let session = Session { workspace: "/w".to_owned(), home: "/h".to_owned(), agent: "a".to_owned() };
+    let target = Resource::new(ResourceKind::Target).with("name", judged.0).unwrap();
+    let judged_action = Action::new("deploy.scale", target, Surface::K8s).unwrap().with("replicas", judged.1).unwrap();
+    let judged_values = session.values(&judged_action);
+    let given = given(&dollars, &judged_values).unwrap();
+    let env: Assigned = [("$name".to_owned(), judged.0.into()), ("$replicas".to_owned(), judged.1.into())].into();
+    let domain: Vec<Value> = TEXTS.iter().map(|t| Value::from(*t)).chain(NUMBERS.map(Value::Long)).collect();
+    let mut held = 0;
+    for i in 0..=history.len() {
+        let mut now = 50;
+        if i > 0 {
+            let event = &history[i - 1];
+            now = event.at_ns;
+            let done = action(event);
+            let values = session.values(&done);
+            let seq = u64::try_from(i).unwrap();
+            let event = Occurrence {
+                phase: event.phase,
+                verb: done.verb,
+                values: Seen::Live(&values),
+                seq,
+                at_ns: event.at_ns,
+            };
+            node.commit(&event);
+            kept.commit(&event);
+            // A snapshot is the same state.
+            let written = serde_json::to_string(&kept.memory()).unwrap();
+            let memory: Memory = serde_json::from_str(&written).unwrap();
+            let mut restored = blank.clone();
+            restored.recall(memory).unwrap();
+            prop_assert_eq!(serde_json::to_string(&restored.memory()).unwrap(), written);
+            kept = restored;
+            pruned.expire(now);
+            pruned.commit(&event);
+        }
+        for now in [now, now + later] {
+            let query = Query { now_ns: now, given: Some(&given), guard: None };
+            let naive = Naive { history: &history[..i], domain: &domain, facts: &trees };
+            let want = naive.fact(formula, i, now, &env);
+            prop_assert_eq!(node.at(query).holds(), want, "{} after {} events at {}", text, i, now);
+            prop_assert_eq!(pruned.at(query), node.at(query), "pruning changed what holds: {}", text);
+            prop_assert_eq!(
+                kept.value("f", &judged_values, now),
+                Ok(Value::Bool(want)),
+                "what sleeps was missed: {}",
+                text
+            );
+            held += usize::from(want);
+            let (why, _) = if want { super::explain::why(&node, query) } else { super::explain::why_not(&node, query) };
+            prop_assert!(why.is_sorted());
+            for seq in node.at(query).witnesses().into_iter().chain(why) {
+                prop_assert!(seq >= 1 && seq <= u64::try_from(i).unwrap(), "a witness that has not happened");
+            }
+        }
+    }
+    Ok(Some(held))
+}
+
+/// What the random formulas came to: compiled, and held at least once without always holding.
+#[derive(Default)]
+struct Coverage {
+    seen: usize,
+    compiled: usize,
+    telling: usize,
+}
+
+/// `FLYBALL_ORACLE_CASES` says how many formulas; few by default.
+#[test]
+fn monitors_agree_with_the_semantics() {
+    let cases = std::env::var("FLYBALL_ORACLE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_500);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let coverage = std::cell::RefCell::new(Coverage::default());
+    let input = (formula(), history(), (prop::sample::select(TEXTS.to_vec()), NUMBERS), 0..9u64);
+    runner
+        .run(&input, |(formula, history, judged, later)| {
+            coverage.borrow_mut().seen += 1;
+            if let Some(held) = check(&formula, &history, judged, later)? {
+                let mut coverage = coverage.borrow_mut();
+                coverage.compiled += 1;
+                coverage.telling += usize::from(held > 0 && held < 2 * (history.len() + 1));
+            }
+            Ok(())
+        })
+        .unwrap_or_else(|e| panic!("{e}"));
+    let Coverage { seen, compiled, telling } = coverage.into_inner();
+    eprintln!("{seen} formulas, {compiled} compiled, {telling} held at some times and not at others");
+    // Otherwise the test could pass by comparing nothing.
+    assert!(compiled > seen / 5 && telling > seen / 12, "{seen} formulas, {compiled} compiled, {telling} telling");
+}
