@@ -3,7 +3,7 @@
 use crate::charter_dir;
 use crate::failure::{Failure, Kind};
 use crate::output::{Cell, Output, Style, table};
-use flyball_kernel::{Charter, Rule, RuleEffect, Severity, Sources};
+use flyball_kernel::{Charter, FactBound, Rule, RuleEffect, Severity, Sources};
 use serde::Serialize;
 use std::path::Path;
 
@@ -20,6 +20,7 @@ struct Checked<'c> {
     dir: String,
     findings: &'c [flyball_kernel::Diagnostic],
     examples: usize,
+    facts: Vec<FactBound>,
     rules: Vec<Coverage<'c>>,
 }
 
@@ -55,6 +56,7 @@ pub fn check(out: Output, named: Option<&Path>) -> Result<(), Failure> {
             dir: dir.display().to_string(),
             findings: &warnings.0,
             examples: examples(&sources),
+            facts: charter.facts().map(|(_, bound)| bound).collect(),
             rules,
         });
         return Ok(());
@@ -80,6 +82,7 @@ fn print(out: Output, charter: &Charter, sources: &Sources, rules: &[Coverage<'_
     let rows: Vec<Vec<Cell>> = rules.iter().map(row).collect();
     table(out, &headings, &rows);
     out.line("");
+    facts(out, charter);
     let unreached: Vec<&str> = rules.iter().filter(|r| r.surfaces.is_empty()).map(|r| r.rule).collect();
     if !unreached.is_empty() {
         out.line(&format!(
@@ -91,6 +94,33 @@ fn print(out: Output, charter: &Charter, sources: &Sources, rules: &[Coverage<'_
     match examples(sources) {
         0 => out.line("examples: none, so nothing shows that the rules say what was meant"),
         n => out.line(&format!("examples: {n} of {n} hold")),
+    }
+}
+
+/// What each fact remembers at most, and why that is enough.
+fn facts(out: Output, charter: &Charter) {
+    let bounds: Vec<FactBound> = charter.facts().map(|(_, bound)| bound).collect();
+    if bounds.is_empty() {
+        return;
+    }
+    let row = |bound: &FactBound| {
+        vec![
+            Cell::new(bound.name.as_str()),
+            Cell::new(bound.per),
+            Cell::new(bound.records_max.to_string()),
+            Cell::new(bytes_text(bound.bytes_max)),
+            Cell::new(bound.keeps.join("; ")),
+        ]
+    };
+    table(out, &["FACT", "PER", "RECORDS", "BYTES", "KEEPS"], &bounds.iter().map(row).collect::<Vec<_>>());
+    out.line("");
+}
+
+fn bytes_text(bytes: usize) -> String {
+    match bytes {
+        0..=1023 => format!("{bytes}"),
+        1024..=1_048_575 => format!("{} KiB", bytes.div_ceil(1024)),
+        _ => format!("{} MiB", bytes.div_ceil(1 << 20)),
     }
 }
 

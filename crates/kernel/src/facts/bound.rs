@@ -77,7 +77,7 @@ fn of_store(window: Window, is_single: bool, text: &str) -> Part {
         (_, None) => (one, format!("the first record{each}")),
         (_, Some(max)) => (None, format!("all records of the last {}", span_text(max))),
     };
-    Part { records, keeps: format!("{which} of `{text}`") }
+    Part { records, keeps: format!("{which} of `{}`", short(text)) }
 }
 
 fn of_counter(counter: &Counter) -> Part {
@@ -93,5 +93,15 @@ fn of_counter(counter: &Counter) -> Part {
             (None, format!("{which} of the last {}", span_text(ns)))
         }
     };
-    Part { records, keeps: format!("{which} of `{text}`") }
+    Part { records, keeps: format!("{which} of `{}`", short(text)) }
+}
+
+/// Enough of a formula to know it by.
+fn short(text: &str) -> String {
+    const CHARS_MAX: usize = 48;
+    if text.chars().count() <= CHARS_MAX {
+        text.to_owned()
+    } else {
+        text.chars().take(CHARS_MAX).chain(['…']).collect()
+    }
 }

@@ -127,17 +127,20 @@ fn history() -> impl Strategy<Value = Vec<Happened>> {
     );
     prop::collection::vec(event, 0..14).prop_map(|events| {
         let mut at_ns = 100;
-        let happened =
-            |event: (Phase, (&'static str, &'static str, &'static str, &'static str), &str, &str, Option<i64>, u64)| {
-                let (phase, (verb, one, other, number), a, b, n, later) = event;
-                at_ns += later;
-                let mut attrs: BTreeMap<&'static str, Value> = [(one, Value::from(a)), (other, Value::from(b))].into();
-                attrs.extend(n.map(|n| (number, Value::Long(n))));
-                Happened { phase, verb, attrs, at_ns }
-            };
+        let happened = |event: Drawn| {
+            let (phase, (verb, one, other, number), a, b, n, later) = event;
+            at_ns += later;
+            let mut attrs: BTreeMap<&'static str, Value> = [(one, Value::from(a)), (other, Value::from(b))].into();
+            attrs.extend(n.map(|n| (number, Value::Long(n))));
+            Happened { phase, verb, attrs, at_ns }
+        };
         events.into_iter().map(happened).collect()
     })
 }
+
+/// What an event is drawn as: verb and attributes by [`VERBS`], and how much later than the one before it is.
+type Drawn =
+    (Phase, (&'static str, &'static str, &'static str, &'static str), &'static str, &'static str, Option<i64>, u64);
 
 /// As people write it, so that the parser has its share.
 fn said(tree: &Tree) -> String {
