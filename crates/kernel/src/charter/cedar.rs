@@ -233,14 +233,14 @@ fn annotated(
         CedarEffect::Forbid => RuleEffect::Forbid,
     };
     let known_names = ["id", "owner", "reason", "escalate"];
-    let mut others: Vec<&str> = policy.annotations().map(|(k, _)| k).filter(|k| !known_names.contains(k)).collect();
-    others.sort_unstable();
-    for name in others {
+    // Cedar parses each name that it is asked for.
+    let annotations: BTreeMap<&str, &str> = policy.annotations().collect();
+    for name in annotations.keys().filter(|k| !known_names.contains(k)) {
         let hint = nearest(name, known_names);
         report.error("FB0102", place, format!("rules have no annotation `@{}`", clip(name)), hint);
     }
     let mut annotation = |name: &str, example: &str| {
-        let value = policy.annotation(name).unwrap_or_default().trim().to_owned();
+        let value = annotations.get(name).copied().unwrap_or_default().trim().to_owned();
         if value.is_empty() {
             let hint = format!("add `@{name}(\"{example}\")`");
             report.error("FB0113", place, format!("a rule lacks its `@{name}`"), hint);
@@ -259,7 +259,7 @@ fn annotated(
             .unwrap_or_else(|| format!("add `{} = [\"user:NAME\"]` to [owners]", clip(&owner)));
         report.error("FB0105", place, format!("rule `{}` has no known owner: `{}`", clip(&id), clip(&owner)), hint);
     }
-    let escalate = policy.annotation("escalate").map(str::to_owned);
+    let escalate = annotations.get("escalate").map(|path| (*path).to_owned());
     if let Some(path) = &escalate {
         known(report, context.tiers, &At { value: path.clone(), place: place.clone() });
         if effect == RuleEffect::Permit {

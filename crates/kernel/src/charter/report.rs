@@ -36,12 +36,20 @@ pub(crate) struct At<T> {
 
 /// The findings so far.
 pub(crate) struct Report<'s> {
-    files: &'s BTreeMap<String, String>,
+    files: BTreeMap<&'s str, Lines<'s>>,
     found: Vec<Diagnostic>,
+}
+
+/// A file's text and where each of its lines ends, so that a place is told without reading all before it.
+struct Lines<'s> {
+    text: &'s str,
+    ends: Vec<usize>,
 }
 
 impl<'s> Report<'s> {
     pub fn new(files: &'s BTreeMap<String, String>) -> Self {
+        let lines = |text: &'s str| Lines { text, ends: memchr::memchr_iter(b'\n', text.as_bytes()).collect() };
+        let files = files.iter().map(|(name, text)| (name.as_str(), lines(text))).collect();
         Self { files, found: Vec::new() }
     }
 
@@ -57,8 +65,7 @@ impl<'s> Report<'s> {
         if self.found.len() >= FINDINGS_MAX {
             return;
         }
-        let text = self.files.get(&*at.file).map_or("", String::as_str);
-        let (line, column) = line_column(text, at.span.start);
+        let (line, column) = self.line_column(at);
         let span = Span { start: at.span.start, end: at.span.end };
         self.found.push(Diagnostic { severity, code, file: at.file.to_string(), span, line, column, message, hint });
     }
@@ -69,8 +76,11 @@ impl<'s> Report<'s> {
 
     /// `file:line` of a place.
     pub fn source(&self, at: &Place) -> String {
-        let text = self.files.get(&*at.file).map_or("", String::as_str);
-        format!("{}:{}", at.file, line_column(text, at.span.start).0)
+        format!("{}:{}", at.file, self.line_column(at).0)
+    }
+
+    fn line_column(&self, at: &Place) -> (usize, usize) {
+        self.files.get(&*at.file).map_or((1, 1), |lines| lines.line_column(at.span.start))
     }
 
     pub fn finish(mut self) -> Diagnostics {
@@ -104,16 +114,17 @@ impl From<Option<String>> for Hint {
     }
 }
 
-/// 1-based line and column (in characters) of a byte offset.
-fn line_column(text: &str, offset: usize) -> (usize, usize) {
-    let mut at = offset.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
+impl Lines<'_> {
+    /// 1-based line and column (in characters) of a byte offset.
+    fn line_column(&self, offset: usize) -> (usize, usize) {
+        let mut at = offset.min(self.text.len());
+        while !self.text.is_char_boundary(at) {
+            at -= 1;
+        }
+        let before = self.ends.partition_point(|end| *end < at);
+        let start = before.checked_sub(1).and_then(|n| self.ends.get(n)).map_or(0, |end| end + 1);
+        (before + 1, self.text.get(start..at).unwrap_or_default().chars().count() + 1)
     }
-    let before = text.get(..at).unwrap_or_default();
-    let line_start = before.rfind('\n').map_or(0, |n| n + 1);
-    let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
-    (line, before.get(line_start..).unwrap_or_default().chars().count() + 1)
 }
 
 /// `did you mean …?` when one of the candidates is near, or else what there is.
@@ -135,4 +146,21 @@ pub(crate) fn nearest<'c>(wrote: &str, candidates: impl IntoIterator<Item = &'c 
 /// At most 80 characters of what was written, so that no message grows with hostile input.
 pub(crate) fn clip(text: &str) -> String {
     text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_told_by_line_and_character() {
+        let text = "é1\n\nxyz\n";
+        let files = BTreeMap::from([("f".to_owned(), text.to_owned())]);
+        let report = Report::new(&files);
+        let told: Vec<(usize, usize)> =
+            (0..=text.len() + 2).map(|n| report.line_column(&Place::new(&Arc::from("f"), n..n))).collect();
+        let line = [(1, 1), (1, 1), (1, 2), (1, 3), (2, 1), (3, 1), (3, 2), (3, 3), (3, 4), (4, 1), (4, 1), (4, 1)];
+        assert_eq!(told, line);
+        assert_eq!(report.line_column(&Place::new(&Arc::from("other"), 5..6)), (1, 1));
+    }
 }

@@ -88,12 +88,13 @@ pub(crate) fn schema_json(facts: &BTreeMap<String, FactType>) -> serde_json::Val
     }
     let fact = |ty: &FactType| json!({"type": if *ty == FactType::Bool { "Boolean" } else { "Long" }});
     let facts = facts.iter().map(|(name, ty)| (name.clone(), fact(ty))).collect();
+    let time = PARTS.iter().map(|part| ((*part).to_owned(), json!({"type": "Long"}))).collect();
     let mut actions = Map::new();
     actions.insert("any".to_owned(), json!({}));
     for verb in verbs() {
         actions.entry(verb.group()).or_insert_with(|| json!({"memberOf": within("any")}));
         let context = json!({"type": "Record", "attributes": {
-            "fact": {"type": "Facts"}, "autonomy": {"type": "Long"}, "consequence": {"type": "String"},
+            "fact": {"type": "Facts"}, "time": {"type": "Time"}, "autonomy": {"type": "Long"}, "consequence": {"type": "String"},
             "reversibility": {"type": "String"}, "surface": {"type": "String"},
             "detected": {"type": "Set", "element": {"type": "String"}}, "opaque": {"type": "Boolean"},
             "attrs": record(fields(&mut rule_attrs(verb), false)),
@@ -102,7 +103,8 @@ pub(crate) fn schema_json(facts: &BTreeMap<String, FactType>) -> serde_json::Val
             json!({"principalTypes": ["Agent"], "resourceTypes": [verb.spec().resource.name()], "context": context});
         actions.insert(verb.name().to_owned(), json!({"memberOf": within(verb.group()), "appliesTo": applies}));
     }
-    json!({"": {"entityTypes": entities, "commonTypes": {"Facts": record(facts)}, "actions": actions}})
+    let types = json!({"Facts": record(facts), "Time": record(time)});
+    json!({"": {"entityTypes": entities, "commonTypes": types, "actions": actions}})
 }
 
 /// The attributes that rules see in `context.attrs`; `opaque` stands in the context itself, where it can't be missing.
