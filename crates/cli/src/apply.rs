@@ -21,12 +21,29 @@ pub fn take(out: Output, home: &Home, id: &str, reason: &str) -> Result<(), Fail
     let applied = flyball_runtime::apply(home, id, reason).map_err(|e| not_taken(&e))?;
     let count = applied.paths.len();
     if out.is_json {
-        out.json(&json!({"session": id, "act": "apply", "paths": count}));
+        let (left_out, stripped) = (names(&applied.left_out), names(&applied.stripped));
+        out.json(&json!({"session": id, "act": "apply", "paths": count, "left_out": left_out, "stripped": stripped}));
     } else {
         let s = if count == 1 { "" } else { "s" };
         out.line(&format!("{id} {}: {count} path{s}", out.paint(Style::Green, "applied")));
+        tell(out, "left out: no plain file, folder or link, or not to be read", &names(&applied.left_out));
+        tell(out, "taken without set-user-id and set-group-id bits", &names(&applied.stripped));
     }
     Ok(())
+}
+
+fn names(paths: &[std::path::PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| flyball_runtime::translate::lossless(path.as_os_str())).collect()
+}
+
+/// What is not in the real workspace as the session left it.
+fn tell(out: Output, what: &str, paths: &[String]) {
+    if paths.is_empty() {
+        return;
+    }
+    let shown: Vec<String> = paths.iter().take(LISTED_MAX).map(|path| visible(path)).collect();
+    let more = if paths.len() > LISTED_MAX { format!(" and {} more", paths.len() - LISTED_MAX) } else { String::new() };
+    out.note(&format!("{what}: {}{more}", shown.join(", ")));
 }
 
 /// `flyball discard S`.

@@ -94,7 +94,10 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
         Ok(applied) => {
             // INVARIANT: first, in one step: a layer that was applied, or of which a part is removed, is none any more.
             set_aside(&dir).map_err(after)?;
-            let more = json!({ "digest": digest, "phase": "done", "paths": applied.paths.len() });
+            let more = json!({
+                "digest": digest, "phase": "done", "paths": applied.paths.len(), "left_out": named(&applied.left_out),
+                "stripped": named(&applied.stripped),
+            });
             past.record("apply", reason, more, None).map_err(after)?;
             remove(&dir).map_err(after)?;
             Ok(applied)
@@ -109,6 +112,13 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
         }
     }
 }
+
+/// Paths that an entry names; of more the rest is not named.
+fn named(paths: &[std::path::PathBuf]) -> Vec<String> {
+    paths.iter().take(NAMED_MAX).map(|path| translate::text(path)).collect()
+}
+
+const NAMED_MAX: usize = 1000;
 
 /// Paths that hold, at the session's end, content that was judged and not accepted: by a rollback to where it was still
 /// there, or because the supervisor died before an answer.

@@ -10,6 +10,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "what_lies_below_a_moved_folder_meets_its_rules", needs: nothing, run: below },
         Case { name: "credentials_and_the_record_are_out_of_reach", needs: nothing, run: secrets },
         Case { name: "the_charter_can_be_read_and_never_written", needs: nothing, run: own_charter },
+        Case { name: "apply_takes_no_privilege_and_no_device", needs: nothing, run: privilege },
         Case { name: "a_huge_file_neither_stops_the_session_nor_hides", needs: nothing, run: huge },
         Case { name: "writes_through_a_kept_descriptor_are_on_record", needs: nothing, run: kept },
         Case { name: "a_daemon_does_not_outlive_the_session", needs: nothing, run: daemon },
@@ -137,6 +138,51 @@ fn own_charter(user: User) {
     assert!(String::from_utf8_lossy(&output.stdout).contains("still-there"), "{}", stderr(&output));
     world.ok(&["apply", "@"]);
     assert_eq!(world.repo.text(".flyball/charter.toml").unwrap(), before);
+}
+
+/// What would be more than a file in the real workspace does not get there, and the user reads of it.
+fn privilege(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let script = r#"
+        cp /bin/true own; chmod 6755 own
+        cp /bin/true fine; chmod 755 fine
+        ln own second
+        mkfifo pipe; rm README.md; mkfifo README.md
+        perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, sockaddr_un("socket")) or die'
+        mknod disk b 8 0; mknod mem c 1 1; mknod gone c 0 0
+        setcap cap_setuid+ep fine; setfattr -n security.capability -v 0x0100000280000000000000000000000000000000 fine
+        ls -l own | cut -c1-10
+    "#;
+    std::fs::write(world.repo.workspace().join("attack.sh"), script).unwrap();
+    let readme = world.repo.text("README.md").unwrap();
+    let (_, output) = world.run("sh attack.sh");
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(seen.contains("-rwsr-sr-x"), "it was made inside: {seen}\n{}", stderr(&output));
+    let told = world.flyball(&["apply", "@"]).output().unwrap();
+    let said = stderr(&told);
+    assert!(told.status.success(), "{said}");
+    let line = |what: &str| {
+        said.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {said}")).to_owned()
+    };
+    assert!(line("set-user-id").ends_with("own, second"), "{said}");
+    assert!(line("left out").ends_with("README.md, pipe, socket"), "{said}");
+    let workspace = world.repo.workspace();
+    for name in ["own", "second", "fine"] {
+        use std::os::unix::fs::MetadataExt;
+        let file = std::fs::symlink_metadata(workspace.join(name)).unwrap();
+        assert_eq!(file.mode() & 0o7777, 0o755, "{name}");
+        let attributes =
+            std::process::Command::new("getfattr").args(["-d", "-m", "-"]).arg(workspace.join(name)).output();
+        assert!(attributes.map_or(true, |told| told.stdout.is_empty()), "{name}");
+    }
+    for name in ["pipe", "socket", "disk", "mem", "gone"] {
+        assert!(std::fs::symlink_metadata(workspace.join(name)).is_err(), "{name}");
+    }
+    assert_eq!(world.repo.text("README.md").unwrap(), readme, "what was to take its place is not there");
+    let done = world.log().into_iter().rfind(|e| e["body"]["act"] == "apply").unwrap();
+    assert_eq!(done["body"]["stripped"], serde_json::json!(["own", "second"]));
+    world.verifies();
 }
 
 fn huge(user: User) {

@@ -27,8 +27,10 @@ pub struct Plan {
 pub struct Applied {
     /// The paths that are now as the session left them.
     pub paths: Vec<PathBuf>,
-    /// Devices, FIFOs and sockets, which were left out.
+    /// Devices, FIFOs and sockets, and files that could not be read: they were left out.
     pub left_out: Vec<PathBuf>,
+    /// Files that were taken without their set-user-id or set-group-id bits.
+    pub stripped: Vec<PathBuf>,
 }
 
 /// Takes the plan's changes from the session's layer to the real tree, all or nothing. `journal` is a path of the
@@ -37,6 +39,9 @@ pub struct Applied {
 /// In order: every touched real path is compared with what is expected of it; contents are copied into a hidden folder in the
 /// workspace's root (so that a full disk is met before anything changes) and synced; the journal is synced; originals
 /// are moved into the hidden folder and new content into place, by renames; if one fails, all are undone.
+///
+/// What is run as another user than who runs it is not the session's to make: a file that it made or changed comes without
+/// set-id bits and without capabilities.
 ///
 /// Modes, symbolic and hard links, modification times, extended attributes and holes are kept, owners where we may give
 /// files away. A file of which only times or attributes changed is no change.
@@ -57,7 +62,14 @@ pub(super) fn apply_with(layers: &Layers, plan: &Plan, journal: &Path, probe: Pr
     }
     let lower = beneath::root(&layers.lower)?;
     let upper = beneath::root(&layers.upper)?;
-    let (take, left_out): (Vec<&Change>, Vec<&Change>) = plan.changes.iter().partition(|c| c.node != Node::Other);
+    let (mut changes, mut stripped) = (plan.changes.clone(), Vec::new());
+    for change in &mut changes {
+        if strip(change) {
+            stripped.push(change.path.clone());
+        }
+    }
+    changes.retain(|c| c.was != c.node);
+    let (take, left_out): (Vec<&Change>, Vec<&Change>) = changes.iter().partition(|c| c.node != Node::Other);
     for change in &take {
         beneath::check(&change.path)?;
     }
@@ -65,6 +77,7 @@ pub(super) fn apply_with(layers: &Layers, plan: &Plan, journal: &Path, probe: Pr
     let applied = Applied {
         paths: take.iter().map(|c| c.path.clone()).collect(),
         left_out: left_out.iter().map(|c| c.path.clone()).collect(),
+        stripped,
     };
     if take.is_empty() {
         return Ok(applied);
@@ -101,6 +114,19 @@ pub(super) fn apply_with(layers: &Layers, plan: &Plan, journal: &Path, probe: Pr
     let _ = log.close(lower.as_fd(), journal);
     likeness::directories(upper.as_fd(), lower.as_fd(), &take);
     Ok(applied)
+}
+
+/// Takes the set-id bits off a changed file, but for those that it had before with the same content. Whether any went.
+fn strip(change: &mut Change) -> bool {
+    const SET_ID: u32 = 0o6000;
+    let Node::File { digest, mode, .. } = &mut change.node else { return false };
+    let kept = match &change.was {
+        Node::File { digest: was, mode, .. } if was == digest => mode & SET_ID,
+        _ => 0,
+    };
+    let gained = *mode & SET_ID & !kept;
+    *mode &= !gained;
+    gained != 0
 }
 
 /// Undoes every step; where that fails the journal stands, and whoever recovers it goes on.

@@ -286,6 +286,44 @@ fn apply_takes_everything() {
     assert_eq!(times("lower/edit"), times("upper/edit"));
 }
 
+#[test]
+fn set_id_bits_of_the_sessions_making_are_not_taken() {
+    let w = World::new(&[("edited", "1"), ("kept", "1"), ("gained", "1"), ("both", "1"), ("dir/x", "1")]);
+    plant(
+        &w.layers.upper,
+        &[("edited", "2"), ("kept", "1"), ("gained", "1"), ("both", "1"), ("new", "1"), ("dir/", "")],
+    );
+    for (at, mode) in [
+        ("lower/edited", 0o4755),
+        ("upper/edited", 0o4755),
+        ("lower/kept", 0o4755),
+        ("upper/kept", 0o4711),
+        ("upper/gained", 0o2644),
+        ("lower/both", 0o2755),
+        ("upper/both", 0o6755),
+        ("upper/new", 0o6755),
+        ("upper/dir", 0o2755),
+    ] {
+        fs::set_permissions(w.dir.path().join(at), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let done = apply(&w.layers, &w.plan(), &w.journal()).unwrap();
+    let stripped: Vec<_> = done.stripped.iter().map(|path| path.to_str().unwrap()).collect();
+    assert_eq!(stripped, ["both", "edited", "gained", "new"]);
+    assert_eq!(
+        listing(&w.layers.lower),
+        [
+            "both 2755 1",
+            "dir/ 2755",
+            "dir/x 644 1",
+            // Its bits were somebody's decision, which was about other content.
+            "edited 755 2",
+            "gained 644 1",
+            "kept 4711 1",
+            "new 755 1",
+        ]
+    );
+}
+
 /// Runs `apply` until the `n`th point and cuts it off there; whether it got there.
 fn cut(w: &World, n: usize) -> bool {
     let mut left = n;
