@@ -59,6 +59,11 @@ impl Places {
         self.own.iter().any(|own| path != own.at && path.starts_with(&own.at)) && !self.is_protected(path)
     }
 
+    /// Whether it is one of its own folders, the folder itself.
+    pub(crate) fn is_own(&self, path: &Path) -> bool {
+        self.own.iter().any(|own| path == own.at)
+    }
+
     /// Whether a name may go or move, with all that is below it.
     pub(crate) fn may_move(&self, path: &Path) -> bool {
         self.may_write(path) && !self.protect.iter().any(|protected| protected.starts_with(path))

@@ -42,7 +42,7 @@ pub(super) fn places(spec: &Spec) -> Step<Places> {
     let mut shown: Vec<PathBuf> = SYSTEM.iter().chain(ALSO_READ).map(PathBuf::from).collect();
     // What names are looked up by, wherever its link leads.
     shown.push(PathBuf::from("/etc/resolv.conf"));
-    shown.extend(spec.expose.iter().cloned());
+    shown.extend(spec.programs.iter().chain(&spec.expose).cloned());
     shown.extend(linked);
     let mut open = Open { closed: closed(spec), read: Vec::new(), left: OPENED_MAX };
     for path in shown.iter().filter_map(|path| path.canonicalize().ok()) {

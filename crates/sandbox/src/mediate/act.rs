@@ -115,6 +115,11 @@ pub(super) enum Act {
         file: OwnedFd,
         name: CString,
     },
+    /// `TIOCGPTPEER`.
+    Terminal {
+        master: OwnedFd,
+        flags: i32,
+    },
     /// `inotify_add_watch`.
     Watch {
         inotify: OwnedFd,
@@ -279,6 +284,7 @@ pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
             sys::setxattr(&descriptor_path(&file), &name, &value, flags).into()
         }
         Act::RemoveXattr { file, name } => sys::removexattr(&descriptor_path(&file), &name).into(),
+        Act::Terminal { master, flags } => descriptor(sys::peer(master.as_fd(), flags | libc::O_NOCTTY), flags),
         Act::Watch { inotify, file, mask } => match sys::watch(inotify.as_fd(), &descriptor_path(&file), mask) {
             Ok(number) => Answer::Value(number),
             Err(errno) => Answer::Errno(errno),

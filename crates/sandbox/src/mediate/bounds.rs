@@ -26,10 +26,15 @@ pub(super) fn hold(view: &View, places: &Places, act: &Act, caller: Result<i32, 
         Some(path) if !is_nameless(file) => write(places.may_write(Path::new(OsStr::from_bytes(&path)))),
         _ => Ok(()),
     };
+    // An own folder itself may be dressed, and no more.
+    let may_dress = |file: &OwnedFd| match view.path_of(file)? {
+        Some(path) if places.is_own(Path::new(OsStr::from_bytes(&path))) => Ok(()),
+        _ => may_change(file),
+    };
     match act {
         Act::Open { at, flags, .. } => open(places, at, *flags, caller),
         // It was reached by the caller's own descriptor.
-        Act::Reopen { .. } => Ok(()),
+        Act::Reopen { .. } | Act::Terminal { .. } => Ok(()),
         Act::Mkdir { at, .. } | Act::Mknod { at, .. } | Act::Symlink { at, .. } | Act::Truncate { at, .. } => {
             may_write(at)
         }
@@ -41,7 +46,7 @@ pub(super) fn hold(view: &View, places: &Places, act: &Act, caller: Result<i32, 
         | Act::Chown { file, .. }
         | Act::Utimes { file, .. }
         | Act::SetXattr { file, .. }
-        | Act::RemoveXattr { file, .. } => may_change(file),
+        | Act::RemoveXattr { file, .. } => may_dress(file),
         Act::Watch { file, .. } => {
             let path = view.path_of(file)?.ok_or(libc::EACCES)?;
             if places.may_read(Path::new(OsStr::from_bytes(&path))) { Ok(()) } else { Err(libc::EACCES) }
@@ -64,12 +69,14 @@ pub(super) fn hold(view: &View, places: &Places, act: &Act, caller: Result<i32, 
 
 fn open(places: &Places, at: &Place, flags: i32, caller: Result<i32, Errno>) -> Result<(), Errno> {
     let path = at.path();
+    let writes = flags & WRITE_FLAGS & !libc::O_CREAT != 0;
     if at.is_on_proc() {
-        // Of others there, a file could tell or change what no rule was asked about.
-        let own = format!("/proc/{}", caller?);
-        return if path.starts_with(own) { Ok(()) } else { Err(libc::EACCES) };
+        // Folders of other processes are never gone into; here it is the machine's own settings.
+        let is_own = path.starts_with(format!("/proc/{}", caller?));
+        return if is_own || !writes { Ok(()) } else { Err(libc::EACCES) };
     }
-    if places.may_write(&path) {
+    let makes_nameless = flags & libc::O_TMPFILE == libc::O_TMPFILE;
+    if places.may_write(&path) || makes_nameless && places.is_own(&path) {
         return Ok(());
     }
     let there = at.look()?;
@@ -79,8 +86,7 @@ fn open(places: &Places, at: &Place, flags: i32, caller: Result<i32, Errno>) -> 
         let device = (libc::major(stat.st_rdev), libc::minor(stat.st_rdev));
         return if DEVICES.contains(&device) { Ok(()) } else { Err(libc::EACCES) };
     }
-    let writes = flags & WRITE_FLAGS & !libc::O_CREAT != 0 || there.is_none();
-    match (writes, places.may_read(&path)) {
+    match (writes || there.is_none(), places.may_read(&path)) {
         (true, _) => Err(libc::EROFS),
         (false, true) => Ok(()),
         (false, false) => Err(libc::EACCES),

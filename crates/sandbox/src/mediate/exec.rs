@@ -6,10 +6,10 @@ use super::resolve::{Found, Last, View, kind};
 use super::sys::{self, Errno};
 use crate::call::{Attempt, FileId, FileKind, Script};
 use rustix::fd::AsFd;
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 /// All arguments together; Linux allows a quarter of the stack limit, 2 MiB by default.
 const ARGUMENTS_BYTES_MAX: usize = 2 << 20;
@@ -44,7 +44,9 @@ pub(super) struct Image {
 impl Image {
     /// Whether every file that was judged is still what it was.
     pub(super) fn is_unchanged(&self) -> bool {
-        self.files.iter().all(|(file, id)| identity(file).is_ok_and(|now| now == *id))
+        let is_same =
+            |now: Identity, was: &Identity| now.id == was.id && (was.changed.is_none() || now.changed == was.changed);
+        self.files.iter().all(|(file, was)| identity(file).is_ok_and(|now| is_same(now, was)))
     }
 
     /// What differs between the image that process `pid` now is and what was ruled on, before its first instruction.
@@ -180,7 +182,14 @@ fn runnable(view: &View, file: &OwnedFd) -> Result<Identity, Errno> {
         return Err(libc::EACCES);
     }
     sys::access(view.own_descriptors.as_raw_fd(), &descriptor_name(file), libc::X_OK, libc::AT_EACCESS)?;
-    identity_of(file, &stat)
+    let mut identity = identity_of(file, &stat)?;
+    if let Some(places) = &view.places
+        && !view.path_of(file)?.is_some_and(|path| places.may_write(Path::new(OsStr::from_bytes(&path))))
+    {
+        // No mount says so here, and it is closed to everybody inside all the same.
+        identity.changed = None;
+    }
+    Ok(identity)
 }
 
 /// The name that the kernel hands to an interpreter for what the caller named.

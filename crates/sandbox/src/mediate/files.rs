@@ -385,6 +385,21 @@ impl Context<'_> {
         Ok(metadata(path, MetadataChange::Times, Act::Utimes { file, times }))
     }
 
+    /// Times of a file that is held: no more of an attempt than writing to it.
+    pub(super) fn own_times(&self, fd: i32, times: Option<[libc::timespec; 2]>) -> Result<Plan, Errno> {
+        let (file, _) = self.subject(fd, None, 0)?;
+        Ok(Plan::Act(Act::Utimes { file, times }))
+    }
+
+    /// The other side of a terminal that the caller made: opened for it, since of `/dev/pts` nothing is open to it by name.
+    pub(super) fn terminal(&self, fd: i32, flags: i32) -> Result<Plan, Errno> {
+        let master = self.caller.duplicate(fd)?;
+        if !self.caller.is_waiting() {
+            return Err(libc::EINTR);
+        }
+        Ok(Plan::Act(Act::Terminal { master, flags }))
+    }
+
     pub(super) fn set_xattr(
         &self,
         dirfd: i32,

@@ -34,8 +34,19 @@ const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
 const LANDLOCK: [i64; 3] = [444, 445, 446];
 /// `FS_IOC_SETFLAGS` in both widths, `FS_IOC_FSSETXATTR`: attributes of a file, changed by a descriptor for reading.
 const FILE_ATTRIBUTES: [u32; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
+/// Sharing of blocks between files, which takes a descriptor for writing: `FICLONE`, `FICLONERANGE`, `FIDEDUPERANGE`.
+const SHARING: [u32; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
+/// The others with that letter make and remove subvolumes below a folder that is open for reading.
+const BTRFS_LETTER: u32 = 0x9400;
+/// `FS_IOC_ENABLE_VERITY`, `FS_IOC_SET_ENCRYPTION_POLICY`: done to a file or folder that is open for reading.
+const SEALING: [u32; 2] = [0x4080_6685, 0x800c_6613];
 /// `F_SETLEASE`: with a lease, one process inside could make the supervisor's own open wait for it.
 const F_SETLEASE: u32 = 1024;
+
+/// Typing into the user's terminal, and what changes files with no call that would be asked about. The kernel reads 32 bits of
+/// the command, and so does the filter.
+const IOCTLS: &[u32] =
+    &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32, FILE_ATTRIBUTES[0], FILE_ATTRIBUTES[1], FILE_ATTRIBUTES[2]];
 
 /// What is done with one system call.
 #[derive(Clone, Copy)]
@@ -80,6 +91,8 @@ enum Rule {
     },
     /// As `OwnOnly`, where something is set and not only asked for.
     Limits,
+    /// The commands of `ioctl` that change what lies behind a descriptor for reading; of those that make one, the supervisor's.
+    IoctlApart,
 }
 
 /// The program. `reads`: opens for reading are mediated too. `host_sockets`: unix sockets of the host's may be in sight.
@@ -106,12 +119,15 @@ pub(crate) fn program(reads: bool, host_sockets: bool, is_apart: bool) -> Vec<so
 /// queues, and the names that a datagram can be sent to past any `connect`. Signals, tracing and abstract sockets Landlock
 /// keeps within the tree.
 fn rules_apart() -> Vec<(u32, Rule)> {
-    use Rule::{Errno, Limits, Notify, OwnOnly, SocketApart};
+    use Rule::{Errno, IoctlApart, Limits, Notify, OwnOnly, SocketApart};
     let mut rules = Vec::new();
     let mut all = |rule: Rule, calls: &[i64]| rules.extend(calls.iter().map(|nr| (*nr as u32, rule)));
     all(SocketApart, &[libc::SYS_socket]);
     // Which files change is told whoever may read them.
     all(Notify, &[libc::SYS_inotify_add_watch]);
+    // Times by descriptor: no mount is read-only here.
+    all(Notify, &[libc::SYS_utimensat, libc::SYS_futimesat]);
+    all(IoctlApart, &[libc::SYS_ioctl]);
     all(
         Errno(libc::ENOSYS),
         &[
@@ -278,10 +294,6 @@ fn rules_of_all(reads: bool, host_sockets: bool) -> Vec<(u32, Rule)> {
             libc::SYS_fanotify_init,
         ],
     );
-    // Typing into the user's terminal, and what changes files with no call that would be asked about. The kernel reads
-    // 32 bits of the command, and so does this.
-    const IOCTLS: &[u32] =
-        &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32, FILE_ATTRIBUTES[0], FILE_ATTRIBUTES[1], FILE_ATTRIBUTES[2]];
     all(DenyValues { at: 1, values: IOCTLS, errno: libc::EPERM }, &[libc::SYS_ioctl]);
     all(DenyValues { at: 1, values: &[F_SETLEASE], errno: libc::EPERM }, &[libc::SYS_fcntl]);
     // A datagram names its receiver with each send, in memory that a filter can't read and a supervisor can't hold still:
@@ -423,6 +435,19 @@ impl Assembler {
                 self.unless_eq(0, errno(libc::EPERM));
                 self.ret(ALLOW);
             }
+            Rule::IoctlApart => {
+                self.load(argument(1));
+                for command in IOCTLS.iter().chain(&SEALING) {
+                    self.if_eq(*command, errno(libc::EPERM));
+                }
+                self.if_eq(libc::TIOCGPTPEER as u32, NOTIFY);
+                for command in SHARING {
+                    self.if_eq(command, ALLOW);
+                }
+                self.push(AND, 0xff00, 0, 0);
+                self.if_eq(BTRFS_LETTER, errno(libc::EPERM));
+                self.ret(ALLOW);
+            }
             Rule::Limits => {
                 self.load(argument(0));
                 self.if_eq(0, ALLOW);
@@ -493,7 +518,10 @@ impl Assembler {
         self.load(argument(2));
         self.unless_eq(libc::NETLINK_ROUTE as u32, errno(libc::EAFNOSUPPORT));
         self.ret(libc::SECCOMP_RET_ALLOW);
-        self.unless_eq(libc::AF_UNIX as u32, errno(libc::EACCES));
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            self.if_eq(family as u32, errno(libc::EACCES));
+        }
+        self.unless_eq(libc::AF_UNIX as u32, errno(libc::EAFNOSUPPORT));
         self.unless_datagram(false);
         self.ret(libc::SECCOMP_RET_ALLOW);
     }

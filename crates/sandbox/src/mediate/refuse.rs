@@ -35,6 +35,11 @@ fn tell_held(pidfd: &OwnedFd, text: &str) {
         bytes.push(b'\n');
     }
     let Ok(file) = sys::pidfd_getfd(pidfd.as_fd(), 2) else { return };
+    // One with `O_PATH` only names a file: it could be any of the machine's.
+    let is_open = |flags: i32| flags & libc::O_PATH == 0 && flags & libc::O_ACCMODE != libc::O_RDONLY;
+    if !sys::fcntl(file.as_fd(), libc::F_GETFL, 0).is_ok_and(is_open) {
+        return;
+    }
     let Ok(stat) = sys::fstat(file.as_fd()) else { return };
     let is_terminal = (136..144).contains(&libc::major(stat.st_rdev));
     let _ = match stat.st_mode & libc::S_IFMT {

@@ -249,6 +249,12 @@ pub(super) fn with_address(number: i64, fd: BorrowedFd<'_>, address: &[u8]) -> R
     check(unsafe { libc::syscall(number, fd.as_raw_fd(), address.as_ptr(), address.len()) }).map(drop)
 }
 
+/// `TIOCGPTPEER`: the other side of a terminal. ENOTTY of anything else.
+pub(super) fn peer(master: BorrowedFd<'_>, flags: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: the command takes an integer and makes a new descriptor, which nobody else owns.
+    owned(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })
+}
+
 /// `inotify_add_watch`: the watch's number.
 pub(super) fn watch(inotify: BorrowedFd<'_>, path: &CStr, mask: u32) -> Result<i64, Errno> {
     // SAFETY: the path is NUL-terminated and outlives the call.

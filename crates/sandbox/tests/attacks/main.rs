@@ -2,7 +2,8 @@
 //! (the trial's kind), and where an errno tells layers apart it is checked: what a rule denies fails with
 //! `ENOTRECOVERABLE` here, which nothing else answers with.
 //!
-//! As root each attack runs twice, each time in a process of its own: once as root, once as an ordinary user.
+//! As root each attack runs twice, each time in a process of its own: once as root, once as an ordinary user. An ordinary user
+//! runs them again where user namespaces are taken away (`apart`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,6 +15,7 @@
     reason = "tests"
 )]
 
+mod apart;
 mod floods;
 mod probes;
 mod races;
@@ -21,6 +23,8 @@ mod races;
 mod scene;
 mod sockets;
 
+use flyball_testkit::lack::Lack;
+use flyball_testkit::user::User;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -37,6 +41,13 @@ const NOBODY: u32 = 65534;
 /// An attack, the layer that stops it, and what must be true afterwards.
 pub type Attack = (&'static str, &'static str, fn());
 
+/// What can't be tried where there are no namespaces, and why.
+const NOT_APART: &[(&str, &str)] = &[
+    ("a_fork_bomb", "only a control group could limit processes there, and an ordinary user has none here"),
+    ("a_thread_bomb", "only a control group could limit processes there, and an ordinary user has none here"),
+    ("datagrams_to_a_socket_of_the_hosts_in_sight", "datagrams are refused there whatever is in sight: `apart.rs`"),
+];
+
 fn main() {
     flyball_sandbox::enter_if_launcher();
     if let Ok(name) = std::env::var(ONE) {
@@ -45,11 +56,15 @@ fn main() {
     }
     // SAFETY: asks for a number.
     let is_root = unsafe { libc::geteuid() } == 0;
-    let users: &[&'static str] = if is_root { &["root", "ordinary"] } else { &["ordinary"] };
+    let users: &[&'static str] = if is_root { &["root", "ordinary", "apart"] } else { &["ordinary", "apart"] };
     let mut trials = Vec::new();
     for &user in users {
         for (name, layer, _) in attacks() {
-            if name == probes::ALL {
+            if let Some((_, why)) = NOT_APART.iter().find(|(other, _)| user == "apart" && *other == name) {
+                eprintln!("skipped: {user}::{name}: {why}");
+                continue;
+            }
+            if name == probes::ALL || name == apart::ALL {
                 continue;
             }
             let trial = Trial::test(format!("{user}::{name}"), move || {
@@ -60,11 +75,12 @@ fn main() {
         }
         trials.extend(probes::trials(user));
     }
+    trials.push(apart::trial());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
 fn attacks() -> Vec<Attack> {
-    [probes::attacks(), races::attacks(), floods::attacks(), sockets::attacks()].concat()
+    [apart::attacks(), probes::attacks(), races::attacks(), floods::attacks(), sockets::attacks()].concat()
 }
 
 /// Runs one attack in a process of that user's.
@@ -72,7 +88,12 @@ pub fn run(name: &str, user: &str, stdin: Stdio) -> Output {
     // SAFETY: asks for a number.
     let is_root = unsafe { libc::geteuid() } == 0;
     let mut command = Command::new("/proc/self/exe");
-    if name == "the_disk_is_full" && is_root {
+    if user == "apart" {
+        let (lack, copy) = machine_apart();
+        command = lack.command(copy, Path::new("/"));
+        command.env(scene::APART, "1");
+    }
+    if user != "apart" && name == "the_disk_is_full" && is_root {
         // A file system of its own under the attack's folder, in a mount namespace of its own.
         let copy = programs().join("attacks");
         if !copy.exists() {
@@ -85,11 +106,22 @@ pub fn run(name: &str, user: &str, stdin: Stdio) -> Output {
         );
         command = Command::new("unshare");
         command.args(["-m", "sh", "-c", &script]).env(floods::SMALL_DISK, "1");
-    } else if user != "root" && is_root {
+    } else if user == "ordinary" && is_root {
         command.uid(NOBODY).gid(NOBODY);
     }
     command.env(ONE, name).env(PROGRAMS, programs()).current_dir("/").stdin(stdin);
     command.output().unwrap()
+}
+
+/// A machine that closes user namespaces to the ordinary user whom it drops to, and this binary where that one can run it.
+fn machine_apart() -> &'static (Lack, PathBuf) {
+    static APART: OnceLock<(Lack, PathBuf)> = OnceLock::new();
+    APART.get_or_init(|| {
+        let lack = Lack::new(&["user-namespaces"], programs(), programs(), User::ordinary()).unwrap();
+        let copy = programs().join("attacks-apart");
+        std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+        (lack, copy)
+    })
 }
 
 pub fn told(output: &Output) -> String {
@@ -103,6 +135,7 @@ fn programs() -> &'static Path {
         let folder = tempfile::tempdir_in("/tmp").unwrap();
         open(folder.path());
         for (name, source) in [
+            ("apart", include_str!("inside/apart.c")),
             ("flood", include_str!("inside/flood.c")),
             ("passed", include_str!("inside/passed.c")),
             ("probe", include_str!("inside/probe.c")),
