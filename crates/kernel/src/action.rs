@@ -311,6 +311,24 @@ impl Action {
         self.is_content() || (self.surface == Surface::Fs && self.verb.group() == "dependency")
     }
 
+    /// Whether `later` is what this, read from a command beforehand, said would be done: the same verb on the same
+    /// resource by the same agent, with every attribute that was stated. Only how a file is opened may show later.
+    #[must_use]
+    pub fn foresees(&self, later: &Action) -> bool {
+        let stated = |action: &Action, shown: &[&str]| {
+            let mut attrs = action.attrs.clone();
+            attrs.retain(|name, _| !["implied_by", "reader"].contains(name) && !shown.contains(name));
+            attrs
+        };
+        let shown: Vec<&str> =
+            ["create", "truncate", "kind"].into_iter().filter(|name| !self.attrs.contains_key(name)).collect();
+        self.verb == later.verb
+            && self.resource == later.resource
+            && self.agent == later.agent
+            && self.attr("opaque").is_none()
+            && stated(self, &[]) == stated(later, &shown)
+    }
+
     /// All attributes, by name.
     pub fn attrs(&self) -> impl Iterator<Item = (&'static str, &Value)> {
         self.attrs.iter().map(|(k, v)| (*k, v))

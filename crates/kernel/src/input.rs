@@ -24,6 +24,14 @@ pub struct Input {
 pub enum Event {
     /// An agent asks to do this. Gives exactly one ruling.
     Attempt(Action),
+    /// An attempt that one let through earlier had named beforehand: a script's write, foreseen when its shell was started.
+    /// What people allowed then stands for it once, if it is that very action. Gives exactly one ruling.
+    Expected {
+        /// The attempt that named it.
+        of: u64,
+        /// What is done.
+        action: Action,
+    },
     /// An allowed attempt is being carried out: from here on facts count it as `did`.
     Dispatch {
         /// The attempt's entry.

@@ -1,6 +1,7 @@
 //! The kernel: session state, and the step that takes one input to its rulings.
 
 mod judging;
+mod load;
 mod owing;
 mod people;
 mod sharing;
@@ -17,9 +18,9 @@ use crate::envelope::Positions;
 use crate::facts::{Facts, Occurrence, Phase, Seen};
 use crate::input::{Event, Input};
 use crate::obligation::Obligations;
-use crate::question::{Question, Reply};
+use crate::question::{Approval, Question, Reply};
 use crate::registers::Registers;
-use crate::ruling::{Effect, Reason, Ruling};
+use crate::ruling::{Effect, Reason, Ruling, Verdict};
 use crate::session::{Session, Values};
 use crate::vocabulary::{Consequence, Reversibility};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,8 @@ struct Open {
     /// As it is carried out: changed, when people or an envelope changed it.
     action: Arc<Action>,
     state: OpenState,
+    /// What people agreed to, where this attempt names an action that is still to come.
+    approval: Option<Approval>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +76,8 @@ pub struct Kernel {
     last_seq: Option<u64>,
     last_at_ns: u64,
     open: BTreeMap<u64, Open>,
+    /// Owners at their cap of open questions, of whom that was told.
+    overloaded: BTreeSet<String>,
 }
 
 impl Kernel {
@@ -93,6 +98,7 @@ impl Kernel {
             last_seq: None,
             last_at_ns: 0,
             open: BTreeMap::new(),
+            overloaded: BTreeSet::new(),
         }
     }
 
@@ -114,8 +120,9 @@ impl Kernel {
         }
     }
 
-    /// Takes one input and gives its rulings: exactly one for an attempt or an answer, any number for a tick, none for
-    /// the rest, unless an obligation's deadline has passed: then one of this input's own, with what that causes.
+    /// Takes one input and gives its rulings: first those on questions whose deadline has passed, any number; then, last,
+    /// exactly one on an attempt or an answer, and none on anything else, unless an obligation's deadline has passed: then
+    /// one of this input's own, with what that causes.
     ///
     /// An input whose number does not increase is not taken: an attempt or answer is refused, any other ignored. When
     /// time runs backwards, attempts and answers are refused too; what *happened* (a dispatch, an outcome, an act of a
@@ -123,15 +130,20 @@ impl Kernel {
     pub fn step(&mut self, input: &Input) -> Vec<Ruling> {
         let is_repeated = self.last_seq.is_some_and(|last| input.seq <= last);
         let is_early = input.at_ns < self.last_at_ns;
-        if is_repeated || (is_early && matches!(input.event, Event::Attempt(_) | Event::Answer { .. })) {
+        if is_repeated
+            || (is_early && matches!(input.event, Event::Attempt(_) | Event::Expected { .. } | Event::Answer { .. }))
+        {
             return self.refuse_out_of_order(input, is_repeated);
         }
         self.last_seq = Some(input.seq);
         self.last_at_ns = self.last_at_ns.max(input.at_ns);
         self.budgets.dues.clear();
         self.pass_time(matches!(input.event, Event::Tick));
-        let rulings = match &input.event {
+        // What nobody answered in time is settled before anything else is ruled on.
+        let mut rulings = self.expired();
+        rulings.extend(match &input.event {
             Event::Attempt(action) => vec![self.attempt(input.seq, action)],
+            Event::Expected { of, action } => vec![self.expected(input.seq, *of, action)],
             Event::Answer { of, action, verdict, with, by, reason } => {
                 let reply = Reply {
                     digest: action,
@@ -140,6 +152,7 @@ impl Kernel {
                     by,
                     is_agent: self.is_agent(by),
                     now_ns: self.last_at_ns,
+                    seq: input.seq,
                 };
                 vec![self.answer(*of, &reply, reason)]
             }
@@ -165,14 +178,13 @@ impl Kernel {
                 self.budgets.found(found);
                 Vec::new()
             }
-            Event::Observe { .. } => Vec::new(),
             Event::Elsewhere(happened) => {
                 self.facts.elsewhere(happened, input.seq, self.last_at_ns);
                 Vec::new()
             }
-            Event::Tick => self.tick(),
-        };
-        if matches!(input.event, Event::Attempt(_) | Event::Answer { .. }) {
+            Event::Observe { .. } | Event::Tick => Vec::new(),
+        });
+        if matches!(input.event, Event::Attempt(_) | Event::Expected { .. } | Event::Answer { .. }) {
             self.budgets.give_back();
         }
         self.give_out(input.seq, &input.event, rulings)
@@ -180,7 +192,7 @@ impl Kernel {
 
     fn refuse_out_of_order(&self, input: &Input, is_repeated: bool) -> Vec<Ruling> {
         let (of, action) = match &input.event {
-            Event::Attempt(action) => (input.seq, Some(Arc::new(action.clone()))),
+            Event::Attempt(action) | Event::Expected { action, .. } => (input.seq, Some(Arc::new(action.clone()))),
             Event::Answer { of, .. } => (*of, self.open.get(of).map(|o| Arc::clone(&o.action))),
             _ => return Vec::new(),
         };
@@ -207,6 +219,42 @@ impl Kernel {
         let session = Arc::clone(&self.session);
         self.note(Phase::Attempt, action, &session.values(action), seq);
         self.settle(seq, action, decision, &BTreeSet::new())
+    }
+
+    /// An attempt for which an earlier approval may stand.
+    fn expected(&mut self, seq: u64, of: u64, action: &Action) -> Ruling {
+        let mut decision = self.decide(action, &BTreeSet::new());
+        let mut waived = BTreeSet::new();
+        let mut used = None;
+        if decision.verdict == Verdict::Hold
+            && let Some(approval) = self.spend(of, action)
+        {
+            // Decided anew: what was told of the session the first time is told with this ruling.
+            waived.clone_from(&approval.rules);
+            decision = self.decide(action, &waived);
+            if decision.verdict == Verdict::Allow {
+                decision.reasons.push(approval.reason(of));
+                decision.reasons.sort();
+            }
+            used = Some(approval);
+        }
+        let session = Arc::clone(&self.session);
+        self.note(Phase::Attempt, action, &session.values(action), seq);
+        let ruling = self.settle(seq, action, decision, &waived);
+        if ruling.verdict == Verdict::Allow
+            && let (Some(open), Some(approval)) = (self.open.get_mut(&seq), used)
+        {
+            open.approval = Some(approval);
+        }
+        ruling
+    }
+
+    /// The approval that an attempt holds for this action: taken from it, so that it serves once.
+    fn spend(&mut self, of: u64, action: &Action) -> Option<Approval> {
+        let now_ns = self.last_at_ns;
+        let open = self.open.get_mut(&of)?;
+        let serves = |a: &Approval| now_ns <= a.until_ns && open.action.foresees(action);
+        if open.approval.as_ref().is_some_and(serves) { open.approval.take() } else { None }
     }
 
     /// Lets facts see an event.

@@ -2,7 +2,8 @@
 
 use crate::action::Action;
 use crate::charter::Tier;
-use crate::ruling::{Effect, Verdict};
+use crate::decide::own;
+use crate::ruling::{Effect, Reason, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,8 @@ pub(crate) struct Demand {
     /// The rules that this answers for, sorted.
     pub rules: BTreeSet<String>,
     pub deadline_ns: u64,
+    /// Tiers that were asked before and let their deadline pass.
+    pub passed: u32,
     /// Who agreed, and to which action's digest: as asked, or as they changed it.
     agreed: BTreeMap<String, String>,
 }
@@ -31,12 +34,44 @@ pub(crate) struct Question {
     pub answered_for: BTreeSet<String>,
 }
 
-/// Most questions that are open at once in a session; further ones are refused.
-pub(crate) const QUESTIONS_MAX: usize = 256;
+/// What people agreed to before the action itself came: for that one action, once, and not for long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Approval {
+    /// The rules that it stands in for.
+    pub rules: BTreeSet<String>,
+    /// Who agreed.
+    pub by: Vec<String>,
+    /// The entry of the answer that completed it, and its reason.
+    pub seq: u64,
+    pub why: String,
+    /// It is worth nothing after this time.
+    pub until_ns: u64,
+}
+
+impl Approval {
+    /// Why the action that it was given for passes.
+    pub fn reason(&self, of: u64) -> Reason {
+        let by = self.by.join(", ");
+        let message = format!("{by} allowed it when entry {of} named it: {}", self.why);
+        Reason { owner: by, witnesses: vec![of, self.seq], ..own("answered-before", message, None) }
+    }
+}
 
 impl Demand {
     pub fn new(tier: &str, rules: BTreeSet<String>, within_ns: u64, now_ns: u64) -> Self {
-        Self { tier: tier.to_owned(), rules, deadline_ns: now_ns.saturating_add(within_ns), agreed: BTreeMap::new() }
+        Self {
+            tier: tier.to_owned(),
+            rules,
+            deadline_ns: now_ns.saturating_add(within_ns),
+            passed: 0,
+            agreed: BTreeMap::new(),
+        }
+    }
+
+    /// The same demand, handed to the next tier: who agreed before was asked as another tier's.
+    pub fn handed_on(&self, tier: &str, within_ns: u64, now_ns: u64) -> Self {
+        let passed = self.passed.saturating_add(1);
+        Self { passed, ..Self::new(tier, self.rules.clone(), within_ns, now_ns) }
     }
 
     /// The effect that opens it or hands it on.
@@ -80,6 +115,8 @@ pub(crate) struct Reply<'a> {
     pub by: &'a str,
     pub is_agent: bool,
     pub now_ns: u64,
+    /// The answer's entry.
+    pub seq: u64,
 }
 
 /// What became of an answer.
@@ -109,7 +146,7 @@ impl Question {
             let message = "the answer is for another action than the one that was asked about".to_owned();
             return Answered::Refused("answer-other-action", message);
         }
-        if !self.demands.iter().any(|d| is_asked(d) && reply.now_ns <= d.deadline_ns) {
+        if !self.demands.iter().any(|d| is_asked(d) && reply.now_ns < d.deadline_ns) {
             return Answered::Refused("answer-late", "the question's deadline has passed".to_owned());
         }
         if reply.verdict == Verdict::Deny {
@@ -129,7 +166,7 @@ impl Question {
         };
         let mut counts = false;
         for demand in &mut self.demands {
-            if is_asked(demand) && reply.now_ns <= demand.deadline_ns && !demand.has_answer_of(reply.by) {
+            if is_asked(demand) && reply.now_ns < demand.deadline_ns && !demand.has_answer_of(reply.by) {
                 demand.agree(reply.by, &chosen);
                 counts = true;
             }
@@ -153,6 +190,19 @@ impl Question {
                     self.demands.iter().map(|d| format!("{} of {} for `{}`", d.agreed_count(), quorum(d), d.tier));
                 Answered::Counted(told.collect::<Vec<_>>().join(", "))
             }
+        }
+    }
+
+    /// What an agreement on this very action is worth to the same action later on.
+    pub fn approval(&self, reply: &Reply, why: &str, tiers: &BTreeMap<String, Tier>) -> Approval {
+        let by: BTreeSet<&String> = self.demands.iter().flat_map(|d| d.agreed.keys()).collect();
+        let within_ns = self.demands.iter().filter_map(|d| tiers.get(&d.tier)).map(|t| t.within_ns).min();
+        Approval {
+            rules: self.rules(),
+            by: by.into_iter().cloned().collect(),
+            seq: reply.seq,
+            why: why.to_owned(),
+            until_ns: reply.now_ns.saturating_add(within_ns.unwrap_or_default()),
         }
     }
 

@@ -80,6 +80,13 @@ pub enum Effect {
         /// Why.
         because: String,
     },
+    /// Something that people should see to.
+    Alert {
+        /// What kind: `questions`.
+        alert: String,
+        /// In words.
+        because: String,
+    },
     /// An obligation's deadline passed: the session must be paused, rolled back or killed as it says.
     Cause {
         /// `pause`, `rollback`, `quarantine`, `kill` or `escalate:PATH`.

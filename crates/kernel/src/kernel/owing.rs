@@ -35,7 +35,7 @@ impl Kernel {
         if effects.is_empty() && reasons.is_empty() {
             return rulings;
         }
-        let is_single = matches!(event, Event::Attempt(_) | Event::Answer { .. });
+        let is_single = matches!(event, Event::Attempt(_) | Event::Expected { .. } | Event::Answer { .. });
         match rulings.last_mut() {
             Some(ruling) if is_single => ruling.effects.extend(effects),
             _ => {

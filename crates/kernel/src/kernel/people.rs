@@ -4,7 +4,7 @@ use super::{Gate, Kernel, OPEN_MAX, Open, OpenState};
 use crate::action::Action;
 use crate::charter::Level;
 use crate::decide::{self, Decision, Finding, own};
-use crate::question::{Answered, Demand, QUESTIONS_MAX, Question, Reply};
+use crate::question::{Answered, Demand, Question, Reply};
 use crate::ruling::{Effect, Ruling, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,14 +32,12 @@ impl Kernel {
                 let values = self.session.values(&action);
                 effects.extend(self.budgets.reserve(&self.charter.budgets, of, &action, &values));
                 self.positions.reserve(&self.charter.envelopes, of, &action, self.last_at_ns);
-                self.open.insert(of, Open { action, state: OpenState::Allowed });
+                self.open.insert(of, Open { action, state: OpenState::Allowed, approval: None });
             }
             // A hold that nobody is asked about ends when its cause does: the caller attempts again.
             Verdict::Hold if decision.asks.is_empty() => {}
             Verdict::Hold => {
-                let held = self.open.values().filter(|o| matches!(o.state, OpenState::Held(_))).count();
-                if held >= QUESTIONS_MAX {
-                    let reason = own("too-many-questions", format!("{QUESTIONS_MAX} questions are open"), None);
+                if let Some(reason) = self.too_many(action, &decision.asks, &mut effects) {
                     decision = decide::strictest(vec![Finding::deny(reason)]);
                 } else {
                     effects.extend(self.open_question(of, action, &decision.asks, waived));
@@ -73,7 +71,7 @@ impl Kernel {
             answered_for: waived.clone(),
         };
         let action = Arc::new(action.clone());
-        self.open.insert(of, Open { action, state: OpenState::Held(Box::new(question)) });
+        self.open.insert(of, Open { action, state: OpenState::Held(Box::new(question)), approval: None });
         effects
     }
 
@@ -96,6 +94,7 @@ impl Kernel {
         }
         let answered = question.answer(reply, &self.charter.tiers);
         let waived = question.rules();
+        let approval = question.approval(reply, reason, &self.charter.tiers);
         match answered {
             Answered::Refused(name, message) => {
                 let finding = Finding::hold(own(name, message, None), None);
@@ -125,6 +124,11 @@ impl Kernel {
                     }
                 }
                 let mut ruling = self.settle(of, &agreed, decision, &waived);
+                if ruling.verdict == Verdict::Allow
+                    && let Some(open) = self.open.get_mut(&of)
+                {
+                    open.approval = Some(approval);
+                }
                 if ruling.verdict == Verdict::Modify {
                     // It answers the attempt as it was made; what is done instead stands in `modified`.
                     ruling.action = action.digest();
@@ -152,16 +156,13 @@ impl Kernel {
     }
 
     /// Acts on the deadlines that have come, in order of the attempts.
-    pub(super) fn tick(&mut self) -> Vec<Ruling> {
-        let due: Vec<u64> = self
-            .open
-            .iter()
-            .filter(|(_, open)| match &open.state {
-                OpenState::Held(question) => question.demands.iter().any(|d| d.deadline_ns <= self.last_at_ns),
-                _ => false,
-            })
-            .map(|(of, _)| *of)
-            .collect();
+    pub(super) fn expired(&mut self) -> Vec<Ruling> {
+        let now_ns = self.last_at_ns;
+        let is_due = |open: &Open| match &open.state {
+            OpenState::Held(question) => question.demands.iter().any(|d| d.deadline_ns <= now_ns),
+            OpenState::Allowed | OpenState::Dispatched => false,
+        };
+        let due: Vec<u64> = self.open.iter().filter(|(_, open)| is_due(open)).map(|(of, _)| *of).collect();
         due.into_iter().filter_map(|of| self.expire(of)).collect()
     }
 
@@ -173,15 +174,15 @@ impl Kernel {
         let OpenState::Held(question) = &mut open.state else { return None };
         let mut effects = Vec::new();
         let mut reasons = Vec::new();
-        for demand in &mut question.demands {
-            if demand.deadline_ns > now_ns {
-                continue;
-            }
+        for demand in question.demands.iter_mut().filter(|d| d.deadline_ns <= now_ns) {
             let late = demand.tier.clone();
-            match self.charter.tiers.get(&late).and_then(|t| t.then.as_deref()) {
-                Some(next) => {
-                    let Some(tier) = self.charter.tiers.get(next) else { continue };
-                    *demand = Demand::new(next, demand.rules.clone(), tier.within_ns, now_ns);
+            let next = self.charter.tiers.get(&late).and_then(|t| t.then.as_deref());
+            // INVARIANT: a path without a loop hands on fewer times than there are tiers; `check` refuses loops.
+            let may_go_on =
+                usize::try_from(demand.passed).is_ok_and(|n| n.saturating_add(1) < self.charter.tiers.len());
+            match next.and_then(|next| Some((next, self.charter.tiers.get(next)?))).filter(|_| may_go_on) {
+                Some((next, tier)) => {
+                    *demand = demand.handed_on(next, tier.within_ns, now_ns);
                     effects.push(demand.ask(tier));
                     let message = format!("`{late}` did not answer in time: `{next}` is asked");
                     reasons.push(Finding::hold(own("question-escalated", message, None), None));
@@ -199,5 +200,33 @@ impl Kernel {
             effects.clear();
         }
         Some(self.ruling(of, Some(&action), decision, effects))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Action, Charter, Event, Input, Kernel, Resource, Session, Sources, Surface, Verdict};
+    use std::sync::Arc;
+
+    /// `check` refuses such a charter; should one come past it, its questions end all the same.
+    #[test]
+    fn a_path_that_loops_ends_in_refusal() {
+        let toml = "[charter]\nname = \"t\"\n[owners]\nd = [\"user:a\"]\n[escalation.x]\nask = \"d\"\nwithin = \"1s\"\nthen = \"y\"\n\
+                    [escalation.y]\nask = \"d\"\nwithin = \"1s\"\nthen = \"deny\"\n";
+        let rules = "@id(\"r\") @owner(\"d\") @reason(\"r\") @escalate(\"x\") forbid (principal, action, resource);\
+                     @id(\"p\") @owner(\"d\") @reason(\"r\") permit (principal, action, resource);";
+        let files = [("charter.toml", toml), ("r.cedar", rules)].map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let (mut charter, _) = Charter::compile(&Sources::from(files)).unwrap();
+        charter.tiers.get_mut("y").unwrap().then = Some("x".to_owned());
+        let session = Session { workspace: "/w".into(), home: "/h".into(), agent: "a".into() };
+        let mut kernel = Kernel::new(Arc::new(charter), session);
+        let action = Action::new("fs.write", Resource::file("/w/a"), Surface::Fs).unwrap();
+        let held = kernel.step(&Input { seq: 1, at_ns: 0, event: Event::Attempt(action) });
+        assert_eq!(held[0].verdict, Verdict::Hold);
+        let said: Vec<Verdict> = (2..10)
+            .flat_map(|seq| kernel.step(&Input { seq, at_ns: seq * 2_000_000_000, event: Event::Tick }))
+            .map(|r| r.verdict)
+            .collect();
+        assert_eq!(said, [Verdict::Hold, Verdict::Deny]);
     }
 }

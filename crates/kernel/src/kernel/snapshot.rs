@@ -9,9 +9,11 @@ use crate::charter::{Charter, Level};
 use crate::envelope::Positions;
 use crate::facts;
 use crate::obligation::Obligations;
+use crate::question::Approval;
 use crate::ruling::{Effect, Reason};
 use crate::session::Session;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Raised whenever the form of the state, or what the kernel makes of it, changes.
@@ -86,7 +88,8 @@ struct State {
     missed: Vec<Reason>,
     last_seq: Option<u64>,
     last_at_ns: u64,
-    open: Vec<(u64, Action, OpenState)>,
+    open: Vec<(u64, Action, OpenState, Option<Approval>)>,
+    overloaded: BTreeSet<String>,
 }
 
 impl Kernel {
@@ -107,6 +110,7 @@ impl Kernel {
             last_seq,
             last_at_ns,
             open,
+            overloaded,
         } = self;
         let state = State {
             version: VERSION,
@@ -122,7 +126,13 @@ impl Kernel {
             missed: missed.clone(),
             last_seq: *last_seq,
             last_at_ns: *last_at_ns,
-            open: open.iter().map(|(of, Open { action, state })| (*of, (**action).clone(), state.clone())).collect(),
+            open: open
+                .iter()
+                .map(|(of, Open { action, state, approval })| {
+                    (*of, (**action).clone(), state.clone(), approval.clone())
+                })
+                .collect(),
+            overloaded: overloaded.clone(),
         };
         // INVARIANT: every map in it has strings for keys or is written as pairs, so that JSON can say it.
         serde_json::to_vec(&state).unwrap_or_default()
@@ -157,11 +167,15 @@ impl Kernel {
             last_seq,
             last_at_ns,
             open,
+            overloaded,
         } = state;
         let mut facts = charter.facts.clone();
         let misfit = |fact: String| SnapshotError::Unreadable(format!("its memory of `{fact}` does not fit the fact"));
         facts.recall(memory).map_err(misfit)?;
-        let open = open.into_iter().map(|(of, action, state)| (of, Open { action: Arc::new(action), state })).collect();
+        let open = open
+            .into_iter()
+            .map(|(of, action, state, approval)| (of, Open { action: Arc::new(action), state, approval }))
+            .collect();
         let session = Arc::new(session);
         Ok(Self {
             charter,
@@ -177,6 +191,7 @@ impl Kernel {
             last_seq,
             last_at_ns,
             open,
+            overloaded,
         })
     }
 }

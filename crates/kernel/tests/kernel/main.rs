@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod agreement;
 mod content;
 mod decide;
 mod determinism;
