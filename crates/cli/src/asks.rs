@@ -48,6 +48,9 @@ pub fn print(out: Output, ask: &Ask) {
             out.line(&format!("            {name} = {}", visible(&serde_json::to_string(value).unwrap_or_default())));
         }
     }
+    for also in &ask.also {
+        out.line(&format!("  and       {}", visible(&also.said)));
+    }
     for reason in &ask.reasons {
         out.line(&format!("  stopped   {}: {}", visible(&reason.rule), visible(&reason.reason)));
     }

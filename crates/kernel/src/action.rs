@@ -315,18 +315,21 @@ impl Action {
     /// resource by the same agent, with every attribute that was stated. Only how a file is opened may show later.
     #[must_use]
     pub fn foresees(&self, later: &Action) -> bool {
-        let stated = |action: &Action, shown: &[&str]| {
+        // A command's reader says that a file would be created where it may be; whether it was there shows later.
+        let is_shown = |name: &str| match self.attrs.get(name) {
+            None => matches!(name, "create" | "truncate" | "kind"),
+            Some(value) => name == "create" && *value == Value::Bool(true),
+        };
+        let stated = |action: &Action| {
             let mut attrs = action.attrs.clone();
-            attrs.retain(|name, _| !["implied_by", "reader"].contains(name) && !shown.contains(name));
+            attrs.retain(|name, _| !["implied_by", "reader"].contains(name) && !is_shown(name));
             attrs
         };
-        let shown: Vec<&str> =
-            ["create", "truncate", "kind"].into_iter().filter(|name| !self.attrs.contains_key(name)).collect();
         self.verb == later.verb
             && self.resource == later.resource
             && self.agent == later.agent
             && self.attr("opaque").is_none()
-            && stated(self, &[]) == stated(later, &shown)
+            && stated(self) == stated(later)
     }
 
     /// All attributes, by name.

@@ -53,7 +53,11 @@ impl Approval {
     pub fn reason(&self, of: u64) -> Reason {
         let by = self.by.join(", ");
         let message = format!("{by} allowed it when entry {of} named it: {}", self.why);
-        Reason { owner: by, witnesses: vec![of, self.seq], ..own("answered-before", message, None) }
+        Reason {
+            owner: by,
+            witnesses: vec![of.min(self.seq), of.max(self.seq)],
+            ..own("answered-before", message, None)
+        }
     }
 }
 

@@ -469,6 +469,10 @@ impl Core {
                 Effect::Autonomy { level, because } => {
                     self.outbox.push(Notice::Alert(format!("autonomy is now `{level}`: {because}")));
                 }
+                Effect::Alert { alert, because } => {
+                    let _ = self.gate.note(Kind::Alert, "kernel", &[], json!({ "alert": alert, "detail": because }));
+                    self.outbox.push(Notice::Alert(because.clone()));
+                }
                 Effect::Ask { .. } | Effect::Reserve { .. } => {}
             }
         }

@@ -4,14 +4,20 @@
 //! and dispatch are in the stream; of an action whose governance says so they are durable first.
 
 mod caused;
+mod foreseen;
+mod questions;
 mod sharing;
 
-use crate::clock::{Clock, rfc3339};
+use crate::clock::Clock;
 use crate::status::{ENVELOPES_TOLD_MAX, Status};
 use flyball_kernel::{Action, Effect, Event, Input, Kernel, Reason, Ruling, Value, Verdict};
 use flyball_ledger::{Draft, Kind, LedgerError, Stream};
+use foreseen::Foreseen;
+use questions::Group;
 use serde_json::{Value as Json, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+pub use questions::{Also, Question};
 
 /// Questions that may be open in one session at once; one more attempt that needs one is denied.
 pub const QUESTIONS_MAX: usize = 64;
@@ -30,6 +36,9 @@ pub struct Gate {
     groups: BTreeMap<u64, Group>,
     /// Open questions by id.
     questions: BTreeMap<String, Question>,
+    /// Rulings on questions that time settled while something else was decided; [`Self::tick`] carries them out.
+    late: Vec<Ruling>,
+    foreseen: Foreseen,
     counts: Counts,
     /// What the kernel wants done and no ruling on an attempt carried.
     effects: Vec<Effect>,
@@ -48,36 +57,6 @@ pub struct Counts {
     pub held: u64,
     /// Changed.
     pub modified: u64,
-}
-
-/// An attempt's actions that are ruled on together and carried out together or not at all.
-struct Group {
-    attempts: Vec<u64>,
-    waiting: BTreeSet<u64>,
-    because: Vec<(Action, Reason)>,
-}
-
-/// A question to people.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Question {
-    /// Its name: the session's id and the attempt's entry.
-    pub id: String,
-    /// The attempt's entry.
-    pub of: u64,
-    /// Digest of the action asked about.
-    pub action: String,
-    /// The tier asked.
-    pub tier: String,
-    /// Who may answer.
-    pub who: Vec<String>,
-    /// How many must agree.
-    pub quorum: u32,
-    /// When it is answered for them.
-    pub deadline_ns: u64,
-    /// The whole attempt.
-    pub attempt: Action,
-    /// Why it is asked.
-    pub reasons: Vec<Reason>,
 }
 
 /// What the gate says of an attempt.
@@ -157,6 +136,8 @@ impl Gate {
             session: session.to_owned(),
             groups: BTreeMap::new(),
             questions: BTreeMap::new(),
+            late: Vec::new(),
+            foreseen: Foreseen::default(),
             counts: Counts::default(),
             effects: Vec::new(),
         }
@@ -189,6 +170,9 @@ impl Gate {
         let mut cause = cause.to_vec();
         for action in actions {
             let (of, ruling) = self.rule_on(action, &cause)?;
+            if rulings.is_empty() && action.verb.name() == "process.exec" {
+                self.foreseen.began(of, cause.first().copied().unwrap_or_default());
+            }
             // What an attempt implies is caused by the attempt itself.
             if rulings.is_empty() {
                 cause.push(of);
@@ -202,13 +186,22 @@ impl Gate {
         let body = serde_json::to_value(action).map_err(|e| GateError::Refused(e.to_string()))?;
         self.take_shared(action)?;
         let at_ns = self.clock.now_ns();
-        let of = self.append_at(at_ns, Kind::Attempt, &action.agent, cause, body)?;
-        let mut rulings = self.step(&Input { seq: of, at_ns, event: Event::Attempt(action.clone()) })?;
+        let named = self.foreseen.find(cause.first().copied(), action);
+        let cause: Vec<u64> = cause.iter().copied().chain(named).collect();
+        let of = self.append_at(at_ns, Kind::Attempt, &action.agent, &cause, body)?;
+        let event = match named {
+            Some(of) => Event::Expected { of, action: action.clone() },
+            None => Event::Attempt(action.clone()),
+        };
+        let mut rulings = self.step(&Input { seq: of, at_ns, event })?;
         let ruling = rulings
             .pop()
             .filter(|r| r.of == of && rulings.is_empty())
             .ok_or_else(|| GateError::Refused("the kernel gave no single ruling".into()))?;
         self.record_ruling(&ruling)?;
+        if let Some(named) = named.filter(|_| is_answered_before(&ruling)) {
+            self.foreseen.ended(named);
+        }
         Ok((of, ruling))
     }
 
@@ -257,62 +250,20 @@ impl Gate {
                         reason.needs.get_or_insert_with(|| needs.clone());
                     }
                 } else {
-                    let waiting = questions.iter().map(|q| q.of).collect();
-                    self.groups.insert(group, Group { attempts: attempts.clone(), waiting, because: because.clone() });
+                    let waiting =
+                        rulings.iter().filter(|(_, r)| r.verdict == Verdict::Hold).map(|(_, r)| r.of).collect();
+                    let approved = approved_before(&rulings);
+                    let (attempts, because) = (attempts.clone(), because.clone());
+                    self.groups.insert(group, Group { attempts, waiting, because, approved });
                 }
             }
             Verdict::Allow => {
                 let durable = rulings.iter().any(|(_, r)| r.governance.durable);
+                self.foreseen.allow(group, approved_before(&rulings));
                 self.dispatch(&attempts, durable)?;
             }
         }
         Ok(Asked { group, attempts, verdict, because, questions, effects })
-    }
-
-    fn open_questions(
-        &mut self,
-        group: u64,
-        attempts: &[u64],
-        rulings: &[(Action, Ruling)],
-    ) -> Result<Vec<Question>, GateError> {
-        let held: Vec<_> = rulings.iter().filter(|(_, r)| r.verdict == Verdict::Hold).collect();
-        if self.questions.len() + held.len() > QUESTIONS_MAX {
-            return Ok(Vec::new());
-        }
-        let mut questions = Vec::new();
-        for (action, ruling) in held {
-            let Some(question) = self.question(action, ruling) else { return Ok(Vec::new()) };
-            questions.push(question);
-        }
-        for question in &questions {
-            let body = json!({
-                "id": question.id, "of": question.of, "group": group, "attempts": attempts, "action": question.action,
-                "tier": question.tier, "who": question.who, "quorum": question.quorum,
-                "deadline": rfc3339(question.deadline_ns), "reasons": question.reasons, "attempt": question.attempt,
-            });
-            let seq = self.append(Kind::Question, "kernel", &[question.of], body)?;
-            // People act on a question from outside; it must not vanish under them.
-            self.stream()?.durable(seq)?;
-            self.questions.insert(question.id.clone(), question.clone());
-        }
-        Ok(questions)
-    }
-
-    fn question(&self, action: &Action, ruling: &Ruling) -> Option<Question> {
-        ruling.effects.iter().find_map(|effect| match effect {
-            Effect::Ask { tier, who, quorum, deadline_ns } => Some(Question {
-                id: format!("{}-{}", self.session, ruling.of),
-                of: ruling.of,
-                action: ruling.action.clone(),
-                tier: tier.clone(),
-                who: who.clone(),
-                quorum: *quorum,
-                deadline_ns: *deadline_ns,
-                attempt: action.clone(),
-                reasons: ruling.reasons.clone(),
-            }),
-            _ => None,
-        })
     }
 
     fn dispatch(&mut self, attempts: &[u64], durable: bool) -> Result<(), GateError> {
@@ -341,6 +292,7 @@ impl Gate {
         let at_ns = self.clock.now_ns();
         let body = json!({ "of": of, "ok": false, "withdrawn": why });
         let seq = self.append_at(at_ns, Kind::Outcome, "gate", &[of], body)?;
+        self.foreseen.ended(of);
         self.step(&Input { seq, at_ns, event: Event::Withdraw { of } })?;
         Ok(())
     }
@@ -358,147 +310,9 @@ impl Gate {
             body.insert(name.clone(), serde_json::to_value(value).unwrap_or(Json::Null));
         }
         let seq = self.append_at(at_ns, Kind::Outcome, "gate", &[of], Json::Object(body))?;
+        self.foreseen.ended(of);
         self.step(&Input { seq, at_ns, event: Event::Outcome { of, ok, attrs } })?;
         Ok(seq)
-    }
-
-    /// The held attempt's asker is gone: its questions close.
-    ///
-    /// # Errors
-    /// [`GateError`] when it can't be recorded.
-    pub fn abandon(&mut self, group: u64, why: &str) -> Result<(), GateError> {
-        let Some(group) = self.groups.remove(&group) else { return Ok(()) };
-        self.questions.retain(|_, q| !group.attempts.contains(&q.of));
-        for of in group.attempts {
-            self.withdraw(of, why)?;
-        }
-        Ok(())
-    }
-
-    /// A person's answer. Gives the attempt that it settles, if it does.
-    ///
-    /// # Errors
-    /// [`GateError`] when there is no such question, the answerer may not, or it can't be recorded.
-    pub fn answer(
-        &mut self,
-        id: &str,
-        verdict: Verdict,
-        with: Option<Action>,
-        by: &str,
-        reason: &str,
-    ) -> Result<Option<Settled>, GateError> {
-        let question = self.questions.get(id).cloned().ok_or_else(|| GateError::NoQuestion(id.to_owned()))?;
-        if verdict != Verdict::Deny {
-            self.take_shared(with.as_ref().unwrap_or(&question.attempt))?;
-        }
-        let at_ns = self.clock.now_ns();
-        let body = json!({
-            "question": id, "of": question.of, "action": question.action, "verdict": verdict, "by": by,
-            "reason": reason, "with": with,
-        });
-        let seq = self.append_at(at_ns, Kind::Answer, by, &[question.of], body)?;
-        let event = Event::Answer {
-            of: question.of,
-            action: question.action.clone(),
-            verdict,
-            with: with.map(Box::new),
-            by: by.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let rulings = self.step(&Input { seq, at_ns, event })?;
-        self.effects.extend(
-            rulings.iter().flat_map(|r| r.effects.iter().filter(|e| matches!(e, Effect::Cause { .. })).cloned()),
-        );
-        let refused = rulings
-            .iter()
-            .find(|r| r.of == question.of && r.verdict == Verdict::Hold)
-            .map(|r| r.reasons.iter().map(|x| format!("{}: {}", x.rule, x.reason)).collect::<Vec<_>>().join("; "));
-        let settled = self.settle(rulings)?.into_iter().next();
-        self.stream()?.flush()?;
-        match (settled, refused) {
-            (Some(settled), _) => Ok(Some(settled)),
-            (None, Some(why)) if !self.took(&question, by) => Err(GateError::Refused(why)),
-            (None, _) => Ok(None),
-        }
-    }
-
-    /// Whether a tier of several still waits for others after `by` was heard.
-    fn took(&self, question: &Question, by: &str) -> bool {
-        let named = |who: &String| who == by || who.strip_prefix("user:") == Some(by);
-        question.quorum > 1 && question.who.iter().any(named)
-    }
-
-    /// Lets deadlines act. Gives the attempts that they settle, and tiers that are asked next show in [`Self::questions`].
-    ///
-    /// # Errors
-    /// [`GateError`] when it can't be recorded.
-    pub fn tick(&mut self) -> Result<(Vec<Settled>, Vec<Effect>), GateError> {
-        let at_ns = self.clock.now_ns();
-        let seq = self.append_at(at_ns, Kind::Tick, "clock", &[], json!({}))?;
-        let rulings = self.step(&Input { seq, at_ns, event: Event::Tick })?;
-        let effects = rulings.iter().flat_map(|r| r.effects.iter().cloned()).collect();
-        Ok((self.settle(rulings)?, effects))
-    }
-
-    fn settle(&mut self, rulings: Vec<Ruling>) -> Result<Vec<Settled>, GateError> {
-        let mut settled = Vec::new();
-        for ruling in rulings {
-            self.record_ruling(&ruling)?;
-            let Some((&name, _)) = self.groups.iter().find(|(_, g)| g.waiting.contains(&ruling.of)) else { continue };
-            match ruling.verdict {
-                Verdict::Hold => self.ask_next_tier(&ruling)?,
-                Verdict::Allow => settled.extend(self.one_agreed(name, &ruling)?),
-                Verdict::Modify | Verdict::Deny => settled.extend(self.refused(name, &ruling)?),
-            }
-        }
-        Ok(settled)
-    }
-
-    fn ask_next_tier(&mut self, ruling: &Ruling) -> Result<(), GateError> {
-        let Some(old) = self.questions.values().find(|q| q.of == ruling.of).cloned() else { return Ok(()) };
-        let Some(next) = self.question(&old.attempt, ruling) else { return Ok(()) };
-        if next.tier == old.tier && next.deadline_ns == old.deadline_ns {
-            return Ok(());
-        }
-        let body = json!({
-            "id": next.id, "of": next.of, "action": next.action, "tier": next.tier, "who": next.who,
-            "quorum": next.quorum, "deadline": rfc3339(next.deadline_ns), "reasons": next.reasons,
-            "attempt": next.attempt,
-        });
-        let seq = self.append(Kind::Question, "kernel", &[next.of], body)?;
-        self.stream()?.durable(seq)?;
-        self.questions.insert(next.id.clone(), next);
-        Ok(())
-    }
-
-    fn one_agreed(&mut self, name: u64, ruling: &Ruling) -> Result<Option<Settled>, GateError> {
-        self.questions.retain(|_, q| q.of != ruling.of);
-        let Some(group) = self.groups.get_mut(&name) else { return Ok(None) };
-        group.waiting.remove(&ruling.of);
-        if !group.waiting.is_empty() {
-            return Ok(None);
-        }
-        let attempts = group.attempts.clone();
-        let because = std::mem::take(&mut group.because);
-        self.groups.remove(&name);
-        // An approval is for what people saw: it is on record for good before it takes effect.
-        self.dispatch(&attempts, true)?;
-        Ok(Some(Settled { group: name, attempts, verdict: Verdict::Allow, because }))
-    }
-
-    fn refused(&mut self, name: u64, ruling: &Ruling) -> Result<Option<Settled>, GateError> {
-        let Some(group) = self.groups.remove(&name) else { return Ok(None) };
-        self.counts.denied += 1;
-        let about = self.questions.values().find(|q| q.of == ruling.of).map(|q| q.attempt.clone());
-        self.questions.retain(|_, q| !group.attempts.contains(&q.of));
-        for of in group.attempts {
-            if of != ruling.of {
-                self.withdraw(of, "another part of the same attempt was refused")?;
-            }
-        }
-        let because =
-            about.map(|a| ruling.reasons.iter().map(|r| (a.clone(), r.clone())).collect()).unwrap_or(group.because);
-        Ok(Some(Settled { group: name, attempts: Vec::new(), verdict: Verdict::Deny, because }))
     }
 
     /// A person's act on the session, as the kernel's session gate knows it. [`Self::flush`] makes it durable.
@@ -578,6 +392,16 @@ impl Gate {
     fn append_at(&mut self, at_ns: u64, kind: Kind, actor: &str, cause: &[u64], body: Json) -> Result<u64, GateError> {
         Ok(self.stream()?.append(Draft { at_ns, kind, actor: actor.to_owned(), cause: cause.to_vec(), body })?)
     }
+}
+
+/// The implied actions among these that an earlier approval lets pass: it goes along with them.
+fn approved_before(rulings: &[(Action, Ruling)]) -> Vec<(u64, Action)> {
+    let implied = rulings.iter().skip(1).filter(|(_, r)| r.verdict == Verdict::Allow && is_answered_before(r));
+    implied.map(|(action, r)| (r.of, action.clone())).collect()
+}
+
+fn is_answered_before(ruling: &Ruling) -> bool {
+    ruling.reasons.iter().any(|r| r.rule == "answered-before")
 }
 
 /// What of an action the kernel changed, in words.

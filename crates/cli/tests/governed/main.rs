@@ -20,6 +20,7 @@ mod hostile;
 mod lacking;
 mod people;
 mod programs;
+mod questions;
 mod registers;
 mod screen;
 mod support;
@@ -42,6 +43,7 @@ fn main() {
         lacking::cases(),
         people::cases(),
         programs::cases(),
+        questions::cases(),
         registers::cases(),
         terminal::cases(),
         watching::cases(),

@@ -36,8 +36,8 @@ pub fn program(name: &'static str) -> Option<String> {
 pub struct World {
     pub repo: Repo,
     pub user: User,
-    binary: PathBuf,
-    ledger: PathBuf,
+    pub binary: PathBuf,
+    pub ledger: PathBuf,
     lack: Option<Lack>,
 }
 

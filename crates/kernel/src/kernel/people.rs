@@ -204,6 +204,7 @@ impl Kernel {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use crate::{Action, Charter, Event, Input, Kernel, Resource, Session, Sources, Surface, Verdict};
     use std::sync::Arc;

@@ -9,7 +9,7 @@ impl Gate {
     /// Puts an input to the kernel; gives its rulings on attempts. What it causes is on record, and waits for
     /// [`Self::take_effects`] where no ruling on an attempt carries it.
     pub(super) fn step(&mut self, input: &Input) -> Result<Vec<Ruling>, GateError> {
-        let is_asked = matches!(input.event, Event::Attempt(_) | Event::Answer { .. });
+        let is_asked = matches!(input.event, Event::Attempt(_) | Event::Expected { .. } | Event::Answer { .. });
         let mut rulings = self.kernel.step(input);
         let of_input = |r: &Ruling| !is_asked && r.of == input.seq;
         let own = if rulings.last().is_some_and(of_input) { rulings.pop() } else { None };
@@ -24,6 +24,14 @@ impl Gate {
         }
         self.effects.extend(own.into_iter().flat_map(|r| r.effects));
         self.pay_dues()?;
+        if !matches!(input.event, Event::Tick) {
+            // Questions that this input's time settled, beside what it is about.
+            let beside = rulings.len().saturating_sub(usize::from(is_asked));
+            for ruling in rulings.drain(..beside).collect::<Vec<_>>() {
+                self.record_ruling(&ruling)?;
+                self.late.push(ruling);
+            }
+        }
         Ok(rulings)
     }
 
@@ -35,6 +43,9 @@ impl Gate {
     /// When the next deadline comes, of a question or an obligation; nanoseconds since the epoch.
     #[must_use]
     pub fn next_deadline_ns(&self) -> Option<u64> {
+        if !self.late.is_empty() {
+            return Some(0);
+        }
         self.questions.values().map(|q| q.deadline_ns).chain(self.kernel.next_deadline_ns()).min()
     }
 }

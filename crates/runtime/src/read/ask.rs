@@ -5,7 +5,7 @@ use super::history::short_paths;
 use super::session::{SessionLine, strings, text};
 use super::{History, ReadError};
 use crate::clock::{rfc3339, wall_ns};
-use crate::gate::Question;
+use crate::gate::{Also, Question};
 use crate::refusal;
 use flyball_kernel::{Action, Reason};
 use flyball_ledger::{Entry, Kind, Ledger};
@@ -43,6 +43,24 @@ pub struct Ask {
     pub attempt: Option<Action>,
     /// Why it was stopped.
     pub reasons: Vec<Reason>,
+    /// What else one answer is for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<AskAlso>,
+}
+
+/// One more action that a question is about.
+#[derive(Clone, Debug, Serialize)]
+pub struct AskAlso {
+    /// It, with its digest.
+    #[serde(flatten)]
+    pub part: Also,
+    /// The action in words.
+    pub said: String,
+}
+
+fn also(workspace: &str, parts: Vec<Also>) -> Vec<AskAlso> {
+    let said = |part: &Also| short_paths(workspace, refusal::say(&part.attempt).trim_end());
+    parts.into_iter().map(|part| AskAlso { said: said(&part), part }).collect()
 }
 
 /// Open questions of all live sessions, the most urgent first.
@@ -109,6 +127,7 @@ pub(super) fn of_question(ledger: &Ledger, line: &SessionLine, question: &Questi
         said: short_paths(&line.workspace, refusal::say(&question.attempt).trim_end()),
         attempt: Some(question.attempt.clone()),
         reasons: question.reasons.clone(),
+        also: also(&line.workspace, question.also.clone()),
     })
 }
 
@@ -116,6 +135,7 @@ fn of_entry(history: &History, name: &str, question: &Entry) -> Ask {
     let body = &question.body;
     let of = body.get("of").and_then(Json::as_u64).unwrap_or_default();
     let attempt = history.find(of);
+    let parts = body.get("also").and_then(|a| serde_json::from_value(a.clone()).ok()).unwrap_or_default();
     Ask {
         id: text(body, "id"),
         session: history.session.clone(),
@@ -131,6 +151,7 @@ fn of_entry(history: &History, name: &str, question: &Entry) -> Ask {
         said: attempt.map(|e| history.say(e)).unwrap_or_default(),
         attempt: history.action(of),
         reasons: body.get("reasons").and_then(|r| serde_json::from_value(r.clone()).ok()).unwrap_or_default(),
+        also: also(history.workspace(), parts),
     }
 }
 

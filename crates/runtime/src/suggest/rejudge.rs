@@ -66,7 +66,8 @@ impl Record {
             if !matches!(input.event, Event::Attempt(_)) {
                 continue;
             }
-            let Some(ruling) = rulings.into_iter().next() else { continue };
+            // Questions that time settled come before it.
+            let Some(ruling) = rulings.into_iter().next_back() else { continue };
             let passes = matches!(ruling.verdict, Verdict::Allow);
             out.insert(input.seq, ruling);
             if passes && !self.dispatched.contains(&input.seq) {

@@ -84,6 +84,9 @@ fn the_question(page: &Page<'_>, answer: &Answer) -> Lines {
     fields(ask).into_iter().chain(attrs(ask)).for_each(|field| say(format!("          {field}")));
     ask.reasons.iter().for_each(|r| say(format!(" stopped  {} (owner {}): {}", r.rule, r.owner, r.reason)));
     say(format!(" action   {}", ask.action));
+    for also in &ask.also {
+        say(format!(" and      {}   {}", also.said, also.part.action));
+    }
     lines
 }
 

@@ -65,7 +65,8 @@ fn asks(page: &mut Page<'_>, session: &Session, row: usize) -> usize {
         people(ask)
     );
     page.line(row, &title, Look::Wait);
-    page.line(row + 1, &format!("   would    {}", ask.said), Look::Strong);
+    let also = if ask.also.is_empty() { String::new() } else { format!("  and {} more", ask.also.len()) };
+    page.line(row + 1, &format!("   would    {}{also}", ask.said), Look::Strong);
     page.line(row + 2, &format!("   with     {}", attrs(ask).join(", ")), Look::Plain);
     let why = ask.reasons.first().map(|r| format!("{}: {}", r.rule, r.reason)).unwrap_or_default();
     page.line(row + 3, &format!("   stopped  {why}"), Look::Plain);

@@ -55,6 +55,7 @@ fn ask(id: &str, said: &str) -> Ask {
             needs: None,
             source: None,
         }],
+        also: vec![],
     }
 }
 
