@@ -12,7 +12,15 @@ const LISTED_MAX: usize = 20;
 
 /// `flyball apply S`.
 pub fn apply(out: Output, place: &Place, args: &Act) -> Result<(), Failure> {
-    let (_, id) = place.session(&args.session.session)?;
+    let (ledger, id) = place.session(&args.session.session)?;
+    if args.reason().is_empty() && flyball_runtime::read::show(&ledger, &id)?.learning {
+        return Err(Failure::user(
+            "FB0533",
+            "this session learned: its changes were let through whatever the charter says",
+        )
+        .hint("look at them with `flyball diff`, and say why they are fit with `--reason`"));
+    }
+    drop(ledger);
     take(out, &place.home()?, &id, args.reason())
 }
 

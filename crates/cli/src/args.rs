@@ -218,6 +218,10 @@ pub struct Run {
     /// Whether to take the changed workspace into the real one at the end; `ask` means never without a terminal
     #[arg(long, value_enum, default_value_t = Apply::Ask)]
     pub apply: Apply,
+    /// Let files and programs through whatever the rules say, and record what a charter for this has to allow
+    /// (`flyball suggest`); what leaves the session is ruled on as ever
+    #[arg(long)]
+    pub learn: bool,
     /// Start even where this machine lacks a layer, which is recorded: landlock, limits
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = parse_weakness)]
     pub accept_weaker: Vec<flyball_sandbox::Weakness>,

@@ -86,6 +86,13 @@ and puts its workspace back to what it was before the rollback."),
 A file of the session holds what a rule refused, or what people were asked about and have not allowed. Such content is put
 back while the session runs; it stands there again when the session was rolled back to a step at which it was there, or
 when its supervisor died before an answer. Nothing was applied. Roll back to a step before or after that, or discard."),
+    ("FB0533", "a learning session is not applied unseen", "\
+Under `run --learn` files and programs are let through whatever the charter says, so that it can be learned what a charter for
+them has to allow. Whether the result is fit for the real workspace nobody has ruled: look at it with `flyball diff`, and say
+with `flyball apply S --reason WHY` that you did. `--apply always` and `--apply contract` would skip that."),
+    ("FB0534", "no such name or number", "\
+Something was named that is not in the list: a charter of the library (`flyball init --list`), or the number of a suggestion
+(`flyball suggest S` numbers them)."),
     ("FB0540", "no terminal to watch on", "\
 `flyball watch` draws on a terminal that can move its cursor: both its input and output must be one, and TERM must say which.
 `flyball ps`, `flyball asks` and `flyball log S --follow` tell the same in lines."),

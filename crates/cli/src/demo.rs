@@ -148,6 +148,7 @@ impl Stage {
             cwd: Some(self.repository.clone()),
             name: Some(NAME.to_owned()),
             on_hold: flyball_runtime::OnHold::Wait,
+            learn: false,
             accept_weaker: Vec::new(),
             allow_pty: false,
         };

@@ -17,6 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Starts the run and returns once its session is on record.
 pub fn detach(out: Output, place: &Place, args: &Run) -> Result<(), Failure> {
+    crate::run::check_learning(args)?;
     let home = place.home()?;
     let folder = home.dir().join("detached");
     let fail = |what: &Path, e: std::io::Error| Failure::user("FB0512", format!("can't use `{}`: {e}", what.display()));
@@ -63,6 +64,9 @@ fn arguments(ledger: &Path, args: &Run) -> Vec<std::ffi::OsString> {
     let on_hold = if args.on_hold == crate::args::OnHold::Wait { "wait" } else { "deny" };
     let apply = if args.apply == Apply::Always { "always" } else { "never" };
     all.extend(["--on-hold".into(), on_hold.into(), "--apply".into(), apply.into()]);
+    if args.learn {
+        all.push("--learn".into());
+    }
     for weakness in &args.accept_weaker {
         all.extend(["--accept-weaker".into(), flyball_sandbox::weakness_name(*weakness).into()]);
     }

@@ -51,7 +51,7 @@ fn copy(out: Output, folder: &Path, name: &str) -> Result<(), Failure> {
     let Some(charter) = CHARTERS.iter().find(|c| c.name == name) else {
         let names: Vec<&str> = CHARTERS.iter().map(|c| c.name).collect();
         let said: String = name.chars().take(80).collect();
-        return Err(Failure::user("FB0504", format!("the library has no charter `{said}`"))
+        return Err(Failure::user("FB0534", format!("the library has no charter `{said}`"))
             .hint(format!("it has {}; `flyball init --list` says what each is for", names.join(", "))));
     };
     write(folder, charter.files.iter().copied())?;

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 /// `flyball run -- CMD`.
 pub fn run(out: Output, place: &Place, args: &Run) -> Result<u8, Failure> {
+    check_learning(args)?;
     if args.apply == Apply::Contract {
         return Err(Failure::user(
             "FB0519",
@@ -21,6 +22,9 @@ pub fn run(out: Output, place: &Place, args: &Run) -> Result<u8, Failure> {
         .hint("use `--apply ask`, `always` or `never`"));
     }
     let home = place.home()?;
+    if args.learn {
+        out.warn(&format!("flyball: learning: {LEARNING}"));
+    }
     let summary = flyball_runtime::run(&home, &options(args)?, &Screen { out }).map_err(|e| not_run(out, e))?;
     let applied = at_the_end(out, &home, args, &summary);
     if out.is_json {
@@ -28,6 +32,22 @@ pub fn run(out: Output, place: &Place, args: &Run) -> Result<u8, Failure> {
     }
     applied?;
     Ok(exit_code(&summary))
+}
+
+/// What a learning run is, in one line.
+pub const LEARNING: &str = "files and programs are let through whatever the rules say, and recorded; what leaves the session is ruled on as ever";
+
+/// What a learning run changed was never let through by the charter: it is looked at before it is taken.
+pub fn check_learning(args: &Run) -> Result<(), Failure> {
+    if args.learn && matches!(args.apply, Apply::Always | Apply::Contract) {
+        return Err(Failure::user(
+            "FB0533",
+            "`--learn` lets through what the charter refuses, so that nothing of it is applied unseen",
+        )
+        .hint("leave `--apply` out; `flyball diff` and `flyball apply` do it later")
+        .of(Kind::Usage));
+    }
+    Ok(())
 }
 
 /// The program's own code, or what ended it in its place.
@@ -58,6 +78,7 @@ pub fn options(args: &Run) -> Result<RunOptions, Failure> {
             OnHold::Wait => flyball_runtime::OnHold::Wait,
             OnHold::Deny => flyball_runtime::OnHold::Deny,
         },
+        learn: args.learn,
         accept_weaker: args.accept_weaker.clone(),
         allow_pty: true,
     })
@@ -140,6 +161,9 @@ fn at_the_end(out: Output, home: &Home, args: &Run, summary: &Summary) -> Result
         let (name, since, owner) = (visible(&owed.obligation), owed.since, visible(&owed.owner));
         out.warn(&format!("flyball: not met at the end: {name}{of}, owed since entry {since}; its owner is {owner}"));
     }
+    if args.learn {
+        out.note(&format!("  what a charter for this has to allow: flyball suggest {id}, or with --generalise"));
+    }
     if summary.changes.is_empty() {
         out.note("  the workspace is unchanged");
         return Ok(());
@@ -149,6 +173,7 @@ fn at_the_end(out: Output, home: &Home, args: &Run, summary: &Summary) -> Result
     show_changes(out, summary);
     let wants = match args.apply {
         Apply::Always => true,
+        Apply::Ask if args.learn => false,
         Apply::Ask => ask(out, "apply them?")?,
         Apply::Never | Apply::Contract => false,
     };

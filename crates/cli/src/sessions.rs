@@ -90,6 +90,9 @@ fn print(out: Output, view: &SessionView) {
     field("charter", &view.charter);
     field("weaker", &view.weaker.join(", "));
     field("uncovered", &view.uncovered.join("; "));
+    if view.learning {
+        field("learning", crate::run::LEARNING);
+    }
     let n = |count: u64, word: &str| format!("{count} {word}");
     field(
         "actions",

@@ -36,7 +36,7 @@ pub fn suggest(out: Output, place: &Place, args: &Suggest) -> Result<(), Failure
     })?;
     if let Some(missing) = args.only.iter().find(|n| !found.suggestions.iter().any(|s| s.number == **n)) {
         let last = found.suggestions.len();
-        return Err(Failure::user("FB0504", format!("there is no suggestion {missing}: the last one is {last}"))
+        return Err(Failure::user("FB0534", format!("there is no suggestion {missing}: the last one is {last}"))
             .hint("`flyball suggest` numbers them"));
     }
     if out.is_json {

@@ -21,6 +21,7 @@ mod facts;
 mod hash;
 mod input;
 mod kernel;
+mod learning;
 mod obligation;
 mod pairs;
 mod question;

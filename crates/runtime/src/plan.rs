@@ -80,6 +80,8 @@ pub(crate) struct Plan {
     pub uncovered: Vec<String>,
     /// Layers that the charter requires.
     pub require: Vec<String>,
+    /// Whether the charter learns.
+    pub learns: bool,
 }
 
 /// The run can't be planned.
@@ -178,6 +180,7 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         scratch: sandbox.scratch.clone(),
         uncovered: uncovered(&spec),
         require: sandbox.require.clone(),
+        learns: options.learn,
         agent,
         spec,
     })
@@ -196,6 +199,11 @@ impl Plan {
             home: self.spec.home.to_string_lossy().into_owned(),
             agent: self.agent.clone(),
         }
+    }
+
+    /// What a learning charter goes on protecting: the charter, the ledger, credentials, what the charter hides.
+    pub(crate) fn kept(&self) -> Vec<String> {
+        self.spec.hide.iter().chain(&self.spec.protect).map(|p| crate::translate::text(p)).collect()
     }
 
     /// What is not covered for want of these layers as well.
@@ -229,6 +237,7 @@ impl Plan {
             "accepted_weaker": self.spec.accept_weaker.iter().map(weakness_name).collect::<Vec<_>>(),
             "weaker": weaker,
             "uncovered": self.uncovered,
+            "learning": self.learns,
             "version": env!("CARGO_PKG_VERSION"),
         })
     }

@@ -43,6 +43,8 @@ pub struct RunOptions {
     pub name: Option<String>,
     /// What to do with an attempt that needs an answer.
     pub on_hold: OnHold,
+    /// Whether what stays in the session is let through, to learn what a charter for it has to allow.
+    pub learn: bool,
     /// Layers that may be missing.
     pub accept_weaker: Vec<Weakness>,
     /// Whether the program gets a pty when the caller has a terminal.
@@ -75,6 +77,9 @@ pub struct Summary {
     /// Obligations that were not met when the session ended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub obligations: Vec<ObligationUse>,
+    /// Whether it ran under a learning charter.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub learning: bool,
     /// What this run did not cover.
     pub uncovered: Vec<String>,
     /// The highest replay level that the record supports.
@@ -172,9 +177,9 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         (the_charter(options), ledger.join())
     });
     let (charter, sources) = charter?;
-    let charter = Arc::new(charter);
     let id = session_id();
     let mut plan = plan::plan(home, &id, options, &charter)?;
+    let charter = Arc::new(if plan.learns { charter.learning(plan.kept()) } else { charter });
     let ledger = ledger.map_err(|_| RunError::Record("the record could not be opened".into()))?;
     let ledger = Arc::new(ledger?);
     crate::recover::whole(home, &ledger, &plan.spec.workspace).map_err(RunError::Between)?;
@@ -392,6 +397,7 @@ fn close(shared: &Arc<Shared>, plan: &Plan, ended_by: &'static str, exit: Option
         last_seq: core.gate.last_seq(),
         obligations: core.gate.status().registers.obligations,
         uncovered: plan.uncovered.clone(),
+        learning: plan.learns,
         // Rulings and workspace can be recomputed from the record; running again is not recorded for yet.
         replay_level: 3,
     };

@@ -18,6 +18,7 @@ mod codex;
 mod content;
 mod hostile;
 mod lacking;
+mod learning;
 mod people;
 mod programs;
 mod questions;
@@ -41,6 +42,7 @@ fn main() {
         content::cases(),
         hostile::cases(),
         lacking::cases(),
+        learning::cases(),
         people::cases(),
         programs::cases(),
         questions::cases(),

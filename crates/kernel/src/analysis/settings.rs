@@ -40,6 +40,8 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
         // Say what is meant, and change nothing.
         examples: _,
         digest: _,
+        // No text says it, and a charter that is taken up during a run does not learn.
+        learning: _,
     } = a;
     let mut out = Differences::default();
     tiers(&mut out, &a.tiers, &b.tiers);

@@ -17,6 +17,7 @@ use crate::diagnostic::Diagnostics;
 use crate::envelope::{self, Envelope};
 use crate::facts::{self, FactBound, Facts, Phase};
 use crate::hash::sha256;
+use crate::learning::Learning;
 use crate::obligation::{self, Obligation};
 use crate::rules::Slice;
 use crate::vocabulary::Verb;
@@ -69,6 +70,7 @@ pub struct Charter {
     pub(crate) fact_types: BTreeMap<String, FactType>,
     pub(crate) examples: Vec<Example>,
     pub(crate) digest: String,
+    pub(crate) learning: Option<Learning>,
 }
 
 impl Charter {
@@ -285,6 +287,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         fact_types: facts.types,
         examples,
         digest,
+        learning: None,
     };
     charter.content = ContentReading::of(&charter, &facts.atoms);
     Some(charter)

@@ -19,6 +19,9 @@ impl Kernel {
         waived: &BTreeSet<String>,
     ) -> Ruling {
         let mut effects = std::mem::take(&mut self.effects);
+        if let Some(learning) = &self.charter.learning {
+            decision = learning.soften(action, decision);
+        }
         if matches!(decision.verdict, Verdict::Allow | Verdict::Modify | Verdict::Hold) && self.open.len() >= OPEN_MAX {
             let reason = own("too-many-open", format!("{OPEN_MAX} attempts are open without an outcome"), None);
             decision = decide::strictest(vec![Finding::deny(reason)]);

@@ -15,6 +15,7 @@ mod determinism;
 mod diagnostics;
 mod dogwood;
 mod laws;
+mod learning;
 mod library;
 mod obligations;
 mod questions;

@@ -93,6 +93,8 @@ pub struct SessionView {
     pub weaker: Vec<String>,
     /// What this run does not cover.
     pub uncovered: Vec<String>,
+    /// Whether it runs under a learning charter: what stays inside is let through, whatever the rules say.
+    pub learning: bool,
     /// Paths of the workspace that stand changed at the end.
     pub changed_files: usize,
     /// Refusals by rule, the most frequent first.
@@ -205,6 +207,7 @@ pub fn show(ledger: &Ledger, session: &str) -> Result<SessionView, ReadError> {
         version: text(&open.body, "version"),
         charter: open.body.pointer("/charter/digest").and_then(Json::as_str).unwrap_or_default().to_owned(),
         weaker: strings(&open.body, "weaker"),
+        learning: open.body.get("learning").and_then(Json::as_bool).unwrap_or_default(),
         uncovered: close.map_or_else(|| strings(&open.body, "uncovered"), |c| strings(&c.body, "uncovered")),
         changed_files: super::fold::changed(&super::fold::fold(&history, u64::MAX)?).count(),
         refusals: refusals(&history),

@@ -36,6 +36,19 @@ pub(crate) fn condition(actions: &[&Action], session: &Session, is_general: bool
     Some(grave.fold(resource, |all, name| format!("{all} && !(context.attrs has {name} && context.attrs.{name})")))
 }
 
+/// A text field of an action's resource, as rules see it. What is not of the workspace has no `rel`, and lists of zones are
+/// nobody's to extend.
+pub(crate) fn text<'a>(action: &'a Action, session: &Session, field: &str) -> Option<&'a str> {
+    let path = action.resource.str("path");
+    let found = match (action.resource.kind(), field) {
+        (ResourceKind::File, "rel") => path.strip_prefix(&session.workspace)?.strip_prefix('/'),
+        (ResourceKind::File, "name") => path.rsplit('/').next(),
+        (ResourceKind::File, "zone") => None,
+        _ => action.resource.field(field)?.as_str(),
+    };
+    found.filter(|text| !text.is_empty())
+}
+
 /// `"text"` in Cedar.
 pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", escaped(text))

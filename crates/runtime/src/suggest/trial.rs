@@ -110,7 +110,7 @@ impl<'r> Bench<'r> {
             for field in fields {
                 let tested = format!("resource.{}", field.name);
                 let values: BTreeSet<&str> =
-                    actions.iter().filter_map(|a| a.resource.field(field.name)?.as_str()).collect();
+                    actions.iter().filter_map(|a| shape::text(a, &self.record.session, field.name)).collect();
                 for nth in 0..sets_testing(&at.sources, &rule.id, &tested) {
                     let items: Vec<String> = values.iter().map(|v| (*v).to_owned()).collect();
                     if !items.is_empty() && items.len() <= shape::EXACT_MAX {
