@@ -2,30 +2,34 @@
 
 use crate::charter_dir;
 use crate::failure::{Failure, Kind};
-use crate::output::{Cell, Output, Style, table};
-use flyball_kernel::{Charter, FactBound, Rule, RuleEffect, Severity, Sources};
+use crate::output::{Cell, Output, Style, table, visible};
+use flyball_kernel::analysis::{Analysis, Reach, RuleCoverage, SURFACES, analyse};
+use flyball_kernel::{Charter, Diagnostic, Diagnostics, FactBound, Rule, RuleEffect, Severity, Sources};
+use flyball_runtime::charter::CharterError;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Surfaces that this version mediates, and the groups of verbs that come through each. What a command implies (a push,
-/// a package added, a deploy) is read from its arguments when it is run.
-const SURFACES: &[(&str, &[&str])] =
-    &[("exec", &["process", "git", "pr", "deploy", "dependency"]), ("fs", &["fs"]), ("net", &["net"])];
-
+/// What `check --json` prints. Each finding has `severity`, `code`, `file`, `span` (bytes), `line` and `column` (from 1, in
+/// characters), `end`, `message`, `hint`, `related` (further places) and `request` (an action that shows it). After an error of
+/// compilation only the findings are known.
 #[derive(Serialize)]
 struct Checked<'c> {
     ok: bool,
-    charter: &'c str,
-    digest: &'c str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    charter: Option<&'c str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'c str>,
     dir: String,
-    findings: &'c [flyball_kernel::Diagnostic],
+    findings: &'c [Diagnostic],
     examples: usize,
+    examples_held: usize,
     facts: Vec<FactBound>,
-    rules: Vec<Coverage<'c>>,
+    rules: Vec<Checking<'c>>,
 }
 
 #[derive(Serialize)]
-struct Coverage<'c> {
+struct Checking<'c> {
     rule: &'c str,
     owner: &'c str,
     effect: &'static str,
@@ -33,67 +37,99 @@ struct Coverage<'c> {
     source: &'c str,
     verbs: &'c [&'static str],
     surfaces: Vec<&'static str>,
+    /// By surface: `each` action of its verbs, or as far as arguments and files `told`.
+    reach: &'c BTreeMap<&'static str, Reach>,
+    unmediated: &'c [&'static str],
 }
 
 /// `flyball check`.
 pub fn check(out: Output, named: Option<&Path>) -> Result<(), Failure> {
     let dir = charter_dir::locate(named)?;
-    let (charter, warnings, sources) = match charter_dir::load(out, &dir) {
+    let (charter, warnings, sources) = match flyball_runtime::charter::load(&dir) {
         Ok(loaded) => loaded,
-        Err(failure) => {
-            if out.is_json {
-                out.json(&serde_json::json!({"ok": false, "dir": dir.display().to_string()}));
-            }
-            return Err(failure);
+        Err(CharterError::Wrong { dir, diagnostics, .. }) if out.is_json => {
+            out.json(&Checked {
+                ok: false,
+                charter: None,
+                digest: None,
+                dir: dir.display().to_string(),
+                findings: &diagnostics.0,
+                examples: 0,
+                examples_held: 0,
+                rules: Vec::new(),
+                facts: Vec::new(),
+            });
+            let message = format!("the charter in `{}` does not compile: nothing can run under it", dir.display());
+            return Err(Failure::user("FB0517", message).hint("`flyball explain CODE` says more about each finding"));
         }
+        Err(error) => return Err(charter_dir::refused(out, error)),
     };
-    let rules: Vec<Coverage<'_>> = charter.rules().iter().map(coverage).collect();
+    let analysis = analyse(&charter, &sources);
+    let mut findings = Diagnostics([warnings.0, analysis.findings.0.clone()].concat());
+    findings.0.sort_by(|a, b| (&a.file, a.span, a.code).cmp(&(&b.file, b.span, b.code)));
+    let errors = findings.0.iter().filter(|d| d.severity == Severity::Error).count();
     if out.is_json {
         out.json(&Checked {
-            ok: true,
-            charter: charter.name(),
-            digest: charter.digest(),
+            ok: errors == 0,
+            charter: Some(charter.name()),
+            digest: Some(charter.digest()),
             dir: dir.display().to_string(),
-            findings: &warnings.0,
-            examples: examples(&sources),
+            findings: &findings.0,
+            examples: analysis.examples,
+            examples_held: analysis.examples_held,
             facts: charter.facts().map(|(_, bound)| bound).collect(),
-            rules,
+            rules: charter.rules().iter().zip(&analysis.coverage).map(|(rule, row)| checking(rule, row)).collect(),
         });
-        return Ok(());
+        return holds(&dir, errors);
     }
-    charter_dir::show(out, &dir, &sources, &warnings);
-    if out.is_quiet {
-        return Ok(());
+    // What waits for a surface that is not built yet is no mistake of the charter's: a line each, and not at its place.
+    let (waiting, findings): (Vec<Diagnostic>, Vec<Diagnostic>) =
+        findings.0.into_iter().partition(|d| d.code == "FB0184");
+    let findings = Diagnostics(findings);
+    charter_dir::show(out, &dir, &sources, &findings);
+    if !out.is_quiet {
+        print(out, &charter, &analysis, &dir);
+        for finding in &waiting {
+            out.line(&format!("{}: {}", out.paint(Style::Yellow, "not covered"), visible(&finding.message)));
+        }
+        let count = findings.0.len() - errors;
+        if count > 0 {
+            out.line(&out.paint(Style::Yellow, &format!("{count} warning{}", if count == 1 { "" } else { "s" })));
+        }
     }
-    print(out, &charter, &sources, &rules, &dir);
-    let count = warnings.0.iter().filter(|d| d.severity == Severity::Warning).count();
-    if count > 0 {
-        out.line(&out.paint(Style::Yellow, &format!("{count} warning{}", if count == 1 { "" } else { "s" })));
-    }
-    Ok(())
+    holds(&dir, errors)
 }
 
-fn print(out: Output, charter: &Charter, sources: &Sources, rules: &[Coverage<'_>], dir: &Path) {
+/// Whether it has none of the errors that its analysis may find.
+fn holds(dir: &Path, errors: usize) -> Result<(), Failure> {
+    let s = if errors == 1 { "" } else { "s" };
+    match errors {
+        0 => Ok(()),
+        n => Err(Failure::user(
+            "FB0507",
+            format!("the charter in `{}` compiles, and does not hold: {n} error{s}", dir.display()),
+        )
+        .hint("mend what is shown; `flyball explain CODE` says more about each")),
+    }
+}
+
+fn print(out: Output, charter: &Charter, analysis: &Analysis, dir: &Path) {
     out.line(&format!("{} ({})", out.paint(Style::Bold, charter.name()), dir.display()));
     out.line(&format!("digest  {}", charter.digest()));
     out.line("");
     let mut headings = vec!["RULE", "OWNER", "DOES"];
-    headings.extend(SURFACES.iter().map(|(name, _)| *name));
-    let rows: Vec<Vec<Cell>> = rules.iter().map(row).collect();
+    headings.extend(SURFACES.iter().map(|surface| surface.name()));
+    let pairs = || charter.rules().iter().zip(&analysis.coverage);
+    let rows: Vec<Vec<Cell>> = pairs().map(|(rule, coverage)| row(rule, coverage)).collect();
     table(out, &headings, &rows);
+    if pairs().any(|(_, c)| c.surfaces.values().any(|r| *r == Reach::Told)) {
+        out.line(&out.paint(Style::Dim, "x each one, ~ as far as a command's arguments or a written file tell"));
+    }
     out.line("");
     facts(out, charter);
-    let unreached: Vec<&str> = rules.iter().filter(|r| r.surfaces.is_empty()).map(|r| r.rule).collect();
-    if !unreached.is_empty() {
-        out.line(&format!(
-            "{}: nothing that this version mediates can trigger {}",
-            out.paint(Style::Yellow, "not covered"),
-            unreached.join(", ")
-        ));
-    }
-    match examples(sources) {
-        0 => out.line("examples: none, so nothing shows that the rules say what was meant"),
-        n => out.line(&format!("examples: {n} of {n} hold")),
+    match (analysis.examples, analysis.examples_held) {
+        (0, _) => out.line("examples: none, so nothing shows that the rules say what was meant"),
+        (all, held) => out.line(&format!("examples: {held} of {all} hold")),
     }
 }
 
@@ -124,38 +160,35 @@ fn bytes_text(bytes: usize) -> String {
     }
 }
 
-fn row(rule: &Coverage<'_>) -> Vec<Cell> {
-    let style = if rule.effect == "permit" { Style::Green } else { Style::Red };
-    let does = match rule.escalate {
-        Some(path) => Cell::new(format!("ask {path}")).styled(Style::Yellow),
-        None => Cell::new(rule.effect).styled(style),
+fn row(rule: &Rule, coverage: &RuleCoverage) -> Vec<Cell> {
+    let does = match (&rule.escalate, rule.effect) {
+        (Some(path), _) => Cell::new(format!("ask {path}")).styled(Style::Yellow),
+        (None, RuleEffect::Permit) => Cell::new("permit").styled(Style::Green),
+        (None, RuleEffect::Forbid) => Cell::new("forbid").styled(Style::Red),
     };
-    let mut cells = vec![Cell::new(rule.rule), Cell::new(rule.owner), does];
-    for (surface, _) in SURFACES {
-        cells.push(Cell::new(if rule.surfaces.contains(surface) { "x" } else { "·" }));
+    let mut cells = vec![Cell::new(&rule.id), Cell::new(&rule.owner), does];
+    for surface in SURFACES {
+        cells.push(Cell::new(match coverage.surfaces.get(surface.name()) {
+            Some(Reach::Each) => "x",
+            Some(Reach::Told) => "~",
+            None => "·",
+        }));
     }
     cells
 }
 
-fn coverage(rule: &Rule) -> Coverage<'_> {
-    let groups: Vec<&str> = rule.verbs.iter().filter_map(|v| v.split('.').next()).collect();
-    let surfaces =
-        SURFACES.iter().filter(|(_, gives)| gives.iter().any(|g| groups.contains(g))).map(|(name, _)| *name).collect();
-    Coverage {
+fn checking<'c>(rule: &'c Rule, coverage: &'c RuleCoverage) -> Checking<'c> {
+    Checking {
         rule: &rule.id,
         owner: &rule.owner,
         effect: if rule.effect == RuleEffect::Permit { "permit" } else { "forbid" },
         escalate: rule.escalate.as_deref(),
         source: &rule.source,
         verbs: &rule.verbs,
-        surfaces,
+        surfaces: coverage.surfaces.keys().copied().collect(),
+        reach: &coverage.surfaces,
+        unmediated: &coverage.unmediated,
     }
-}
-
-/// A charter that compiled has only examples that hold: one that doesn't is an error of its compilation.
-fn examples(sources: &Sources) -> usize {
-    let text = sources.get("charter.toml").map(String::as_str).unwrap_or_default();
-    text.lines().filter(|line| line.trim_start().starts_with("[[example]]")).count()
 }
 
 /// `flyball schema`.

@@ -28,6 +28,9 @@ names the file and what the operating system said."),
 the second charter lets pass that the first does not, and the reverse. Nothing else was understood."),
     ("FB0506", "not a matter of this entry", "\
 The entry exists, but the question doesn't fit it: a file's content can be asked for only where one was recorded, say."),
+    ("FB0507", "charter does not hold", "\
+The charter compiles, and what it says of itself is not so: an example is ruled otherwise than it expects, or a fact asks for
+an event that can't be. `flyball check` shows each with its place. A run under it would start all the same."),
     ("FB0508", "no such question", "\
 No open question has this id. It may have been answered, its deadline may have passed, or the program that waited for it
 may have ended. `flyball asks` lists the open ones."),

@@ -117,6 +117,10 @@ fn quantity(report: &mut Report, of: &At<String>) -> Option<(Verb, &'static str)
 }
 
 impl Envelope {
+    pub fn verb(&self) -> Verb {
+        self.verb
+    }
+
     pub fn attr(&self) -> &'static str {
         self.attr
     }

@@ -38,7 +38,7 @@ pub use charter::{
     Autonomy, CODES, Charter, ContentReading, DefaultVerdict, Example, ExampleOutcome, FactType, HomeKeep, Level,
     Limits, Owner, Rule, RuleEffect, SandboxSettings, Sources, Tier, check_examples,
 };
-pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
+pub use diagnostic::{Diagnostic, Diagnostics, Position, Related, Severity, Span};
 pub use facts::{FactBound, Phase};
 pub use input::{Elsewhere, Event, Input};
 pub use kernel::{Kernel, SnapshotError};

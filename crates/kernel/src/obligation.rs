@@ -86,6 +86,11 @@ pub(crate) struct Missed {
 }
 
 impl Obligation {
+    /// `file:line`.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
     fn bound_text(&self, bound: &[Value]) -> String {
         let pair =
             |(name, value): (&String, &Value)| format!("{name} = {}", serde_json::to_string(value).unwrap_or_default());

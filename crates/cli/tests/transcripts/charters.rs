@@ -164,3 +164,14 @@ fn the_library_rules_on_its_stories() {
     scene.type_in(&["init", "team", "--from", "team"]);
     assert_transcript!(scene);
 }
+
+#[test]
+fn a_charter_that_does_not_mean_what_it_says() {
+    let mut scene = Scene::new();
+    scene.charter(
+        "[[example]]\nattempt = \"fs.write(path: 'src/a.rs')\"\nexpect = \"deny\"\n\n[[example]]\nattempt = \"fs.write(path: 'docs/a.md')\"\nexpect = \"allow\"\n",
+        "@id(\"work\") @owner(\"team\") @reason(\"Work.\")\npermit (principal, action, resource);\n\n@id(\"wide\") @owner(\"team\") @reason(\"Not there.\")\nforbid (principal, action in Action::\"fs\", resource)\nwhen { resource.rel like \"target/*\" };\n\n@id(\"narrow\") @owner(\"team\") @reason(\"Not there either.\")\nforbid (principal, action == Action::\"fs.write\", resource)\nwhen { resource.rel like \"target/debug/*\" };\n",
+    );
+    scene.type_in(&["check"]).type_in(&["check", "--json"]);
+    assert_transcript!(scene);
+}

@@ -6,7 +6,11 @@
 //! All of it is bounded by steps, never by a clock, and says where it stopped short.
 
 mod compare;
+mod coverage;
+mod events;
+mod findings;
 mod formula;
+mod rules;
 mod settings;
 mod solve;
 mod verdicts;
@@ -14,6 +18,8 @@ mod witness;
 mod words;
 
 pub use compare::{Comparison, Example, Narrower, compare};
+pub use coverage::{Reach, RuleCoverage, SURFACES, coverage, reach};
+pub use findings::{Analysis, analyse};
 
 #[cfg(test)]
 mod tests;

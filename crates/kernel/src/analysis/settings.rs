@@ -39,6 +39,7 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
         content: _,
         // Say what is meant, and change nothing.
         examples: _,
+        fact_places: _,
         digest: _,
         // No text says it, and a charter that is taken up during a run does not learn.
         learning: _,

@@ -43,6 +43,8 @@ impl Steps {
 
 /// Finds a model of the formula for actions of that verb.
 pub(crate) fn solve(all: &Formulas, goal: Id, verb: Verb, session: &Session, steps: &mut Steps) -> Found {
+    // A search sets up a place for each atom and term.
+    steps.take(u64::try_from(all.atoms.len().saturating_add(all.terms.len()) / 4).unwrap_or(u64::MAX));
     Search::new(all, verb, session).run(goal, steps)
 }
 

@@ -47,6 +47,14 @@ pub(crate) struct Verdicts {
     pub asks: BTreeMap<String, Id>,
 }
 
+impl Verdicts {
+    /// What that rule says.
+    pub fn rule(&self, id: &str) -> Option<&RuleSay> {
+        // INVARIANT: a slice's rules are sorted by id.
+        self.rules.binary_search_by(|r| r.id.as_str().cmp(id)).ok().and_then(|at| self.rules.get(at))
+    }
+}
+
 pub(crate) fn verdicts(
     to: &mut Formulas,
     charter: &Charter,

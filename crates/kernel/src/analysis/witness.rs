@@ -184,6 +184,15 @@ impl Case<'_> {
         })
     }
 
+    /// The real rules that match it; nothing when one of them fails.
+    pub fn matching(&self, charter: &Charter) -> Option<BTreeSet<String>> {
+        self.judged(charter, |judged| {
+            let (forbids, permits) = charter.slice_for(self.action)?.judge(judged);
+            let is_sound = forbids.errors.is_empty() && permits.errors.is_empty();
+            is_sound.then(|| forbids.ids.into_iter().chain(permits.ids).collect())
+        })
+    }
+
     fn judged<T>(&self, charter: &Charter, with: impl FnOnce(&Judged) -> T) -> T {
         let values = self.session.values(self.action);
         let facts = charter.facts.supposed(&values, |place| {
@@ -200,5 +209,41 @@ impl Case<'_> {
         let autonomy = self.autonomy;
         let at_ns = self.at_ns;
         with(&Judged { action: self.action, values: &values, governance: &governance, autonomy, at_ns, facts: &facts })
+    }
+}
+
+/// The action as an [[example]] writes it, without what goes without saying.
+pub(crate) fn text(action: &Action, session: &Session) -> String {
+    let kind = action.verb.spec().resource;
+    let mut said: Vec<String> = Vec::new();
+    for (name, value) in kind.fields().iter().filter_map(|f| Some((f, action.resource.field(f.name)?))) {
+        let is_usual = *value == usual(kind, name.name, name.ty, &Model::default(), session)
+            || (kind == ResourceKind::Command && matches!(name.name, "path" | "cwd"));
+        let is_first = kind.fields().first() == Some(name);
+        if (is_first || !is_usual) && *value != empty(name.ty) {
+            let path = value.as_str().filter(|_| kind == ResourceKind::File);
+            let short = path.and_then(|path| crate::session::below(path, &session.workspace)).filter(|r| !r.is_empty());
+            said.push(format!("{}: {}", name.name, short.map_or_else(|| quoted(value), |rel| quoted(&rel.into()))));
+        }
+    }
+    said.extend(action.attrs().map(|(name, value)| format!("{name}: {}", quoted(value))));
+    if !action.agent.is_empty() {
+        said.push(format!("agent: {}", quoted(&action.agent.as_str().into())));
+    }
+    if action.surface != default_surface(action.verb) {
+        said.push(format!("surface: {}", quoted(&action.surface.name().into())));
+    }
+    format!("{}({})", action.verb, said.join(", "))
+}
+
+fn quoted(value: &Value) -> String {
+    let quote = |text: &str| {
+        if text.contains('\'') { format!("\"{text}\"") } else { format!("'{text}'") }
+    };
+    match value {
+        Value::Bool(b) => b.to_string(),
+        Value::Long(n) => n.to_string(),
+        Value::Str(text) => quote(text),
+        Value::Strs(items) => format!("[{}]", items.iter().map(|i| quote(i)).collect::<Vec<_>>().join(", ")),
     }
 }

@@ -48,6 +48,8 @@ pub struct Rule {
     pub facts: Vec<String>,
     /// For each of them the value by which it helps the rule to match, where that is one.
     pub(crate) causes: BTreeMap<String, Option<bool>>,
+    /// Where it stands.
+    pub(crate) place: Place,
     /// The attributes that it reads of what a written file says ([`CONTENT_ATTRS`]).
     pub(crate) content: BTreeSet<&'static str>,
 }
@@ -285,7 +287,8 @@ fn annotated(
         );
     }
     let source = report.source(place);
-    Rule { id, owner, reason, effect, escalate, source, verbs: Vec::new(), facts, causes, content }
+    let place = place.clone();
+    Rule { id, owner, reason, effect, escalate, source, verbs: Vec::new(), facts, causes, place, content }
 }
 
 fn refuse_duplicates(report: &mut Report, parsed: &mut Vec<Parsed>) {

@@ -178,6 +178,46 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "The bytes are no snapshot, were cut short or changed.\n\nRemove it; the state is rebuilt from the session's record.",
     ),
     (
+        "FB0180",
+        "a rule that matches nothing",
+        "No action has values that meet the rule's conditions together, so it stops or permits nothing: a control that is not there.\n\nExamples: a path that is to be outside the workspace and below `src/`; a number that is to be above 5 and below 3. Mend the condition, or remove the rule.",
+    ),
+    (
+        "FB0181",
+        "a rule that stands twice",
+        "Another rule has the same effect on the same actions. Which of the two owners and reasons a refusal names is then no one's decision.\n\nRemove one of them.",
+    ),
+    (
+        "FB0182",
+        "a shadowed rule",
+        "Wherever this rule matches, others with the same effect match as well: without it nothing would be ruled otherwise. It was proved for all actions; one that it matches is shown.\n\nRemove it, or narrow the others if it was meant to be the only one there. A narrower reason beside a broader rule needs the broader one to leave that part out.",
+    ),
+    (
+        "FB0183",
+        "rules in conflict",
+        "Whatever the rule would permit, or ask people about, is refused by others, or permitted by none: a `forbid` wins against every `permit`, a refusal against a question, and what no rule permits is refused unasked. It was proved for all actions; one that shows it is given.\n\nLet the other rules leave out what this one is for (`unless { … }`), permit what is to be asked about, or remove the rule.",
+    ),
+    (
+        "FB0184",
+        "not mediated in this version",
+        "The rule, fact, budget, envelope or obligation is about verbs that no surface of this version brings to the rules: it will do what it says once that surface is built, and until then it does nothing. `flyball check` shows which surface brings what.\n\nKeep it if the charter is for later; don't count on it now.",
+    ),
+    (
+        "FB0185",
+        "an event that can't be",
+        "An atom of a fact or an obligation asks an event for values that no event has together, so nothing ever changes it.\n\nExample: `did fs.write(path: \"a\", path: \"b\")`. Mend the values that are named.",
+    ),
+    (
+        "FB0186",
+        "an example that does not hold",
+        "Run against the charter, the example was ruled otherwise than it expects: the charter does not mean what its author thinks, or the example is wrong. What was given is shown with its numbers, and each fact that matters with the numbers behind it.\n\nMend the rule or fact where it went another way, or the example.",
+    ),
+    (
+        "FB0187",
+        "the analysis stopped short",
+        "Analysis takes a bounded number of steps, whatever the charter. Here they were used up before every rule had been looked at, so that idle rules may be untold. Nothing else depends on it: rules are evaluated in full at every step.\n\nSplit very large conditions, or lists of literals into fewer patterns.",
+    ),
+    (
         "FB0199",
         "an error of Flyball's own",
         "The schema that Flyball generated is not valid. This is a mistake in Flyball.\n\nPlease report it with the charter.",

@@ -1,7 +1,7 @@
 //! `[[example]]`: what the charter's author expects, run against the charter itself.
 
 use super::Charter;
-use super::report::{At, Report, clip, nearest};
+use super::report::{At, Place, Report, clip, nearest};
 use super::table::{Keys, duration_ns};
 use crate::action::{Action, Resource, Surface, Value};
 use crate::civil;
@@ -40,6 +40,7 @@ pub struct Example {
     pub(crate) rule: Option<String>,
     /// `file:line`.
     pub source: String,
+    pub(crate) place: Place,
 }
 
 /// What running an example gave.
@@ -78,6 +79,22 @@ pub fn check_examples(charter: &Charter) -> Vec<ExampleOutcome> {
 }
 
 fn run(charter: &Arc<Charter>, index: usize, example: &Example) -> ExampleOutcome {
+    let (mut kernel, at_ns, _) = before(charter, example);
+    let got = kernel.suppose_attempt(at_ns, &example.attempt);
+    let has_rule = example.rule.as_ref().is_none_or(|rule| got.reasons.iter().any(|r| r.rule == *rule));
+    ExampleOutcome {
+        index,
+        source: example.source.clone(),
+        attempt: example.text.clone(),
+        expected: example.expect.clone(),
+        passed: got.verdict == example.verdict && has_rule,
+        got,
+    }
+}
+
+/// The session just before an example's attempt, when that is, and the last entry of each thing that was given.
+pub(crate) fn before(charter: &Arc<Charter>, example: &Example) -> (Kernel, u64, Vec<u64>) {
+    let mut lasts = Vec::new();
     let mut kernel = Kernel::new(Arc::clone(charter), example_session());
     let mut at_ns = STEP_NS;
     for given in &example.given {
@@ -96,17 +113,9 @@ fn run(charter: &Arc<Charter>, index: usize, example: &Example) -> ExampleOutcom
             // Many at once are a burst: a hundredth of a second each.
             at_ns = at_ns.saturating_add(if times > 1 { STEP_NS / 100 } else { STEP_NS });
         }
+        lasts.push(kernel.last_entry());
     }
-    let got = kernel.suppose_attempt(at_ns, &example.attempt);
-    let has_rule = example.rule.as_ref().is_none_or(|rule| got.reasons.iter().any(|r| r.rule == *rule));
-    ExampleOutcome {
-        index,
-        source: example.source.clone(),
-        attempt: example.text.clone(),
-        expected: example.expect.clone(),
-        passed: got.verdict == example.verdict && has_rule,
-        got,
-    }
+    (kernel, at_ns, lasts)
 }
 
 /// Names that `expect` may name beside the rules: what the kernel itself refuses with.
@@ -150,8 +159,9 @@ pub(crate) fn section(report: &mut Report, root: &mut Keys, source: &str, names:
             }
         };
         let Some((verdict, rule)) = expectation(report, &expect, names) else { continue };
-        let text = attempt.value;
-        out.push(Example { given, attempt: action, text, expect: expect.value, verdict, rule, source: at });
+        let place = expect.place.clone();
+        let (text, expect) = (attempt.value, expect.value);
+        out.push(Example { given, attempt: action, text, expect, verdict, rule, source: at, place });
     }
     out
 }

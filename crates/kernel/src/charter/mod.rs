@@ -34,9 +34,8 @@ pub use codes::CODES;
 pub use content::ContentReading;
 pub use escalation::Tier;
 pub(crate) use examples::default_surface;
-#[cfg(test)]
-pub(crate) use examples::example_session;
 pub use examples::{Example, ExampleOutcome, check_examples};
+pub(crate) use examples::{before, example_session};
 pub use schema::FactType;
 pub(crate) use schema::rule_attrs;
 pub use settings::{DefaultVerdict, HomeKeep, Limits, Owner, SandboxSettings};
@@ -69,6 +68,7 @@ pub struct Charter {
     pub(crate) content: ContentReading,
     pub(crate) fact_types: BTreeMap<String, FactType>,
     pub(crate) examples: Vec<Example>,
+    pub(crate) fact_places: BTreeMap<String, Place>,
     pub(crate) digest: String,
     pub(crate) learning: Option<Learning>,
 }
@@ -286,6 +286,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         content: ContentReading::default(),
         fact_types: facts.types,
         examples,
+        fact_places: facts.places,
         digest,
         learning: None,
     };

@@ -1,6 +1,7 @@
 //! Collects findings with their places, so that everything that is wrong is told at once.
 
-use crate::diagnostic::{Diagnostic, Diagnostics, Severity, Span};
+use crate::action::Action;
+use crate::diagnostic::{Diagnostic, Diagnostics, Position, Related, Severity, Span};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,6 +35,15 @@ pub(crate) struct At<T> {
     pub place: Place,
 }
 
+/// What stands beside a finding.
+#[derive(Debug, Default)]
+pub(crate) struct More {
+    /// Other places, each with what is there.
+    pub related: Vec<(Place, String)>,
+    /// An action that shows it.
+    pub request: Option<Action>,
+}
+
 /// The findings so far.
 pub(crate) struct Report<'s> {
     files: BTreeMap<&'s str, Lines<'s>>,
@@ -62,12 +72,42 @@ impl<'s> Report<'s> {
     }
 
     fn add(&mut self, severity: Severity, code: &'static str, at: &Place, message: String, hint: Option<String>) {
+        self.tell(severity, code, at, message, hint, More::default());
+    }
+
+    /// A finding with what shows it.
+    pub fn tell(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        at: &Place,
+        message: String,
+        hint: Option<String>,
+        more: More,
+    ) {
         if self.found.len() >= FINDINGS_MAX {
             return;
         }
-        let (line, column) = self.line_column(at);
+        let (span, Position { line, column }, end) = self.where_is(at);
+        let related = more
+            .related
+            .into_iter()
+            .map(|(at, message)| {
+                let (span, Position { line, column }, end) = self.where_is(&at);
+                Related { file: at.file.to_string(), span, line, column, end, message }
+            })
+            .collect();
+        let (file, request) = (at.file.to_string(), more.request);
+        self.found.push(Diagnostic { severity, code, file, span, line, column, end, message, hint, related, request });
+    }
+
+    fn where_is(&self, at: &Place) -> (Span, Position, Position) {
+        let position = |offset: usize| {
+            let (line, column) = self.line_column(&Place::new(&at.file, offset..offset));
+            Position { line, column }
+        };
         let span = Span { start: at.span.start, end: at.span.end };
-        self.found.push(Diagnostic { severity, code, file: at.file.to_string(), span, line, column, message, hint });
+        (span, position(at.span.start), position(at.span.end))
     }
 
     pub fn has_errors(&self) -> bool {

@@ -43,7 +43,8 @@ pub use bound::FactBound;
 pub(crate) use explain::span_text;
 pub(crate) use memory::Memory;
 pub(crate) use pair::{Pair, pair};
-pub(crate) use pattern::{Occurrence, Pattern, Seen};
+pub(crate) use pattern::{Occurrence, Pattern, Seen, Test};
+pub(crate) use syntax::Cmp;
 pub use syntax::Phase;
 
 /// Records that a fact may keep, when it does not say otherwise.
@@ -341,6 +342,17 @@ impl Facts {
     /// The facts as the action with these values finds them.
     pub fn known<'a>(&'a self, values: &'a Values<'a>, now_ns: u64) -> Known<'a> {
         Known { facts: self, values, now_ns, cells: self.monitors.iter().map(|_| OnceCell::new()).collect() }
+    }
+
+    /// The atoms of the fact at that place.
+    pub fn patterns(&self, place: usize) -> Vec<&Pattern> {
+        let mut out = Vec::new();
+        match self.monitors.get(place).map(|m| &m.compiled) {
+            Some(Compiled::Formula(node)) => node.patterns(&mut out),
+            Some(Compiled::Number(counter)) => out.push(&counter.pattern),
+            None => {}
+        }
+        out
     }
 
     /// What the fact says, all that it names included: two facts of which this is equal have equal values for ever.

@@ -2,6 +2,7 @@
 
 use super::Kernel;
 use crate::action::{Action, Value};
+use crate::decide::Evidence;
 use crate::facts::Phase;
 use crate::ruling::Ruling;
 use std::collections::BTreeMap;
@@ -49,6 +50,19 @@ impl Kernel {
         let seq = self.next_seq();
         self.grant_alone(action, at_ns);
         self.attempt(seq, action)
+    }
+
+    /// The last entry that was taken in.
+    pub(crate) fn last_entry(&self) -> u64 {
+        self.last_seq.unwrap_or_default()
+    }
+
+    /// A fact's value as this action would find it now, and what stands behind it.
+    pub(crate) fn supposed_fact(&self, fact: &str, at_ns: u64, action: &Action) -> (Option<Value>, Evidence) {
+        let session = Arc::clone(&self.session);
+        let values = session.values(action);
+        let at_ns = self.last_at_ns.max(at_ns);
+        (self.facts.value(fact, &values, at_ns).ok(), self.facts.evidence(fact, &values, at_ns))
     }
 
     fn next_seq(&mut self) -> u64 {

@@ -9,6 +9,7 @@
 )]
 
 mod agreement;
+mod analysis;
 mod content;
 mod decide;
 mod determinism;

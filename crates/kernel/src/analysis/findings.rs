@@ -1,0 +1,254 @@
+//! What `check` tells of a charter that compiles: idle rules, what nothing mediates, what can't happen, examples that
+//! don't hold.
+
+use super::coverage::{self, RuleCoverage, is_mediated};
+use super::events::{contradiction, unmediated};
+use super::rules::{Idle, IdleRule, idle};
+use super::witness::text;
+use crate::charter::report::{More, Place, Report};
+use crate::charter::{Charter, Example, RuleEffect, Sources, before, check_examples, example_session};
+use crate::diagnostic::{Diagnostics, Severity};
+use crate::facts::Pattern;
+use crate::ruling::Verdict;
+use crate::vocabulary::verbs;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What an analysis found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Analysis {
+    /// In order of file and place.
+    pub findings: Diagnostics,
+    /// Which rules can be triggered by which surfaces.
+    pub coverage: Vec<RuleCoverage>,
+    /// How many examples there are, and how many hold.
+    pub examples: usize,
+    /// Those that hold.
+    pub examples_held: usize,
+}
+
+/// Analyses a charter. `sources`: what it was compiled from, for the places.
+#[must_use]
+pub fn analyse(charter: &Charter, sources: &Sources) -> Analysis {
+    let mut report = Report::new(sources);
+    idle_rules(&mut report, charter);
+    unmediated_rules(&mut report, charter);
+    facts(&mut report, charter);
+    obligations(&mut report, charter, sources);
+    registers(&mut report, charter);
+    let held = examples(&mut report, charter);
+    Analysis {
+        findings: report.finish(),
+        coverage: coverage::coverage(charter),
+        examples: charter.examples().len(),
+        examples_held: held,
+    }
+}
+
+fn idle_rules(report: &mut Report, charter: &Charter) {
+    let session = example_session();
+    let (found, missed) = idle(charter, &session);
+    for IdleRule { rule: id, idle, shown } in found {
+        let Some(rule) = charter.rule(&id) else { continue };
+        let such_as = shown.as_ref().map(|a| format!("; such as `{}`", text(a, &session))).unwrap_or_default();
+        let (code, message, hint, by) = match idle {
+            Idle::Vacuous => {
+                let message = format!("rule `{id}` matches nothing: no action meets all of its conditions");
+                ("FB0180", message, "mend its conditions, or remove it", Vec::new())
+            }
+            Idle::Duplicate { of } => {
+                ("FB0181", format!("rule `{id}` says the same as `{of}`"), "remove one of them", vec![of])
+            }
+            Idle::Shadowed { by } => {
+                let message =
+                    format!("rule `{id}` changes nothing: {} already does so wherever it matches{such_as}", names(&by));
+                ("FB0182", message, "remove it, or have the other leave out what this one is for", by)
+            }
+            Idle::Overruled { by } if rule.effect == RuleEffect::Permit => {
+                let message =
+                    format!("rule `{id}` permits nothing: {} refuses all that it matches{such_as}", names(&by));
+                ("FB0183", message, "have the other leave out what this one is for (`unless`), or remove it", by)
+            }
+            Idle::Overruled { by } => {
+                let message = format!("rule `{id}` never asks: {} refuses all that it matches{such_as}", names(&by));
+                ("FB0183", message, "have the other leave out what is to be asked about (`unless`), or remove it", by)
+            }
+            Idle::Unpermitted => {
+                let message = format!("rule `{id}` never asks: no rule permits what it matches{such_as}");
+                ("FB0183", message, "permit what people are to be asked about: a question is no permit", Vec::new())
+            }
+        };
+        let related = by
+            .iter()
+            .filter_map(|other| charter.rule(other))
+            .map(|other| (other.place.clone(), format!("rule `{}`", other.id)))
+            .collect();
+        let more = More { related, request: shown };
+        report.tell(Severity::Warning, code, &rule.place, message, Some(hint.to_owned()), more);
+    }
+    if missed > 0 {
+        let message =
+            format!("the analysis of rules stopped short: {missed} of {} were not looked at", charter.rules().len());
+        report.warning("FB0187", &start(), message, "`flyball explain FB0187` says what that means");
+    }
+}
+
+/// The rule that does it, or those of several that are seen in what is shown.
+fn names(rules: &[String]) -> String {
+    let named: Vec<String> = rules.iter().filter(|r| *r != "…").map(|r| format!("`{r}`")).collect();
+    if named.len() == rules.len() { named.join(" and ") } else { format!("{} with others", named.join(" and ")) }
+}
+
+fn start() -> Place {
+    Place::new(&Arc::from("charter.toml"), 0..0)
+}
+
+/// A `forbid` that can't be triggered is a control that isn't there; a permit without use does no harm.
+fn unmediated_rules(report: &mut Report, charter: &Charter) {
+    for rule in charter.rules().iter().filter(|r| r.effect == RuleEffect::Forbid && !r.verbs.is_empty()) {
+        let its: Vec<_> = verbs().filter(|v| rule.verbs.contains(&v.name())).collect();
+        if its.iter().all(|v| !is_mediated(*v, charter)) {
+            let message =
+                format!("rule `{}` can't be triggered: {} not mediated in this version", rule.id, are(&rule.verbs));
+            report.warning("FB0184", &rule.place, message, "`flyball check` shows which surface brings which rules");
+        }
+    }
+}
+
+fn are(verbs: &[&str]) -> String {
+    let all = verbs.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ");
+    if verbs.len() == 1 { format!("{all} is") } else { format!("{all} are") }
+}
+
+fn facts(report: &mut Report, charter: &Charter) {
+    for (name, place) in charter.facts.places() {
+        let Some(at) = charter.fact_places.get(name) else { continue };
+        let patterns = charter.facts.patterns(place);
+        for why in patterns.iter().filter_map(|p| contradiction(p)).collect::<BTreeSet<_>>() {
+            let message = format!("fact `{name}` asks for an event that can't be: {why}");
+            report.error("FB0185", at, message, "mend the values, or remove the atom");
+        }
+        let lacking: Vec<Vec<&'static str>> = patterns.iter().filter_map(|p| unmediated(charter, p)).collect();
+        if !patterns.is_empty() && lacking.len() == patterns.len() {
+            let verbs: BTreeSet<&'static str> = lacking.into_iter().flatten().collect();
+            let verbs: Vec<&'static str> = verbs.into_iter().collect();
+            let message = format!("fact `{name}` never changes: {} not mediated in this version", are(&verbs));
+            report.warning("FB0184", at, message, "it will, once a surface brings them");
+        }
+    }
+}
+
+fn obligations(report: &mut Report, charter: &Charter, sources: &Sources) {
+    for (name, obligation) in &charter.obligations {
+        let at = line(sources, obligation.source());
+        let of = |part: &str, pattern: &Pattern| contradiction(pattern).map(|why| (part.to_owned(), why));
+        for (part, why) in of("when", &obligation.trigger).into_iter().chain(of("must", &obligation.must)) {
+            let message = format!("`{part}` of obligation `{name}` is an event that can't be: {why}");
+            report.error("FB0185", &at, message, "mend the values");
+        }
+        if let Some(verbs) = unmediated(charter, &obligation.trigger) {
+            let message = format!("obligation `{name}` never begins: {} not mediated in this version", are(&verbs));
+            report.warning("FB0184", &at, message, "it will, once a surface brings them");
+        } else if let Some(verbs) = unmediated(charter, &obligation.must) {
+            let message = format!("obligation `{name}` can't be met: {} not mediated in this version", are(&verbs));
+            report.warning("FB0184", &at, message, "what it causes at its deadline comes every time");
+        }
+    }
+}
+
+/// Budgets and envelopes of what nothing mediates.
+fn registers(report: &mut Report, charter: &Charter) {
+    let mut tell = |kind: &str, name: &str, verbs: &[crate::Verb]| {
+        if !verbs.is_empty() && verbs.iter().all(|v| !is_mediated(*v, charter)) {
+            let names: Vec<&'static str> = verbs.iter().map(|v| v.name()).collect();
+            let message = format!("{kind} `{name}` counts nothing: {} not mediated in this version", are(&names));
+            report.warning("FB0184", &start(), message, "it will, once a surface brings them");
+        }
+    };
+    for (name, budget) in &charter.budgets {
+        tell("budget", name, &budget.verbs);
+    }
+    for (name, envelope) in &charter.envelopes {
+        tell("envelope", name, &[envelope.verb()]);
+    }
+}
+
+/// Runs the examples; gives how many hold.
+fn examples(report: &mut Report, charter: &Charter) -> usize {
+    let outcomes = check_examples(charter);
+    let held = outcomes.iter().filter(|o| o.passed).count();
+    let shared = Arc::new(charter.clone());
+    for outcome in outcomes.into_iter().filter(|o| !o.passed) {
+        let Some(example) = charter.examples().get(outcome.index) else { continue };
+        let verdict = match outcome.got.verdict {
+            Verdict::Allow => "allow",
+            Verdict::Modify => "modify",
+            Verdict::Hold => "hold",
+            Verdict::Deny => "deny",
+        };
+        let by: Vec<&str> = outcome.got.reasons.iter().map(|r| r.rule.as_str()).collect();
+        let message = format!(
+            "this example does not hold: `{}` is ruled `{verdict} {}`, not `{}`",
+            outcome.attempt,
+            by.join(", "),
+            outcome.expected
+        );
+        let mut trace = trace(&shared, example, &by);
+        let related: Vec<(Place, String)> = by
+            .iter()
+            .copied()
+            .chain(example.rule.as_deref().filter(|r| !by.contains(r)))
+            .filter_map(|id| charter.rule(id))
+            .map(|rule| {
+                let is_expected = example.rule.as_deref() == Some(&rule.id) && !by.contains(&rule.id.as_str());
+                let what = if is_expected { "was expected and did not match" } else { "ruled" };
+                (rule.place.clone(), format!("rule `{}` {what}", rule.id))
+            })
+            .collect();
+        if let Some((_, what)) = related.iter().find(|(_, what)| what.ends_with("did not match")) {
+            trace.push(what.clone());
+        }
+        let hint = if trace.is_empty() { "mend the rules, or the example".to_owned() } else { trace.join("; ") };
+        let more = More { related, request: Some(example.attempt.clone()) };
+        report.tell(Severity::Error, "FB0186", &example.place, message, Some(hint), more);
+    }
+    held
+}
+
+/// What was given, by number, and each fact that the rules in question read, with what stands behind it.
+fn trace(charter: &Arc<Charter>, example: &Example, by: &[&str]) -> Vec<String> {
+    let (kernel, at_ns, lasts) = before(charter, example);
+    // Where an entry comes from: the first thing given that ended at or after it.
+    let given = |seq: u64| lasts.iter().position(|last| seq <= *last).map(|n| n + 1);
+    let rules = by.iter().copied().chain(example.rule.as_deref());
+    let facts: BTreeMap<&str, ()> =
+        rules.filter_map(|id| charter.rule(id)).flat_map(|r| &r.facts).map(|f| (f.as_str(), ())).collect();
+    facts
+        .into_keys()
+        .map(|fact| {
+            let (value, evidence) = kernel.supposed_fact(fact, at_ns, &example.attempt);
+            let value = value.map_or("without a value".to_owned(), |v| serde_json::to_string(&v).unwrap_or_default());
+            let from: BTreeSet<usize> = evidence.witnesses.iter().filter_map(|seq| given(*seq)).collect();
+            let because = match from.len() {
+                0 => String::new(),
+                _ => format!(
+                    ", because of given {}",
+                    from.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                ),
+            };
+            let needs = evidence.needs.map(|needs| format!(", and would turn with: {needs}")).unwrap_or_default();
+            format!("fact `{fact}` is {value}{because}{needs}")
+        })
+        .collect()
+}
+
+/// The place of `file:line`.
+fn line(sources: &Sources, source: &str) -> Place {
+    let (file, number) = source.rsplit_once(':').unwrap_or((source, "1"));
+    let text = sources.get(file).map(String::as_str).unwrap_or_default();
+    let number: usize = number.parse().unwrap_or(1);
+    let start: usize = text.split_inclusive('\n').take(number.saturating_sub(1)).map(str::len).sum();
+    let length = text.get(start..).and_then(|rest| rest.lines().next()).map_or(0, str::len);
+    Place::new(&Arc::from(file), start..start.saturating_add(length))
+}

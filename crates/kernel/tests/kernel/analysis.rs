@@ -1,0 +1,147 @@
+//! What `check` finds in charters that compile, and what it must not find in good ones.
+
+use crate::*;
+use flyball_kernel::analysis::{Analysis, analyse};
+
+fn analysed(toml: &str, cedar: &str) -> Analysis {
+    let sources = Sources::from([
+        ("charter.toml".to_owned(), format!("{HEAD}{toml}")),
+        ("rules.cedar".to_owned(), cedar.to_owned()),
+    ]);
+    let (charter, _) = Charter::compile(&sources).unwrap_or_else(|e| panic!("{}", render(&e)));
+    analyse(&charter, &sources)
+}
+
+/// Folders with a charter below a folder of the repository.
+fn charters(folder: &str) -> Vec<(String, Sources)> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut folders: Vec<_> = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).collect();
+    folders.sort();
+    let read = |dir: &std::path::Path| -> Sources {
+        let files = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+        let name = |p: &std::path::Path| p.file_name().unwrap().to_string_lossy().into_owned();
+        let is_charter = |p: &std::path::PathBuf| name(p) == "charter.toml" || name(p).ends_with(".cedar");
+        files.filter(is_charter).map(|p| (name(&p), std::fs::read_to_string(&p).unwrap())).collect()
+    };
+    folders
+        .iter()
+        .filter(|dir| dir.join("charter.toml").exists())
+        .map(|dir| (dir.file_name().unwrap().to_string_lossy().into_owned(), read(dir)))
+        .collect()
+}
+
+/// The library's charters and the one of `init` have no idle rules: what is found there is found in error.
+#[test]
+fn good_charters_raise_no_alarm() {
+    let mut all = charters("../../charters");
+    all.extend(charters("benches"));
+    assert!(all.len() >= 2);
+    for (name, sources) in all {
+        let (charter, _) = Charter::compile(&sources).unwrap_or_else(|e| panic!("{name}: {}", render(&e)));
+        let found = analyse(&charter, &sources);
+        let alarms: Vec<Diagnostic> = found.findings.0.iter().filter(|d| d.code != "FB0184").cloned().collect();
+        assert!(alarms.is_empty(), "{name}: {}", render(&Diagnostics(alarms)));
+        println!("{name}: {}", render(&found.findings));
+        assert_eq!(found.examples, found.examples_held);
+    }
+}
+
+/// A case a line: a heading, then TOML and Cedar with something in it that does nothing. Rules are `id: rule`.
+const CASES: &[(&str, &str, &[&str])] = &[
+    (
+        "vacuous",
+        "",
+        &[
+            "all: permit (principal, action, resource);",
+            "nowhere: forbid (principal, action in Action::\"fs\", resource) when { resource.zone == \"home\" && resource.rel like \"src/*\" };",
+            "numbers: forbid (principal, action == Action::\"net.connect\", resource) when { resource.port > 5 && resource.port < 3 };",
+            "patterns: forbid (principal, action == Action::\"net.connect\", resource) when { resource.host like \"*.com\" && resource.host like \"*.org\" };",
+            "sound: forbid (principal, action == Action::\"net.connect\", resource) when { resource.host like \"a*\" && resource.host like \"*a\" && resource.host != \"a\" };",
+        ],
+    ),
+    (
+        "duplicate",
+        "",
+        &[
+            "all: permit (principal, action, resource);",
+            "one: forbid (principal, action == Action::\"fs.write\", resource) when { resource.zone == \"home\" || resource.name == \"x\" };",
+            "two: forbid (principal, action in [Action::\"fs.write\"], resource) when { resource.zone == \"home\" || resource.name == \"x\" };",
+        ],
+    ),
+    (
+        "shadowed",
+        "",
+        &[
+            "all: permit (principal, action, resource);",
+            "few: permit (principal, action in Action::\"git\", resource);",
+            "wide: forbid (principal, action in Action::\"fs\", resource) when { resource.rel like \"src/*\" };",
+            "narrow: forbid (principal, action == Action::\"fs.write\", resource) when { resource.rel like \"src/*.rs\" && context.autonomy < 2 };",
+            "first: forbid (principal, action == Action::\"net.connect\", resource) when { resource.port < 100 };",
+            "last: forbid (principal, action == Action::\"net.connect\", resource) when { resource.port >= 90 };",
+            "middle: forbid (principal, action == Action::\"net.connect\", resource) when { resource.port > 50 && resource.port < 150 };",
+        ],
+    ),
+    (
+        "overruled",
+        "",
+        &[
+            "files: permit (principal, action in Action::\"fs\", resource);",
+            "tests: permit (principal, action == Action::\"fs.write\", resource) when { resource.rel like \"tests/*\" };",
+            "push: permit (principal, action == Action::\"git.push\", resource) when { resource.name == \"main\" };",
+            "shared: forbid (principal, action == Action::\"git.push\", resource) when { [\"main\", \"master\"].contains(resource.name) };",
+            "ask-git: @escalate(\"dev\") forbid (principal, action == Action::\"git.push\", resource) when { resource.name == \"master\" };",
+            "ask-deploy: @escalate(\"dev\") forbid (principal, action in Action::\"deploy\", resource);",
+        ],
+    ),
+    (
+        "not mediated",
+        "[facts]\nbusy = 'count[10m] attempt remediation.start >= 3'\nread = 'once did fs.read'\n[budget.tokens]\nsum = \"model.call.tokens\"\nlimit = 5\n[envelope.valve]\nof = \"control.actuate.value\"\nmax = 5\n[[obligation]]\nname = \"told\"\nowner = \"dev\"\nreason = \"r\"\nwhen = 'did incident.open(id: i)'\nmust = 'did incident.escalate(id: i)'\nwithin = \"5m\"\notherwise = \"pause\"",
+        &[
+            "all: permit (principal, action, resource);",
+            "fixes: forbid (principal, action == Action::\"remediation.start\", resource) when { context.fact.busy };",
+            "reads: forbid (principal, action == Action::\"fs.write\", resource) when { context.fact.read };",
+        ],
+    ),
+    (
+        "events that can't be",
+        "[facts]\na = 'once did fs.write(path: \"a\", path: \"b\")'\nb = 'once did fs.write(path: \"a\", path like \"b*\")'\nc = 'count did fs.write(bytes > 5, bytes < 3)'\nd = 'once did fs.write(path like \"a*\", path like \"*b\")'",
+        &[
+            "all: permit (principal, action, resource) when { (context.fact.a || context.fact.b) == (context.fact.d || context.fact.c > 3) };",
+        ],
+    ),
+    (
+        "examples that don't hold",
+        "[facts]\ngreen = 'no did fs.write(rel like \"src/**\") since result process.exec(program: \"cargo\", exit: 0)'\n[[example]]\ngiven = [\"result process.exec(program: 'cargo', exit: 0)\", \"did fs.write(path: 'src/a.rs')\"]\nattempt = \"deploy.apply(name: 'api')\"\nexpect = \"allow\"\n[[example]]\ngiven = [\"result process.exec(program: 'cargo', exit: 0)\"]\nattempt = \"deploy.apply(name: 'api')\"\nexpect = \"deny red\"\n[[example]]\nattempt = \"fs.write(path: 'a')\"\nexpect = \"allow\"",
+        &[
+            "all: permit (principal, action, resource);",
+            "red: forbid (principal, action in Action::\"deploy\", resource) unless { context.fact.green };",
+        ],
+    ),
+];
+
+#[test]
+fn findings_of_the_analysis_read_well() {
+    let mut out = String::new();
+    for (name, toml, rules) in CASES {
+        let cedar: String = rules
+            .iter()
+            .map(|rule| {
+                let (id, rule) = rule.split_once(": ").unwrap();
+                format!("@id(\"{id}\") @owner(\"dev\") @reason(\"r\")\n{rule}\n")
+            })
+            .collect();
+        let found = analysed(toml, &cedar);
+        assert!(found.findings.0.iter().all(|d| CODES.iter().any(|(code, ..)| *code == d.code)));
+        assert!(!found.findings.0.is_empty(), "{name}");
+        out.push_str(&format!("## {name}\n{}\n", render(&found.findings)));
+        for finding in &found.findings.0 {
+            for related in &finding.related {
+                out.push_str(&format!(
+                    "{}:{} -> {}:{} {}\n",
+                    finding.file, finding.line, related.file, related.line, related.message
+                ));
+            }
+        }
+    }
+    insta::assert_snapshot!(out);
+}
