@@ -1,11 +1,12 @@
 //! A machine whose ordinary users have no user namespaces: Landlock and mediation stand alone, if that is accepted.
 
 use crate::lacking::{WORK, announced, doctor, refused, tree};
+use crate::people::wait_for;
 use crate::support::{Case, World, nothing, stderr, summary};
 use flyball_testkit::repo::CANARY;
 use flyball_testkit::user::User;
 use serde_json::Value;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 const ACCEPT: [&str; 2] = ["--accept-weaker", "namespaces"];
 
@@ -14,6 +15,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "without_namespaces_only_if_accepted", needs: nothing, run: accepted },
         Case { name: "without_namespaces_the_work_is_the_same", needs: ordinary, run: the_same },
         Case { name: "without_namespaces_what_is_closed_stays_closed", needs: ordinary, run: closed },
+        Case { name: "without_namespaces_nothing_outlives_the_end", needs: ordinary, run: ends },
     ]
 }
 
@@ -132,7 +134,65 @@ fn closed(user: User) {
     for bad in [CANARY, "LISTED", "WROTE", "SQLite"] {
         assert!(!seen.contains(bad), "{bad}: {seen}");
     }
+    // Whoever goes by the workspace's own path is told where it is.
+    assert!(seen.contains(&format!("this session has {real} at ")), "{seen}");
     let after = (tree(&world.repo.workspace(), ""), tree(&world.repo.home(), ""), tree(&world.repo.outside(), ""));
     assert_eq!(before, after);
     world.verifies();
+}
+
+/// Daemons of every kind die with the session, with its supervisor, and with each of the two processes that stand between.
+fn ends(user: User) {
+    const DAEMONS: &str =
+        "perl -MPOSIX -e 'fork and exit; POSIX::setsid(); fork and exit; $SIG{$_} = \"IGNORE\" for qw(HUP TERM INT);
+        open(F, \">\", \"up\"); close F; sleep 1 while 1' {mark}; while ! test -e up; do sleep 0.05; done";
+    for (round, end) in ["itself", "supervisor", "launcher", "first"].into_iter().enumerate() {
+        let world = machine(user);
+        world.init("", "");
+        let mark = format!("flyball-daemon-{}-{round}", std::process::id());
+        let wait = if end == "itself" { "" } else { "; sleep 600" };
+        std::fs::write(world.repo.workspace().join("d.sh"), DAEMONS.replace("{mark}", &mark) + wait).unwrap();
+        let words = ["run", ACCEPT[0], ACCEPT[1], "--on-hold", "deny", "--apply", "never", "--", "sh", "d.sh", &mark];
+        let mut child = world.flyball(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        if end != "itself" {
+            wait_for("the daemon", || running(&mark).iter().any(|(_, line)| line.starts_with("perl")).then_some(()));
+            // The wrapper that takes the namespaces away execs: the child is the supervisor.
+            let supervisor = i32::try_from(child.id()).unwrap();
+            let launcher = children(supervisor)[0];
+            let pid = match end {
+                "supervisor" => supervisor,
+                "launcher" => launcher,
+                _ => children(launcher)[0],
+            };
+            let killed = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap();
+            assert!(killed.success());
+        }
+        child.wait().unwrap();
+        // The supervisor itself has the mark among its arguments.
+        wait_for(&format!("the end after {end}"), || running(&mark).is_empty().then_some(()));
+    }
+}
+
+/// Processes with that text among their arguments.
+fn running(mark: &str) -> Vec<(i32, String)> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let lines = numbers.filter_map(|pid: i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        Some((pid, String::from_utf8_lossy(&line).into_owned()))
+    });
+    lines.filter(|(_, line)| line.contains(mark)).collect()
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_child = |child: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        parent == Some(pid)
+    };
+    let mut found: Vec<i32> = numbers.filter(is_child).collect();
+    found.sort_unstable();
+    found
 }

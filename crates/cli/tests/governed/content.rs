@@ -154,7 +154,7 @@ const SLY: &[(&str, &str)] = &[
     ),
     (
         "symlink_out",
-        "open('/tmp/x', 'w').write(BASE); os.unlink('Cargo.toml'); os.symlink('/tmp/x', 'Cargo.toml'); run(); open('/tmp/x', 'a').write(EVIL)",
+        "open(TMP, 'w').write(BASE); os.unlink('Cargo.toml'); os.symlink(TMP, 'Cargo.toml'); run(); open(TMP, 'a').write(EVIL)",
     ),
     (
         "moved_in",
@@ -182,6 +182,7 @@ const SLY: &[(&str, &str)] = &[
 const SLY_HEAD: &str = r#"
 import ctypes, mmap, os, socket, subprocess, sys, time
 BASE = open('Cargo.toml').read()
+TMP = os.environ.get('TMPDIR', '/tmp') + '/x'
 EVIL = 'evil = "1"\n'
 EVIL_ALONE = '[package]\nname = "b"\n[dependencies]\n' + EVIL
 def exchange(a, b):

@@ -66,5 +66,20 @@ fn main() {
             trials.push(trial.with_ignored_flag(skip.is_some()));
         }
     }
+    // What people and hostile programs do is the same where there are no namespaces.
+    let user = User::ordinary();
+    for case in [people::cases(), hostile::cases(), content::cases()].concat() {
+        let name = format!("apart::{}", case.name);
+        let network = (case.name == "what_violates_reaches_no_server").then(|| "there is no network there".to_owned());
+        let skip = not_here.clone().or(network).or_else(|| (case.needs)(user));
+        if let Some(why) = &skip {
+            eprintln!("skipped: {name}: {why}");
+        }
+        let trial = Trial::test(name, move || {
+            support::apart(case.run, user);
+            Ok(())
+        });
+        trials.push(trial.with_ignored_flag(skip.is_some()));
+    }
     libtest_mimic::run(&arguments, trials).exit();
 }

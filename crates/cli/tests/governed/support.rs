@@ -32,6 +32,18 @@ pub fn program(name: &'static str) -> Option<String> {
     (!found).then(|| format!("`{name}` is not installed"))
 }
 
+thread_local! {
+    /// Worlds that this thread makes are on a machine without user namespaces, and sessions there go on without.
+    static APART: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs a case where there are no user namespaces.
+pub fn apart(run: fn(User), user: User) {
+    APART.set(true);
+    run(user);
+    APART.set(false);
+}
+
 /// A repository, a ledger, and the binary where this user can run it.
 pub struct World {
     pub repo: Repo,
@@ -48,7 +60,9 @@ impl World {
         let ledger = repo.scratch().join("ledger");
         std::fs::create_dir(&ledger).unwrap();
         user.own(&ledger).unwrap();
-        Self { repo, user, binary, ledger, lack: None }
+        let apart = ["user-namespaces"];
+        let lack = APART.get().then(|| Lack::new(&apart, &ledger, repo.scratch(), user).unwrap());
+        Self { repo, user, binary, ledger, lack }
     }
 
     /// The same on a machine that lacks something; see [`Lack::new`] for what.
@@ -88,7 +102,13 @@ impl World {
             Some(lack) => lack.command(&self.binary, &self.repo.home()),
             None => self.user.command(&self.binary, &self.repo.home()),
         };
-        command.arg("--ledger").arg(&self.ledger).args(words).current_dir(self.repo.workspace()).stdin(Stdio::null());
+        command.arg("--ledger").arg(&self.ledger).current_dir(self.repo.workspace()).stdin(Stdio::null());
+        match words {
+            ["run", words @ ..] if APART.get() => {
+                command.args(["run", "--accept-weaker", "namespaces"]).args(words);
+            }
+            words => _ = command.args(words),
+        }
         command
     }
 

@@ -67,6 +67,17 @@ pub(super) fn hold(view: &View, places: &Places, act: &Act, caller: Result<i32, 
     }
 }
 
+/// What to tell a caller that was refused by a name that it would have with namespaces: where that stands here.
+pub(super) fn elsewhere(places: &Places, act: &Act) -> Option<String> {
+    let (Act::Open { at, .. } | Act::Mkdir { at, .. } | Act::Unlink { at, .. } | Act::Rename { to: at, .. }) = act
+    else {
+        return None;
+    };
+    let path = at.path();
+    let own = places.own.iter().find(|own| path.starts_with(&own.is))?;
+    Some(format!("flyball: without namespaces this session has {} at {}", own.is.display(), own.at.display()))
+}
+
 fn open(places: &Places, at: &Place, flags: i32, caller: Result<i32, Errno>) -> Result<(), Errno> {
     let path = at.path();
     let writes = flags & WRITE_FLAGS & !libc::O_CREAT != 0;

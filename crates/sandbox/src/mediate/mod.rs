@@ -77,6 +77,8 @@ pub(crate) struct Parts {
     pub(crate) root: OwnedFd,
     /// Where the workspace is below it.
     pub(crate) workspace: PathBuf,
+    /// The tree's first process.
+    pub(crate) init: i32,
     /// Without namespaces: the root is the machine's own, and these are what may be touched of it.
     pub(crate) places: Option<Arc<Places>>,
     /// `None`: the network is closed.
@@ -245,7 +247,10 @@ impl Loop {
             } else if let Some((_, waited)) = self.lull.filter(|(at, _)| !self.is_paused && *at <= Instant::now()) {
                 let Lull { tell, again } = self.parts.mediator.lull();
                 for (pid, text) in tell {
-                    refuse::tell_inside(self.parts.root.as_fd(), pid, &text);
+                    match self.parts.places {
+                        Some(_) => refuse::tell_below(self.parts.init, pid, &text),
+                        None => refuse::tell_inside(self.parts.root.as_fd(), pid, &text),
+                    }
                 }
                 let next = (waited * 2).min(LULL_MAX);
                 self.lull = again.then(|| (Instant::now() + next, next));
@@ -380,6 +385,9 @@ impl Loop {
         if let Some(places) = self.parts.places.clone() {
             let caller = self.statuses.tgid(&Caller { notify: self.parts.notify.as_fd(), id, tid });
             if let Err(errno) = bounds::hold(&self.view, &places, &act, caller) {
+                if let (Ok(pid), Some(text)) = (caller, bounds::elsewhere(&places, &act)) {
+                    self.tell(pid, &text);
+                }
                 return Answer::Errno(errno);
             }
         }

@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 
 /// Five lines are far below it; a longer text is cut.
 const TEXT_BYTES_MAX: usize = 2048;
+/// Parents of parents that are looked at.
+const GENERATIONS_MAX: usize = 256;
 
 /// Writes a refusal to descriptor 2 of a process: never blocks, and what can't be told is only not told.
 pub(super) fn tell(pid: i32, text: &str) {
@@ -27,6 +29,23 @@ pub(super) fn tell_inside(root: BorrowedFd<'_>, pid: i32, text: &str) {
     if inside && identity("/") != Some((ours.st_dev, ours.st_ino)) {
         tell_held(&pidfd, text);
     }
+}
+
+/// The same where the tree has no root of its own: its processes are those that come down from its first.
+pub(super) fn tell_below(first: i32, pid: i32, text: &str) {
+    let Ok(pidfd) = sys::pidfd_open(pid) else { return };
+    let parents = std::iter::successors(Some(pid), |pid| parent(*pid)).take(GENERATIONS_MAX);
+    if parents.into_iter().any(|pid| pid == first) {
+        tell_held(&pidfd, text);
+    }
+}
+
+/// A process's parent (proc(5), stat field 4).
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; the last one closes it.
+    let after = stat.iter().rposition(|byte| *byte == b')').and_then(|at| stat.get(at + 1..))?;
+    std::str::from_utf8(after).ok()?.split_whitespace().nth(1)?.parse().ok().filter(|parent| *parent > 0)
 }
 
 fn tell_held(pidfd: &OwnedFd, text: &str) {

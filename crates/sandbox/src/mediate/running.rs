@@ -277,7 +277,7 @@ fn run(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result<R
     let mailbox = Mailbox::new(sender, wake.try_clone().map_err(StartError::Mediation)?);
     let duplicate = |fd: &OwnedFd| fd.try_clone().map_err(StartError::Mediation);
     let (notify, root) = (duplicate(&launched.notify)?, duplicate(&launched.root)?);
-    let places = launched.places.clone();
+    let (places, init) = (launched.places.clone(), launched.init_pid);
     let workspace = launched_workspace(spec, places.as_deref());
     let exits_are_told = !launched.weaker.contains(&Weakness::ExitStatus);
     let group = Arc::new(Group { launched, reason: AtomicU8::new(0) });
@@ -285,6 +285,7 @@ fn run(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result<R
         notify,
         root,
         workspace: workspace.clone(),
+        init,
         places,
         broker,
         reads: spec.mediate_reads,
