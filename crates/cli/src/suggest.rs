@@ -44,7 +44,7 @@ pub fn suggest(out: Output, place: &Place, args: &Suggest) -> Result<(), Failure
     } else if args.patch {
         patch(out, &found);
     } else {
-        print(out, &found, dir.as_deref());
+        print(out, &found, &workspace, dir.as_deref());
     }
     Ok(())
 }
@@ -59,7 +59,7 @@ fn patch(out: Output, found: &Suggestions) {
     }
 }
 
-fn print(out: Output, found: &Suggestions, dir: Option<&Path>) {
+fn print(out: Output, found: &Suggestions, workspace: &Path, dir: Option<&Path>) {
     if found.charter_changed {
         out.note("  the charter is another one than the session ran under: what it lets pass today is left out");
     }
@@ -68,7 +68,7 @@ fn print(out: Output, found: &Suggestions, dir: Option<&Path>) {
         return;
     }
     for suggestion in &found.suggestions {
-        one(out, suggestion);
+        one(out, suggestion, workspace);
         out.line("");
     }
     for not in &found.not_suggested {
@@ -91,7 +91,7 @@ fn print(out: Output, found: &Suggestions, dir: Option<&Path>) {
     }
 }
 
-fn one(out: Output, it: &Suggestion) {
+fn one(out: Output, it: &Suggestion, workspace: &Path) {
     let count = it.attempts.len();
     let times = if count == 1 { String::new() } else { format!(", {count} times") };
     let heading = format!("{}. {}{times}, stopped by {}", it.number, it.verb, it.stopped_by.join(", "));
@@ -108,6 +108,16 @@ fn one(out: Output, it: &Suggestion) {
     out.line(&format!("  {}", also(&it.also)));
     for seen in &it.also.samples {
         out.line(&visible(&format!("    {} {}  {}", seen.session, seen.seq, seen.action)));
+    }
+    for example in &it.widened {
+        let said = flyball_runtime::refusal::say(&example.action).replace(&format!("{}/", workspace.display()), "");
+        let facts: Vec<String> = example
+            .facts
+            .iter()
+            .map(|(n, v)| format!("{n} {}", serde_json::to_string(v).unwrap_or_default()))
+            .collect();
+        let given = if facts.is_empty() { String::new() } else { format!(" while {}", facts.join(", ")) };
+        out.line(&visible(&format!("  such as {}{given}", said.trim_end())));
     }
     if let Some(or) = &it.or {
         out.line(&visible(&format!("  passes without a change with: {or}")));

@@ -209,7 +209,8 @@ impl Obligations {
         for (name, since) in &self.unmet {
             let Some(rule) = charter.obligations.get(name) else { continue };
             let Otherwise::Escalate(path) = &rule.otherwise else { continue };
-            if reversibility == Reversibility::Pure || waived.contains(name) {
+            // What is owed is better done late than not at all.
+            if reversibility == Reversibility::Pure || waived.contains(name) || rule.is_met_by(action, values) {
                 continue;
             }
             let reason = Reason {
@@ -263,6 +264,13 @@ impl Obligations {
 
 impl Obligation {
     /// Whether the action could begin an obligation that isn't open already.
+    /// Whether doing this is what is owed, as far as can be told beforehand.
+    fn is_met_by(&self, action: &Action, values: &Values) -> bool {
+        let phase = self.must.phase;
+        let event = Occurrence { phase, verb: action.verb, values: Seen::Live(values), seq: 0, at_ns: 0 };
+        phase != Phase::Result && self.must.matches(&event)
+    }
+
     fn opens_another(&self, open: &VecDeque<Due>, action: &Action, values: &Values) -> bool {
         let phase = self.trigger.phase;
         if phase == Phase::Result {

@@ -13,6 +13,7 @@ mod trial;
 use crate::read::{History, ReadError};
 use crate::refusal;
 use flyball_kernel::amend::Amendment;
+use flyball_kernel::analysis::{Example, compare};
 use flyball_kernel::{Charter, Diagnostics, Sources, Verdict};
 use flyball_ledger::Ledger;
 use protected::Protected;
@@ -34,6 +35,9 @@ const GROUPS_MAX: usize = 40;
 
 /// Different resources of one group that changes are looked for one by one.
 const APART_MAX: usize = 20;
+
+/// Actions that show what a change lets pass.
+const WIDENED_MAX: usize = 3;
 
 /// Actions that are named as examples of many.
 const SAMPLES_MAX: usize = 5;
@@ -95,6 +99,8 @@ pub struct Suggestion {
     pub or: Option<String>,
     /// What else it lets pass that is refused or asked about today.
     pub also: Also,
+    /// Actions that show what it lets pass of all that could be attempted, at most three, as `flyball test` takes them.
+    pub widened: Vec<Example>,
     /// The example that goes into the charter with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub example: Option<String>,
@@ -226,6 +232,7 @@ pub fn suggest(ledger: &Ledger, session: &str, options: &Options) -> Result<Sugg
             samples: samples(&record, &group.attempts),
             or: group.needs.clone(),
             also: also(session, &bench, &group.attempts, &found.rulings, &found.charter, &others),
+            widened: widened(&bench, &found.charter),
             example: said,
             diff: unified(&bench.sources, &sources, &options.folder),
         });
@@ -375,6 +382,14 @@ fn also(
     out.here = here.len();
     out.elsewhere = elsewhere;
     out
+}
+
+/// Actions that only the changed charter lets pass, seen on record or not.
+fn widened(bench: &Bench<'_>, changed: &Charter) -> Vec<Example> {
+    let mut found = compare(&bench.charter, changed, &bench.record.session).widened;
+    found.retain(|example| example.after == Verdict::Allow);
+    found.truncate(WIDENED_MAX);
+    found
 }
 
 /// Attempts that the second lets pass and the first does not.
