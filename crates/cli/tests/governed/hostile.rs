@@ -130,14 +130,48 @@ fn secrets(user: User) {
 fn own_charter(user: User) {
     let world = World::new(user);
     world.init("", "");
-    let script = "cat .flyball/charter.toml | head -1; printf x >> .flyball/charter.toml; rm -rf .flyball; \
-                  mv .flyball f; ln -s /tmp .flyball/x; test -s .flyball/charter.toml && echo still-there";
+    // The same on the inbox, whose text must stay its own.
+    let script = r#"
+        for f in .flyball/charter.toml "$FLYBALL_INBOX"; do
+            d=$(dirname "$f"); b=$(basename "$f")
+            printf forged >> "$f"; printf forged > "$f"; truncate -s 0 "$f"; printf forged | tee "$f"
+            printf forged > new; mv -f new "$f"; printf forged > new; cp new "$f"; ln -f new "$f"; ln -sf "$PWD/new" "$f"
+            ln "$f" link && printf forged >> link; ln -s "$f" way; printf forged >> way
+            mkdir other; printf forged > "other/$b"; mv -T other "$d"; mv "$d" gone; rm -rf "$d"; rmdir "$d"
+            perl -e '($a, $b) = @ARGV; print "SWAPPED\n" unless syscall(316, -100, $a, -100, $b, 2)' "$d" other
+            mount --bind other "$d"; mount -t tmpfs none "$d"; umount "$d"; unshare -rm mount --bind other "$d"
+            chmod 777 "$f" "$d"; chown 0:0 "$f"; touch "$d/more" "$f"; mkfifo "$d/p"; mkdir "$d/x"; setfattr -n user.x -v y "$f"
+            perl -e 'open(F, "+<", $ARGV[0]) and print F "forged"' "$f"
+            perl -e 'open(F, "<", $ARGV[0]); open(G, "+>&=", fileno(F)) and syswrite(G, "forged")' "$f"
+            perl -e 'open(F, "<", $ARGV[0]); open(G, "+<", "/proc/self/fd/" . fileno(F)) and syswrite(G, "forged")' "$f"
+            mv "$PWD" "$PWD-moved"; cd .. && mv "$OLDPWD" moved; cd "$OLDPWD"
+            ls -A "$d" | tr '\n' ' '; echo; cat "$f" | tr '\n' ' ' | cut -c1-90
+        done
+        test -s .flyball/charter.toml && echo still-there
+    "#;
     std::fs::write(world.repo.workspace().join("attack.sh"), script).unwrap();
-    let before = world.repo.text(".flyball/charter.toml").unwrap();
-    let (_, output) = world.run("sh attack.sh");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("still-there"), "{}", stderr(&output));
+    let all = || -> Vec<(std::ffi::OsString, Vec<u8>)> {
+        let mut all: Vec<_> = std::fs::read_dir(world.repo.workspace().join(".flyball"))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap()))
+            .collect();
+        all.sort();
+        all
+    };
+    let before = all();
+    let output = world
+        .flyball(&["run", "--json", "--apply", "never", "--on-hold", "deny", "--", "sh", "attack.sh"])
+        .output()
+        .unwrap();
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(seen.contains("still-there") && !seen.contains("SWAPPED"), "{seen}\n{}", stderr(&output));
+    let holds = |folder: &str| seen.lines().any(|line| line == folder);
+    assert!(holds("charter.toml more.cedar rules.cedar ") && holds("inbox.jsonl "), "{seen}");
+    assert!(seen.lines().any(|line| line.starts_with("{\"at\":")), "the inbox is what it was: {seen}");
     world.ok(&["apply", "@"]);
-    assert_eq!(world.repo.text(".flyball/charter.toml").unwrap(), before);
+    assert_eq!(all(), before);
+    world.verifies();
 }
 
 /// What would be more than a file in the real workspace does not get there, and the user reads of it.

@@ -43,6 +43,11 @@ const PREFIXES_MAX: usize = 16;
 const STEPS_MIN: usize = 500;
 const BYTES_FOR_STEPS: usize = 33;
 
+/// Of the parser's stack a deep one is let go of by recursion, a hundred bytes for each of its nodes, of which a byte of source
+/// makes one at most: the caller's own stack would end, and with it the process.
+const STACK_BYTES_MIN: usize = 1 << 20;
+const STACK_BYTES_FOR_EACH: usize = 256;
+
 /// What a step counts once there was an error: to look for a way on takes far more than to go straight on.
 const ERROR_STEPS: usize = 3;
 
@@ -126,6 +131,11 @@ pub(super) fn imports(source: Source, bytes: &[u8]) -> Imports {
     if bytes.len() > SOURCE_BYTES_MAX || bytes.contains(&0) {
         return opaque;
     }
+    stacker::grow(STACK_BYTES_MIN + bytes.len() * STACK_BYTES_FOR_EACH, || imports_of(source, bytes))
+}
+
+fn imports_of(source: Source, bytes: &[u8]) -> Imports {
+    let opaque = Imports { is_opaque: true, ..Imports::default() };
     let Some(tree) = parse(source, bytes, &mut (STEPS_MIN + bytes.len() / BYTES_FOR_STEPS)) else { return opaque };
     let mut found = Found { bytes, names: BTreeSet::new(), read: Vec::new(), is_opaque: false };
     walk(&tree, &mut found, source.see);
