@@ -3,6 +3,7 @@
 //! on. With namespaces the mounts do that.
 
 use super::act::Act;
+use super::caller::{Caller, terminal_device};
 use super::filter::WRITE_FLAGS;
 use super::resolve::{Place, View};
 use super::sys::{self, Errno};
@@ -16,8 +17,13 @@ use std::path::Path;
 /// null, zero, full, random, urandom; a new terminal's other side.
 const DEVICES: &[(u32, u32)] = &[(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 2)];
 
-/// The errno that an act fails with for where it would act; `Ok`: it is within bounds. `caller` is its thread group.
-pub(super) fn hold(view: &View, places: &Places, act: &Act, caller: Result<i32, Errno>) -> Result<(), Errno> {
+/// The errno that an act fails with for where it would act; `Ok`: it is within bounds. With the caller, its thread group.
+pub(super) fn hold(
+    view: &View,
+    places: &Places,
+    act: &Act,
+    caller: (&Caller<'_>, Result<i32, Errno>),
+) -> Result<(), Errno> {
     let write = |is_within: bool| if is_within { Ok(()) } else { Err(libc::EROFS) };
     let may_write = |at: &Place| write(places.may_write(&at.path()));
     let may_move = |at: &Place| write(places.may_move(&at.path()));
@@ -78,12 +84,17 @@ pub(super) fn elsewhere(places: &Places, act: &Act) -> Option<String> {
     Some(format!("flyball: without namespaces this session has {} at {}", own.is.display(), own.at.display()))
 }
 
-fn open(places: &Places, at: &Place, flags: i32, caller: Result<i32, Errno>) -> Result<(), Errno> {
+fn open(
+    places: &Places,
+    at: &Place,
+    flags: i32,
+    (caller, group): (&Caller<'_>, Result<i32, Errno>),
+) -> Result<(), Errno> {
     let path = at.path();
     let writes = flags & WRITE_FLAGS & !libc::O_CREAT != 0;
     if at.is_on_proc() {
         // Folders of other processes are never gone into; here it is the machine's own settings.
-        let is_own = path.starts_with(format!("/proc/{}", caller?));
+        let is_own = path.starts_with(format!("/proc/{}", group?));
         return if is_own || !writes { Ok(()) } else { Err(libc::EACCES) };
     }
     let makes_nameless = flags & libc::O_TMPFILE == libc::O_TMPFILE;
@@ -95,7 +106,8 @@ fn open(places: &Places, at: &Place, flags: i32, caller: Result<i32, Errno>) -> 
         && stat.st_mode & libc::S_IFMT == libc::S_IFCHR
     {
         let device = (libc::major(stat.st_rdev), libc::minor(stat.st_rdev));
-        return if DEVICES.contains(&device) { Ok(()) } else { Err(libc::EACCES) };
+        let is_terminal = || terminal_device(caller.terminal().unwrap_or(0)) == (device.0.into(), device.1.into());
+        return if DEVICES.contains(&device) || is_terminal() { Ok(()) } else { Err(libc::EACCES) };
     }
     match (writes || there.is_none(), places.may_read(&path)) {
         (true, _) => Err(libc::EROFS),

@@ -151,6 +151,11 @@ impl Caller<'_> {
     }
 }
 
+/// Major and minor of a terminal's number in `/proc/PID/stat` (proc(5), field 7).
+pub(super) fn terminal_device(number: u64) -> (u64, u64) {
+    ((number >> 8) & 0xfff, (number & 0xff) | ((number >> 12) & 0xf_ff00))
+}
+
 /// The path of the directory that relative paths of a thread start at, as the kernel prints it; by the thread's directory of
 /// `/proc`.
 pub(super) fn base_in(directory: BorrowedFd<'_>, dirfd: i32) -> Result<Vec<u8>, Errno> {

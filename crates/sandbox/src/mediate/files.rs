@@ -4,7 +4,7 @@
 //! alone, and nobody is asked: a search along PATH is no attempt.
 
 use super::act::{Act, Plan};
-use super::caller::Caller;
+use super::caller::{Caller, terminal_device};
 use super::filter::WRITE_FLAGS;
 use super::moving::{self, Linked};
 use super::resolve::{Found, Held, Last, Place, View, kind};
@@ -122,7 +122,7 @@ impl Context<'_> {
         if terminal == 0 {
             return Err(libc::ENXIO);
         }
-        let (major, minor) = ((terminal >> 8) & 0xfff, (terminal & 0xff) | ((terminal >> 12) & 0xf_ff00));
+        let (major, minor) = terminal_device(terminal);
         let device = libc::makedev(major as u32, minor as u32);
         let is_it = |file: &OwnedFd| sys::fstat(file.as_fd()).is_ok_and(|stat| stat.st_rdev == device);
         let number = (major.wrapping_sub(136)).wrapping_mul(256).wrapping_add(minor);

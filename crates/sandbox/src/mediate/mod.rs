@@ -383,8 +383,10 @@ impl Loop {
 
     fn perform(&mut self, id: u64, tid: i32, act: Act) -> Answer {
         if let Some(places) = self.parts.places.clone() {
-            let caller = self.statuses.tgid(&Caller { notify: self.parts.notify.as_fd(), id, tid });
-            if let Err(errno) = bounds::hold(&self.view, &places, &act, caller) {
+            let caller = Caller { notify: self.parts.notify.as_fd(), id, tid };
+            let held = bounds::hold(&self.view, &places, &act, (&caller, self.statuses.tgid(&caller)));
+            let caller = self.statuses.tgid(&caller);
+            if let Err(errno) = held {
                 if let (Ok(pid), Some(text)) = (caller, bounds::elsewhere(&places, &act)) {
                     self.tell(pid, &text);
                 }

@@ -27,6 +27,7 @@ const OPEN: &[&str] = &[
     "own-deleted",
     "own-socket",
     "own-terminal",
+    "own-terminal-by-name",
     "own-proc",
     "read-shown",
 ];

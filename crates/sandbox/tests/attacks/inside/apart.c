@@ -158,6 +158,11 @@ static long own_terminal(void) {
   struct termios t; if (tcgetattr(s, &t)) return -1;
   return write(m, "x\n", 2) == 2 && read(s, b, 2) == 2 && *b == 'x' ? 0 : -1;
 }
+static long own_terminal_by_name(void) {
+  int m = open("/dev/ptmx", O_RDWR | O_NOCTTY); if (m < 0 || unlockpt(m) || setsid() < 0) return -1;
+  int s = ioctl(m, 0x5441, O_RDWR); if (s < 0 || ioctl(s, TIOCSCTTY, 0)) return -1;
+  return open(ptsname(m), O_RDWR);
+}
 static long own_proc(void) { return open("/proc/self/maps", O_RDONLY); }
 
 #define P(name, function) {name, function}
@@ -183,7 +188,7 @@ static struct { const char *name; long (*try_it)(void); } all[] = {
   P("terminal", terminal), P("terminal-mediated", terminal_mediated),
   P("own-child", own_child), P("own-thread", own_thread), P("own-limit", own_limit), P("others-limit-asked", others_limit_asked), P("own-nice", own_nice),
   P("own-tmpfile", own_tmpfile), P("own-folder-mode", own_folder_mode), P("own-times", own_times), P("own-watch", own_watch), P("own-deleted", own_deleted),
-  P("own-socket", own_socket), P("own-terminal", own_terminal), P("own-proc", own_proc), P("read-shown", read_shown),
+  P("own-socket", own_socket), P("own-terminal", own_terminal), P("own-terminal-by-name", own_terminal_by_name), P("own-proc", own_proc), P("read-shown", read_shown),
   // Last: it reaches whoever of the tree is left.
   P("signal-all", signal_all),
 };
