@@ -125,6 +125,22 @@ pub enum Command {
         /// The entry's number
         seq: u64,
     },
+    /// Set how far a session's agent may go by itself: observe, propose, bounded or extended, as its charter has them
+    Autonomy {
+        /// Whom and why
+        #[command(flatten)]
+        act: Act,
+        /// The level
+        level: String,
+    },
+    /// End the taint of a data label in a session, as the label's owner; files keep it
+    Declassify {
+        /// Whom and why
+        #[command(flatten)]
+        act: Act,
+        /// The label
+        label: String,
+    },
     /// Let a session do nothing more, and keep it for inspection
     Quarantine(Act),
     /// End a session's processes

@@ -53,6 +53,24 @@ pub fn act(out: Output, place: &Place, verb: Verb, args: &Act) -> Result<(), Fai
     Ok(())
 }
 
+/// `flyball autonomy S LEVEL`.
+pub fn autonomy(out: Output, place: &Place, args: &Act, level: &str) -> Result<(), Failure> {
+    let (_, id) = place.session(&args.session.session)?;
+    let request = Request::Autonomy { level: level.to_owned(), reason: args.reason().to_owned() };
+    let reply = send(&place.home()?, &id, &request).map_err(|e| refused(&e))?;
+    say(out, &id, "autonomy", &reply, &format!("at autonomy level `{level}`, {}", reply.message));
+    Ok(())
+}
+
+/// `flyball declassify S LABEL`.
+pub fn declassify(out: Output, place: &Place, args: &Act, label: &str) -> Result<(), Failure> {
+    let (_, id) = place.session(&args.session.session)?;
+    let request = Request::Declassify { label: label.to_owned(), reason: args.reason().to_owned() };
+    let reply = send(&place.home()?, &id, &request).map_err(|e| refused(&e))?;
+    say(out, &id, "declassify", &reply, &format!("declassified: `{label}` taints it no more"));
+    Ok(())
+}
+
 /// `flyball rollback S SEQ`.
 pub fn rollback(out: Output, place: &Place, args: &Act, seq: u64) -> Result<(), Failure> {
     let (ledger, id) = place.session(&args.session.session)?;

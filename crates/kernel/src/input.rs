@@ -4,7 +4,7 @@ use crate::budget::SharedFound;
 use crate::facts::Phase;
 use crate::{action::Action, action::Value, ruling::Verdict, session::Session};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One input of [`crate::Kernel::step`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +67,11 @@ pub enum Event {
     /// What happened in another session of the same ledger, told in the order in which that records it: facts with
     /// `per = "fleet"` see it, and nothing else does.
     Elsewhere(Box<Elsewhere>),
+    /// Files that carry labels from earlier sessions.
+    Labelled {
+        /// The labels by path.
+        files: BTreeMap<String, BTreeSet<String>>,
+    },
     /// A person's answer to a held attempt. Gives a ruling on that attempt.
     Answer {
         /// The held attempt's entry.
@@ -85,9 +90,9 @@ pub enum Event {
     },
     /// A person's (or the charter's) act on the session.
     Control {
-        /// `pause`, `resume`, `quarantine`, `kill`, or `autonomy` together with `level`.
+        /// `pause`, `resume`, `quarantine`, `kill`; `autonomy` or `declassify` together with `level`.
         act: String,
-        /// The new autonomy level, for `autonomy`.
+        /// The new autonomy level, for `autonomy`; the label, for `declassify`.
         #[serde(default)]
         level: Option<String>,
         /// Who.

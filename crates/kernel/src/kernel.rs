@@ -1,6 +1,7 @@
 //! The kernel: session state, and the step that takes one input to its rulings.
 
 mod judging;
+mod labelling;
 mod load;
 mod owing;
 mod people;
@@ -17,10 +18,11 @@ use crate::decide::{self, Decision, Finding, own};
 use crate::envelope::Positions;
 use crate::facts::{Facts, Occurrence, Phase, Seen};
 use crate::input::{Event, Input};
+use crate::label::Labels;
 use crate::obligation::Obligations;
 use crate::question::{Approval, Question, Reply};
 use crate::registers::Registers;
-use crate::ruling::{Effect, Reason, Ruling, Verdict};
+use crate::ruling::{Effect, Governance, Reason, Ruling, Verdict};
 use crate::session::{Session, Values};
 use crate::vocabulary::{Consequence, Reversibility};
 use serde::{Deserialize, Serialize};
@@ -65,10 +67,13 @@ pub struct Kernel {
     session: Arc<Session>,
     gate: Gate,
     autonomy: Level,
+    /// Facts that would lower it, and which a person who raised it since knew to hold.
+    autonomy_known: BTreeSet<String>,
     facts: Facts,
     budgets: budget::Ledger,
     positions: Positions,
     obligations: Obligations,
+    labels: Labels,
     /// What deciding did to the session's state, to be told with the ruling: empty between two inputs.
     effects: Vec<Effect>,
     /// Obligations that this input found unmet: empty between two inputs.
@@ -86,10 +91,12 @@ impl Kernel {
     pub fn new(charter: Arc<Charter>, session: Session) -> Self {
         Self {
             autonomy: charter.autonomy.start,
+            autonomy_known: BTreeSet::new(),
             facts: charter.facts.clone(),
             budgets: budget::Ledger::default(),
             positions: Positions::default(),
             obligations: Obligations::default(),
+            labels: Labels::default(),
             effects: Vec::new(),
             missed: Vec::new(),
             charter,
@@ -100,6 +107,12 @@ impl Kernel {
             open: BTreeMap::new(),
             overloaded: BTreeSet::new(),
         }
+    }
+
+    /// The charter that it rules by.
+    #[must_use]
+    pub fn charter(&self) -> &Charter {
+        &self.charter
     }
 
     /// What was counted so far.
@@ -116,6 +129,7 @@ impl Kernel {
             budgets: self.budgets.uses(&self.charter.budgets),
             envelopes: self.positions.uses(&self.charter.envelopes, self.last_at_ns),
             autonomy: self.autonomy.name().to_owned(),
+            labels: self.labels.taint().clone(),
             obligations: self.obligations.uses(&self.charter.obligations),
         }
     }
@@ -138,6 +152,7 @@ impl Kernel {
         self.last_seq = Some(input.seq);
         self.last_at_ns = self.last_at_ns.max(input.at_ns);
         self.budgets.dues.clear();
+        self.labels.made.clear();
         self.pass_time(matches!(input.event, Event::Tick));
         // What nobody answered in time is settled before anything else is ruled on.
         let mut rulings = self.expired();
@@ -170,12 +185,16 @@ impl Kernel {
             }
             Event::Control { act, level, by, .. } => {
                 if !self.is_agent(by) {
-                    self.control(act, level.as_deref());
+                    self.control(act, level.as_deref(), by);
                 }
                 Vec::new()
             }
             Event::Shared { found } => {
                 self.budgets.found(found);
+                Vec::new()
+            }
+            Event::Labelled { files } => {
+                self.labels.known(files);
                 Vec::new()
             }
             Event::Elsewhere(happened) => {
@@ -214,6 +233,8 @@ impl Kernel {
     }
 
     fn attempt(&mut self, seq: u64, action: &Action) -> Ruling {
+        let labelled = self.labelled(action).into_owned();
+        let action = &labelled;
         let decision = self.decide(action, &BTreeSet::new());
         // Facts are as of just before the action: it counts from here on, whatever was ruled.
         let session = Arc::clone(&self.session);
@@ -223,6 +244,8 @@ impl Kernel {
 
     /// An attempt for which an earlier approval may stand.
     fn expected(&mut self, seq: u64, of: u64, action: &Action) -> Ruling {
+        let labelled = self.labelled(action).into_owned();
+        let action = &labelled;
         let mut decision = self.decide(action, &BTreeSet::new());
         let mut waived = BTreeSet::new();
         let mut used = None;
@@ -282,6 +305,8 @@ impl Kernel {
 
     fn did(&mut self, action: &Action, values: &Values, seq: u64) {
         self.note(Phase::Did, action, values, seq);
+        let (charter, session) = (Arc::clone(&self.charter), Arc::clone(&self.session));
+        self.labels.did(&charter.labels, &session, action, seq);
     }
 
     fn outcome(&mut self, of: u64, seq: u64, ok: bool, attrs: &BTreeMap<String, Value>) {
@@ -318,7 +343,7 @@ impl Kernel {
         let governance = match action {
             Some(action) => self.governance(action),
             // Nothing is known of the action: nothing is taken lightly.
-            None => judging::governance(Consequence::Critical, Reversibility::Irreversible),
+            None => Governance::of(Consequence::Critical, Reversibility::Irreversible),
         };
         Ruling {
             of,

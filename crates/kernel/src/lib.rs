@@ -21,6 +21,7 @@ mod facts;
 mod hash;
 mod input;
 mod kernel;
+mod label;
 mod learning;
 mod obligation;
 mod pairs;
@@ -43,7 +44,7 @@ pub use facts::{FactBound, Phase};
 pub use input::{Elsewhere, Event, Input};
 pub use kernel::{Kernel, SnapshotError};
 pub use registers::{BudgetUse, EnvelopeUse, ObligationUse, Registers};
-pub use ruling::{Effect, Governance, Reason, Ruling, Verdict};
+pub use ruling::{Effect, Governance, Reason, Record, Ruling, Verdict};
 pub use session::Session;
 pub use vocabulary::{
     AttrType, CONTENT_ATTRS, Consequence, FieldSpec, ResourceKind, Reversibility, Verb, VerbSpec, verbs,

@@ -16,7 +16,7 @@ use crate::facts::{Occurrence, Pattern, Phase, Seen};
 use crate::registers::ObligationUse;
 use crate::ruling::Reason;
 use crate::session::Values;
-use crate::vocabulary::Reversibility;
+use crate::vocabulary::{Reversibility, Verb};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -89,6 +89,11 @@ impl Obligation {
     /// `file:line`.
     pub(crate) fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Whether an action of that verb may be taken back to just before it.
+    pub fn rolls_back(&self, verb: Verb) -> bool {
+        self.otherwise == Otherwise::Act("rollback") && self.trigger.verbs.contains(&verb)
     }
 
     fn bound_text(&self, bound: &[Value]) -> String {

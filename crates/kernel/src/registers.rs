@@ -1,6 +1,7 @@
 //! What the kernel has counted so far, for people to look at. Reading changes nothing.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The registers of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,9 @@ pub struct Registers {
     /// The autonomy level.
     #[serde(default)]
     pub autonomy: String,
+    /// Labels of what was read and not declassified, each with the entry that read it first.
+    #[serde(default)]
+    pub labels: BTreeMap<String, u64>,
     /// Obligations that are open or were escalated, by name, then deadline.
     #[serde(default)]
     pub obligations: Vec<ObligationUse>,

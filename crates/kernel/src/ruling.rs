@@ -110,6 +110,23 @@ pub struct Governance {
     pub durable: bool,
     /// Whether the workspace is captured first.
     pub snapshot: bool,
+    /// What is kept of what the action carries.
+    #[serde(default)]
+    pub record: Record,
+    /// How many approvals it takes in any case.
+    #[serde(default)]
+    pub approvals: u32,
+}
+
+/// What is kept of what an action carries: a file's content, a request's body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Record {
+    /// All of it.
+    #[default]
+    Payload,
+    /// Its digest at least.
+    Digest,
 }
 
 /// What the kernel says of one attempt.

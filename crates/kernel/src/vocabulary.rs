@@ -407,6 +407,7 @@ static VERBS: &[VerbSpec] = {
         v("state.write", R::Key, &[f("bytes", Long)], &[], Low, Compensatable),
         v("state.delete", R::Key, &[], &[], Low, Compensatable),
         v("meta.label", R::Label, &[f("value", Str)], &[], Low, Idempotent),
+        v("meta.declassify", R::Label, &[], &[], Critical, Irreversible),
         v("meta.config", R::Label, &[f("value", Str)], &[], Low, Idempotent),
         v("incident.open", R::Incident, &[], &[], Low, Idempotent),
         v("incident.escalate", R::Incident, &[], &[], Low, Idempotent),

@@ -52,6 +52,20 @@ pub enum Request {
     },
     /// Say how the session stands. Changes and records nothing.
     Status,
+    /// Set the autonomy level.
+    Autonomy {
+        /// The level, of those that the charter has.
+        level: String,
+        /// Why.
+        reason: String,
+    },
+    /// End the taint of a label.
+    Declassify {
+        /// The label.
+        label: String,
+        /// Why.
+        reason: String,
+    },
     /// Take the workspace back to a step.
     Rollback {
         /// The step.

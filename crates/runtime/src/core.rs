@@ -211,8 +211,22 @@ impl Core {
             Ok(actions) => actions,
             Err(error) => return deny(format!("flyball: denied, it could not be read: {error}\n")),
         };
+        if self.gate.wants_capture(&actions) {
+            if let Err(error) = self.capture_before(&cause, outward) {
+                return deny(format!("flyball: denied, the workspace could not be captured first: {error}\n"));
+            }
+        }
         let asked = self.gate.ask(actions, &cause);
         self.conclude(call, asked)
+    }
+
+    /// Captures the workspace for the point that the gate names; an outward call has met the barrier already.
+    fn capture_before(&mut self, cause: &[u64], is_captured: bool) -> Result<(), BarrierError> {
+        if !is_captured {
+            self.barrier(cause)?;
+        }
+        self.gate.captured(self.capture.state.digest());
+        Ok(())
     }
 
     fn conclude(&mut self, call: &Call, asked: Asked) -> Decision {
@@ -302,7 +316,8 @@ impl Core {
     fn is_unrecorded(&self, attempt: &Attempt) -> bool {
         let free = |path: &Path| self.is_free(path);
         match attempt {
-            Attempt::Open { path, write, .. } => *write && free(path),
+            Attempt::Open { path, write: true, .. } => free(path),
+            Attempt::Open { path, .. } => !self.gate.decides_reading(&translate::text(path)),
             Attempt::Make { path, .. } | Attempt::Remove { path, .. } | Attempt::Truncate { path, .. } => free(path),
             Attempt::Rename { from, to, .. } => free(from) && free(to),
             Attempt::Link { target, path } => free(target) && free(path),
@@ -398,6 +413,9 @@ impl Core {
         by: &str,
         reason: &str,
     ) -> Result<Vec<(Ticket, Decision)>, GateError> {
+        if verdict != Verdict::Deny && self.gate.answer_wants_capture(id) {
+            self.capture_before(&[], false).map_err(|e| GateError::Refused(e.to_string()))?;
+        }
         let settled = self.gate.answer(id, verdict, with, by, reason)?;
         Ok(settled.into_iter().flat_map(|s| self.release(s)).collect())
     }

@@ -5,8 +5,12 @@
 
 mod caused;
 mod foreseen;
+mod labels;
+mod point;
 mod questions;
 mod sharing;
+
+pub use labels::labelled_files;
 
 use crate::clock::Clock;
 use crate::status::{ENVELOPES_TOLD_MAX, Status};
@@ -42,6 +46,8 @@ pub struct Gate {
     counts: Counts,
     /// What the kernel wants done and no ruling on an attempt carried.
     effects: Vec<Effect>,
+    /// Digest of the workspace that was captured for the next dispatch.
+    captured: Option<String>,
 }
 
 /// What became of the session's attempts so far. A group of implied actions counts as one.
@@ -140,6 +146,7 @@ impl Gate {
             foreseen: Foreseen::default(),
             counts: Counts::default(),
             effects: Vec::new(),
+            captured: None,
         }
     }
 
@@ -224,6 +231,7 @@ impl Gate {
             .flat_map(|(a, r)| r.reasons.iter().map(|reason| (a.clone(), reason.clone())))
             .collect();
         let effects = rulings.iter().flat_map(|(_, r)| r.effects.iter().cloned()).collect();
+        let wants_capture = rulings.iter().any(|(_, r)| r.governance.snapshot);
         let mut questions = Vec::new();
         match verdict {
             Verdict::Deny => self.withdraw_all(&rulings, "another part of the same attempt was refused")?,
@@ -254,7 +262,7 @@ impl Gate {
                         rulings.iter().filter(|(_, r)| r.verdict == Verdict::Hold).map(|(_, r)| r.of).collect();
                     let approved = approved_before(&rulings);
                     let (attempts, because) = (attempts.clone(), because.clone());
-                    self.groups.insert(group, Group { attempts, waiting, because, approved });
+                    self.groups.insert(group, Group { attempts, waiting, because, approved, wants_capture });
                 }
             }
             Verdict::Allow => {
@@ -263,10 +271,13 @@ impl Gate {
                 self.dispatch(&attempts, durable)?;
             }
         }
+        // Of what is not carried out now there is nothing to go back from.
+        self.captured = None;
         Ok(Asked { group, attempts, verdict, because, questions, effects })
     }
 
     fn dispatch(&mut self, attempts: &[u64], durable: bool) -> Result<(), GateError> {
+        self.name_point(attempts.first().copied().unwrap_or_default())?;
         let mut last = 0;
         for &of in attempts {
             let at_ns = self.clock.now_ns();
@@ -321,13 +332,14 @@ impl Gate {
     /// [`GateError`] when it can't be recorded.
     pub fn control(&mut self, act: &str, by: &str, reason: &str, more: Json) -> Result<u64, GateError> {
         let at_ns = self.clock.now_ns();
+        let level = more.get("level").or(more.get("label")).and_then(Json::as_str).map(str::to_owned);
         let mut body = json!({ "act": act, "by": by, "reason": reason });
         if let (Some(body), Json::Object(more)) = (body.as_object_mut(), more) {
             body.extend(more);
         }
         let seq = self.append_at(at_ns, Kind::Intervention, by, &[], body)?;
-        if matches!(act, "pause" | "resume" | "quarantine" | "kill") {
-            let event = Event::Control { act: act.into(), level: None, by: by.into(), reason: reason.into() };
+        if matches!(act, "pause" | "resume" | "quarantine" | "kill" | "autonomy" | "declassify") {
+            let event = Event::Control { act: act.into(), level, by: by.into(), reason: reason.into() };
             self.step(&Input { seq, at_ns, event })?;
         }
         Ok(seq)
@@ -407,7 +419,8 @@ fn is_answered_before(ruling: &Ruling) -> bool {
 /// What of an action the kernel changed, in words.
 fn difference(was: &Action, now: &Action) -> String {
     now.attrs()
-        .filter(|(name, value)| was.attr(name) != Some(*value))
+        // The kernel's own: nobody can make the same attempt with other labels.
+        .filter(|(name, value)| *name != "labels" && was.attr(name) != Some(*value))
         .map(|(name, value)| format!("{name} = {}", serde_json::to_string(value).unwrap_or_default()))
         .collect::<Vec<_>>()
         .join(", ")

@@ -171,14 +171,15 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         },
         terminal,
         network: if charter.mentions_network() { Network::Brokered } else { Network::Closed },
-        mediate_reads: sandbox.mediate_reads,
+        // Who reads what is labelled must be known: those reads are decided, others pass unseen.
+        mediate_reads: sandbox.mediate_reads || charter.labels_files(),
         accept_weaker: options.accept_weaker.clone(),
         workspace,
     };
     Ok(Plan {
         name: options.name.clone().unwrap_or_else(|| agent.clone()),
         scratch: sandbox.scratch.clone(),
-        uncovered: uncovered(&spec),
+        uncovered: uncovered(&spec, sandbox.mediate_reads),
         require: sandbox.require.clone(),
         learns: options.learn,
         agent,
@@ -315,10 +316,12 @@ fn looks_secret(name: &str) -> bool {
 }
 
 /// What this run does not mediate, in words: shown, never papered over.
-fn uncovered(spec: &Spec) -> Vec<String> {
+fn uncovered(spec: &Spec, all_reads: bool) -> Vec<String> {
     let mut out = Vec::new();
     if !spec.mediate_reads {
         out.push("fs.read: decided by what is visible, not one by one".to_owned());
+    } else if !all_reads {
+        out.push("fs.read: decided one by one only of what is labelled".to_owned());
     }
     out.push("http: requests inside an allowed connection".to_owned());
     out.push("mcp, sql, model: no gateway in this session".to_owned());

@@ -5,7 +5,7 @@ use crate::charter::{self, CharterError};
 use crate::clock::{Clock, wall_ns};
 use crate::control::{self, Reply, Request};
 use crate::core::{Caused, Core, Notice, OnHold, Parts, Watcher};
-use crate::gate::Gate;
+use crate::gate::{Gate, labelled_files};
 use crate::home::{Home, HomeError, SessionLock};
 use crate::inbox::Inbox;
 use crate::plan::{self, Plan, PlanError};
@@ -216,8 +216,13 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     );
     let kernel = Kernel::new(Arc::clone(&charter), plan.kernel_session());
     let capture = Capture::new(plan.layers(), &plan.spec.workspace, Arc::clone(&scratch), State::default());
+    let mut gate = Gate::new(kernel, stream, clock, &id);
+    if charter.has_labels() {
+        let files = labelled_files(ledger.registers(Gate::LABELS)?);
+        gate.know_labels(files).map_err(|e| RunError::Record(e.to_string()))?;
+    }
     let mut core = Core::new(Parts {
-        gate: Gate::new(kernel, stream, clock, &id),
+        gate,
         capture,
         ledger: Arc::clone(&ledger),
         session: id.clone(),
@@ -585,6 +590,32 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
         Request::Quarantine { reason } => {
             act_recorded(shared, "quarantine", by, &reason, || running.pause().map_err(|e| say(&e)))
         }
+        Request::Autonomy { level, reason } => with(shared, |core| {
+            let levels = core.gate.autonomy_levels();
+            if !levels.contains(&level.as_str()) {
+                return Err(format!("the charter has no level `{level}`: it has {}", levels.join(", ")));
+            }
+            let was = core.gate.status().registers.autonomy;
+            let body = json!({ "level": level, "was": was });
+            let seq = core.gate.control("autonomy", by, &reason, body).map_err(|e| say(&e))?;
+            core.tell_act(seq, &format!("autonomy {level}"), by, &reason);
+            core.gate.flush().map_err(|e| say(&e))?;
+            let now = core.gate.status().registers.autonomy;
+            if now != level {
+                return Err(format!("`{by}` may not raise the level: it is `{now}`"));
+            }
+            Ok(Reply { ok: true, seq: Some(seq), message: format!("from `{was}`"), ..Reply::default() })
+        }),
+        Request::Declassify { label, reason } => with(shared, |core| {
+            let who = core.gate.declassifiers(&label)?;
+            if !who.iter().any(|contact| contact == by) {
+                return Err(format!("`{by}` may not declassify `{label}`: its owner is {}", who.join(", ")));
+            }
+            let seq = core.gate.control("declassify", by, &reason, json!({ "label": label })).map_err(|e| say(&e))?;
+            core.tell_act(seq, &format!("declassify {label}"), by, &reason);
+            core.gate.flush().map_err(|e| say(&e))?;
+            Ok(Reply { ok: true, seq: Some(seq), ..Reply::default() })
+        }),
         Request::Kill { reason } => {
             let who = if by == "charter" { "charter" } else { "person" };
             shared.ended_by.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(who);

@@ -11,6 +11,9 @@ pub fn cases() -> Vec<Case> {
         Case { name: "an_obligation_kills_an_idle_run_at_its_deadline", needs: nothing, run: owed_and_killed },
         Case { name: "an_obligation_pauses_and_one_that_is_met_does_not", needs: nothing, run: owed_and_paused },
         Case { name: "an_obligation_takes_the_workspace_back", needs: nothing, run: owed_and_rolled_back },
+        Case { name: "what_is_grave_has_a_point_just_before_it", needs: nothing, run: point },
+        Case { name: "a_person_raises_the_level_and_the_agent_can_not", needs: nothing, run: raised },
+        Case { name: "what_was_read_taints_and_is_carried_into_the_next_session", needs: nothing, run: tainted },
         Case { name: "a_budget_of_the_fleet_is_never_overspent_by_two_supervisors", needs: nothing, run: shared },
     ]
 }
@@ -103,5 +106,95 @@ fn shared(user: User) {
     assert_eq!(counts.iter().map(|(_, allowed)| allowed).sum::<usize>(), LIMIT, "{counts:?}");
     let (late, output) = world.run("true");
     assert_eq!(late["exit"], 100, "what is used up stays used up for the next session: {late} {}", stderr(&output));
+    world.verifies();
+}
+
+fn point(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    world.change("charter.toml", |text| text + "\n[[consequence]]\naction = \"fs.delete\"\nis = \"high\"\n");
+    let (summary, output) = world.run("echo one > a; echo two > b; rm b; echo three > a");
+    assert_eq!(summary["exit"], 0, "{summary} {}", stderr(&output));
+    let log = world.log();
+    let point = log.iter().find(|e| !e["body"]["snapshot"].is_null()).unwrap_or_else(|| panic!("no point in {log:?}"));
+    let (seq, before) = (point["seq"].as_u64().unwrap(), point["body"]["snapshot"]["before"].as_u64().unwrap());
+    let attempt = log.iter().find(|e| e["seq"] == before).unwrap();
+    assert_eq!(attempt["body"]["verb"], "fs.delete", "{attempt}");
+    let dispatch = log.iter().find(|e| e["kind"] == "dispatch" && e["body"]["of"] == before).unwrap();
+    assert!(dispatch["seq"].as_u64().unwrap() > seq, "the point stands before the dispatch");
+    let shown = world.ok(&["log", "@"]);
+    assert!(shown.contains(&format!("the point just before entry {before}")), "{shown}");
+    world.ok(&["rollback", "@", &seq.to_string(), "--reason", "test"]);
+    let at = |path: &str| world.ok(&["at", "@", &seq.to_string(), path]);
+    assert_eq!((at("a").as_str(), at("b").as_str()), ("one\n", "two\n"));
+    world.verifies();
+}
+
+fn raised(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    world.change("charter.toml", |text| {
+        text + "\n[autonomy]\nlevels = [\"observe\", \"bounded\"]\nstart = \"bounded\"\n"
+    });
+    let child = start(&world, "while [ ! -e go ]; do sleep 0.2; mkdir d 2>/dev/null; done");
+    let level = |to: &str| world.flyball(&["autonomy", "@", to, "--reason", "seen"]).output().unwrap();
+    wait_for("the program at work", || {
+        let output = world.flyball(&["log", "@"]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).contains("mkdir").then_some(())
+    });
+    assert!(level("observe").status.success());
+    wait_for("a refusal at that level", || world.ok(&["log", "@"]).contains("autonomy-observe").then_some(()));
+    let wrong = level("extended");
+    assert!(!wrong.status.success() && stderr(&wrong).contains("observe, bounded"), "{}", stderr(&wrong));
+    assert!(level("bounded").status.success());
+    let acts = world.log().into_iter().filter(|e| e["kind"] == "intervention" && e["body"]["act"] == "autonomy");
+    assert_eq!(acts.map(|e| e["body"]["level"].clone()).collect::<Vec<_>>(), ["observe", "bounded"]);
+    world.ok(&["kill", "@", "--reason", "done"]);
+    end(child);
+}
+
+fn tainted(user: User) {
+    let world = World::new(user);
+    let me = flyball_runtime::control::user(user.uid());
+    world.init("", "");
+    world.change("charter.toml", |text| {
+        text.replace("[owners]\n", &format!("[owners]\nguards = [\"{me}\"]\n"))
+            + "\n[[label]]\nname = \"secret\"\npaths = [\"secrets/**\"]\nowner = \"guards\"\n"
+    });
+    world.change("more.cedar", |_| {
+        "@id(\"stays-inside\") @owner(\"guards\") @reason(\"what is secret stays out of public\")\n\
+         forbid (principal, action == Action::\"fs.write\", resource)\n\
+         when { resource.rel like \"public/*\" && context.attrs has labels && context.attrs.labels.contains(\"secret\") };\n"
+            .to_owned()
+    });
+    let workspace = world.repo.workspace();
+    for dir in ["secrets", "public"] {
+        std::fs::create_dir(workspace.join(dir)).unwrap();
+    }
+    std::fs::write(workspace.join("secrets/key"), "k\n").unwrap();
+    for name in ["secrets", "public", "secrets/key"] {
+        user.own(&workspace.join(name)).unwrap();
+    }
+    let (summary, output) =
+        world.run("echo 1 > public/a && cat secrets/key > /dev/null && echo 2 > notes; echo 3 > public/b");
+    assert_ne!(summary["exit"], 0, "{summary} {}", stderr(&output));
+    assert!(stderr(&output).contains("stays-inside"), "{}", stderr(&output));
+    let log = world.log();
+    let registers = &log.last().unwrap()["body"]["registers"];
+    assert!(registers["labels"]["secret"].is_u64(), "{registers}");
+    world.ok(&["apply", "@"]);
+    let there = ["notes", "public/a", "public/b"].map(|name| workspace.join(name).exists());
+    assert_eq!(there, [true, true, false], "{}", world.ok(&["log", "@"]));
+
+    let (clean, output) = world.run("echo 1 > public/c");
+    assert_eq!(clean["exit"], 0, "who reads nothing of it is not tainted: {}", stderr(&output));
+    let (carried, output) = world.run("cat notes > /dev/null; echo 1 > public/d");
+    assert_ne!(carried["exit"], 0, "what was written with it carries it: {}", stderr(&output));
+
+    let child = start(&world, "cat notes > /dev/null; until echo 1 > public/d; do sleep 0.2; done");
+    let declassify = |label: &str| world.flyball(&["declassify", "@", label, "--reason", "seen"]).output().unwrap();
+    wait_for("the owner's word", || declassify("secret").status.success().then_some(()));
+    let (freed, said) = end(child);
+    assert_eq!(freed["exit"], 0, "{freed} {said}");
     world.verifies();
 }

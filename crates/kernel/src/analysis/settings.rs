@@ -27,6 +27,7 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
         owners: _,
         tiers: _,
         consequences: _,
+        governance: _,
         env_pass: _,
         home: _,
         sandbox: _,
@@ -34,6 +35,7 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
         budgets: _,
         envelopes: _,
         obligations: _,
+        labels: _,
         autonomy: _,
         // Follows from rules and facts.
         content: _,
@@ -49,9 +51,16 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
     on_error(&mut out, a, b);
     named(&mut out, "budget", &a.budgets, &b.budgets);
     named(&mut out, "envelope", &a.envelopes, &b.envelopes);
+    named(&mut out, "label", &a.labels, &b.labels);
     named(&mut out, "obligation", &a.obligations, &b.obligations);
     if format!("{:?}", a.consequences) != format!("{:?}", b.consequences) {
         out.looser.push("[[consequence]] is not the same, so that actions may be governed less deeply".to_owned());
+    }
+    let rows = |charter: &Charter| charter.governance.iter().map(|row| format!("{row:?}")).collect::<BTreeSet<_>>();
+    if !rows(a).is_subset(&rows(b)) {
+        out.looser.push("a row of [[governance]] is gone or not the same".to_owned());
+    } else if rows(a) != rows(b) {
+        out.stricter.push("[[governance]] has another row".to_owned());
     }
     autonomy(&mut out, a, b);
     sandbox(&mut out, a, b);

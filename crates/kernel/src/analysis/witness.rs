@@ -205,7 +205,7 @@ impl Case<'_> {
         });
         let rows = &charter.consequences;
         let (consequence, reversibility) = settings::weigh(rows, self.action.verb, &self.action.resource);
-        let governance = Governance { consequence, reversibility, durable: false, snapshot: false };
+        let governance = Governance::of(consequence, reversibility);
         let autonomy = self.autonomy;
         let at_ns = self.at_ns;
         with(&Judged { action: self.action, values: &values, governance: &governance, autonomy, at_ns, facts: &facts })

@@ -158,6 +158,16 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "An obligation says what must follow when something happened, and what is done where it does not in time. `when` and `must` are one event each, `within` is a time above 0, and `otherwise` is one of `escalate:PATH`, `pause`, `rollback`, `quarantine` and `kill`.\n\nExample: `when = 'did incident.open(id: i)'`, `must = 'did incident.escalate(id: i)'`, `within = \"5m\"`, `owner = \"sre\"`, `otherwise = \"escalate:sre\"`.",
     ),
     (
+        "FB0153",
+        "the table of governance is not loosened",
+        "Consequence and reversibility of an action pick how deeply it is governed: what is recorded, whether that is on the disk first, whether the workspace is captured first, who approves. `[[governance]]` adds to the built-in table and takes nothing from it.\n\nExample: `consequence = \"critical\"`, `reversibility = \"irreversible\"`, `ask = \"sre\"`: such actions, and graver ones, are approved first. `flyball schema` shows the table as it stands.",
+    ),
+    (
+        "FB0154",
+        "a data label that is on nothing or that nobody owns",
+        "A label says which data it is on (`paths`, `tables`, `hosts`) and who owns it: only a contact of the owner may end its taint with `flyball declassify`.\n\nExample: `name = \"secret\"`, `paths = [\"secrets/**\", \"~/.aws/**\"]`, `owner = \"security\"`. A rule reads it as `context.attrs has labels && context.attrs.labels.contains(\"secret\")`, a fact as `once did fs.read(label: \"secret\")`. Reads of labelled paths are decided one by one: under `default = \"deny\"` they need a permit.",
+    ),
+    (
         "FB0160",
         "too large",
         "The charter is larger than what people write by hand: a file, a fact's nesting, the number of rules or facts.\n\nSplit it or say it in fewer words.",

@@ -6,6 +6,7 @@ mod codes;
 mod content;
 pub(crate) mod escalation;
 mod examples;
+pub(crate) mod governance;
 pub(crate) mod report;
 mod schema;
 pub(crate) mod settings;
@@ -17,6 +18,7 @@ use crate::diagnostic::Diagnostics;
 use crate::envelope::{self, Envelope};
 use crate::facts::{self, FactBound, Facts, Phase};
 use crate::hash::sha256;
+use crate::label::{self, Label};
 use crate::learning::Learning;
 use crate::obligation::{self, Obligation};
 use crate::rules::Slice;
@@ -55,6 +57,7 @@ pub struct Charter {
     pub(crate) owners: BTreeMap<String, Owner>,
     pub(crate) tiers: BTreeMap<String, Tier>,
     pub(crate) consequences: Vec<settings::ConsequenceRow>,
+    pub(crate) governance: Vec<governance::GovernanceRow>,
     pub(crate) env_pass: Vec<String>,
     pub(crate) home: HomeKeep,
     pub(crate) sandbox: SandboxSettings,
@@ -64,6 +67,7 @@ pub struct Charter {
     pub(crate) envelopes: BTreeMap<String, Envelope>,
     pub(crate) autonomy: Autonomy,
     pub(crate) obligations: BTreeMap<String, Obligation>,
+    pub(crate) labels: BTreeMap<String, Label>,
     pub(crate) rules: Rules,
     pub(crate) content: ContentReading,
     pub(crate) fact_types: BTreeMap<String, FactType>,
@@ -105,10 +109,10 @@ impl Charter {
         self.default
     }
 
-    /// The schema that the rules were checked against, in Cedar's own syntax.
+    /// The schema that the rules were checked against, in Cedar's own syntax; with the table of governance, as comments.
     #[must_use]
     pub fn schema_cedar(&self) -> String {
-        schema::schema_text(&self.fact_types)
+        schema::schema_text(&self.fact_types) + &governance::table_text(&self.governance, &self.tiers)
     }
 
     /// All rules, sorted by id.
@@ -151,6 +155,18 @@ impl Charter {
     #[must_use]
     pub fn sandbox(&self) -> &SandboxSettings {
         &self.sandbox
+    }
+
+    /// Whether reads of labelled files must be decided one by one.
+    #[must_use]
+    pub fn labels_files(&self) -> bool {
+        self.labels.values().any(Label::has_paths)
+    }
+
+    /// Whether it labels anything.
+    #[must_use]
+    pub fn has_labels(&self) -> bool {
+        !self.labels.is_empty()
     }
 
     /// `[limits]`.
@@ -243,6 +259,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let tiers = escalation::tiers(report, &mut root, &owners);
     let (name, default, on_error) = head(report, &mut root, &tiers);
     let consequences = settings::consequences(report, &mut root);
+    let governance = governance::section(report, &mut root, &tiers);
     let env_pass = settings::env_pass(report, &mut root);
     let home = settings::home(report, &mut root);
     let sandbox = settings::sandbox(report, &mut root);
@@ -252,6 +269,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let envelopes = envelope::section(report, &mut root, &tiers);
     let autonomy = autonomy::section(report, &mut root, &tiers, &facts.types);
     let obligations = obligation::section(report, &mut root, text, &owners, &tiers);
+    let labels = label::section(report, &mut root, &owners);
     not_yet(report, &mut root, "contract");
 
     let (fact_types, facts_kept) = (&facts.types, &facts.facts);
@@ -273,6 +291,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         owners,
         tiers,
         consequences,
+        governance,
         env_pass,
         home,
         sandbox,
@@ -282,6 +301,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         envelopes,
         autonomy,
         obligations,
+        labels,
         rules,
         content: ContentReading::default(),
         fact_types: facts.types,

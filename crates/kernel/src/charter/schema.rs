@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 type Map = serde_json::Map<String, serde_json::Value>;
 
 /// Version of the schema's shape. It is part of every charter's digest.
-pub(crate) const SCHEMA_VERSION: u32 = 2;
+pub(crate) const SCHEMA_VERSION: u32 = 3;
 
 /// What a fact gives to the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,14 +2,14 @@
 
 use super::{Gate, Kernel};
 use crate::action::{Action, Value};
-use crate::charter::{Level, settings};
+use crate::charter::{Level, governance, settings};
 use crate::decide::{self, Bench, Decision, Finding, own};
 use crate::envelope::Said;
 use crate::facts::Lost;
-use crate::request::Judged;
+use crate::request::{Judged, consequence_name, reversibility_name};
 use crate::ruling::{Effect, Governance, Verdict};
 use crate::session::Values;
-use crate::vocabulary::{Consequence, Reversibility};
+use crate::vocabulary::Reversibility;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -60,6 +60,8 @@ impl Kernel {
             return (findings, None);
         }
         findings.extend(self.autonomy_finding(&governance, waived));
+        findings.extend(self.governance_findings(&governance, waived));
+        findings.extend(self.labels.findings(action));
         let mut clamped: Option<Action> = None;
         for (name, envelope) in charter.envelopes.iter().filter(|(name, _)| !waived.contains(*name)) {
             match envelope.judge(name, action, &self.positions, self.last_at_ns) {
@@ -100,16 +102,21 @@ impl Kernel {
         let mut findings = Vec::new();
         let charter = Arc::clone(&self.charter);
         for (fact, level) in &charter.autonomy.lower {
-            if *level >= self.autonomy {
+            let is_known = self.autonomy_known.contains(fact);
+            if *level >= self.autonomy && !is_known {
                 continue;
             }
             match self.facts.value(fact, values, self.last_at_ns) {
+                // A person raised the level and knew.
+                Ok(Value::Bool(true)) if is_known => {}
                 Ok(Value::Bool(true)) => {
                     self.autonomy = *level;
                     let because = format!("fact `{fact}` holds");
                     self.effects.push(Effect::Autonomy { level: level.name().to_owned(), because });
                 }
-                Ok(_) => {}
+                Ok(_) => {
+                    self.autonomy_known.remove(fact);
+                }
                 Err(lost) => findings.extend(self.lost_finding(fact, lost, waived)),
             }
         }
@@ -184,13 +191,28 @@ impl Kernel {
     }
 
     /// How deeply an action is governed.
-    pub(super) fn governance(&self, action: &Action) -> Governance {
+    #[must_use]
+    pub fn governance(&self, action: &Action) -> Governance {
         let (consequence, reversibility) = settings::weigh(&self.charter.consequences, action.verb, &action.resource);
-        governance(consequence, reversibility)
+        let mut depth = governance::depth(&self.charter.governance, &self.charter.tiers, consequence, reversibility);
+        // What may be taken back to just before it is captured then.
+        depth.snapshot |= self.charter.obligations.values().any(|o| o.rolls_back(action.verb));
+        depth
     }
-}
 
-pub(super) fn governance(consequence: Consequence, reversibility: Reversibility) -> Governance {
-    let is_grave = consequence >= Consequence::High || reversibility == Reversibility::Irreversible;
-    Governance { consequence, reversibility, durable: is_grave, snapshot: is_grave }
+    /// Approvals that the table of governance wants.
+    fn governance_findings(&self, governance: &Governance, waived: &BTreeSet<String>) -> Vec<Finding> {
+        if waived.contains("governance-approval") {
+            return Vec::new();
+        }
+        let asked = governance::asked(&self.charter.governance, governance);
+        let hold = |path: &str| {
+            let (consequence, reversibility) = (governance.consequence, governance.reversibility);
+            let (consequence, reversibility) = (consequence_name(consequence), reversibility_name(reversibility));
+            let message = format!("an action of consequence `{consequence}`, {reversibility}, is approved first");
+            let needs = decide::needs_answer(&self.charter, path);
+            Finding::hold(own("governance-approval", message, needs), Some(path.to_owned()))
+        };
+        asked.into_iter().map(hold).collect()
+    }
 }

@@ -113,6 +113,8 @@ impl Kernel {
                 self.settle(of, &action, decide::strictest(vec![Finding::deny(reason)]), &waived)
             }
             Answered::Agreed(agreed, is_changed) => {
+                // What was read since, or what a person put in its place, may carry more.
+                let agreed = Box::new(self.labelled(&agreed).into_owned());
                 let mut decision = self.decide(&agreed, &waived);
                 // The approval is spent: what still stops the action now asks again, or refuses.
                 self.open.remove(&of);
@@ -141,10 +143,22 @@ impl Kernel {
         }
     }
 
-    pub(super) fn control(&mut self, act: &str, level: Option<&str>) {
+    pub(super) fn control(&mut self, act: &str, level: Option<&str>, by: &str) {
         if let ("autonomy", Some(level)) = (act, level.and_then(Level::named)) {
-            if self.charter.autonomy.levels.contains(&level) {
+            // Whoever is no person may lower it, and never raise it.
+            let may =
+                level <= self.autonomy || !["", "charter", "kernel", "sandbox", "supervisor", "gate"].contains(&by);
+            if may && self.charter.autonomy.levels.contains(&level) {
+                if level > self.autonomy {
+                    self.autonomy_known = self.charter.autonomy.lower.iter().map(|(fact, _)| fact.clone()).collect();
+                }
                 self.autonomy = level;
+            }
+            return;
+        }
+        if let ("declassify", Some(label)) = (act, level) {
+            if self.declassifiers(label).iter().any(|contact| contact == by) {
+                self.labels.declassify(label);
             }
             return;
         }

@@ -20,6 +20,8 @@ impl Kernel {
     ) {
         self.last_at_ns = self.last_at_ns.max(at_ns);
         self.pass_time(true);
+        let labelled = self.labelled(action).into_owned();
+        let action = &labelled;
         let session = Arc::clone(&self.session);
         let values = session.values(action);
         let of = self.next_seq();

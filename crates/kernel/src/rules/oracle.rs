@@ -332,12 +332,7 @@ fn compiled_rules_say_what_cedar_says() {
             seen.charters += 1;
             for action in &actions {
                 let values = session.values(action);
-                let governance = Governance {
-                    consequence: Consequence::Low,
-                    reversibility: Reversibility::Pure,
-                    durable: false,
-                    snapshot: false,
-                };
+                let governance = Governance::of(Consequence::Low, Reversibility::Pure);
                 let mut known = facts.known(&values, 100);
                 if is_lost {
                     known.lose(0);
@@ -459,12 +454,7 @@ fn every_operator_by_itself() {
     let list = |items: &[&str]| Value::Strs(items.iter().map(|i| (*i).to_owned()).collect());
     let action = action.with("labels", list(&["b", "a", "b"])).unwrap().with("imports", list(&[])).unwrap();
     let values = session.values(&action);
-    let governance = Governance {
-        consequence: Consequence::Low,
-        reversibility: Reversibility::Pure,
-        durable: false,
-        snapshot: false,
-    };
+    let governance = Governance::of(Consequence::Low, Reversibility::Pure);
     for autonomy in 0..4 {
         let known = charter.facts.known(&values, 100);
         let judged =

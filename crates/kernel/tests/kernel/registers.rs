@@ -215,3 +215,138 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn the_table_of_governance_is_tightened_and_shown() {
+    let toml = "[[consequence]]\naction = \"fs.delete\"\nis = \"high\"\n[[governance]]\nconsequence = \"high\"\nask = \"dev\"\n[[governance]]\nsnapshot = true\n";
+    let mut run = Run::new(charter(toml, ALL));
+    let held = run.attempt(&file("fs.delete", "/w/a"));
+    assert_eq!((said(&held).as_str(), held.governance.approvals), ("hold governance-approval", 1));
+    assert!(held.governance.durable && held.governance.snapshot);
+    assert_eq!(said(&run.answer(&held, "user:bob", Verdict::Allow, None)), "allow all answered");
+    let light = run.attempt(&file("fs.read", "/w/a")).governance;
+    assert_eq!((light.record, light.durable, light.snapshot, light.approvals), (Record::Digest, false, true, 0));
+    let schema = charter(toml, ALL).schema_cedar();
+    assert!(
+        schema.contains("//   high      pure           payload, durable first, snapshot first, 1 approvals by dev\n"),
+        "{schema}"
+    );
+    for loosened in ["durable = false", "snapshot = false", "record = \"digest\"", "consequence = \"high\""] {
+        let found = render(&compile(&format!("[[governance]]\n{loosened}"), ALL).unwrap_err());
+        assert!(found.contains("FB0153"), "{loosened}: {found}");
+    }
+}
+
+#[test]
+fn a_person_raises_the_level_and_nobody_else_does() {
+    let toml = "[facts]\nfailing = 'once[1h] did fs.delete'\n[autonomy]\nask = \"dev\"\n[[autonomy.lower]]\nwhen = \"failing\"\nto = \"propose\"\n";
+    let mut run = Run::new(charter(toml, ALL));
+    let level = |run: &mut Run, level: &str, by: &str| {
+        let event =
+            Event::Control { act: "autonomy".into(), level: Some(level.into()), by: by.into(), reason: "r".into() };
+        run.step(event);
+        run.kernel.registers().autonomy
+    };
+    run.does(&file("fs.delete", "/w/a"));
+    let write = file("fs.write", "/w/a");
+    assert_eq!(said(&run.attempt(&write)), "hold autonomy-propose");
+    for by in ["claude", "agent:other", "charter", "kernel", ""] {
+        assert_eq!(level(&mut run, "extended", by), "propose", "{by}");
+    }
+    assert_eq!(level(&mut run, "bounded", "user:alice"), "bounded");
+    assert_eq!(said(&run.attempt(&write)), "allow all", "who raised it knew");
+    run.now_ns += 7_200 * SECOND;
+    assert_eq!(said(&run.attempt(&write)), "allow all");
+    run.does(&file("fs.delete", "/w/a"));
+    assert_eq!(said(&run.attempt(&write)), "hold autonomy-propose", "it holds anew");
+    assert_eq!(level(&mut run, "observe", "charter"), "observe", "anybody may lower it");
+}
+
+const LABELS: &str = "[[label]]\nname = \"secret\"\nowner = \"boss\"\npaths = [\"secrets/**\", \"~/.aws/**\", \"/etc/keys/*\"]\ntables = [\"prod.*.customers\"]\nhosts = [\"*.internal\"]\n[facts]\nseen = 'once did fs.read(label: \"secret\")'\n";
+const STAYS: &str = "@id(\"stays\") @owner(\"dev\") @reason(\"stays\") forbid (principal, action in [Action::\"fs.write\", Action::\"net.connect\"], resource) when { context.attrs has labels && context.attrs.labels.contains(\"secret\") };";
+
+#[test]
+fn a_labelled_read_taints_and_what_is_written_carries_it() {
+    let new = || Run::new(charter(LABELS, &format!("{ALL}{STAYS}")));
+    let host = |name: &str| {
+        let endpoint = Resource::new(ResourceKind::Endpoint).with("host", name).unwrap();
+        Action::new("net.connect", endpoint, Surface::Net).unwrap()
+    };
+    let table = Resource::new(ResourceKind::Table).with("database", "prod").unwrap().with("schema", "x").unwrap();
+    let table = Action::new("data.select", table.with("name", "customers").unwrap(), Surface::Sql).unwrap();
+    for read in
+        [file("fs.read", "/w/secrets/a/b"), file("fs.read", "/home/u/.aws/c"), file("fs.read", "/etc/keys/k"), table]
+    {
+        let mut run = new();
+        assert_eq!(said(&run.attempt(&host("example.com"))), "allow all");
+        run.does(&file("fs.read", "/w/src/secrets.rs"));
+        let refused = run.attempt(&read);
+        assert_eq!(said(&run.attempt(&host("example.com"))), "allow all", "an attempt alone reads nothing");
+        run.step(Event::Dispatch { of: refused.of });
+        assert_eq!(said(&run.attempt(&host("example.com"))), "deny stays", "{read:?}");
+        assert_eq!(run.kernel.taint().keys().collect::<Vec<_>>(), ["secret"]);
+    }
+
+    let mut run = Run::new(charter(LABELS, ALL));
+    run.does(&file("fs.read", "/w/secrets/key"));
+    let write = run.attempt(&file("fs.write", "/w/notes"));
+    run.step(Event::Dispatch { of: write.of });
+    assert_eq!(run.kernel.labels_made().collect::<Vec<_>>(), [("secret", "/w/notes")]);
+    run.does(&file("fs.move", "/w/notes").with("to", "/w/d/n").unwrap());
+    assert!(
+        run.kernel.is_labelled("/w/d/n") && run.kernel.is_labelled("/w/secrets/x") && !run.kernel.is_labelled("/w/x")
+    );
+
+    for by in ["claude", "user:alice", "charter"] {
+        run.step(Event::Control {
+            act: "declassify".into(),
+            level: Some("secret".into()),
+            by: by.into(),
+            reason: "r".into(),
+        });
+        assert_eq!(run.kernel.taint().len(), 1, "{by}");
+    }
+    run.step(Event::Control {
+        act: "declassify".into(),
+        level: Some("secret".into()),
+        by: "user:carol".into(),
+        reason: "r".into(),
+    });
+    assert!(run.kernel.taint().is_empty());
+    let label = Resource::new(ResourceKind::Label).with("name", "secret").unwrap();
+    assert_eq!(said(&run.attempt(&Action::new("meta.declassify", label, Surface::Sdk).unwrap())), "deny label-owner");
+    run.does(&file("fs.read", "/w/d/n"));
+    assert_eq!(run.kernel.taint().len(), 1, "the file kept it");
+
+    let mut foreseen = new();
+    let mut named = file("fs.read", "/w/secrets/key");
+    named.surface = Surface::Exec;
+    foreseen.does(&named);
+    assert!(foreseen.kernel.taint().is_empty(), "what a command names is read when it is opened");
+
+    let mut later = new();
+    later.step(Event::Labelled { files: [("/w/old".to_owned(), ["secret".to_owned()].into())].into() });
+    later.does(&file("fs.read", "/w/old"));
+    assert_eq!(said(&later.attempt(&file("fs.write", "/w/x"))), "deny stays");
+    let restored = Kernel::restore(Arc::new(later.kernel.charter().clone()), &later.kernel.snapshot()).unwrap();
+    assert_eq!(restored.taint(), later.kernel.taint());
+}
+
+#[test]
+fn examples_see_labels() {
+    let example = "[[example]]\ngiven = [\"did fs.read(path: 'secrets/a')\"]\nattempt = \"net.connect(host: 'x', port: 443)\"\nexpect = \"deny stays\"\n[[example]]\nattempt = \"net.connect(host: 'x', port: 443)\"\nexpect = \"allow\"\n";
+    let rule = format!(
+        "{ALL}{STAYS}@id(\"s\") @owner(\"dev\") @reason(\"s\") forbid (principal, action == Action::\"fs.delete\", resource) when {{ context.fact.seen }};"
+    );
+    for outcome in check_examples(&charter(&format!("{LABELS}{example}"), &rule)) {
+        assert!(outcome.passed, "{outcome:#?}");
+    }
+    for wrong in [
+        "name = \"x\"\nowner = \"dev\"",
+        "name = \"a b\"\nowner = \"dev\"\npaths = \"x\"",
+        "name = \"x\"\nowner = \"none\"\npaths = \"../x\"",
+    ] {
+        let found = render(&compile(&format!("[[label]]\n{wrong}"), ALL).unwrap_err());
+        assert!(found.contains("FB0154") || (found.contains("FB0105") && found.contains("FB0103")), "{wrong}: {found}");
+    }
+}

@@ -23,7 +23,10 @@ impl Gate {
             }
         }
         self.effects.extend(own.into_iter().flat_map(|r| r.effects));
+        let made: Vec<(String, String)> =
+            self.kernel.labels_made().map(|(label, path)| (label.to_owned(), path.to_owned())).collect();
         self.pay_dues()?;
+        self.keep_labels(&made)?;
         if !matches!(input.event, Event::Tick) {
             // Questions that this input's time settled, beside what it is about.
             let beside = rulings.len().saturating_sub(usize::from(is_asked));
@@ -33,6 +36,12 @@ impl Gate {
             }
         }
         Ok(rulings)
+    }
+
+    /// The autonomy levels that the charter has, from the least.
+    #[must_use]
+    pub fn autonomy_levels(&self) -> Vec<&'static str> {
+        self.kernel.charter().autonomy().levels.iter().map(|l| l.name()).collect()
     }
 
     /// What the kernel wants done that no ruling on an attempt carried.

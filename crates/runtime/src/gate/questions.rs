@@ -19,6 +19,8 @@ pub(super) struct Group {
     pub because: Vec<(Action, Reason)>,
     /// The implied actions that people allowed, and their attempts.
     pub approved: Vec<(u64, Action)>,
+    /// Whether the workspace is captured before it is carried out.
+    pub wants_capture: bool,
 }
 
 /// A question to people.

@@ -40,7 +40,9 @@ impl Gate {
     }
 
     fn share(&mut self, at_ns: u64, budgets: &[(String, i64)], changes: Vec<Change>) -> Result<(), GateError> {
-        let body = json!({ "shared": budgets.iter().map(|(budget, _)| budget).collect::<Vec<_>>() });
+        let wants: Vec<_> =
+            budgets.iter().map(|(budget, wanted)| json!({ "budget": budget, "wanted": wanted })).collect();
+        let body = json!({ "shared": wants });
         let draft = Draft { at_ns, kind: Kind::Observe, actor: "ledger".to_owned(), cause: Vec::new(), body };
         let (seq, changed) = self.stream()?.share(draft, changes)?;
         let found = budgets

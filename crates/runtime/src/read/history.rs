@@ -199,6 +199,14 @@ impl History {
                 });
                 said.collect::<Vec<_>>().join("; ")
             }
+            Kind::Observe if body.get("labelled").is_some() => {
+                let count = body.get("labelled").and_then(Json::as_object).map_or(0, serde_json::Map::len);
+                format!("{count} files carry labels of earlier sessions")
+            }
+            Kind::Observe if body.get("snapshot").is_some() => {
+                let before = body.pointer("/snapshot/before").and_then(Json::as_u64).unwrap_or_default();
+                format!("the point just before entry {before}: `flyball rollback` goes to {}", entry.seq)
+            }
             Kind::Observe => {
                 let changes = body.pointer("/workspace/changes").and_then(Json::as_array);
                 let paths: Vec<&str> = changes.into_iter().flatten().filter_map(|c| c.get("path")?.as_str()).collect();

@@ -314,6 +314,7 @@ fn in_itself(history: &History, entry: &Entry) -> String {
             format!("the session was opened under charter {digest}{layers}")
         }
         Kind::Close => format!("the session was closed: {}", text(&entry.body, "ended_by")),
+        Kind::Observe if ["snapshot", "labelled"].iter().any(|key| entry.body.get(key).is_some()) => history.say(entry),
         Kind::Observe if entry.body.get("shared").is_some() => {
             format!("a register that sessions share: {}", history.say(entry))
         }

@@ -62,7 +62,8 @@ impl Record {
         let mut out = Rulings::new();
         for input in &self.inputs {
             let seq = input.seq.saturating_mul(STRIDE);
-            let rulings = kernel.step(&Input { seq, at_ns: input.at_ns, event: scaled(&input.event) });
+            // Another charter's shared budgets were not asked of the ledger then: they are counted here alone.
+            let rulings = kernel.step_alone(&Input { seq, at_ns: input.at_ns, event: scaled(&input.event) });
             if !matches!(input.event, Event::Attempt(_)) {
                 continue;
             }
@@ -116,9 +117,12 @@ fn event(entry: &Entry) -> Option<Event> {
             by: text("by")?,
             reason: text("reason").unwrap_or_default(),
         },
+        Kind::Observe if body.get("labelled").is_some() => {
+            Event::Labelled { files: serde_json::from_value(body.get("labelled")?.clone()).ok()? }
+        }
         Kind::Intervention => Event::Control {
             act: text("act")?,
-            level: text("level"),
+            level: text("level").or_else(|| text("label")),
             by: text("by").unwrap_or_default(),
             reason: text("reason").unwrap_or_default(),
         },

@@ -151,7 +151,7 @@ fn budget_line(budget: &BudgetUse, name_room: usize, cells: usize) -> String {
 
 fn budgets(page: &mut Page<'_>) {
     page.rule(1, "budgets, envelopes, obligations");
-    let Registers { budgets, envelopes, obligations, autonomy, .. } = registers(page);
+    let Registers { budgets, envelopes, obligations, autonomy, labels, .. } = registers(page);
     let mut lines: Vec<(String, Look)> = Vec::new();
     for budget in &budgets {
         lines.push((budget_line(budget, 16, 16), budget_look(budget)));
@@ -166,6 +166,10 @@ fn budgets(page: &mut Page<'_>) {
         let text =
             if is_known { " the charter has none" } else { " not on record: the supervisor does not say, or did not" };
         lines.push((text.to_owned(), Look::Plain));
+    }
+    if !labels.is_empty() {
+        let said = labels.iter().map(|(label, seq)| format!("{label} since entry {seq}")).collect::<Vec<_>>();
+        lines.push((format!(" tainted: {}", said.join(", ")), Look::Wait));
     }
     if !autonomy.is_empty() {
         lines.push((format!(" autonomy: {autonomy}"), Look::Plain));

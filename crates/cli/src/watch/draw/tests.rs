@@ -89,6 +89,7 @@ fn board() -> Board {
                 changes: 1,
             }],
             autonomy: "bounded".into(),
+            labels: [("secret".to_owned(), 17)].into(),
             obligations: vec![
                 ObligationUse {
                     obligation: "passed-on".into(),

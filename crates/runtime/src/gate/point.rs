@@ -1,0 +1,35 @@
+//! The workspace as it was just before an action that must be possible to take back.
+
+use super::{Gate, GateError};
+use flyball_kernel::Action;
+use flyball_ledger::Kind;
+use serde_json::json;
+
+impl Gate {
+    /// Whether one of these actions wants the workspace captured before it is carried out. Then capture it, and say so by
+    /// [`Self::captured`], before they are asked about or their question is answered.
+    #[must_use]
+    pub fn wants_capture(&self, actions: &[Action]) -> bool {
+        actions.iter().any(|action| self.kernel.governance(action).snapshot)
+    }
+
+    /// The same for what an answer to this question lets through.
+    #[must_use]
+    pub fn answer_wants_capture(&self, question: &str) -> bool {
+        let of = self.questions.get(question).map(|q| q.of);
+        self.groups.values().any(|g| g.wants_capture && of.is_some_and(|of| g.waiting.contains(&of)))
+    }
+
+    /// The workspace was captured, and has this digest. It is the next dispatch's point to go back to.
+    pub fn captured(&mut self, state: String) {
+        self.captured = Some(state);
+    }
+
+    /// Names the point to go back to, in the entry before the dispatch.
+    pub(super) fn name_point(&mut self, of: u64) -> Result<(), GateError> {
+        let Some(state) = self.captured.take() else { return Ok(()) };
+        let body = json!({ "snapshot": { "before": of, "state": state } });
+        self.append(Kind::Observe, "barrier", &[of], body)?;
+        Ok(())
+    }
+}
