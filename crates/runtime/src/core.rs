@@ -1,5 +1,6 @@
 //! A live session's state, shared by the mediation thread and the control socket under one lock.
 
+mod acts;
 mod content;
 
 use crate::capture::{Capture, CaptureError};
@@ -211,10 +212,10 @@ impl Core {
             Ok(actions) => actions,
             Err(error) => return deny(format!("flyball: denied, it could not be read: {error}\n")),
         };
-        if self.gate.wants_capture(&actions) {
-            if let Err(error) = self.capture_before(&cause, outward) {
-                return deny(format!("flyball: denied, the workspace could not be captured first: {error}\n"));
-            }
+        if self.gate.wants_capture(&actions)
+            && let Err(error) = self.capture_before(&cause, outward)
+        {
+            return deny(format!("flyball: denied, the workspace could not be captured first: {error}\n"));
         }
         let asked = self.gate.ask(actions, &cause);
         self.conclude(call, asked)

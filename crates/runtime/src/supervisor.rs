@@ -590,32 +590,8 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
         Request::Quarantine { reason } => {
             act_recorded(shared, "quarantine", by, &reason, || running.pause().map_err(|e| say(&e)))
         }
-        Request::Autonomy { level, reason } => with(shared, |core| {
-            let levels = core.gate.autonomy_levels();
-            if !levels.contains(&level.as_str()) {
-                return Err(format!("the charter has no level `{level}`: it has {}", levels.join(", ")));
-            }
-            let was = core.gate.status().registers.autonomy;
-            let body = json!({ "level": level, "was": was });
-            let seq = core.gate.control("autonomy", by, &reason, body).map_err(|e| say(&e))?;
-            core.tell_act(seq, &format!("autonomy {level}"), by, &reason);
-            core.gate.flush().map_err(|e| say(&e))?;
-            let now = core.gate.status().registers.autonomy;
-            if now != level {
-                return Err(format!("`{by}` may not raise the level: it is `{now}`"));
-            }
-            Ok(Reply { ok: true, seq: Some(seq), message: format!("from `{was}`"), ..Reply::default() })
-        }),
-        Request::Declassify { label, reason } => with(shared, |core| {
-            let who = core.gate.declassifiers(&label)?;
-            if !who.iter().any(|contact| contact == by) {
-                return Err(format!("`{by}` may not declassify `{label}`: its owner is {}", who.join(", ")));
-            }
-            let seq = core.gate.control("declassify", by, &reason, json!({ "label": label })).map_err(|e| say(&e))?;
-            core.tell_act(seq, &format!("declassify {label}"), by, &reason);
-            core.gate.flush().map_err(|e| say(&e))?;
-            Ok(Reply { ok: true, seq: Some(seq), ..Reply::default() })
-        }),
+        Request::Autonomy { level, reason } => with(shared, |core| core.set_autonomy(&level, by, &reason)),
+        Request::Declassify { label, reason } => with(shared, |core| core.declassify(&label, by, &reason)),
         Request::Kill { reason } => {
             let who = if by == "charter" { "charter" } else { "person" };
             shared.ended_by.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(who);

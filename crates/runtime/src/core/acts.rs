@@ -1,0 +1,37 @@
+//! Acts of people on what the kernel keeps of a session: its autonomy level, and what taints it.
+
+use super::Core;
+use crate::control::Reply;
+use serde_json::json;
+
+impl Core {
+    /// Sets the autonomy level.
+    pub(crate) fn set_autonomy(&mut self, level: &str, by: &str, reason: &str) -> Result<Reply, String> {
+        let levels = self.gate.autonomy_levels();
+        if !levels.contains(&level) {
+            return Err(format!("the charter has no level `{level}`: it has {}", levels.join(", ")));
+        }
+        let was = self.gate.status().registers.autonomy;
+        let body = json!({ "level": level, "was": was });
+        let seq = self.gate.control("autonomy", by, reason, body).map_err(|e| e.to_string())?;
+        self.tell_act(seq, &format!("autonomy {level}"), by, reason);
+        self.gate.flush().map_err(|e| e.to_string())?;
+        let now = self.gate.status().registers.autonomy;
+        if now != level {
+            return Err(format!("`{by}` may not raise the level: it is `{now}`"));
+        }
+        Ok(Reply { ok: true, seq: Some(seq), message: format!("from `{was}`"), ..Reply::default() })
+    }
+
+    /// Ends the taint of a label.
+    pub(crate) fn declassify(&mut self, label: &str, by: &str, reason: &str) -> Result<Reply, String> {
+        let who = self.gate.declassifiers(label)?;
+        if !who.iter().any(|contact| contact == by) {
+            return Err(format!("`{by}` may not declassify `{label}`: its owner is {}", who.join(", ")));
+        }
+        let seq = self.gate.control("declassify", by, reason, json!({ "label": label })).map_err(|e| e.to_string())?;
+        self.tell_act(seq, &format!("declassify {label}"), by, reason);
+        self.gate.flush().map_err(|e| e.to_string())?;
+        Ok(Reply { ok: true, seq: Some(seq), ..Reply::default() })
+    }
+}
