@@ -256,6 +256,8 @@ fn a_person_raises_the_level_and_nobody_else_does() {
     assert_eq!(level(&mut run, "bounded", "user:alice"), "bounded");
     assert_eq!(said(&run.attempt(&write)), "allow all", "who raised it knew");
     run.now_ns += 7_200 * SECOND;
+    // The question that nobody answered runs out.
+    assert_eq!(run.step(Event::Tick).len(), 1);
     assert_eq!(said(&run.attempt(&write)), "allow all");
     run.does(&file("fs.delete", "/w/a"));
     assert_eq!(said(&run.attempt(&write)), "hold autonomy-propose", "it holds anew");
