@@ -14,6 +14,11 @@ pub fn cases() -> Vec<Case> {
         Case { name: "kill_ends_all_with_a_question_open", needs: nothing, run: kill },
         Case { name: "rollback_of_a_live_session", needs: nothing, run: rollback },
         Case { name: "a_killed_supervisor_ends_the_tree_and_is_closed_honestly", needs: nothing, run: dead_supervisor },
+        Case {
+            name: "daemons_stopped_and_frozen_ones_die_with_their_supervisor",
+            needs: nothing,
+            run: dead_in_any_state,
+        },
         Case { name: "sessions_share_one_ledger", needs: nothing, run: several },
     ]
 }
@@ -174,6 +179,34 @@ fn dead_supervisor(user: User) {
         "nothing is left open or guessed"
     );
     world.verifies();
+}
+
+fn dead_in_any_state(user: User) {
+    for is_frozen in [false, true] {
+        let world = World::new(user);
+        world.init("", "");
+        // Nobody else sleeps for so long.
+        let who = u8::from(user.kind() == "root");
+        let mark = format!("7{}{who}{}", std::process::id(), u8::from(is_frozen));
+        let running = || {
+            let all = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+            let said = all.filter_map(|one| std::fs::read(one.path().join("cmdline")).ok());
+            said.filter(|said| said.starts_with(format!("sleep\0{mark}.").as_bytes())).count()
+        };
+        let script = format!(
+            "(setsid sh -c 'exec sleep {mark}.1' &); sleep {mark}.2 & until grep -q sleep /proc/$!/comm; do :; done; kill -STOP $!; \
+             (trap '' TERM HUP INT; setsid nohup sh -c '(exec sleep {mark}.3) &' > /dev/null 2>&1); \
+             trap '' TERM HUP INT QUIT; sleep {mark}.4"
+        );
+        let mut child = start(&world, &script);
+        wait_for("all four to run", || (running() == 4).then_some(()));
+        if is_frozen {
+            world.ok(&["pause", "@"]);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_for("all four to be gone", || (running() == 0).then_some(()));
+    }
 }
 
 fn several(user: User) {
