@@ -138,15 +138,17 @@ fn take_back<T>(e: WorkspaceError, log: &Journal, root: BorrowedFd<'_>, journal:
     }
 }
 
-/// Nothing of the tree was touched yet: the stage goes, and the error stands.
+/// Nothing of the tree was touched yet: the stage goes, and the error stands. Where the stage can't go, it is left lying in
+/// the tree, and the journal stands for whoever recovers it.
 fn abandon<T>(e: WorkspaceError, log: &Journal, root: BorrowedFd<'_>, journal: &Path) -> Result<T> {
     #[cfg(test)]
     if matches!(e, WorkspaceError::Stopped) {
         return Err(e);
     }
-    // The cause counts; a leftover is met by `recover`.
-    let _ = log.close(root, journal);
-    Err(e)
+    match log.close(root, journal) {
+        Ok(()) => Err(e),
+        Err(worse) => Err(WorkspaceError::Between { journal: journal.to_owned(), why: format!("{e}; then: {worse}") }),
+    }
 }
 
 /// What tells a file from the same one edited: inode, size, modification time.
