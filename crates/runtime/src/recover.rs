@@ -25,9 +25,9 @@ use std::sync::Arc;
 /// [`LedgerError`] when the record can't be read or written.
 pub fn dead_sessions(home: &Home, ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
     let mut closed = Vec::new();
-    for info in ledger.streams()? {
+    for info in ledger.heads()? {
         let dir = home.session(&info.id);
-        if info.closed_at_ns.is_some() && !has_leftovers(&dir) {
+        if info.closed_seq.is_some() && !has_leftovers(&dir) {
             continue;
         }
         // Held by a living supervisor, or its folder is gone: not ours to close.
@@ -46,7 +46,7 @@ pub fn dead_sessions(home: &Home, ledger: &Ledger) -> Result<Vec<String>, Ledger
 
 /// Folders of sessions that died before they were on record: nothing was run in them.
 fn unborn(home: &Home, ledger: &Ledger) -> Result<(), LedgerError> {
-    let known: BTreeSet<String> = ledger.streams()?.into_iter().map(|s| s.id).collect();
+    let known: BTreeSet<String> = ledger.heads()?.into_iter().map(|s| s.id).collect();
     for entry in std::fs::read_dir(home.sessions()).into_iter().flatten().flatten() {
         let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
         let is_old = age.is_some_and(|age| age > UNBORN_AGE);
@@ -72,7 +72,7 @@ pub(crate) fn before_an_act(home: &Home, session: &str, held: &SessionLock) -> R
 /// # Errors
 /// Why the one that does could not be undone or completed.
 pub(crate) fn whole(home: &Home, ledger: &Ledger, real: &Path) -> Result<(), String> {
-    for info in ledger.streams().map_err(|e| e.to_string())? {
+    for info in ledger.heads().map_err(|e| e.to_string())? {
         let dir = home.session(&info.id);
         if !dir.join(APPLY).exists() || workspace_of(ledger, &info.id).is_none_or(|w| w != real) {
             continue;
@@ -107,7 +107,7 @@ fn settle(home: &Home, ledger: &Ledger, session: &str, _held: &SessionLock) -> R
     let dir = home.session(session);
     let gone = flyball_sandbox::end_leftovers(&dir);
     gone.map_err(|cause| PastError::Leftovers { session: session.to_owned(), cause })?;
-    let is_open = ledger.streams()?.iter().any(|s| s.id == session && s.closed_at_ns.is_none());
+    let is_open = ledger.heads()?.iter().any(|s| s.id == session && s.closed_seq.is_none());
     if !is_open && !has_leftovers(&dir) {
         return Ok(false);
     }
