@@ -167,7 +167,7 @@ fn ends(user: User) {
             let killed = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap();
             assert!(killed.success());
         }
-        child.wait().unwrap();
+        wait_for("the supervisor's end", || child.try_wait().unwrap());
         // The supervisor itself has the mark among its arguments.
         wait_for(&format!("the end after {end}"), || running(&mark).is_empty().then_some(()));
     }
