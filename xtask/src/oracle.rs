@@ -64,9 +64,11 @@ fn cases<'a>(rest: &'a [String], default: &'a str) -> Result<&'a str, Failure> {
 
 /// Runs the kernel's tests of that name with so many cases.
 fn tests(filter: &str, cases: &str, of: &str) -> Result<Closing, Failure> {
+    let page = exec::root().join("docs/oracle-mfotl.md");
     let mut command = exec::cargo();
     command.args(["test", "--release", "--locked", "-p", "flyball-kernel", "--lib", "--tests", "--", filter]);
-    let told = exec::read(command.args(["--nocapture"]).env("FLYBALL_ORACLE_CASES", cases))?;
+    let told =
+        exec::read(command.args(["--nocapture"]).env("FLYBALL_ORACLE_CASES", cases).env("FLYBALL_MFOTL_PAGE", page))?;
     print!("{told}");
     match passed(&told) {
         0 => Ok(Closing::Skipped(format!("no test is named `{filter}` yet"))),

@@ -84,7 +84,7 @@ impl<'c> Checker<'c> {
     }
 
     /// The monitor and the attributes of the judged action that it reads, in the order of their variables.
-    pub fn compile(mut self, name: &str, tree: &Tree) -> Result<(Compiled, Vec<&'static str>), Fault> {
+    pub fn compile(&mut self, name: &str, tree: &Tree) -> Result<(Compiled, Vec<&'static str>), Fault> {
         let mut seen = vec![name.to_owned()];
         let mut dollars = BTreeMap::new();
         self.dollars_of(tree, &mut seen, &mut dollars)?;
@@ -109,7 +109,7 @@ impl<'c> Checker<'c> {
                 Compiled::Formula(built.node)
             }
         };
-        Ok((compiled, self.dollars))
+        Ok((compiled, self.dollars.clone()))
     }
 
     /// The tree that a chain of names ends in.

@@ -10,6 +10,8 @@ mod check;
 mod counter;
 mod explain;
 mod memory;
+#[cfg(test)]
+mod mfotl;
 mod monitor;
 #[cfg(test)]
 mod naive;
