@@ -341,3 +341,14 @@ fn monitors_agree_with_the_semantics() {
     // Otherwise the test could pass by comparing nothing.
     assert!(compiled > seen / 5 && telling > seen / 12, "{seen} formulas, {compiled} compiled, {telling} telling");
 }
+
+/// What docs/facts.md shows compiles.
+#[test]
+fn the_page_on_facts_shows_facts() {
+    let page = include_str!("../../../../docs/facts.md");
+    let shown = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let toml = format!("[charter]\nname = \"page\"\n{shown}");
+    let sources = crate::Sources::from([("charter.toml".to_owned(), toml)]);
+    let (charter, _) = crate::Charter::compile(&sources).unwrap_or_else(|found| panic!("{found:?}"));
+    assert_eq!(charter.facts().count(), shown.lines().filter(|line| line.contains(" = ")).count());
+}
