@@ -4,6 +4,7 @@
 //! and dispatch are in the stream; of an action whose governance says so they are durable first.
 
 mod caused;
+mod fleet;
 mod foreseen;
 mod labels;
 mod point;
@@ -36,6 +37,8 @@ pub struct Gate {
     stream: Option<Stream>,
     clock: Clock,
     session: String,
+    /// The other sessions of the ledger, where a fact asks for them.
+    fleet: Option<fleet::Fleet>,
     /// Groups that wait for people, by the first attempt of the group.
     groups: BTreeMap<u64, Group>,
     /// Open questions by id.
@@ -140,6 +143,7 @@ impl Gate {
             stream: Some(stream),
             clock,
             session: session.to_owned(),
+            fleet: None,
             groups: BTreeMap::new(),
             questions: BTreeMap::new(),
             late: Vec::new(),
@@ -191,6 +195,7 @@ impl Gate {
 
     fn rule_on(&mut self, action: &Action, cause: &[u64]) -> Result<(u64, Ruling), GateError> {
         let body = serde_json::to_value(action).map_err(|e| GateError::Refused(e.to_string()))?;
+        self.learn_elsewhere()?;
         self.take_shared(action)?;
         let at_ns = self.clock.now_ns();
         let named = self.foreseen.find(cause.first().copied(), action);

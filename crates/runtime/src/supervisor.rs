@@ -216,7 +216,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     );
     let kernel = Kernel::new(Arc::clone(&charter), plan.kernel_session());
     let capture = Capture::new(plan.layers(), &plan.spec.workspace, Arc::clone(&scratch), State::default());
-    let mut gate = Gate::new(kernel, stream, clock, &id);
+    let mut gate = Gate::new(kernel, stream, clock, &id).with_fleet(&ledger, &charter);
     if charter.has_labels() {
         let files = labelled_files(ledger.registers(Gate::LABELS)?);
         gate.know_labels(files).map_err(|e| RunError::Record(e.to_string()))?;

@@ -352,3 +352,45 @@ fn the_page_on_facts_shows_facts() {
     let (charter, _) = crate::Charter::compile(&sources).unwrap_or_else(|found| panic!("{found:?}"));
     assert_eq!(charter.facts().count(), shown.lines().filter(|line| line.contains(" = ")).count());
 }
+
+/// What happens in another session counts for facts of the fleet, at the time that it happened, and for no other.
+#[test]
+fn facts_of_the_fleet_see_other_sessions() {
+    let toml = "[charter]\nname = \"c\"\ndefault = \"allow\"\n[owners]\ndev = [\"user:a\"]\n[facts]\n\
+        ours = 'once[10s] did deploy.apply(name: $name)'\n\
+        all = { is = 'once[10s] did deploy.apply(name: $name)', per = \"fleet\" }\n";
+    let rule = |fact: &str| {
+        format!(
+            "@id(\"{fact}\") @owner(\"dev\") @reason(\"r\") forbid (principal, action == Action::\"deploy.apply\", resource) when {{ context.fact.{fact} }};\n"
+        )
+    };
+    let sources = [("charter.toml".to_owned(), toml.to_owned()), ("r.cedar".to_owned(), rule("ours") + &rule("all"))];
+    let (charter, _) = crate::Charter::compile(&sources.into()).unwrap_or_else(|found| panic!("{found:?}"));
+    assert!(charter.has_fleet_facts());
+    assert!(charter.sees_elsewhere(Phase::Did, Verb::named("deploy.apply").unwrap()));
+    assert!(!charter.sees_elsewhere(Phase::Did, Verb::named("fs.read").unwrap()));
+    let session = Session { workspace: "/w".to_owned(), home: "/h".to_owned(), agent: "a".to_owned() };
+    let mut kernel = crate::Kernel::new(charter.into(), session.clone());
+    let target = Resource::new(ResourceKind::Target).with("name", "api").unwrap();
+    let apply = Action::new("deploy.apply", target, Surface::K8s).unwrap();
+    let second = 1_000_000_000;
+    let mut ask = |seq: u64, at_ns: u64, event: crate::Event| {
+        let ruling = kernel.step(&crate::Input { seq, at_ns, event }).pop();
+        ruling.map(|r| r.reasons.iter().map(|r| (r.rule.clone(), r.witnesses.clone())).collect::<Vec<_>>())
+    };
+    let elsewhere = crate::Elsewhere {
+        stream: "other".to_owned(),
+        seq: 7,
+        at_ns: 100 * second,
+        session,
+        phase: Phase::Did,
+        action: apply.clone(),
+        ok: false,
+        attrs: BTreeMap::new(),
+    };
+    assert_eq!(ask(1, 105 * second, crate::Event::Elsewhere(Box::new(elsewhere))), None);
+    let denied = ask(2, 106 * second, crate::Event::Attempt(apply.clone())).unwrap();
+    assert_eq!(denied, [("all".to_owned(), vec![1])], "by the entry that tells of it here");
+    let later = ask(3, 111 * second, crate::Event::Attempt(apply)).unwrap();
+    assert_eq!(later, [("default".to_owned(), vec![])], "as old as it is, not as old as the news");
+}

@@ -207,6 +207,11 @@ impl History {
                 let before = body.pointer("/snapshot/before").and_then(Json::as_u64).unwrap_or_default();
                 format!("the point just before entry {before}: `flyball rollback` goes to {}", entry.seq)
             }
+            Kind::Observe if body.get("elsewhere").is_some() => {
+                let told =
+                    |key: &str| body.pointer(&format!("/elsewhere/{key}")).and_then(Json::as_str).unwrap_or_default();
+                format!("in session {}: {} {}", told("stream"), told("phase"), told("action/verb"))
+            }
             Kind::Observe => {
                 let changes = body.pointer("/workspace/changes").and_then(Json::as_array);
                 let paths: Vec<&str> = changes.into_iter().flatten().filter_map(|c| c.get("path")?.as_str()).collect();

@@ -318,6 +318,7 @@ fn in_itself(history: &History, entry: &Entry) -> String {
         Kind::Observe if entry.body.get("shared").is_some() => {
             format!("a register that sessions share: {}", history.say(entry))
         }
+        Kind::Observe if entry.body.get("elsewhere").is_some() => history.say(entry),
         Kind::Observe => "the workspace as it was found before something could leave it or run".to_owned(),
         _ => history.say(entry),
     }

@@ -126,6 +126,7 @@ fn event(entry: &Entry) -> Option<Event> {
             by: text("by").unwrap_or_default(),
             reason: text("reason").unwrap_or_default(),
         },
+        Kind::Observe => Event::Elsewhere(serde_json::from_value(body.get("elsewhere")?.clone()).ok()?),
         Kind::Tick => Event::Tick,
         _ => return None,
     })
