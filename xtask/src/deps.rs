@@ -23,6 +23,7 @@ const NEEDS: &[Need] = &[
     Need { program: "vim", package: "vim", for_what: "sameness of how editors save" },
     Need { program: "script", package: "bsdutils", for_what: "sameness of how editors save" },
     Need { program: "python3", package: "python3", for_what: "sameness of Python and of single calls" },
+    Need { program: "cvc5", package: "cvc5", for_what: "`flyball check --prove` against a solver" },
     Need { program: "make", package: "make", for_what: "sameness of C builds" },
     Need { program: "cc", package: "gcc", for_what: "the ledger on a file layer that fails or forgets" },
     Need {

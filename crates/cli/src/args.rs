@@ -52,6 +52,10 @@ pub enum Command {
     Check {
         /// The charter's folder [default: the nearest .flyball upwards]
         charter: Option<PathBuf>,
+        /// Ask a solver (cvc5 or z3, where installed) which verbs can ever be allowed, and look for a history that makes each
+        /// fact true
+        #[arg(long)]
+        prove: bool,
     },
     /// Rule on actions from JSON lines, offline, and print a ruling a line
     Test(Test),

@@ -3,6 +3,7 @@
 use crate::charter_dir;
 use crate::failure::{Failure, Kind};
 use crate::output::{Cell, Output, Style, table, visible};
+use crate::prove::{self, Proof};
 use flyball_kernel::analysis::{Analysis, Reach, RuleCoverage, SURFACES, analyse};
 use flyball_kernel::{Charter, Diagnostic, Diagnostics, FactBound, Rule, RuleEffect, Severity, Sources};
 use flyball_runtime::charter::CharterError;
@@ -26,6 +27,8 @@ struct Checked<'c> {
     examples_held: usize,
     facts: Vec<FactBound>,
     rules: Vec<Checking<'c>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<Proof>,
 }
 
 #[derive(Serialize)]
@@ -43,7 +46,7 @@ struct Checking<'c> {
 }
 
 /// `flyball check`.
-pub fn check(out: Output, named: Option<&Path>) -> Result<(), Failure> {
+pub fn check(out: Output, named: Option<&Path>, is_proving: bool) -> Result<(), Failure> {
     let dir = charter_dir::locate(named)?;
     let (charter, warnings, sources) = match flyball_runtime::charter::load(&dir) {
         Ok(loaded) => loaded,
@@ -58,6 +61,7 @@ pub fn check(out: Output, named: Option<&Path>) -> Result<(), Failure> {
                 examples_held: 0,
                 rules: Vec::new(),
                 facts: Vec::new(),
+                proof: None,
             });
             let message = format!("the charter in `{}` does not compile: nothing can run under it", dir.display());
             return Err(Failure::user("FB0517", message).hint("`flyball explain CODE` says more about each finding"));
@@ -65,6 +69,7 @@ pub fn check(out: Output, named: Option<&Path>) -> Result<(), Failure> {
         Err(error) => return Err(charter_dir::refused(out, error)),
     };
     let analysis = analyse(&charter, &sources);
+    let proof = is_proving.then(|| prove::prove(&charter));
     let mut findings = Diagnostics([warnings.0, analysis.findings.0.clone()].concat());
     findings.0.sort_by(|a, b| (&a.file, a.span, a.code).cmp(&(&b.file, b.span, b.code)));
     let errors = findings.0.iter().filter(|d| d.severity == Severity::Error).count();
@@ -79,6 +84,7 @@ pub fn check(out: Output, named: Option<&Path>) -> Result<(), Failure> {
             examples_held: analysis.examples_held,
             facts: charter.facts().map(|(_, bound)| bound).collect(),
             rules: charter.rules().iter().zip(&analysis.coverage).map(|(rule, row)| checking(rule, row)).collect(),
+            proof,
         });
         return holds(&dir, errors);
     }
@@ -89,6 +95,9 @@ pub fn check(out: Output, named: Option<&Path>) -> Result<(), Failure> {
     charter_dir::show(out, &dir, &sources, &findings);
     if !out.is_quiet {
         print(out, &charter, &analysis, &dir);
+        if let Some(proof) = &proof {
+            prove::print(out, proof);
+        }
         for finding in &waiting {
             out.line(&format!("{}: {}", out.paint(Style::Yellow, "not covered"), visible(&finding.message)));
         }

@@ -25,6 +25,7 @@ mod library;
 mod log;
 mod output;
 mod place;
+mod prove;
 mod run;
 mod sessions;
 mod suggest;
@@ -64,7 +65,7 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
             Ok(())
         }
         Command::Init { dir, from, .. } => init::init(out, dir.as_deref(), from.as_deref()),
-        Command::Check { charter } => check::check(out, charter.as_deref()),
+        Command::Check { charter, prove } => check::check(out, charter.as_deref(), prove),
         Command::Test(args) => test::test(out, &args),
         Command::Run(args) if args.detach => detach::detach(out, &place, &args),
         Command::Run(args) => return run::run(out, &place, &args),

@@ -27,6 +27,7 @@ mod recover;
 pub mod refusal;
 mod rewind;
 mod scratch;
+pub mod solver;
 pub mod state;
 pub mod status;
 pub mod suggest;

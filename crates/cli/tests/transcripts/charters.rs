@@ -175,3 +175,32 @@ fn a_charter_that_does_not_mean_what_it_says() {
     scene.type_in(&["check"]).type_in(&["check", "--json"]);
     assert_transcript!(scene);
 }
+
+/// With the real solver: what it finds was put to the rules, what it proves our own search agrees with.
+#[test]
+fn a_charter_is_proved() {
+    if std::process::Command::new("cvc5").arg("--version").output().is_err() {
+        println!("skipped: cvc5 is not installed (cargo xtask deps)");
+        return;
+    }
+    let mut scene = Scene::new();
+    scene.charter(
+        "[facts]\ntests_green = 'no did fs.write(rel like \"src/**\") since result process.exec(program: \"cargo\", argv has \"test\", exit: 0)'\nimpossible = 'once did fs.write(rel: \"a\") and not once did fs.write'\n",
+        "@id(\"work\") @owner(\"team\") @reason(\"Work.\")\npermit (principal, action in [Action::\"fs\", Action::\"git\", Action::\"deploy\", Action::\"net\"], resource)\nunless { context.fact.impossible };\n\n@id(\"source\") @owner(\"team\") @reason(\"Only there.\")\nforbid (principal, action in Action::\"fs\", resource)\nunless { resource.rel like \"src/*.rs\" && resource.name != \"lib.rs\" };\n\n@id(\"red\") @owner(\"team\") @reason(\"Green first.\")\nforbid (principal, action in Action::\"deploy\", resource)\nunless { context.fact.tests_green };\n\n@id(\"push\") @owner(\"team\") @reason(\"No history.\")\nforbid (principal, action == Action::\"git.push\", resource)\nwhen { resource.name == \"main\" || !(resource.name like \"m*n\") || resource.name like \"m?*\" || resource.name like \"*a*\" || resource.name like \"m*\" };\n",
+    );
+    scene.type_in(&["check", "--prove"]);
+    let text = scene.transcript();
+    for said in [
+        "asked cvc5",
+        "fs.write            sometimes",
+        "git.push            never",
+        "deploy.apply        sometimes",
+        "process.exec        never",
+        "\"tests_green\":true",
+        "tests_green  after result process.exec(program: 'cargo', argv: ['test'], exit: 0)",
+        "impossible   after nothing that was tried",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert!(!text.contains("unknown"), "{text}");
+}

@@ -1,10 +1,21 @@
-//! Events that an atom of a fact or an obligation speaks of: whether there can be any.
+//! Events that an atom of a fact or an obligation speaks of: whether there can be any, and one that it matches.
 
 use super::coverage::is_mediated;
-use crate::action::Value;
-use crate::charter::Charter;
-use crate::facts::{Cmp, Pattern, Test};
+use crate::action::{Action, Resource, Value};
+use crate::charter::{Charter, default_surface};
+use crate::facts::{Cmp, Occurrence, Pattern, Phase, Seen, Test};
+use crate::session::Session;
+use crate::vocabulary::{AttrType, Verb};
 use std::collections::BTreeMap;
+
+/// Something that happens in an action's life, as an atom asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub phase: Phase,
+    pub action: Action,
+    pub ok: bool,
+    pub outcome: BTreeMap<String, Value>,
+}
 
 /// Why no event can match an atom, whatever is mediated.
 pub(crate) fn contradiction(pattern: &Pattern) -> Option<String> {
@@ -61,4 +72,111 @@ fn shown(value: &Value) -> String {
 pub(crate) fn unmediated(charter: &Charter, pattern: &Pattern) -> Option<Vec<&'static str>> {
     let names: Vec<&'static str> = pattern.verbs.iter().map(|v| v.name()).collect();
     (!pattern.verbs.iter().any(|v| is_mediated(*v, charter))).then_some(names)
+}
+
+/// An event that the atom matches, if one is easily made. `bound`: values of attributes that are to be these, where the
+/// atom leaves them open.
+pub(crate) fn event(
+    pattern: &Pattern,
+    verb: Verb,
+    session: &Session,
+    bound: &BTreeMap<&'static str, Value>,
+) -> Option<Event> {
+    let spec = verb.spec();
+    let mut values: BTreeMap<&'static str, Value> = BTreeMap::new();
+    for attr in pattern.binds.values() {
+        if let Some(value) = bound.get(attr) {
+            values.insert(attr, value.clone());
+        }
+    }
+    for (attr, test) in &pattern.tests {
+        let found = match test {
+            Test::Equal(value) => value.clone(),
+            Test::Like(glob) => Value::Str(matching(glob)?),
+            Test::Has(item) => {
+                let mut items = match values.remove(attr) {
+                    Some(Value::Strs(items)) => items,
+                    _ => Vec::new(),
+                };
+                items.push(item.clone());
+                Value::Strs(items)
+            }
+            Test::Compare(cmp, n) => Value::Long(match cmp {
+                Cmp::Eq | Cmp::Le | Cmp::Ge => *n,
+                Cmp::Lt => n.checked_sub(1)?,
+                Cmp::Gt | Cmp::Ne => n.checked_add(1)?,
+            }),
+            Test::Unequal(_) | Test::Versus(..) => continue,
+        };
+        values.entry(attr).or_insert(found);
+    }
+    let mut resource = Resource::new(spec.resource);
+    for field in spec.resource.fields() {
+        let value = values.remove(field.name).unwrap_or_else(|| usual(field.ty));
+        resource = resource.with(field.name, value).ok()?;
+    }
+    let path = if let Some(Value::Str(rel)) = values.remove("rel") {
+        Some(format!("{}/{rel}", session.workspace))
+    } else if let Some(Value::Str(rel)) = values.remove("home_rel") {
+        Some(format!("{}/{rel}", session.home))
+    } else if let Some(Value::Str(name)) = values.remove("name").filter(|_| resource.field("name").is_none()) {
+        Some(format!("{}/{name}", session.workspace))
+    } else if resource.field("path") == Some(&usual(AttrType::Str)) {
+        Some(format!("{}/x", session.workspace))
+    } else {
+        None
+    };
+    if let (Some(path), crate::ResourceKind::File) = (path, spec.resource) {
+        resource = resource.with("path", path).ok()?;
+    }
+    let mut action = Action::new(verb.name(), resource, default_surface(verb)).ok()?;
+    let (mut ok, mut outcome) = (true, BTreeMap::new());
+    for (name, value) in values {
+        match (name, &value) {
+            ("ok", Value::Bool(b)) => ok = *b,
+            ("agent", Value::Str(agent)) => action.agent.clone_from(agent),
+            _ if pattern.phase == Phase::Result && spec.outcome.iter().any(|f| f.name == name) => {
+                outcome.insert(name.to_owned(), value);
+            }
+            _ => action.set(name, value).ok()?,
+        }
+    }
+    for attr in pattern.binds.values() {
+        // An atom with a variable asks for the attribute to be there.
+        let is_lacking = action.attr(attr).is_none() && action.resource.field(attr).is_none();
+        if let Some(field) = spec.attrs.iter().find(|f| f.name == *attr && is_lacking) {
+            action.set(attr, usual(field.ty)).ok()?;
+        }
+    }
+    let it = Event { phase: pattern.phase, action, ok, outcome };
+    let values = session.values(&it.action);
+    let values = if it.phase == Phase::Result { values.with_outcome(it.ok, &it.outcome) } else { values };
+    let occurrence = Occurrence { phase: it.phase, verb, values: Seen::Live(&values), seq: 1, at_ns: 1 };
+    let is_match = pattern.matches(&occurrence);
+    drop(values);
+    is_match.then_some(it)
+}
+
+fn usual(ty: AttrType) -> Value {
+    match ty {
+        AttrType::Bool => Value::Bool(true),
+        AttrType::Long => Value::Long(1),
+        AttrType::Str => Value::Str("x".to_owned()),
+        AttrType::Strs => Value::Strs(Vec::new()),
+    }
+}
+
+/// A text that the pattern matches.
+fn matching(glob: &globset::GlobMatcher) -> Option<String> {
+    let pattern = glob.glob().glob();
+    let tries = [
+        pattern.replace("**/", "").replace("**", "x").replace(['*', '?'], "x"),
+        pattern.replace("**", "x").replace(['*', '?'], "x"),
+        pattern.replace(['*', '?'], ""),
+        pattern.split('{').next().unwrap_or_default().to_owned()
+            + pattern.split_once('{').and_then(|(_, rest)| rest.split([',', '}']).next()).unwrap_or_default()
+            + pattern.split_once('}').map_or("", |(_, rest)| rest),
+    ];
+    let simple = |text: &String| text.replace("**", "x").replace(['*', '?'], "x");
+    tries.iter().cloned().chain(tries.iter().map(simple)).find(|text| glob.is_match(text))
 }

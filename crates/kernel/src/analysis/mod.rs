@@ -10,8 +10,11 @@ mod coverage;
 mod events;
 mod findings;
 mod formula;
+mod prove;
+mod reachable;
 mod rules;
 mod settings;
+mod smt;
 mod solve;
 mod verdicts;
 mod witness;
@@ -20,6 +23,8 @@ mod words;
 pub use compare::{Comparison, Example, Narrower, compare};
 pub use coverage::{Reach, RuleCoverage, SURFACES, coverage, reach};
 pub use findings::{Analysis, analyse};
+pub use prove::{Answer, Question, questions};
+pub use reachable::{FactTrace, fact_traces};
 
 #[cfg(test)]
 mod tests;

@@ -40,8 +40,8 @@ pub(crate) struct IdleRule {
 type Saying<'s> = (RuleEffect, &'s Option<String>, &'s [(usize, Id)]);
 
 /// Work for all rules, and for one question: enough for charters of some hundred rules.
-const STEPS: u64 = 40_000_000;
-const STEPS_PER_QUESTION: u64 = 2_000_000;
+const STEPS: u64 = 8_000_000;
+const STEPS_PER_QUESTION: u64 = 1_000_000;
 
 /// All idle rules, and how many rules the search did not come to.
 pub(crate) fn idle(charter: &Charter, session: &Session) -> (Vec<IdleRule>, usize) {

@@ -288,7 +288,7 @@ impl<'f> Search<'f> {
             fuller.push(Demand { view: View::Whole, test: Test::Is("".into()), wanted: false });
             word(&fuller, None, &mut taken).or_else(|_| word(&key.1, None, &mut taken))
         };
-        steps.take(taken.saturating_mul(8));
+        steps.take(taken);
         self.words.insert(key, found.clone());
         found
     }
@@ -442,6 +442,12 @@ fn bounds(decided: &[(&Atom, bool)], group: Group) -> Option<(i64, i64)> {
         }
     }
     (low <= high).then_some((low, high))
+}
+
+/// The least and the most that a number there may be.
+pub(crate) fn bounds_of(slot: Slot) -> (i64, i64) {
+    let (least, most, _) = domain(Group::Value(slot));
+    (least, most)
 }
 
 /// The least, the most and a usual value of a part of the time.

@@ -62,6 +62,9 @@ pub(crate) enum NoWord {
 /// Most states of one search: beyond this the tests are too entangled to be worth it.
 const STATES_MAX: usize = 20_000;
 
+/// Most work of one search, for the same reason.
+const STEPS_MAX: u64 = 1_000_000;
+
 /// What a text is filled up with where anything would do, the most readable first.
 const FILLER: [char; 3] = ['x', 'y', 'z'];
 
@@ -115,6 +118,8 @@ fn search(
     let run = |text: &str| -> Vec<State> {
         machines.iter().map(|(m, _)| text.chars().fold(m.start(), |state, c| m.step(&state, c))).collect()
     };
+    let work =
+        u64::try_from(alphabet.len().saturating_mul(machines.len().saturating_add(1))).unwrap_or(u64::MAX) / 8 + 1;
     // A path is looked for in the workspace first, then anywhere.
     let mut starts: Vec<String> = Vec::new();
     if let Some(session) = session {
@@ -133,14 +138,15 @@ fn search(
             queue.push_back((first, 0));
         }
         while let Some((states, at)) = queue.pop_front() {
-            *steps = steps.saturating_add(1);
+            // Each character takes each machine one step.
+            *steps = steps.saturating_add(work);
             if accepts(&states) {
                 let text = format!("{start}{}", spelled(&nodes, at));
                 if !avoided.contains(text.as_str()) {
                     return Ok(text);
                 }
             }
-            if nodes.len() > STATES_MAX {
+            if nodes.len() > STATES_MAX || *steps > STEPS_MAX {
                 return Err(NoWord::CutOff);
             }
             for c in alphabet {

@@ -189,6 +189,15 @@ fn validate_some(
 }
 
 fn parse_file(report: &mut Report, file: &Arc<str>, text: &str, context: &Context, out: &mut Vec<Parsed>) {
+    if let Some((span, why)) = super::size::too_large(text) {
+        report.error(
+            "FB0160",
+            &Place::new(file, span),
+            why,
+            "split the rule, or list literals in a set: `[…].contains(…)`",
+        );
+        return;
+    }
     let set = match PolicySet::from_str(text) {
         Ok(set) => set,
         Err(errors) => {

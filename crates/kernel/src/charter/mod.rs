@@ -10,6 +10,7 @@ pub(crate) mod governance;
 pub(crate) mod report;
 mod schema;
 pub(crate) mod settings;
+mod size;
 pub(crate) mod table;
 
 use crate::action::Action;

@@ -145,3 +145,66 @@ fn findings_of_the_analysis_read_well() {
     }
     insta::assert_snapshot!(out);
 }
+
+/// However many rules, and however entangled: it ends, by counting steps, and says that it stopped short.
+#[test]
+fn a_charter_of_many_rules_is_analysed_in_bounded_work() {
+    let mut cedar = ALL.to_owned();
+    for n in 0..2_500 {
+        cedar.push_str(&format!(
+            "@id(\"r{n}\") @owner(\"dev\") @reason(\"r\") forbid (principal, action == Action::\"fs.write\", resource) when {{ resource.rel like \"*{n}*\" && resource.name != \"{n}\" }};\n"
+        ));
+    }
+    let found = analysed("", &cedar);
+    assert!(found.findings.0.iter().all(|d| d.code == "FB0187"), "{}", render(&found.findings));
+    assert_eq!(found.coverage.len(), 2_501);
+}
+
+#[test]
+fn huge_conditions_are_analysed_in_bounded_work() {
+    let either: Vec<String> =
+        (0..70).map(|n| format!("(resource.name like \"*{n}*\" && resource.rel like \"*/{n}/*\")")).collect();
+    let all: Vec<String> =
+        (0..35).map(|n| format!("!(resource.name like \"*{n}x*y*\" || resource.rel like \"*{n}*z\")")).collect();
+    let rule = |id: &str, body: String| {
+        format!(
+            "@id(\"{id}\") @owner(\"dev\") @reason(\"r\") forbid (principal, action in Action::\"fs\", resource) when {{ {body} }};\n"
+        )
+    };
+    let cedar = [
+        ALL.to_owned(),
+        rule("either", either.join(" || ")),
+        rule("every", all.join(" && ")),
+        rule("both", format!("({}) && {}", either.join(" || "), all.join(" && "))),
+    ]
+    .concat();
+    let found = analysed("", &cedar);
+    assert!(found.findings.0.iter().all(|d| d.code != "FB0180"), "{}", render(&found.findings));
+}
+
+#[test]
+fn a_rule_that_would_exhaust_the_stack_is_refused() {
+    let rule = |body: String| {
+        format!("@id(\"x\") @owner(\"dev\") @reason(\"r\") forbid (principal, action, resource) when {{ {body} }};")
+    };
+    for body in [
+        vec!["context.opaque"; 100_000].join(" || "),
+        format!("{}true{}", "(".repeat(100_000), ")".repeat(100_000)),
+        format!("{}context.opaque", "!".repeat(100_000)),
+        format!("context{} == 1", ".attrs".repeat(100_000)),
+        format!("{}1 == 2", "1 + ".repeat(100_000)),
+        format!("context.autonomy == {}1", "-".repeat(100_000)),
+        format!("{}true{}", "[".repeat(10_000), "]".repeat(10_000)),
+    ] {
+        let found = compile("", &rule(body)).unwrap_err();
+        assert!(found.0.iter().all(|d| d.code == "FB0160"), "{}", render(&found));
+    }
+    // As large as may be, on a stack as a program's main thread has it; tests have a quarter of that.
+    let largest = rule(vec!["context.opaque"; 301].join(" || "));
+    let thread = std::thread::Builder::new().stack_size(8 << 20);
+    assert!(thread.spawn(move || compile("", &largest).is_ok()).unwrap().join().unwrap());
+    // Brackets and signs in texts and comments are none.
+    let text = format!("resource.id == \"{}\" // {}\n", "([{!&&".repeat(1_000), "(".repeat(1_000));
+    let found = compile("", &rule(text)).unwrap_err();
+    assert!(found.0.iter().all(|d| d.code != "FB0160"), "{}", render(&found));
+}
