@@ -145,6 +145,18 @@ pub enum Command {
         /// The label
         label: String,
     },
+    /// Put another charter in force while a session runs
+    Constrain {
+        /// Whom and why
+        #[command(flatten)]
+        act: Act,
+        /// The charter's folder
+        #[arg(long, value_name = "DIR")]
+        charter: PathBuf,
+        /// Let it pass more than the charter in force, if you answer for the rules that it loosens
+        #[arg(long)]
+        widen: bool,
+    },
     /// Let a session do nothing more, and keep it for inspection
     Quarantine(Act),
     /// End a session's processes

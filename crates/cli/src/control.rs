@@ -6,6 +6,7 @@ use crate::output::{Output, Style};
 use crate::place::Place;
 use flyball_runtime::control::{ControlError, Reply, Request, send};
 use serde_json::json;
+use std::path::Path;
 
 /// An act that needs nothing but a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,17 @@ pub fn rollback(out: Output, place: &Place, args: &Act, seq: u64) -> Result<(), 
             out.note(&format!("as it was recorded then:\n  {state}"));
         }
     }
+    Ok(())
+}
+
+/// `flyball constrain S --charter DIR`.
+pub fn constrain(out: Output, place: &Place, args: &Act, dir: &Path, widen: bool) -> Result<(), Failure> {
+    let (_, id) = place.session(&args.session.session)?;
+    // What is wrong with it is told here, with its places.
+    let (_, _, files) = flyball_runtime::charter::load(dir).map_err(|e| crate::charter_dir::refused(out, e))?;
+    let request = Request::Constrain { files, widen, reason: args.reason().to_owned() };
+    let reply = send(&place.home()?, &id, &request).map_err(|e| refused(&e))?;
+    say(out, &id, "constrain", &reply, "under the new charter");
     Ok(())
 }
 

@@ -86,6 +86,7 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         Command::Resume(act) => control::act(out, &place, control::Verb::Resume, &act),
         Command::Autonomy { act, level } => control::autonomy(out, &place, &act, &level),
         Command::Declassify { act, label } => control::declassify(out, &place, &act, &label),
+        Command::Constrain { act, charter, widen } => control::constrain(out, &place, &act, &charter, widen),
         Command::Quarantine(act) => control::act(out, &place, control::Verb::Quarantine, &act),
         Command::Kill(act) => control::act(out, &place, control::Verb::Kill, &act),
         Command::Rollback { act, seq } => control::rollback(out, &place, &act, seq),

@@ -215,6 +215,28 @@ impl Ledger {
         out
     }
 
+    /// What these counted goes on under another charter's budgets where they count the same; the rest is as rebuilt.
+    pub fn adopted(&self, was: &BTreeMap<String, Budget>, is: &BTreeMap<String, Budget>, rebuilt: Self) -> Self {
+        let same = |name: &String| match (was.get(name), is.get(name)) {
+            (Some(was), Some(is)) => (&was.verbs, was.attr, was.per) == (&is.verbs, is.attr, is.per),
+            _ => false,
+        };
+        let Self { used, reserved, warned, granted, dues } = self.clone();
+        let mut out = rebuilt;
+        out.used.retain(|(name, _), _| !same(name));
+        out.used.extend(used.into_iter().filter(|((name, _), _)| same(name)));
+        out.reserved.values_mut().for_each(|all| all.retain(|((name, _), _)| !same(name)));
+        for (of, all) in reserved {
+            let kept = all.into_iter().filter(|((name, _), _)| same(name));
+            out.reserved.entry(of).or_default().extend(kept);
+        }
+        out.reserved.retain(|_, all| !all.is_empty());
+        out.warned.retain(|(name, ..)| !same(name));
+        out.warned.extend(warned.into_iter().filter(|(name, ..)| same(name)));
+        (out.granted, out.dues) = (granted, dues);
+        out
+    }
+
     /// Reserves what an action takes; gives the effects to tell.
     pub fn reserve(
         &mut self,

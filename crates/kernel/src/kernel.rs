@@ -1,5 +1,6 @@
 //! The kernel: session state, and the step that takes one input to its rulings.
 
+mod adopting;
 mod judging;
 mod labelling;
 mod load;
@@ -9,6 +10,7 @@ mod sharing;
 mod snapshot;
 mod supposing;
 
+pub use adopting::Past;
 pub use snapshot::SnapshotError;
 
 use crate::action::{Action, Value};

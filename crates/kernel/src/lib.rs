@@ -42,7 +42,7 @@ pub use charter::{
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Related, Severity, Span};
 pub use facts::{FactBound, Phase};
 pub use input::{Elsewhere, Event, Input};
-pub use kernel::{Kernel, SnapshotError};
+pub use kernel::{Kernel, Past, SnapshotError};
 pub use registers::{BudgetUse, EnvelopeUse, ObligationUse, Registers};
 pub use ruling::{Effect, Governance, Reason, Record, Ruling, Verdict};
 pub use session::Session;

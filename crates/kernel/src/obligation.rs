@@ -123,6 +123,16 @@ impl Obligation {
 }
 
 impl Obligations {
+    /// What is owed goes on under another charter that has the obligation, by its name.
+    pub fn adopted(&self, is: &BTreeMap<String, Obligation>) -> Self {
+        let Self { open, unmet } = self;
+        let of = |name: &String| is.contains_key(name);
+        Self {
+            open: open.iter().filter(|(name, _)| of(name)).map(|(name, due)| (name.clone(), due.clone())).collect(),
+            unmet: unmet.iter().filter(|(name, _)| of(name)).map(|(name, at)| (name.clone(), at.clone())).collect(),
+        }
+    }
+
     /// Takes an event in. Gives what could not be kept: it counts as missed at once.
     pub fn note(&mut self, charter: &BTreeMap<String, Obligation>, event: &Occurrence) -> Vec<Missed> {
         let mut missed = Vec::new();

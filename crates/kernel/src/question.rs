@@ -210,6 +210,12 @@ impl Question {
         }
     }
 
+    /// Forgets the rules that are not these: an answer does not stand in for them.
+    pub fn keep_rules(&mut self, keep: impl Fn(&str) -> bool) {
+        self.demands.iter_mut().for_each(|d| d.rules.retain(|name| keep(name)));
+        self.answered_for.retain(|name| keep(name));
+    }
+
     /// All rules that the answer stands in for.
     pub fn rules(&self) -> BTreeSet<String> {
         self.demands.iter().flat_map(|d| &d.rules).chain(&self.answered_for).cloned().collect()

@@ -50,6 +50,15 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// Put another charter in force.
+    Constrain {
+        /// Its files.
+        files: flyball_kernel::Sources,
+        /// Whether it may let more pass, if whoever asks answers for that.
+        widen: bool,
+        /// Why.
+        reason: String,
+    },
     /// Say how the session stands. Changes and records nothing.
     Status,
     /// Set the autonomy level.
@@ -118,7 +127,12 @@ pub enum ControlError {
 /// # Errors
 /// [`ControlError`] when it is not running, can't be reached, or refuses.
 pub fn send(home: &Home, session: &str, request: &Request) -> Result<Reply, ControlError> {
-    exchange(&home.session(session), session, request, Duration::from_secs(REPLY_SECONDS_MAX))
+    let seconds = match request {
+        // Charters are compared before one is adopted.
+        Request::Constrain { .. } => 600,
+        _ => REPLY_SECONDS_MAX,
+    };
+    exchange(&home.session(session), session, request, Duration::from_secs(seconds))
 }
 
 /// How a live session of the ledger in that folder stands, as its supervisor says within that time.

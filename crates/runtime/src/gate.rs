@@ -3,6 +3,7 @@
 //! INVARIANT: what the gate can't decide it denies ([`Asked::denied_by`]); nothing is allowed before its attempt, ruling
 //! and dispatch are in the stream; of an action whose governance says so they are durable first.
 
+mod adopting;
 mod caused;
 mod fleet;
 mod foreseen;

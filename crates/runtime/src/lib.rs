@@ -13,6 +13,7 @@
 mod capture;
 pub mod charter;
 mod clock;
+mod constrain;
 pub mod control;
 mod core;
 pub mod gate;

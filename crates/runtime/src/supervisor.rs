@@ -1,5 +1,7 @@
 //! One governed run, from open to close: reads the charter, builds the boundary, serves people, writes the end.
 
+mod constraining;
+
 use crate::capture::Capture;
 use crate::charter::{self, CharterError};
 use crate::clock::{Clock, wall_ns};
@@ -623,6 +625,7 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
             let message = if waits { "heard; others of the tier must answer too" } else { "" };
             Ok(Reply { ok: true, message: message.into(), ..Reply::default() })
         }
+        Request::Constrain { files, widen, reason } => constraining::constrain(shared, &files, widen, by, &reason),
         Request::Rollback { seq, reason } => {
             // Who was paused before stays so.
             let was_paused = running.is_paused();

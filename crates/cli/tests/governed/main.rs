@@ -15,6 +15,7 @@
 mod agent;
 mod apart;
 mod codex;
+mod constraining;
 mod content;
 mod hostile;
 mod lacking;
@@ -39,6 +40,7 @@ fn main() {
         agent::cases(),
         apart::cases(),
         codex::cases(),
+        constraining::cases(),
         content::cases(),
         hostile::cases(),
         lacking::cases(),

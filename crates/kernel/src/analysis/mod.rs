@@ -10,6 +10,7 @@ mod coverage;
 mod events;
 mod findings;
 mod formula;
+mod plain;
 mod prove;
 mod reachable;
 mod rules;
@@ -23,6 +24,7 @@ mod words;
 pub use compare::{Comparison, Example, Narrower, compare};
 pub use coverage::{Reach, RuleCoverage, SURFACES, coverage, reach};
 pub use findings::{Analysis, analyse};
+pub use plain::is_plainly_narrower;
 pub use prove::{Answer, Question, questions};
 pub use reachable::{FactTrace, fact_traces};
 

@@ -56,6 +56,19 @@ impl Positions {
         set.iter().filter(|p| now_ns.saturating_sub(p.at_ns) <= per_ns).count()
     }
 
+    /// Where these stand goes on under another charter's envelopes that are of the same number; the rest is as rebuilt.
+    pub fn adopted(&self, was: &BTreeMap<String, Envelope>, is: &BTreeMap<String, Envelope>, rebuilt: Self) -> Self {
+        let same = |name: &String| match (was.get(name), is.get(name)) {
+            // A longer window asks for what the shorter one has forgotten.
+            (Some(was), Some(is)) => (was.verb, was.attr, was.per_ns) == (is.verb, is.attr, is.per_ns),
+            _ => false,
+        };
+        let mut set = rebuilt.set;
+        set.retain(|(name, _), _| !same(name));
+        set.extend(self.set.iter().filter(|((name, _), _)| same(name)).map(|(key, at)| (key.clone(), at.clone())));
+        Self { set }
+    }
+
     /// Notes a value that is let through.
     pub fn reserve(&mut self, envelopes: &BTreeMap<String, Envelope>, of: u64, action: &Action, now_ns: u64) {
         for (name, envelope) in envelopes.iter().filter(|(_, e)| e.verb == action.verb) {

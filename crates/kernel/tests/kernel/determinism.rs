@@ -93,6 +93,12 @@ impl Dice {
 
 /// The chain of hashes over all rulings of a long run; the kernel is put down and taken up again at every `every`-th step.
 fn chain(steps: u64, every: Option<u64>) -> (String, [u64; 4]) {
+    chain_adopting(steps, every, None)
+}
+
+/// The same, and at every `adopt`-th step the same charter is adopted anew, from the history.
+fn chain_adopting(steps: u64, every: Option<u64>, adopt: Option<u64>) -> (String, [u64; 4]) {
+    let mut history: Vec<Past> = Vec::new();
     let charter = Arc::new(charter(TOML, RULES));
     let session = Session { workspace: "/w".into(), home: "/home/u".into(), agent: "claude".into() };
     let mut kernel = Kernel::new(Arc::clone(&charter), session);
@@ -138,7 +144,12 @@ fn chain(steps: u64, every: Option<u64>) -> (String, [u64; 4]) {
             },
             _ => Event::Tick,
         };
-        for ruling in kernel.step(&Input { seq, at_ns: now, event }) {
+        let input = Input { seq, at_ns: now, event };
+        let rulings = kernel.step(&input);
+        if adopt.is_some() {
+            history.push(Past { input, rulings: rulings.clone() });
+        }
+        for ruling in rulings {
             let bytes = serde_json::to_vec(&ruling).unwrap();
             head = Sha256::new().chain_update(head).chain_update(&bytes).finalize().into();
             held.retain(|h| h.of != ruling.of);
@@ -148,6 +159,9 @@ fn chain(steps: u64, every: Option<u64>) -> (String, [u64; 4]) {
                 Verdict::Allow | Verdict::Modify => allowed.push(ruling.of),
                 Verdict::Deny => {}
             }
+        }
+        if adopt.is_some_and(|adopt| seq % adopt == 0) {
+            kernel = kernel.adopted(Arc::clone(&charter), history.iter().cloned(), seq, now);
         }
         if every.is_some_and(|every| seq % every == 0) {
             let bytes = kernel.snapshot();
@@ -170,6 +184,11 @@ fn snapshots_do_not_change_the_chain() {
     for every in [1, 7, 64] {
         assert_eq!(chain(1_500, Some(every)).0, from_the_start, "a snapshot at every {every}-th step");
     }
+}
+
+#[test]
+fn adopting_the_same_charter_changes_nothing() {
+    assert_eq!(chain_adopting(600, None, Some(50)).0, chain(600, None).0);
 }
 
 /// Run by the others here in processes of their own.

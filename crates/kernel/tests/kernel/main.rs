@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod adopting;
 mod agreement;
 mod analysis;
 mod content;

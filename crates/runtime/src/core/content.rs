@@ -159,6 +159,11 @@ impl Contents {
 }
 
 impl Core {
+    /// Another charter wants other things of content; what was accepted stays so.
+    pub(crate) fn read_for(&mut self, reading: ContentReading) {
+        self.contents.reading = reading;
+    }
+
     /// The program is about to start under this root, with the workspace at that place below it.
     pub(crate) fn started(&mut self, root: BorrowedFd<'_>, workspace: &Path) {
         self.contents.root = root.try_clone_to_owned().ok().map(|root| (root, workspace.to_owned()));

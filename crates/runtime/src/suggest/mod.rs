@@ -6,7 +6,7 @@
 //! ledger's and credentials' protection.
 
 mod protected;
-mod rejudge;
+pub(crate) mod rejudge;
 mod shape;
 mod trial;
 

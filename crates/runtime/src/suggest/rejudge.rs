@@ -94,7 +94,7 @@ fn scaled(event: &Event) -> Event {
 }
 
 /// What an entry told the kernel, if it told it anything.
-fn event(entry: &Entry) -> Option<Event> {
+pub(crate) fn event(entry: &Entry) -> Option<Event> {
     let body = &entry.body;
     let of = || body.get("of").and_then(Json::as_u64);
     let text = |key: &str| body.get(key).and_then(Json::as_str).map(str::to_owned);

@@ -1,0 +1,131 @@
+//! Another charter during a session.
+
+use crate::*;
+
+const MORE: &str = r#"
+[facts]
+bait = 'once did fs.read(path: "/w/bait")'
+[budget.reads]
+count = "fs.read"
+limit = 3
+[envelope.replicas]
+of = "deploy.scale.replicas"
+step = 2
+"#;
+const RULES: &str = r#"
+@id("after-bait") @owner("dev") @reason("no writes after the bait") forbid (principal, action == Action::"fs.write", resource) when { context.fact.bait };
+"#;
+
+struct Told {
+    run: Run,
+    history: Vec<Past>,
+}
+
+impl Told {
+    fn new(toml: &str, rules: &str) -> Self {
+        Self { run: Run::new(charter(toml, &format!("{ALL}{rules}"))), history: Vec::new() }
+    }
+
+    fn step(&mut self, event: Event) -> Vec<Ruling> {
+        let rulings = self.run.step(event.clone());
+        let input = Input { seq: self.run.seq, at_ns: self.run.now_ns, event };
+        self.history.push(Past { input, rulings: rulings.clone() });
+        rulings
+    }
+
+    fn attempt(&mut self, action: &Action) -> Ruling {
+        self.step(Event::Attempt(action.clone())).pop().unwrap()
+    }
+
+    fn does(&mut self, action: &Action) -> u64 {
+        let of = self.attempt(action).of;
+        self.step(Event::Dispatch { of });
+        self.step(Event::Outcome { of, ok: true, attrs: [].into() });
+        of
+    }
+
+    fn adopt(&mut self, toml: &str, rules: &str) {
+        self.run.seq += 1;
+        let charter = Arc::new(charter(toml, &format!("{ALL}{rules}")));
+        self.run.kernel = self.run.kernel.adopted(charter, self.history.clone(), self.run.seq, self.run.now_ns);
+    }
+}
+
+fn scale(to: i64) -> Action {
+    let target = Resource::new(ResourceKind::Target);
+    Action::new("deploy.scale", target, Surface::K8s).unwrap().with("replicas", to).unwrap()
+}
+
+#[test]
+fn what_is_new_knows_the_past() {
+    let mut told = Told::new("", "");
+    let bait = told.does(&file("fs.read", "/w/bait"));
+    told.does(&file("fs.read", "/w/a"));
+    told.does(&scale(4));
+    let running = told.attempt(&file("fs.read", "/w/b")).of;
+    told.step(Event::Dispatch { of: running });
+    assert_eq!(said(&told.attempt(&file("fs.write", "/w/a"))), "allow all");
+    let before = told.attempt(&file("fs.read", "/w/c"));
+    told.step(Event::Withdraw { of: before.of });
+    told.adopt(MORE, RULES);
+
+    let refused = told.attempt(&file("fs.write", "/w/a"));
+    assert_eq!(said(&refused), "deny after-bait");
+    assert_eq!(refused.reasons[0].witnesses, [bait + 1], "the dispatch that made it so");
+    assert_ne!(refused.charter, before.charter);
+    let registers = told.run.kernel.registers();
+    assert_eq!((registers.budgets[0].used, registers.budgets[0].reserved), (3, 1), "what is under way counts");
+    assert_eq!(said(&told.attempt(&file("fs.read", "/w/d"))), "deny reads");
+    told.step(Event::Outcome { of: running, ok: false, attrs: [].into() });
+    assert_eq!(told.run.kernel.registers().budgets[0].used, 2, "what was begun before is settled after");
+    assert_eq!(registers.envelopes[0].value, Some(4));
+    assert_eq!(told.attempt(&scale(7)).verdict, Verdict::Deny, "a step from where it stands");
+    assert_eq!(told.attempt(&scale(6)).verdict, Verdict::Allow);
+}
+
+#[test]
+fn what_stands_goes_on() {
+    let asks = |id: &str, reason: &str| {
+        format!(
+            "@id(\"{id}\") @owner(\"dev\") @reason(\"{reason}\") @escalate(\"dev\") forbid (principal, action == Action::\"fs.write\", resource);\n"
+        )
+    };
+    let mut told = Told::new("[budget.reads]\ncount = \"fs.read\"\nlimit = 9\n", &asks("ask", "why"));
+    told.does(&file("fs.read", "/w/a"));
+    let held = told.attempt(&file("fs.write", "/w/a"));
+    let other = told.attempt(&file("fs.write", "/w/b"));
+    let pause =
+        |act: &str| Event::Control { act: act.into(), level: None, by: "user:alice".into(), reason: String::new() };
+    told.step(pause("pause"));
+    told.adopt(
+        "[budget.reads]\ncount = \"fs.read\"\nlimit = 2\n[autonomy]\nask = \"dev\"\nstart = \"observe\"\n",
+        &asks("ask", "why"),
+    );
+    let registers = told.run.kernel.registers();
+    assert_eq!((registers.gate.as_str(), registers.budgets[0].used, registers.budgets[0].limit), ("paused", 1, 2));
+    assert_eq!(registers.autonomy, "observe", "no higher than where the new charter starts");
+    told.step(pause("resume"));
+    let level = Event::Control {
+        act: "autonomy".into(),
+        level: Some("bounded".into()),
+        by: "user:alice".into(),
+        reason: String::new(),
+    };
+    told.step(level);
+    assert_eq!(said(&told.run.answer(&held, "user:alice", Verdict::Allow, None)), "allow all answered");
+    // A rule that says something else by the same name was not what people were asked about.
+    told.adopt("", &asks("ask", "because").replace("fs.write\", resource)", "fs.write\", resource) when { true }"));
+    assert_eq!(said(&told.run.answer(&other, "user:alice", Verdict::Allow, None)), "hold ask");
+    assert_eq!(said(&told.run.answer(&other, "user:alice", Verdict::Allow, None)), "allow all answered");
+}
+
+#[test]
+fn a_question_whose_tier_is_gone_still_ends() {
+    let rules = "@id(\"ask\") @owner(\"dev\") @reason(\"r\") @escalate(\"only\") forbid (principal, action == Action::\"fs.write\", resource);\n";
+    let mut told = Told::new("[escalation.only]\nask = \"dev\"\nwithin = \"1m\"\nthen = \"deny\"\n", rules);
+    let held = told.attempt(&file("fs.write", "/w/a"));
+    told.adopt("", "");
+    assert_eq!(said(&told.run.answer(&held, "user:alice", Verdict::Allow, None)), "hold answer-not-asked");
+    told.run.now_ns += 60 * SECOND;
+    assert_eq!(said(&told.step(Event::Tick)[0]), "deny question-expired");
+}

@@ -1,0 +1,60 @@
+//! Another charter during the session: the record says what was, and the kernel makes of it what the new charter asks.
+
+use super::{Gate, GateError};
+use crate::read::History;
+use crate::suggest::rejudge::event;
+use flyball_kernel::{Charter, Input, Kernel, Past, Ruling, Sources};
+use flyball_ledger::{Kind, Ledger};
+use serde_json::json;
+use std::sync::Arc;
+
+impl Gate {
+    /// The kernel, to look at.
+    pub(crate) fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// Puts another charter in force: on record for good first, with its files. Nothing is decided in between.
+    ///
+    /// # Errors
+    /// [`GateError`] when the history can't be read or the change not be recorded; the old charter stays in force then.
+    pub(crate) fn adopt(
+        &mut self,
+        ledger: &Ledger,
+        charter: Charter,
+        files: &Sources,
+        widens: &[String],
+        by: &str,
+        reason: &str,
+    ) -> Result<u64, GateError> {
+        self.flush()?;
+        let history = History::read(ledger, &self.session).map_err(|e| GateError::Refused(e.to_string()))?;
+        let past = past(&history)?;
+        let at_ns = self.clock.now_ns();
+        let body = json!({
+            "charter": charter.digest(), "name": charter.name(), "before": self.kernel.charter().digest(), "files": files,
+            "by": by, "reason": reason, "widens": widens,
+        });
+        let seq = self.append_at(at_ns, Kind::Charter, by, &[], body)?;
+        self.stream()?.durable(seq)?;
+        self.kernel = self.kernel.adopted(Arc::new(charter), past, seq, at_ns);
+        Ok(seq)
+    }
+}
+
+/// What the kernel was told, and what it said, as the record has it.
+fn past(history: &History) -> Result<Vec<Past>, GateError> {
+    let mut past: Vec<Past> = Vec::new();
+    for entry in history.entries() {
+        if entry.kind == Kind::Ruling {
+            let ruling: Ruling = serde_json::from_value(entry.body.clone())
+                .map_err(|e| GateError::Refused(format!("entry {} is no ruling: {e}", entry.seq)))?;
+            if let Some(last) = past.last_mut() {
+                last.rulings.push(ruling);
+            }
+        } else if let Some(event) = event(entry) {
+            past.push(Past { input: Input { seq: entry.seq, at_ns: entry.at_ns, event }, rulings: Vec::new() });
+        }
+    }
+    Ok(past)
+}

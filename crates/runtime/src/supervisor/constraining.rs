@@ -1,0 +1,38 @@
+//! Another charter for a live session: examined beside it, adopted between two decisions.
+
+use super::{Shared, lock};
+use crate::control::Reply;
+use flyball_kernel::Sources;
+use std::sync::Arc;
+
+/// Puts another charter in force, if it may be.
+pub(super) fn constrain(
+    shared: &Shared,
+    files: &Sources,
+    widen: bool,
+    by: &str,
+    reason: &str,
+) -> Result<Reply, String> {
+    let (was, session) = {
+        let core = lock(shared);
+        (Arc::clone(core.gate.kernel().charter_in_force()), core.gate.kernel().session().clone())
+    };
+    // Comparing takes a while, and calls go on being decided under the charter that is in force.
+    let change = crate::constrain::examine(&was, &session, files, widen, by)?;
+    let mut core = lock(shared);
+    if core.gate.kernel().charter().digest() != was.digest() {
+        return Err("another charter was put in force meanwhile: look again".to_owned());
+    }
+    if !core.gate.kernel().keeps_labels(&change.charter) {
+        return Err(
+            "[labels] can't change while the program runs: leave them as they are, or start a new session".to_owned()
+        );
+    }
+    let reading = change.charter.reads_content().clone();
+    let ledger = Arc::clone(&core.ledger);
+    let seq = core.gate.adopt(&ledger, change.charter, files, &change.widens, by, reason).map_err(|e| e.to_string())?;
+    core.read_for(reading);
+    core.tell_act(seq, "constrain", by, reason);
+    let said = if change.widens.is_empty() { "it is narrower" } else { "it lets more pass" };
+    Ok(Reply { ok: true, seq: Some(seq), message: said.to_owned(), ..Reply::default() })
+}
