@@ -1,5 +1,5 @@
-//! Which rules of a verb can match at all, by what they all but certainly ask for: a text that is equal to, or starts
-//! with, a literal; a fact that holds, or doesn't.
+//! Which rules of a verb can match at all, by what they all but certainly ask for: a text that is equal to, or starts or
+//! ends with, a literal; a fact that holds, or doesn't.
 //!
 //! A rule is left out only where evaluating it would give `false`, without an error: what it is looked up by is
 //! evaluated before everything in it that could fail.
@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 enum Key {
     Is(Path, Box<str>),
     Starts(Path, Box<str>),
+    Ends(Path, Box<str>),
     Fact(usize, bool),
 }
 
@@ -34,6 +35,9 @@ struct Texts {
     starts: BTreeMap<Box<str>, Vec<usize>>,
     /// The lengths of what texts may start with.
     lengths: BTreeSet<usize>,
+    ends: BTreeMap<Box<str>, Vec<usize>>,
+    /// And of what they may end with.
+    end_lengths: BTreeSet<usize>,
 }
 
 impl Index {
@@ -59,6 +63,11 @@ impl Index {
                 texts.lengths.insert(text.len());
                 texts.starts.entry(text).or_default().push(place);
             }
+            Key::Ends(path, text) => {
+                let texts = self.texts.entry(path).or_default();
+                texts.end_lengths.insert(text.len());
+                texts.ends.entry(text).or_default().push(place);
+            }
             Key::Fact(fact, wanted) => {
                 let [when_false, when_true] = self.facts.entry(fact).or_default();
                 if wanted { when_true.push(place) } else { when_false.push(place) }
@@ -72,13 +81,18 @@ impl Index {
         for (path, texts) in &self.texts {
             let Some(text) = path.text(judged) else {
                 // No such text: Cedar says what that means for each of them.
-                texts.is.values().chain(texts.starts.values()).for_each(|places| out.extend(places));
+                let all = texts.is.values().chain(texts.starts.values()).chain(texts.ends.values());
+                all.for_each(|places| out.extend(places));
                 continue;
             };
             out.extend(texts.is.get(text).into_iter().flatten());
             for length in &texts.lengths {
                 let head = text.get(..*length);
                 out.extend(head.and_then(|head| texts.starts.get(head)).into_iter().flatten());
+            }
+            for length in &texts.end_lengths {
+                let tail = text.len().checked_sub(*length).and_then(|at| text.get(at..));
+                out.extend(tail.and_then(|tail| texts.ends.get(tail)).into_iter().flatten());
             }
         }
         for (fact, [when_false, when_true]) in &self.facts {
@@ -108,10 +122,13 @@ fn keys(node: &Node, is_sound: bool) -> Option<BTreeSet<Key>> {
                     Some(text) => {
                         all.insert(Key::Is(*path, text.into()));
                     }
-                    None if pattern.head().is_empty() => return None,
-                    None => {
+                    None if !pattern.head().is_empty() => {
                         all.insert(Key::Starts(*path, pattern.head().into()));
                     }
+                    None if !pattern.tail().is_empty() => {
+                        all.insert(Key::Ends(*path, pattern.tail().into()));
+                    }
+                    None => return None,
                 },
             }
             Some(all)
@@ -142,7 +159,7 @@ fn rank(keys: &BTreeSet<Key>) -> usize {
         // One of a few values: true of most actions or of none.
         Key::Is(Path::Field("zone") | Path::Surface | Path::Consequence | Path::Reversibility, _) => 3,
         Key::Is(..) => 0,
-        Key::Starts(..) => 1,
+        Key::Starts(..) | Key::Ends(..) => 1,
         Key::Fact(..) => 2,
     };
     keys.iter().map(rank).max().unwrap_or_default()

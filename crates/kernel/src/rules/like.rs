@@ -53,6 +53,11 @@ impl Pattern {
         self.rest.is_none().then_some(&*self.head)
     }
 
+    /// What every text that it matches ends with, when a wildcard stands before it.
+    pub fn tail(&self) -> &str {
+        self.rest.as_ref().map_or("", |(_, tail)| tail)
+    }
+
     /// What every text that it matches starts with.
     pub fn head(&self) -> &str {
         &self.head

@@ -3,6 +3,7 @@
 //! `FLYBALL_ORACLE_CASES` says how many charters; `cargo xtask oracle cedar` runs the long form.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+use super::node::{Arith, Node, Order, SetTest, TextTest};
 use crate::charter::{Charter, RuleEffect, Sources};
 use crate::request::{Judged, Matched, ask, request};
 use crate::ruling::Governance;
@@ -16,7 +17,7 @@ use std::cell::RefCell;
 
 /// 2026-11-21T12:34:00Z, a Saturday.
 const AT_NS: u64 = 1_795_264_440_000_000_000;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 const TOML: &str = r#"
@@ -73,6 +74,8 @@ fn long() -> impl Strategy<Value = String> {
             "context.attrs.bytes",
             "resource.port",
             "context.attrs.mode",
+            "context.time.hour",
+            "context.time.weekday",
         ])
         .prop_map(str::to_owned),
     ];
@@ -129,10 +132,12 @@ fn condition() -> impl Strategy<Value = String> {
     let pattern =
         prop::collection::vec(prop_oneof![word().prop_map(|w| w.replace('*', "\\*")), Just("*".to_owned())], 0..4)
             .prop_map(|parts| format!("\"{}\"", parts.concat()));
+    let tail = prop::sample::select(vec!["a", "b", "ab", ".git", "é", "443", "/a"]);
     let order = prop::sample::select(vec!["<", "<=", ">", ">="]);
     let equal = || prop::sample::select(vec!["==", "!="]);
     let leaf = prop_oneof![
         6 => (text(), pattern).prop_map(|(t, p)| format!("{t} like {p}")),
+        2 => (text(), tail).prop_map(|(t, p)| format!("{t} like \"*{p}\"")),
         6 => (text(), equal(), text()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
         4 => (long(), order, long()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
         2 => (long(), equal(), long()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
@@ -153,8 +158,16 @@ fn condition() -> impl Strategy<Value = String> {
         2 => (var(), entity()).prop_map(|(v, e)| format!("{v} in {e}")),
         1 => (var(), entity(), entity()).prop_map(|(v, e, f)| format!("{v} in [{e}, {f}]")),
         1 => prop::sample::select(vec!["resource is File", "principal is Agent", "resource is Command", "resource is File in File::\"/w\""]).prop_map(str::to_owned),
+        1 => text().prop_map(|t| format!("(if context.opaque then {t} else \"a\") like \"*a\"")),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(a, b)| format!("{a} == {b}")),
         // What only Cedar reads.
-        1 => Just("{a: resource.path}.a == \"/w\"".to_owned()),
+        1 => prop::sample::select(vec![
+            "{a: resource.path}.a == \"/w\"", "principal == resource", "principal has name", "principal has other", "context has time",
+            "principal in resource", "[principal, resource].contains(principal)", "[[1], []].contains([1])", "[1, \"a\"].containsAny([\"a\"])",
+            "principal is Agent in Agent::\"a\"", "[Agent::\"a\"].contains(principal)", "context.attrs == {}", "context.time == context.time",
+            "resource.path.contains(\"a\")", "principal.path == \"a\"", "resource.nope == \"a\"", "File::\"/w\".path == \"a\"",
+            "\"a\" like \"a*\"", "action is Action", "action has name", "!(1 + 1)", "-resource.path == 1", "context.fact has other",
+        ]).prop_map(str::to_owned),
         // Types confused.
         1 => (text(), long()).prop_map(|(a, b)| format!("{a} < {b}")),
         1 => (long(), text()).prop_map(|(a, b)| format!("{a} == {b}")),
@@ -285,6 +298,121 @@ struct Coverage {
     errors: usize,
     refused: usize,
     plain: usize,
+    /// How many rules each kind of node stands in.
+    nodes: BTreeMap<&'static str, usize>,
+}
+
+/// Every kind of node that the compiler makes, and rules that stay with Cedar.
+const NODES: &[&str] = &[
+    "cedar's",
+    "bool",
+    "long",
+    "str",
+    "texts",
+    "set",
+    "path",
+    "not",
+    "and",
+    "or",
+    "if",
+    "text is",
+    "text one of",
+    "text like",
+    "like",
+    "eq",
+    "less",
+    "less or equal",
+    "add",
+    "sub",
+    "mul",
+    "neg",
+    "contains",
+    "contains all",
+    "contains any",
+    "is empty",
+    "has attr",
+    "has fact",
+    "has field",
+    "verbs",
+    "kind is",
+    "principal is",
+    "resource is",
+];
+
+/// Adds the kinds of a rule's nodes.
+fn kinds(node: &Node, out: &mut BTreeSet<&'static str>) {
+    let mut inner: Vec<&Node> = Vec::new();
+    out.insert(match node {
+        Node::Bool(_) => "bool",
+        Node::Long(_) => "long",
+        Node::Str(_) => "str",
+        Node::Texts(_) => "texts",
+        Node::Path(_) => "path",
+        Node::HasAttr(_) => "has attr",
+        Node::HasFact(_) => "has fact",
+        Node::HasField(_) => "has field",
+        Node::Verbs(_) => "verbs",
+        Node::KindIs(_) => "kind is",
+        Node::PrincipalIs(_) => "principal is",
+        Node::ResourceIs(..) => "resource is",
+        Node::Text(_, tests) => {
+            out.extend(tests.iter().map(|test| match test {
+                TextTest::Is(_) => "text is",
+                TextTest::OneOf(_) => "text one of",
+                TextTest::Like(_) => "text like",
+            }));
+            return;
+        }
+        Node::Not(a) | Node::Neg(a) | Node::IsEmpty(a) | Node::Like(a, _) => {
+            inner.push(a);
+            match node {
+                Node::Not(_) => "not",
+                Node::Neg(_) => "neg",
+                Node::IsEmpty(_) => "is empty",
+                _ => "like",
+            }
+        }
+        Node::And(all) | Node::Or(all) | Node::Set(all) => {
+            inner.extend(all);
+            match node {
+                Node::And(_) => "and",
+                Node::Or(_) => "or",
+                _ => "set",
+            }
+        }
+        Node::If(parts) => {
+            inner.extend([&parts.0, &parts.1, &parts.2]);
+            "if"
+        }
+        Node::Eq(sides) | Node::Order(_, sides) | Node::Arith(_, sides) | Node::Sets(_, sides) => {
+            inner.extend([&sides.0, &sides.1]);
+            match node {
+                Node::Order(Order::Less, _) => "less",
+                Node::Order(Order::LessEq, _) => "less or equal",
+                Node::Arith(Arith::Add, _) => "add",
+                Node::Arith(Arith::Sub, _) => "sub",
+                Node::Arith(Arith::Mul, _) => "mul",
+                Node::Sets(SetTest::Contains, _) => "contains",
+                Node::Sets(SetTest::ContainsAll, _) => "contains all",
+                Node::Sets(SetTest::ContainsAny, _) => "contains any",
+                _ => "eq",
+            }
+        }
+    });
+    inner.into_iter().for_each(|node| kinds(node, out));
+}
+
+fn count_kinds(charter: &Charter, nodes: &mut BTreeMap<&'static str, usize>) {
+    let rules = verbs().filter_map(|v| charter.slice(v)).flat_map(|slice| &slice.rules);
+    let mut told = BTreeSet::new();
+    for rule in rules.filter(|rule| told.insert(&rule.id)) {
+        let mut found = BTreeSet::new();
+        match &rule.node {
+            Some(node) => kinds(node, &mut found),
+            None => drop(found.insert("cedar's")),
+        }
+        found.into_iter().for_each(|kind| *nodes.entry(kind).or_default() += 1);
+    }
 }
 
 fn runner(short: u32) -> TestRunner {
@@ -330,6 +458,7 @@ fn compiled_rules_say_what_cedar_says() {
             }
             let mut seen = coverage.borrow_mut();
             seen.charters += 1;
+            count_kinds(&charter, &mut seen.nodes);
             for action in &actions {
                 let values = session.values(action);
                 let governance = Governance::of(Consequence::Low, Reversibility::Pure);
@@ -350,6 +479,9 @@ fn compiled_rules_say_what_cedar_says() {
         };
     runner(150).run(&input, check).unwrap_or_else(|e| panic!("{e}"));
     let seen = coverage.into_inner();
+    println!("{seen:#?}");
+    let missed: Vec<&&str> = NODES.iter().filter(|kind| !seen.nodes.contains_key(**kind)).collect();
+    assert!(missed.is_empty(), "no rule had {missed:?}");
     // Otherwise the test could pass by comparing nothing.
     assert!(
         seen.compared > seen.charters && seen.matched * 5 > seen.compared && seen.errors * 5 > seen.compared,
@@ -468,4 +600,44 @@ fn every_operator_by_itself() {
         "forbid (principal, action, resource) when { context.attrs has labels && !(context.attrs has labels) };";
     let found = Charter::compile(&sources(&[twice.to_owned()])).unwrap_err();
     assert!(found.0.iter().any(|d| d.code == "FB0112"), "{found:#?}");
+}
+
+/// Cedar's extension types are no part of the vocabulary. Rules that use them with literals are refused, or mean what
+/// Cedar says.
+#[test]
+fn extension_types_are_refused_or_cedars() {
+    let action = Action::new("fs.write", Resource::file("/w/a"), Surface::Fs).unwrap();
+    let session = Session { workspace: "/w".into(), home: "/home/u".into(), agent: "claude".into() };
+    let values = session.values(&action);
+    let governance = Governance {
+        consequence: Consequence::Low,
+        reversibility: Reversibility::Pure,
+        durable: false,
+        snapshot: false,
+    };
+    for body in [
+        "decimal(\"1.5\").lessThan(decimal(\"2.0\"))",
+        "ip(\"10.0.0.1\").isInRange(ip(\"10.0.0.0/8\"))",
+        "ip(resource.path).isLoopback()",
+        "datetime(\"2024-01-01\") < datetime(\"2025-01-01\")",
+        "duration(\"1h\").toMinutes() == 60",
+        "decimal(\"nonsense\").lessThan(decimal(\"2.0\"))",
+        "nonsense(\"1\")",
+        "principal.getTag(\"a\") == \"b\"",
+    ] {
+        for effect in ["permit", "forbid"] {
+            let rule = format!("{effect} (principal, action == Action::\"fs.write\", resource) when {{ {body} }};");
+            let Ok((charter, _)) = Charter::compile(&sources(&[rule])) else { continue };
+            let known = charter.facts.known(&values, 100);
+            let judged = Judged {
+                action: &action,
+                values: &values,
+                governance: &governance,
+                autonomy: 2,
+                at_ns: AT_NS,
+                facts: &known,
+            };
+            assert_eq!(charter.slice(action.verb).unwrap().judge(&judged), cedar(&charter, &judged), "{body}");
+        }
+    }
 }
