@@ -1,6 +1,7 @@
 //! Measurements, each beside its baseline in the same run, written into docs/benchmarks.md with the command that made them.
 
 mod sessions;
+mod temporal;
 mod workloads;
 
 use std::path::PathBuf;
@@ -13,6 +14,9 @@ const CRATES: [&str; 3] = ["kernel", "ledger", "sandbox"];
 
 /// Benches of the whole program.
 const WHOLE: [&str; 2] = ["sessions", "workloads"];
+
+/// Benches beside engines that are built for the purpose: only where they are named.
+const BESIDE: [&str; 1] = ["temporal"];
 
 /// What `cargo xtask bench` was asked.
 struct Asked {
@@ -29,6 +33,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
         let section = match name.as_str() {
             "sessions" => sessions::measure(asked.flyball.clone(), asked.rounds)?,
             "workloads" => workloads::measure(asked.flyball.clone(), asked.rounds)?,
+            "temporal" => temporal::measure(asked.rounds)?,
             krate => match bench_crate(krate)? {
                 Some(section) => section,
                 None => continue,
@@ -48,11 +53,14 @@ impl Asked {
             match word.as_str() {
                 "--flyball" => asked.flyball = Some(words.next().ok_or("`--flyball` takes a path")?.into()),
                 "--rounds" => asked.rounds = words.next().ok_or("`--rounds` takes a number")?.parse()?,
-                name if WHOLE.contains(&name) || CRATES.contains(&name) => asked.names.push(name.to_owned()),
+                name if WHOLE.contains(&name) || CRATES.contains(&name) || BESIDE.contains(&name) => {
+                    asked.names.push(name.to_owned())
+                }
                 other => {
-                    return Err(
-                        format!("no bench is named `{other}`: kernel, ledger, sandbox, sessions, workloads").into()
-                    );
+                    return Err(format!(
+                        "no bench is named `{other}`: kernel, ledger, sandbox, sessions, workloads, temporal"
+                    )
+                    .into());
                 }
             }
         }

@@ -37,7 +37,7 @@ cargo xtask CHORE
   attacks [NAME…]   run syd's attacks (built once, in minutes) inside sessions and write docs/attacks.md;
                     --no-build, --syd PATH, --flyball PATH
   bench [NAME…]     measure beside the baselines and write docs/benchmarks.md: kernel, ledger,
-                    sandbox, workloads; --flyball PATH picks the binary, --rounds N (5)
+                    sandbox, sessions, workloads, temporal; --flyball PATH picks the binary, --rounds N (5)
 ";
 
 fn main() -> ExitCode {

@@ -2,6 +2,8 @@
 
 mod dogwood;
 
+pub(crate) use dogwood::build;
+
 use crate::{Failure, exec};
 
 const NAMES: [&str; 5] = ["dogwood", "mfotl", "naive", "cedar", "determinism"];

@@ -142,7 +142,7 @@ fn step(c: &mut Criterion) {
     for rules in [10, 100, 1_000] {
         let start = Instant::now();
         let compiled = Charter::compile(&sources(rules)).unwrap_or_else(|e| panic!("{e:#?}"));
-        println!("compile, {rules} rules and 20 facts: {} ms", start.elapsed().as_millis());
+        println!("compile, {rules} rules and 20 facts: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
         let charter = Arc::new(compiled.0);
         let (mut kernel, mut seq) = (kernel(&charter), 1);
         let measure = |name: &str, kernel: &mut Kernel, seq: &mut u64| {
@@ -204,5 +204,42 @@ fn history(kernel: &mut Kernel, seq: &mut u64, events: u64) {
     }
 }
 
-criterion_group!(benches, step);
+/// A thousand rules of one verb that an attempt meets: that all match, that no index leaves out, and that are like what
+/// charters say of paths. Each beside bare Cedar.
+fn crowded(_: &mut Criterion) {
+    let action = [Action::new("fs.write", Resource::file("/w/src/d1/f1.rs"), Surface::Fs).unwrap()];
+    let (request, entities) = request();
+    type Body = fn(usize) -> String;
+    let shapes: [(&str, &str, Body); 4] = [
+        ("match, all of them,", "permit", |_| "resource.zone == \"workspace\"".to_owned()),
+        ("can't be left out by an index", "forbid", |n| format!("context.autonomy > {}", n + 5)),
+        ("look for a text within the path", "forbid", |n| format!("resource.path like \"*/dir{n}/*\"")),
+        ("ask how the path ends", "forbid", |n| format!("resource.path like \"*.ext{n}\"")),
+    ];
+    for (name, effect, body) in shapes {
+        let mut files = sources(1);
+        let rules = files.get_mut("rules.cedar").unwrap();
+        for n in 0..1_000 {
+            let head = format!("@id(\"c{n}\") @owner(\"dev\") @reason(\"r\") {effect}");
+            writeln!(rules, "{head} (principal, action == Action::\"fs.write\", resource) when {{ {} }};", body(n))
+                .unwrap();
+        }
+        let charter = Arc::new(Charter::compile(&files).unwrap_or_else(|e| panic!("{e:#?}")).0);
+        let (mut kernel, mut seq) = (kernel(&charter), 1);
+        for _ in 0..500 {
+            write(&mut kernel, &mut seq, &action);
+        }
+        let took = (0..5_000).map(|_| write(&mut kernel, &mut seq, &action)).collect();
+        percentiles(&format!("step, 1,000 rules of its verb that {name}"), took);
+        let authorizer = Authorizer::new();
+        let bare = || {
+            let start = Instant::now();
+            black_box(authorizer.is_authorized(black_box(&request), charter.policy_set(), &entities));
+            start.elapsed()
+        };
+        percentiles("bare cedar, the same rules", (0..500).map(|_| bare()).collect());
+    }
+}
+
+criterion_group!(benches, step, crowded);
 criterion_main!(benches);

@@ -1,5 +1,5 @@
 //! Which rules of a verb can match at all, by what they all but certainly ask for: a text that is equal to, or starts or
-//! ends with, a literal; a fact that holds, or doesn't.
+//! ends with, a literal, or has one between slashes; a fact that holds, or doesn't.
 //!
 //! A rule is left out only where evaluating it would give `false`, without an error: what it is looked up by is
 //! evaluated before everything in it that could fail.
@@ -15,6 +15,8 @@ enum Key {
     Is(Path, Box<str>),
     Starts(Path, Box<str>),
     Ends(Path, Box<str>),
+    /// It has this between two slashes.
+    Within(Path, Box<str>),
     Fact(usize, bool),
 }
 
@@ -38,6 +40,7 @@ struct Texts {
     ends: BTreeMap<Box<str>, Vec<usize>>,
     /// And of what they may end with.
     end_lengths: BTreeSet<usize>,
+    within: BTreeMap<Box<str>, Vec<usize>>,
 }
 
 impl Index {
@@ -68,6 +71,9 @@ impl Index {
                 texts.end_lengths.insert(text.len());
                 texts.ends.entry(text).or_default().push(place);
             }
+            Key::Within(path, text) => {
+                self.texts.entry(path).or_default().within.entry(text).or_default().push(place);
+            }
             Key::Fact(fact, wanted) => {
                 let [when_false, when_true] = self.facts.entry(fact).or_default();
                 if wanted { when_true.push(place) } else { when_false.push(place) }
@@ -81,7 +87,7 @@ impl Index {
         for (path, texts) in &self.texts {
             let Some(text) = path.text(judged) else {
                 // No such text: Cedar says what that means for each of them.
-                let all = texts.is.values().chain(texts.starts.values()).chain(texts.ends.values());
+                let all = [&texts.is, &texts.starts, &texts.ends, &texts.within].into_iter().flat_map(BTreeMap::values);
                 all.for_each(|places| out.extend(places));
                 continue;
             };
@@ -89,6 +95,10 @@ impl Index {
             for length in &texts.lengths {
                 let head = text.get(..*length);
                 out.extend(head.and_then(|head| texts.starts.get(head)).into_iter().flatten());
+            }
+            if !texts.within.is_empty() {
+                let found = text.split('/').filter_map(|component| texts.within.get(component));
+                found.for_each(|places| out.extend(places));
             }
             for length in &texts.end_lengths {
                 let tail = text.len().checked_sub(*length).and_then(|at| text.get(at..));
@@ -128,7 +138,9 @@ fn keys(node: &Node, is_sound: bool) -> Option<BTreeSet<Key>> {
                     None if !pattern.tail().is_empty() => {
                         all.insert(Key::Ends(*path, pattern.tail().into()));
                     }
-                    None => return None,
+                    None => {
+                        all.insert(Key::Within(*path, pattern.component()?.into()));
+                    }
                 },
             }
             Some(all)
@@ -159,7 +171,7 @@ fn rank(keys: &BTreeSet<Key>) -> usize {
         // One of a few values: true of most actions or of none.
         Key::Is(Path::Field("zone") | Path::Surface | Path::Consequence | Path::Reversibility, _) => 3,
         Key::Is(..) => 0,
-        Key::Starts(..) | Key::Ends(..) => 1,
+        Key::Starts(..) | Key::Ends(..) | Key::Within(..) => 1,
         Key::Fact(..) => 2,
     };
     keys.iter().map(rank).max().unwrap_or_default()

@@ -58,6 +58,13 @@ impl Pattern {
         self.rest.as_ref().map_or("", |(_, tail)| tail)
     }
 
+    /// What stands between two slashes of every text that it matches, where some part says so.
+    pub fn component(&self) -> Option<&str> {
+        let (between, _) = self.rest.as_ref()?;
+        let parts = between.iter().filter_map(|part| std::str::from_utf8(part.needle()).ok());
+        parts.filter_map(|part| part.split_once('/')?.1.split_once('/')).map(|(component, _)| component).next()
+    }
+
     /// What every text that it matches starts with.
     pub fn head(&self) -> &str {
         &self.head

@@ -132,7 +132,8 @@ fn condition() -> impl Strategy<Value = String> {
     let pattern =
         prop::collection::vec(prop_oneof![word().prop_map(|w| w.replace('*', "\\*")), Just("*".to_owned())], 0..4)
             .prop_map(|parts| format!("\"{}\"", parts.concat()));
-    let tail = prop::sample::select(vec!["a", "b", "ab", ".git", "é", "443", "/a"]);
+    let tail =
+        prop::sample::select(vec!["a", "b", "ab", ".git", "é", "443", "/a", "/src/*", "/w/*", "*/u/*", "/.git/*b"]);
     let order = prop::sample::select(vec!["<", "<=", ">", ">="]);
     let equal = || prop::sample::select(vec!["==", "!="]);
     let leaf = prop_oneof![

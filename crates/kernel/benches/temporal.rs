@@ -1,0 +1,144 @@
+//! Three invariants over time, ruled on by `Kernel::step`; `cargo xtask bench temporal` runs it beside other engines.
+//!
+//! `events PATH N` writes N events, a line each: seconds, `request` or `response`, what, and for a request whether it may pass,
+//! by a plain loop that knows nothing of facts. `run PATH` has the kernel rule on them and prints: events, requests, wrong
+//! verdicts, nanoseconds, bytes that the kernel's state takes at most.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a bench"
+)]
+
+use flyball_kernel::{
+    Action, Charter, Event, Input, Kernel, Resource, ResourceKind, Session, Sources, Surface, Verdict,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+const TOML: &str = r#"
+[charter]
+name = "temporal"
+[owners]
+dev = ["user:a"]
+[facts]
+green = 'not did fs.write since[24h] result process.exec(program: "test", ok: true)'
+deleted = 'count[60s] did fs.delete >= 20'
+approved = 'once[600s] did meta.label(name: "approved")'
+"#;
+
+const RULES: &str = r#"
+@id("all") @owner("dev") @reason("r") permit (principal, action, resource);
+@id("green") @owner("dev") @reason("r") forbid (principal, action == Action::"deploy.apply", resource) unless { context.fact.green };
+@id("few") @owner("dev") @reason("r") forbid (principal, action == Action::"fs.delete", resource) when { context.fact.deleted };
+@id("approved") @owner("dev") @reason("r") forbid (principal, action == Action::"git.push", resource) unless { context.fact.approved };
+"#;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["events", path, n] => std::fs::write(path, events(n.parse().unwrap())).unwrap(),
+        ["run", path] => run(&std::fs::read_to_string(path).unwrap()),
+        _ => println!("temporal: run it by `cargo xtask bench temporal`"),
+    }
+}
+
+/// Requests, each answered where it may pass.
+fn events(n: usize) -> String {
+    let (mut out, mut at, mut random) = (String::new(), 0u64, 7u64);
+    let (mut green, mut approved, mut deletions) = (false, None::<u64>, VecDeque::new());
+    let mut lines = 0;
+    while lines < n {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let draw = random >> 33;
+        let what = ["Write", "Delete", "Delete", "Delete", "Test", "Deploy", "Push", "Write", "Delete", "Deploy"]
+            [usize::try_from(draw % 10).unwrap()];
+        let what = if draw.is_multiple_of(211) { "Approve" } else { what };
+        at += 1;
+        while deletions.front().is_some_and(|d| at - d > 60) {
+            deletions.pop_front();
+        }
+        let may = match what {
+            "Deploy" => green,
+            "Delete" => deletions.len() < 20,
+            "Push" => approved.is_some_and(|a| at - a <= 600),
+            _ => true,
+        };
+        writeln!(out, "{at} request {what} {}", u8::from(may)).unwrap();
+        lines += 1;
+        if !may || lines == n {
+            continue;
+        }
+        at += 1;
+        writeln!(out, "{at} response {what} -").unwrap();
+        lines += 1;
+        match what {
+            "Write" => green = false,
+            "Test" => green = true,
+            "Approve" => approved = Some(at),
+            "Delete" => deletions.push_back(at),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn run(text: &str) {
+    let files = [("charter.toml".to_owned(), TOML.to_owned()), ("rules.cedar".to_owned(), RULES.to_owned())];
+    let (charter, _) = Charter::compile(&Sources::from(files)).unwrap_or_else(|e| panic!("{e:#?}"));
+    let session = Session { workspace: "/w".into(), home: "/h".into(), agent: "a".into() };
+    let mut kernel = Kernel::new(Arc::new(charter), session);
+    let (mut inputs, mut open) = (Vec::new(), BTreeMap::new());
+    let (mut seq, mut events) = (0, 0usize);
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let at_ns = words[0].parse::<u64>().unwrap() * 1_000_000_000;
+        let mut add = |event: Event| {
+            seq += 1;
+            inputs.push((Input { seq, at_ns, event }, None));
+            seq
+        };
+        events += 1;
+        if words[1] == "request" {
+            let of = add(Event::Attempt(attempt(words[2])));
+            open.insert(words[2].to_owned(), of);
+            inputs.last_mut().unwrap().1 = Some(words[3] == "1");
+        } else {
+            let of = open[words[2]];
+            add(Event::Dispatch { of });
+            add(Event::Outcome { of, ok: true, attrs: BTreeMap::new() });
+        }
+    }
+    let (mut wrong, mut requests) = (0, 0);
+    let start = Instant::now();
+    for (input, may) in &inputs {
+        let rulings = kernel.step(black_box(input));
+        if let Some(may) = may {
+            requests += 1;
+            wrong += usize::from((rulings[0].verdict == Verdict::Allow) != *may);
+        }
+    }
+    let took = start.elapsed();
+    println!("{events} {requests} {wrong} {} {}", took.as_nanos(), kernel.snapshot().len());
+}
+
+fn attempt(what: &str) -> Action {
+    let file = |verb: &str| Action::new(verb, Resource::file("/w/src/a.rs"), Surface::Sdk).unwrap();
+    let on = |verb: &str, kind: ResourceKind, field: &str, value: &str| {
+        Action::new(verb, Resource::new(kind).with(field, value).unwrap(), Surface::Sdk).unwrap()
+    };
+    match what {
+        "Write" => file("fs.write"),
+        "Delete" => file("fs.delete"),
+        "Test" => on("process.exec", ResourceKind::Command, "program", "test"),
+        "Approve" => on("meta.label", ResourceKind::Label, "name", "approved"),
+        "Deploy" => on("deploy.apply", ResourceKind::Target, "name", "api"),
+        "Push" => on("git.push", ResourceKind::Ref, "name", "main"),
+        other => panic!("{other}"),
+    }
+}
