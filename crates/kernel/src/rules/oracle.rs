@@ -610,12 +610,7 @@ fn extension_types_are_refused_or_cedars() {
     let action = Action::new("fs.write", Resource::file("/w/a"), Surface::Fs).unwrap();
     let session = Session { workspace: "/w".into(), home: "/home/u".into(), agent: "claude".into() };
     let values = session.values(&action);
-    let governance = Governance {
-        consequence: Consequence::Low,
-        reversibility: Reversibility::Pure,
-        durable: false,
-        snapshot: false,
-    };
+    let governance = Governance::of(Consequence::Low, Reversibility::Pure);
     for body in [
         "decimal(\"1.5\").lessThan(decimal(\"2.0\"))",
         "ip(\"10.0.0.1\").isInRange(ip(\"10.0.0.0/8\"))",
