@@ -1,6 +1,7 @@
 //! The laws on Rust source: who prints, what is pure, who is unsafe, how long a file grows.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::Breach;
 use super::lexer::{Source, is_word};
@@ -86,12 +87,16 @@ pub(super) fn check(files: &[Tracked]) -> Vec<Breach> {
             std::str::from_utf8(&file.bytes).ok().map(|text| (file.path.as_str(), text, Source::read(text)))
         })
         .collect();
-    let test_files: BTreeSet<String> =
-        sources.iter().flat_map(|(path, _, source)| test_files_of(path, &source.test_modules)).collect();
+    let test_folders: BTreeSet<String> =
+        sources.iter().flat_map(|(path, _, source)| test_folders_of(path, &source.test_modules)).collect();
+    let is_in_test_module = |path: &str| {
+        let within = path.strip_suffix(".rs").unwrap_or(path);
+        Path::new(within).ancestors().any(|folder| folder.to_str().is_some_and(|f| test_folders.contains(f)))
+    };
     let mut breaches = Vec::new();
     for (path, text, source) in &sources {
         breaches.extend(check_roots(path, source));
-        if !is_test_file(path) && !test_files.contains(*path) {
+        if !is_test_file(path) && !is_in_test_module(path) {
             breaches.extend(check_length(path, source));
             breaches.extend(check_tokens(path, text, source));
             breaches.extend(check_safety(path, text, source));
@@ -202,12 +207,12 @@ fn is_test_file(path: &str) -> bool {
         || folders.iter().any(|folder| path.contains(folder))
 }
 
-/// Where the file of a `#[cfg(test)] mod NAME;` declared in `path` lies.
-fn test_files_of(path: &str, modules: &[String]) -> Vec<String> {
+/// Where the modules that only tests compile lie, with all their own.
+fn test_folders_of(path: &str, modules: &[String]) -> Vec<String> {
     let stem = path.strip_suffix(".rs").unwrap_or(path);
     let owns_folder = ["/lib", "/main", "/mod"].iter().find_map(|end| stem.strip_suffix(end));
     let folder = owns_folder.unwrap_or(stem);
-    modules.iter().flat_map(|name| [format!("{folder}/{name}.rs"), format!("{folder}/{name}/mod.rs")]).collect()
+    modules.iter().map(|name| format!("{folder}/{name}")).collect()
 }
 
 #[cfg(test)]
@@ -304,5 +309,7 @@ mod tests {
         let worked = ("crates/kernel/src/facts/worked.rs", "fn f() { println!(\"x\") }\n");
         assert_eq!(told(&[("crates/kernel/src/facts.rs", "#[cfg(test)]\nmod worked;\n"), worked]).len(), 0);
         assert_eq!(told(&[("crates/kernel/src/facts.rs", "mod worked;\n"), worked]).len(), 1);
+        let below = ("crates/kernel/src/facts/worked/logs.rs", "fn f() { println!(\"x\") }\n");
+        assert_eq!(told(&[("crates/kernel/src/facts.rs", "#[cfg(test)]\nmod worked;\n"), below]).len(), 0);
     }
 }
