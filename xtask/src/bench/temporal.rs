@@ -71,8 +71,8 @@ fn kernel_bench() -> Result<PathBuf, Failure> {
     ]);
     let told = exec::read(&mut command)?;
     let messages = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut built = messages.filter(|m| m["target"]["name"] == "temporal");
-    let path = built.find_map(|m| m["executable"].as_str().map(PathBuf::from));
+    let mut built = messages.filter(|m| m.pointer("/target/name").is_some_and(|name| name == "temporal"));
+    let path = built.find_map(|m| m.get("executable")?.as_str().map(PathBuf::from));
     path.ok_or_else(|| "cargo told of no bench `temporal`".into())
 }
 

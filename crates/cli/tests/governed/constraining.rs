@@ -4,7 +4,7 @@ use crate::people::{asked, start, wait_for};
 use crate::support::{Case, World, nothing, stderr};
 use flyball_testkit::user::User;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -26,7 +26,7 @@ fn copy(world: &World, name: &str, how: impl Fn(&str, String) -> String) -> Path
     to
 }
 
-fn constrain(world: &World, dir: &PathBuf, more: &[&str]) -> (bool, String) {
+fn constrain(world: &World, dir: &Path, more: &[&str]) -> (bool, String) {
     let words = ["constrain", "@", "--reason", "test", "--charter", dir.to_str().unwrap()];
     let output = world.flyball(&[&words, more].concat()).output().unwrap();
     (output.status.success(), stderr(&output))
