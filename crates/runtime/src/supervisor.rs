@@ -1,6 +1,7 @@
 //! One governed run, from open to close: reads the charter, builds the boundary, serves people, writes the end.
 
 mod constraining;
+mod replies;
 
 use crate::capture::Capture;
 use crate::charter::{self, CharterError};
@@ -20,6 +21,7 @@ use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
 use flyball_sandbox::{
     Built, Call, Decision, Done, EndedBy, Exit, Lull, Mediator, Running, StartError, Status, Ticket, Weakness,
 };
+use replies::Replies;
 use rustix::fd::BorrowedFd;
 use serde::Serialize;
 use serde_json::json;
@@ -27,7 +29,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 /// What to run, and how.
@@ -129,25 +131,7 @@ struct Shared {
     /// Nobody waits for answers any more: the session was killed.
     killed: AtomicBool,
     /// Requests that are being answered.
-    answering: Mutex<usize>,
-    answered: Condvar,
-}
-
-/// One request, until its reply is sent.
-struct Answering(Arc<Shared>);
-
-impl Answering {
-    fn begin(shared: &Arc<Shared>) -> Self {
-        *shared.answering.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Self(Arc::clone(shared))
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        *self.0.answering.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.answered.notify_all();
-    }
+    replies: Arc<Replies>,
 }
 
 /// What the waiting thread is told.
@@ -262,8 +246,7 @@ fn govern(
         ended_by: Mutex::new(None),
         over: AtomicBool::new(false),
         killed: AtomicBool::new(false),
-        answering: Mutex::new(0),
-        answered: Condvar::new(),
+        replies: Arc::default(),
     });
     let listener =
         control::listen(session_dir).map_err(|cause| RunError::System { what: "open the control socket", cause })?;
@@ -308,8 +291,7 @@ fn govern(
     });
     let summary = close(&shared, plan, ended_by, Some(&exit));
     // Whoever's act ended the session hears of it before this process is gone.
-    let due = shared.answering.lock().unwrap_or_else(PoisonError::into_inner);
-    drop(shared.answered.wait_timeout_while(due, REPLIES_WAIT_MAX, |due| *due > 0));
+    shared.replies.wait(REPLIES_WAIT_MAX);
     let _ = std::fs::remove_file(session_dir.join("control.sock"));
     let mut last = lock(&shared);
     // Threads that still wait for a person or a deadline must not keep the stream from who applies or rolls back next.
@@ -557,7 +539,7 @@ fn serve_control(session: Weak<Shared>, listener: std::os::unix::net::UnixListen
     std::thread::Builder::new().name("control".into()).spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let Some(shared) = session.upgrade().filter(|s| !s.over.load(Ordering::SeqCst)) else { return };
-            let answering = Answering::begin(&shared);
+            let answering = shared.replies.begin();
             let serve = move || {
                 control::serve(stream, |request, by| act_on(&shared, request, by));
                 drop(answering);
