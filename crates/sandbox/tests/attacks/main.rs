@@ -45,6 +45,7 @@ pub type Attack = (&'static str, &'static str, fn());
 const NOT_APART: &[(&str, &str)] = &[
     ("a_fork_bomb", "only a control group could limit processes there, and an ordinary user has none here"),
     ("a_thread_bomb", "only a control group could limit processes there, and an ordinary user has none here"),
+    ("a_first_write_to_a_large_file", "the workspace is a copy there: a first write copies nothing"),
     ("datagrams_to_a_socket_of_the_hosts_in_sight", "datagrams are refused there whatever is in sight: `apart.rs`"),
 ];
 
