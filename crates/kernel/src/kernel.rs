@@ -156,6 +156,10 @@ impl Kernel {
         self.budgets.dues.clear();
         self.labels.made.clear();
         self.pass_time(matches!(input.event, Event::Tick));
+        // Whose asker is gone, nobody further is asked about.
+        if let Event::Withdraw { of } = &input.event {
+            self.withdraw(*of);
+        }
         // What nobody answered in time is settled before anything else is ruled on.
         let mut rulings = self.expired();
         rulings.extend(match &input.event {
@@ -181,10 +185,6 @@ impl Kernel {
                 self.outcome(*of, input.seq, *ok, attrs);
                 Vec::new()
             }
-            Event::Withdraw { of } => {
-                self.withdraw(*of);
-                Vec::new()
-            }
             Event::Control { act, level, by, .. } => {
                 if !self.is_agent(by) {
                     self.control(act, level.as_deref(), by);
@@ -203,7 +203,7 @@ impl Kernel {
                 self.facts.elsewhere(happened, input.seq, self.last_at_ns);
                 Vec::new()
             }
-            Event::Observe { .. } | Event::Tick => Vec::new(),
+            Event::Withdraw { .. } | Event::Observe { .. } | Event::Tick => Vec::new(),
         });
         if matches!(input.event, Event::Attempt(_) | Event::Expected { .. } | Event::Answer { .. }) {
             self.budgets.give_back();

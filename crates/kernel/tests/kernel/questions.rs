@@ -177,6 +177,16 @@ fn a_withdrawn_question_is_closed() {
     assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "deny no-open-question");
 }
 
+/// The last tier of a question is not called on for one whose asker has gone at that very moment.
+#[test]
+fn a_question_withdrawn_at_its_deadline_is_not_handed_on() {
+    let mut run = run(RELEASE);
+    let held = run.attempt(&deploy());
+    run.now_ns += 3_600 * SECOND;
+    assert_eq!(run.step(Event::Withdraw { of: held.of }), []);
+    assert_eq!(run.step(Event::Tick), []);
+}
+
 #[test]
 fn open_questions_are_bounded() {
     let mut run = run(CI);
