@@ -110,9 +110,10 @@ pub(super) fn apply_with(layers: &Layers, plan: &Plan, journal: &Path, probe: Pr
         };
     }
     probe("committed")?;
+    // While the journal stands: who is killed here finds by it that all is done.
+    likeness::directories(upper.as_fd(), lower.as_fd(), &take);
     // All of it stands and is durable: what could not be removed of stage and journal the next start removes.
     let _ = log.close(lower.as_fd(), journal);
-    likeness::directories(upper.as_fd(), lower.as_fd(), &take);
     Ok(applied)
 }
 
