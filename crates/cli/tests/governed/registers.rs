@@ -15,6 +15,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "a_person_raises_the_level_and_the_agent_can_not", needs: nothing, run: raised },
         Case { name: "what_was_read_taints_and_is_carried_into_the_next_session", needs: nothing, run: tainted },
         Case { name: "a_budget_of_the_fleet_is_never_overspent_by_two_supervisors", needs: nothing, run: shared },
+        Case { name: "a_fact_of_the_fleet_sees_what_is_too_large_for_an_entry", needs: nothing, run: elsewhere },
     ]
 }
 
@@ -196,5 +197,20 @@ fn tainted(user: User) {
     wait_for("the owner's word", || declassify("secret").status.success().then_some(()));
     let (freed, said) = end(child);
     assert_eq!(freed["exit"], 0, "{freed} {said}");
+    world.verifies();
+}
+
+/// What one session did counts in the next, however long its arguments were.
+fn elsewhere(user: User) {
+    let world = World::new(user);
+    let rule = "@id(\"fleet\") @owner(\"maintainer\") @reason(\"seen elsewhere\") \
+                forbid (principal, action == Action::\"fs.write\", resource) when { context.fact.seen };\n";
+    let fact = "[facts]\nseen = { is = 'once did process.exec(argv has \"magic\")', per = \"fleet\" }\n";
+    world.init(fact, rule);
+    let deny = ["run", "--on-hold", "deny", "--apply", "never", "--"];
+    world.ok(&[&deny[..], &["sh", "-c", "echo a > first"]].concat());
+    world.ok(&[&deny[..], &["/bin/true", "magic", &"x".repeat(9000)]].concat());
+    let refused = world.flyball(&[&deny[..], &["sh", "-c", "echo a > second"]].concat()).output().unwrap();
+    assert!(!refused.status.success() && stderr(&refused).contains("seen elsewhere"), "{}", stderr(&refused));
     world.verifies();
 }

@@ -80,7 +80,19 @@ impl Fleet {
             let filter = Filter { kinds: kinds.clone(), ..Filter::default() };
             for entry in self.ledger.entries(&head.id, read.seq.saturating_add(1)..=head.last_seq, filter)? {
                 let entry = entry?;
-                let happened = read.take(&head.id, &entry);
+                // Large actions stand beside their entry.
+                let body = self.ledger.body(&entry)?;
+                let happened = match read.take(&head.id, &entry, &body) {
+                    Ok(happened) => happened,
+                    Err(cause) => {
+                        // Not noted as read: what can't be known to a fact stays refused.
+                        self.read.clear();
+                        let (seq, session) = (entry.seq, &head.id);
+                        return Err(GateError::Refused(format!(
+                            "a fact with `per = \"fleet\"` can't read entry {seq} of session {session}: {cause}"
+                        )));
+                    }
+                };
                 out.extend(happened.filter(|h| self.charter.sees_elsewhere(h.phase, h.action.verb)));
                 if out.len() > NEWS_MAX {
                     // Not noted as read: the next attempt finds the same.
@@ -99,8 +111,15 @@ impl Fleet {
 }
 
 impl Read {
-    fn take(&mut self, stream: &str, entry: &Entry) -> Option<Elsewhere> {
-        let body = &entry.body;
+    /// What the entry tells, if it is an event of the session's.
+    fn take(&mut self, stream: &str, entry: &Entry, body: &Json) -> Result<Option<Elsewhere>, serde_json::Error> {
+        if entry.kind == Kind::Attempt {
+            self.open.insert(entry.seq, serde_json::from_value(body.clone())?);
+        }
+        Ok(self.event(stream, entry, body))
+    }
+
+    fn event(&mut self, stream: &str, entry: &Entry, body: &Json) -> Option<Elsewhere> {
         let of = || body.get("of").and_then(Json::as_u64);
         let mut ok = false;
         let mut attrs = BTreeMap::new();
@@ -111,11 +130,7 @@ impl Read {
                     Some(Session { workspace: text("workspace")?, home: text("home")?, agent: text("agent")? });
                 return None;
             }
-            Kind::Attempt => {
-                let action: Action = serde_json::from_value(body.clone()).ok()?;
-                self.open.insert(entry.seq, action.clone());
-                (Phase::Attempt, action)
-            }
+            Kind::Attempt => (Phase::Attempt, self.open.get(&entry.seq)?.clone()),
             Kind::Dispatch => (Phase::Did, self.open.get(&of()?)?.clone()),
             Kind::Outcome => {
                 let action = self.open.remove(&of()?)?;
