@@ -123,7 +123,9 @@ fn settle(home: &Home, ledger: &Ledger, session: &str, _held: &SessionLock) -> R
         close(&mut past, &dir)?;
     }
     if taken {
+        // INVARIANT: the journal last: it alone says that this layer was taken.
         crate::taking::set_aside(&dir).map_err(|cause| removing(&dir, cause))?;
+        workspace::conclude(&dir.join(APPLY))?;
     }
     crate::taking::remove(&dir).map_err(|cause| removing(&dir, cause))?;
     let _ = std::fs::remove_file(dir.join("control.sock"));

@@ -59,7 +59,7 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
     let held = hold(session, &dir)?;
     recover::before_an_act(home, session, &held).map_err(between)?;
     if !dir.join("workspace").exists() {
-        // An earlier apply was cut off when all of it was done: that was it.
+        // An earlier apply was cut off when the real tree had all of it: that was it.
         return Ok(Applied::default());
     }
     let mut past = Past::open(home, session).map_err(failed)?;
@@ -92,13 +92,14 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
     let plan = workspace::Plan { changes, expected };
     match workspace::apply(&past.capture.layers, &plan, &dir.join(recover::APPLY)) {
         Ok(applied) => {
-            // INVARIANT: first, in one step: a layer that was applied, or of which a part is removed, is none any more.
+            // INVARIANT: first: a layer that was applied is none any more. Until it is on record, too, the journal says so.
             set_aside(&dir).map_err(after)?;
             let more = json!({
                 "digest": digest, "phase": "done", "paths": applied.paths.len(), "left_out": named(&applied.left_out),
                 "stripped": named(&applied.stripped),
             });
             past.record("apply", reason, more, None).map_err(after)?;
+            workspace::conclude(&dir.join(recover::APPLY)).map_err(after)?;
             remove(&dir).map_err(after)?;
             Ok(applied)
         }
@@ -201,7 +202,7 @@ pub fn discard(home: &Home, session: &str, reason: &str) -> Result<(), TakingErr
 }
 
 fn hold(session: &str, dir: &Path) -> Result<SessionLock, TakingError> {
-    if !dir.join("workspace").exists() {
+    if !dir.join("workspace").exists() && !dir.join(recover::APPLY).exists() {
         return Err(TakingError::Gone(session.to_owned()));
     }
     SessionLock::take(dir).map_err(failed)?.ok_or_else(|| TakingError::Running(session.to_owned()))

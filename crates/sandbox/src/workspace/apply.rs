@@ -35,6 +35,7 @@ pub struct Applied {
 
 /// Takes the plan's changes from the session's layer to the real tree, all or nothing. `journal` is a path of the
 /// supervisor's, where nothing is yet; should the process die, [`super::recover`] with that path undoes or completes.
+/// Afterwards it stands and says that all was taken: take the layers out of use, then call [`super::conclude`].
 ///
 /// In order: every touched real path is compared with what is expected of it; contents are copied into a hidden folder in the
 /// workspace's root (so that a full disk is met before anything changes) and synced; the journal is synced; originals
@@ -110,10 +111,11 @@ pub(super) fn apply_with(layers: &Layers, plan: &Plan, journal: &Path, probe: Pr
         };
     }
     probe("committed")?;
-    // While the journal stands: who is killed here finds by it that all is done.
+    // All of it stands and is durable: what could not be removed of the stage goes with the journal.
+    let _ = log.clear(lower.as_fd());
+    // Last, because the stage's going changes the root's time.
     likeness::directories(upper.as_fd(), lower.as_fd(), &take);
-    // All of it stands and is durable: what could not be removed of stage and journal the next start removes.
-    let _ = log.close(lower.as_fd(), journal);
+    probe("cleared")?;
     Ok(applied)
 }
 

@@ -118,9 +118,14 @@ impl Journal {
         Ok(Some(journal))
     }
 
+    /// Throws the stage away.
+    pub fn clear(&self, root: BorrowedFd<'_>) -> Result<()> {
+        beneath::remove(root, Path::new(&self.stage)).map_err(err("remove", Path::new(&self.stage)))
+    }
+
     /// Throws the stage away, then the journal.
     pub fn close(&self, root: BorrowedFd<'_>, at: &Path) -> Result<()> {
-        beneath::remove(root, Path::new(&self.stage)).map_err(err("remove", Path::new(&self.stage)))?;
+        self.clear(root)?;
         // INVARIANT: after the stage, which the journal alone knows.
         remove_durably(at)
     }
@@ -253,6 +258,7 @@ fn undo_step(root: BorrowedFd<'_>, stage: BorrowedFd<'_>, step: &Step) -> rustix
 }
 
 /// Finishes what a crash cut off: undoes an apply that was not complete, throws away the originals of one that was.
+/// The journal of one that was complete stands, as after [`super::apply`]: [`conclude`] removes it.
 ///
 /// # Errors
 /// The journal can't be read ([`WorkspaceError::Journal`]), something of somebody else's is in the way
@@ -260,16 +266,30 @@ fn undo_step(root: BorrowedFd<'_>, stage: BorrowedFd<'_>, step: &Step) -> rustix
 pub fn recover(journal: &Path) -> Result<Recovered> {
     let Some(found) = Journal::read(journal)? else { return Ok(Recovered::Nothing) };
     let root = beneath::root(&found.workspace)?;
-    let did = match found.phase {
-        Phase::Staging => Recovered::RolledBack,
-        Phase::Applying => {
-            found.undo(root.as_fd())?;
-            Recovered::RolledBack
+    match found.phase {
+        Phase::Staging => {}
+        Phase::Applying => found.undo(root.as_fd())?,
+        Phase::Committed => {
+            found.clear(root.as_fd())?;
+            return Ok(Recovered::Completed);
         }
-        Phase::Committed => Recovered::Completed,
-    };
+    }
     found.close(root.as_fd(), journal)?;
-    Ok(did)
+    Ok(Recovered::RolledBack)
+}
+
+/// Removes the journal of an apply that is complete, once its layers are out of use: until then the journal alone tells
+/// that all of them was taken. Without a journal there is nothing to do.
+///
+/// # Errors
+/// The journal can't be read, it is of an apply that is not complete, or the operating system refuses.
+pub fn conclude(journal: &Path) -> Result<()> {
+    let Some(found) = Journal::read(journal)? else { return Ok(()) };
+    if found.phase != Phase::Committed {
+        return Err(WorkspaceError::Unfinished(journal.to_owned()));
+    }
+    // Where it could not be removed before; removing what is not there does not touch the folder's times.
+    found.close(beneath::root(&found.workspace)?.as_fd(), journal)
 }
 
 /// The stage's name for an original.

@@ -42,7 +42,7 @@ pub use apply::{Applied, Plan, apply};
 pub use base::{COPIED_MAX, along_with, base_node, copy, is_copy};
 pub use changes::{CHANGES_MAX, Change, ChangeKind, Scratch, changes, digest};
 pub use error::{Conflict, PAGES, WorkspaceError};
-pub use journal::{Recovered, recover, remove_durably, write_durably};
+pub use journal::{Recovered, conclude, recover, remove_durably, write_durably};
 pub use node::{Node, capture, node_at, read};
 pub use probe::{Stamp, lower_file, lower_node, remove_tree, stamp, stamps_tell};
 pub use rewind::{set, set_upper};
