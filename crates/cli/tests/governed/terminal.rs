@@ -78,22 +78,28 @@ fn interrupt(user: User) {
 
 fn jobs(user: User) {
     let world = world(user);
+    // The job tells where it is: its first word comes once it is in the foreground, where a key's signal is for it, and the
+    // word at its going on once it is there again. The screen's echo of what was typed tells neither.
+    script(
+        &world,
+        "trap 'echo goes on' CONT\ntrap 'echo interrupted; exit 7' INT\necho begun\nwhile :; do sleep 0.05; done\n",
+    );
     let screen = run(&world, "bash --norc --noprofile -i");
     // Of the environment only what the charter names comes in: the shell inside has its own prompt.
     let text = screen.wait_for("bash-");
     assert!(!text.contains("no job control"), "{text}");
     screen.line("echo inside $((40 + 2))");
     screen.wait_for("inside 42");
-    screen.line("sleep 1000");
-    screen.wait_for("sleep 1000");
-    // Until it is in the foreground a stop would be for the shell.
+    screen.line("bash work.sh");
+    screen.wait_for("begun");
     screen.press(&["C-z"]);
     screen.wait_for("Stopped");
     screen.line("jobs; fg");
-    screen.wait("the job again", |t| t.matches("sleep 1000").count() >= 3);
+    screen.wait_for("goes on");
     screen.press(&["C-c"]);
-    screen.line("echo after $((50 + 5))");
-    screen.wait_for("after 55");
+    screen.wait_for("interrupted");
+    screen.line("echo after $((50 + $?))");
+    screen.wait_for("after 57");
     screen.line("exit 5");
     screen.wait_for("left with 5");
     is_given_back(&screen);
