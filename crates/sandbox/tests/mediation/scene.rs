@@ -80,6 +80,13 @@ pub struct Run {
     pub held: Receiver<Ticket>,
 }
 
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // An overlay leaves a folder without any permission behind, which keeps an ordinary user's `TempDir` from its end.
+        let _ = flyball_sandbox::workspace::remove_tree(self.base.path());
+    }
+}
+
 impl Scene {
     pub fn new() -> Self {
         let base = tempfile::tempdir_in(std::env::var_os(PLACE).unwrap_or("/var/tmp".into())).unwrap();
