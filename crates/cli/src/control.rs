@@ -31,7 +31,7 @@ impl Verb {
         match self {
             Verb::Pause => "paused",
             Verb::Resume => "resumed",
-            Verb::Quarantine => "quarantined: it does nothing more, and `flyball kill` ends it",
+            Verb::Quarantine => "quarantined: it does nothing more until `flyball resume`, and `flyball kill` ends it",
             Verb::Kill => "killed",
         }
     }

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// A longer request or reply is refused.
 const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
+/// After a connection that could not be taken.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// A supervisor that does not answer in this time is reported, not waited for.
 const REPLY_SECONDS_MAX: u64 = 60;
 
@@ -29,7 +31,7 @@ pub enum Request {
         /// Why.
         reason: String,
     },
-    /// Stop and refuse everything, for inspection; only `kill` ends it.
+    /// Stop and refuse everything, for inspection, until a person resumes or kills it.
     Quarantine {
         /// Why.
         reason: String,
@@ -174,6 +176,12 @@ pub fn listen(session_dir: &Path) -> std::io::Result<UnixListener> {
     with_short_path(session_dir, |path| UnixListener::bind(path))
 }
 
+/// Connections as they come; `None` for one that could not be taken. INVARIANT: never ends by itself. Descriptors that ran out
+/// for a moment, say, must not keep people from a session for good.
+pub(crate) fn connections(listener: &UnixListener) -> impl Iterator<Item = Option<UnixStream>> {
+    listener.incoming().map(|taken| taken.inspect_err(|_| std::thread::sleep(ACCEPT_AGAIN)).ok())
+}
+
 fn with_short_path<T>(dir: &Path, then: impl FnOnce(&Path) -> std::io::Result<T>) -> std::io::Result<T> {
     use rustix::fs::{Mode, OFlags};
     use std::os::fd::AsRawFd;
@@ -215,4 +223,22 @@ pub fn user(uid: u32) -> String {
 #[must_use]
 pub fn this_user() -> String {
     user(rustix::process::getuid().as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_connection_that_could_not_be_taken_is_not_the_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = listen(dir.path()).unwrap();
+        // Nobody is there yet, and it does not wait: that fails.
+        listener.set_nonblocking(true).unwrap();
+        let mut connections = connections(&listener);
+        assert!(connections.next().unwrap().is_none());
+        let _peer = connect(dir.path()).unwrap();
+        assert!(connections.next().unwrap().is_some());
+    }
 }

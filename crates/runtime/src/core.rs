@@ -2,6 +2,8 @@
 
 mod acts;
 mod content;
+#[cfg(test)]
+mod tests;
 
 use crate::capture::{Capture, CaptureError};
 use crate::gate::{Asked, Gate, GateError, Question, Settled};
@@ -422,10 +424,25 @@ impl Core {
     }
 
     /// Lets deadlines act; gives the calls to release.
-    pub(crate) fn tick(&mut self) -> Result<Vec<(Ticket, Decision)>, GateError> {
-        let (settled, effects) = self.gate.tick()?;
+    pub(crate) fn tick(&mut self) -> Vec<(Ticket, Decision)> {
+        let (settled, effects) = match self.gate.tick() {
+            Ok(said) => said,
+            Err(error) => return self.deny_waiting(&error),
+        };
         self.take_effects(&effects);
-        Ok(settled.into_iter().flat_map(|s| self.release(s)).collect())
+        settled.into_iter().flat_map(|s| self.release(s)).collect()
+    }
+
+    /// Nothing can be decided and recorded any more: whoever waits for an answer hears that, and does not wait for ever.
+    pub(crate) fn deny_waiting(&mut self, error: &GateError) -> Vec<(Ticket, Decision)> {
+        let held = std::mem::take(&mut self.held);
+        if !held.is_empty() {
+            self.outbox.push(Notice::Alert(format!("what waited for an answer is denied: {error}")));
+        }
+        let text = format!("flyball: denied, it could not be decided and recorded: {error}\n");
+        let denied = held.into_values().inspect(|ticket| drop(self.underway.remove(ticket)));
+        let denied: Vec<_> = denied.map(|ticket| (ticket, deny(text.clone()))).collect();
+        denied.into_iter().chain(self.put_again()).collect()
     }
 
     fn release(&mut self, settled: Settled) -> Vec<(Ticket, Decision)> {

@@ -1,13 +1,14 @@
 //! One governed run, from open to close: reads the charter, builds the boundary, serves people, writes the end.
 
+mod acts;
 mod constraining;
 mod replies;
 
 use crate::capture::Capture;
 use crate::charter::{self, CharterError};
 use crate::clock::{Clock, wall_ns};
-use crate::control::{self, Reply, Request};
-use crate::core::{Caused, Core, Notice, OnHold, Parts, Watcher};
+use crate::control;
+use crate::core::{Core, Notice, OnHold, Parts, Watcher};
 use crate::gate::{Gate, labelled_files};
 use crate::home::{Home, HomeError, SessionLock};
 use crate::inbox::Inbox;
@@ -132,6 +133,9 @@ struct Shared {
     killed: AtomicBool,
     /// Requests that are being answered.
     replies: Arc<Replies>,
+    /// INVARIANT: held for the whole of an act that stops the tree or lets it go on. Of two at once, one would let run what the
+    /// other stopped.
+    acts: Mutex<()>,
 }
 
 /// What the waiting thread is told.
@@ -172,6 +176,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
 
     let session_dir = home.make_session(&id)?;
     let lock = SessionLock::take(&session_dir)
+        .and_then(|held| held.ok_or_else(|| std::io::ErrorKind::WouldBlock.into()))
         .map_err(|cause| RunError::System { what: "lock the session's folder", cause })?;
     // Built first, so that the session's first entry says what it is without. Nothing runs in it yet.
     // Before the sandbox is built: it shows the file inside.
@@ -247,6 +252,7 @@ fn govern(
         over: AtomicBool::new(false),
         killed: AtomicBool::new(false),
         replies: Arc::default(),
+        acts: Mutex::new(()),
     });
     let listener =
         control::listen(session_dir).map_err(|cause| RunError::System { what: "open the control socket", cause })?;
@@ -268,7 +274,7 @@ fn govern(
     });
     let system = |what| move |cause| RunError::System { what, cause };
     // The helpers hold the session weakly: when it is over, its stream is free for the next command at once.
-    serve_control(Arc::downgrade(&shared), listener).map_err(system("serve the control socket"))?;
+    acts::serve(Arc::downgrade(&shared), listener).map_err(system("serve the control socket"))?;
     tick_at_deadlines(Arc::downgrade(&shared), woken).map_err(system("watch deadlines"))?;
     terminal::forward_signals(&running).map_err(system("hand signals on"))?;
     let relay = match running.pty() {
@@ -417,8 +423,11 @@ fn the_charter(options: &RunOptions) -> Result<(Charter, Sources), RunError> {
     let own = options.workspace.join(".flyball");
     let dir = match &options.charter {
         Some(dir) => dir.clone(),
-        None if own.join("charter.toml").exists() => own,
-        None => return built_in(options),
+        // INVARIANT: only where nothing at all has that name: a charter that can't be read is not one that is not there.
+        None if own.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) => {
+            return built_in(options);
+        }
+        None => own,
     };
     let (charter, _, sources) = charter::load(&dir)?;
     Ok((charter, sources))
@@ -475,7 +484,7 @@ fn with<T>(shared: &Arc<Shared>, then: impl FnOnce(&mut Core) -> T) -> T {
     if !caused.is_empty() {
         let shared = Arc::clone(shared);
         // Acts on the tree can't be done from the thread that the tree waits for.
-        let _ = std::thread::Builder::new().name("cause".into()).spawn(move || cause(&shared, caused));
+        let _ = std::thread::Builder::new().name("cause".into()).spawn(move || acts::cause(&shared, caused));
     }
     out
 }
@@ -513,142 +522,6 @@ impl Mediator for Mediation {
     }
 }
 
-fn cause(shared: &Arc<Shared>, acts: Vec<Caused>) {
-    for Caused { act, because, since } in acts {
-        let request = match act.as_str() {
-            // Each attempt from now on asks; nothing is done to what runs.
-            act if act.starts_with("escalate:") => continue,
-            "rollback" if since.is_some_and(|since| since > 1) => {
-                Request::Rollback { seq: since.unwrap_or_default().saturating_sub(1), reason: because }
-            }
-            "kill" => Request::Kill { reason: because },
-            "quarantine" => Request::Quarantine { reason: because },
-            // What the charter asks and can't be done for it stops the run where a person can look at it.
-            _ => Request::Pause { reason: because },
-        };
-        if let Err(error) = act_on(shared, request, "charter") {
-            let detail = format!("`{act}` could not be done: {error}");
-            let _ =
-                lock(shared).gate.note(Kind::Alert, "supervisor", &[], json!({ "alert": "cause", "detail": detail }));
-            shared.tell(Notice::Alert(detail));
-        }
-    }
-}
-
-fn serve_control(session: Weak<Shared>, listener: std::os::unix::net::UnixListener) -> std::io::Result<()> {
-    std::thread::Builder::new().name("control".into()).spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let Some(shared) = session.upgrade().filter(|s| !s.over.load(Ordering::SeqCst)) else { return };
-            let answering = shared.replies.begin();
-            let serve = move || {
-                control::serve(stream, |request, by| act_on(&shared, request, by));
-                drop(answering);
-            };
-            let _ = std::thread::Builder::new().name("act".into()).spawn(serve);
-        }
-    })?;
-    Ok(())
-}
-
-/// Does what a person (or the charter) asks.
-fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, String> {
-    if request == Request::Status {
-        let status = Some(Box::new(lock(shared).gate.status()));
-        return Ok(Reply { ok: true, status, ..Reply::default() });
-    }
-    let running = shared.running.get().ok_or("the session is still starting; ask again")?;
-    let say = |e: &dyn std::fmt::Display| e.to_string();
-    match request {
-        Request::Status => Err("asked for already".to_owned()),
-        Request::Pause { reason } => {
-            // The tree first: were the kernel told before, what the tree attempts in between would be refused, not paused.
-            let took = running.pause().map_err(|e| say(&e))?;
-            act_recorded(shared, "pause", by, &reason, || Ok(took))
-        }
-        Request::Resume { .. } if rewind::is_between(&lock(shared).session_dir) => {
-            Err("a rollback was cut off half-way: roll back again first, or kill the session".into())
-        }
-        Request::Resume { reason } => act_recorded(shared, "resume", by, &reason, || {
-            running.resume().map_err(|e| say(&e)).map(|()| Duration::ZERO)
-        }),
-        Request::Quarantine { reason } => {
-            act_recorded(shared, "quarantine", by, &reason, || running.pause().map_err(|e| say(&e)))
-        }
-        Request::Autonomy { level, reason } => with(shared, |core| core.set_autonomy(&level, by, &reason)),
-        Request::Declassify { label, reason } => with(shared, |core| core.declassify(&label, by, &reason)),
-        Request::Kill { reason } => {
-            let who = if by == "charter" { "charter" } else { "person" };
-            shared.ended_by.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(who);
-            shared.killed.store(true, Ordering::SeqCst);
-            let seq = {
-                let mut core = lock(shared);
-                let seq = core.gate.control("kill", by, &reason, json!({})).map_err(|e| say(&e));
-                if let Ok(seq) = seq {
-                    core.tell_act(seq, "kill", by, &reason);
-                }
-                seq
-            };
-            let begun = std::time::Instant::now();
-            // A record that takes nothing more must not keep anybody from ending the session.
-            running.kill();
-            let took_us = u64::try_from(begun.elapsed().as_micros()).ok();
-            let flushed = lock(shared).gate.flush().map_err(|e| say(&e));
-            match seq.and_then(|seq| flushed.map(|()| seq)) {
-                Ok(seq) => Ok(Reply { ok: true, seq: Some(seq), took_us, ..Reply::default() }),
-                Err(error) => Err(format!("it is ended, and that could not be recorded: {error}")),
-            }
-        }
-        Request::Answer { id, verdict, with: changed, reason } => {
-            let released = with(shared, |core| core.answer(&id, verdict, changed, by, &reason)).map_err(|e| say(&e))?;
-            let waits = released.is_empty();
-            for (ticket, decision) in released {
-                running.answer(ticket, decision);
-            }
-            let message = if waits { "heard; others of the tier must answer too" } else { "" };
-            Ok(Reply { ok: true, message: message.into(), ..Reply::default() })
-        }
-        Request::Constrain { files, widen, reason } => constraining::constrain(shared, &files, widen, by, &reason),
-        Request::Rollback { seq, reason } => {
-            // Who was paused before stays so.
-            let was_paused = running.is_paused();
-            running.pause().map_err(|e| say(&e))?;
-            let done = {
-                let mut core = lock(shared);
-                let done = rewind::live(&mut core, running, seq, by, &reason);
-                if let Ok(act) = done {
-                    core.tell_act(act, &format!("rollback to entry {seq}"), by, &reason);
-                }
-                done
-            };
-            // INVARIANT: nothing runs in a tree that is neither as before nor as of the step.
-            let stays = was_paused || matches!(done, Err(rewind::RewindError::Between(_)));
-            let resumed = if stays { Ok(()) } else { running.resume().map_err(|e| say(&e)) };
-            let recorded = done.map_err(|e| say(&e))?;
-            resumed?;
-            Ok(Reply { ok: true, seq: Some(recorded), ..Reply::default() })
-        }
-    }
-}
-
-/// Records an act, does it, and replies once the record is durable: the act itself never waits for the disk.
-fn act_recorded(
-    shared: &Arc<Shared>,
-    act: &str,
-    by: &str,
-    reason: &str,
-    then: impl FnOnce() -> Result<Duration, String>,
-) -> Result<Reply, String> {
-    let seq = {
-        let mut core = lock(shared);
-        let seq = core.gate.control(act, by, reason, json!({})).map_err(|e| e.to_string())?;
-        core.tell_act(seq, act, by, reason);
-        seq
-    };
-    let took = then()?;
-    lock(shared).gate.flush().map_err(|e| e.to_string())?;
-    Ok(Reply { ok: true, seq: Some(seq), took_us: u64::try_from(took.as_micros()).ok(), ..Reply::default() })
-}
-
 /// Wakes at the deadline of each question and obligation. The deadline itself lives in the kernel; this only brings the time.
 fn tick_at_deadlines(session: Weak<Shared>, woken: Receiver<()>) -> std::io::Result<()> {
     std::thread::Builder::new().name("ticks".into()).spawn(move || {
@@ -669,8 +542,7 @@ fn tick_at_deadlines(session: Weak<Shared>, woken: Receiver<()>) -> std::io::Res
             if deadline.is_none() {
                 continue;
             }
-            let (released, next) =
-                with(&shared, |core| (core.tick().unwrap_or_default(), core.gate.next_deadline_ns()));
+            let (released, next) = with(&shared, |core| (core.tick(), core.gate.next_deadline_ns()));
             if let Some(running) = shared.running.get() {
                 released.into_iter().for_each(|(ticket, decision)| running.answer(ticket, decision));
             }

@@ -13,6 +13,8 @@ pub fn cases() -> Vec<Case> {
         Case { name: "pause_stops_and_resume_goes_on", needs: nothing, run: pause },
         Case { name: "kill_ends_all_with_a_question_open", needs: nothing, run: kill },
         Case { name: "rollback_of_a_live_session", needs: nothing, run: rollback },
+        Case { name: "a_pause_while_a_rollback_goes_on_stands", needs: nothing, run: pause_in_rollback },
+        Case { name: "a_charter_that_cannot_be_read_is_not_one_that_is_not_there", needs: nothing, run: unreadable },
         Case { name: "a_killed_supervisor_ends_the_tree_and_is_closed_honestly", needs: nothing, run: dead_supervisor },
         Case {
             name: "daemons_stopped_and_frozen_ones_die_with_their_supervisor",
@@ -49,6 +51,47 @@ pub fn asked(world: &World) -> Value {
         let output = world.flyball(&["asks", "--json"]).output().unwrap();
         String::from_utf8_lossy(&output.stdout).lines().next().map(|line| serde_json::from_str(line).unwrap())
     })
+}
+
+fn pause_in_rollback(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let script = "mkdir d; i=0; while [ $i -lt 400 ]; do printf x > d/$i; i=$((i+1)); done; env true; touch ready
+                  while [ ! -e stop ]; do printf . >> beat; done";
+    let child = start(&world, script);
+    wait_for("the script's work", || (upper(&world).join("ready").exists() && heartbeat(&world) > 10).then_some(()));
+    let session = upper(&world).ancestors().nth(2).unwrap().to_owned();
+    let rollback = world.flyball(&["rollback", "@", "1", "--reason", "test"]).spawn().unwrap();
+    wait_for("the rollback to begin", || session.join("rollback.journal").exists().then_some(()));
+    world.ok(&["pause", "@", "--reason", "test"]);
+    let rolled_back = rollback.wait_with_output().unwrap();
+    assert!(rolled_back.status.success());
+    // Of a session that goes on under a kernel that was told of a pause, everything would be refused.
+    std::thread::sleep(Duration::from_millis(300));
+    let refused = world.log().iter().filter(|e| e.to_string().contains("session-paused")).count();
+    assert_eq!(refused, 0, "it went on while paused");
+    world.ok(&["resume", "@", "--reason", "test"]);
+    let before = heartbeat(&world);
+    wait_for("the program to go on", || (heartbeat(&world) > before).then_some(()));
+    world.ok(&["kill", "@", "--reason", "test"]);
+    child.wait_with_output().unwrap();
+    world.verifies();
+}
+
+fn unreadable(user: User) {
+    let world = World::new(user);
+    let charter = world.repo.workspace().join(".flyball");
+    let run = || world.flyball(&["run", "--apply", "never", "--", "true"]).output().unwrap();
+    std::os::unix::fs::symlink("nowhere", &charter).unwrap();
+    let output = run();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    std::fs::remove_file(&charter).unwrap();
+    std::fs::create_dir(&charter).unwrap();
+    std::fs::write(charter.join("rules.cedar"), "forbid (principal, action, resource);").unwrap();
+    user.own(&charter).unwrap();
+    let output = run();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("no `charter.toml`"), "{}", stderr(&output));
 }
 
 /// Something inside that changes as long as the program runs.

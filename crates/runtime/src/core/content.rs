@@ -521,8 +521,12 @@ impl Core {
         if verdict == Verdict::Allow && !self.contents.asked.is_empty() {
             return Some(Vec::new());
         }
-        // Put to the mediator again, they are refused with the reason or go on.
-        Some(self.contents.parked.iter().map(|ticket| (*ticket, Decision::Again)).collect())
+        Some(self.put_again())
+    }
+
+    /// The calls that wait for answers about content: put to the mediator again, they are refused with the reason or go on.
+    pub(super) fn put_again(&self) -> Vec<(Ticket, Decision)> {
+        self.contents.parked.iter().map(|ticket| (*ticket, Decision::Again)).collect()
     }
 
     /// The run is over and nobody will be heard any more: what is asked about and not answered is put back.
