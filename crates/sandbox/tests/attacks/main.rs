@@ -26,6 +26,7 @@ mod sockets;
 use flyball_testkit::lack::Lack;
 use flyball_testkit::user::User;
 use libtest_mimic::{Arguments, Failed, Trial};
+use std::hash::{Hash, Hasher};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -77,7 +78,11 @@ fn main() {
         trials.extend(probes::trials(user));
     }
     trials.push(apart::trial());
-    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    if let Some(folder) = FOLDER.get() {
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+    conclusion.exit();
 }
 
 fn attacks() -> Vec<Attack> {
@@ -129,12 +134,13 @@ pub fn told(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// The attack programs, compiled once: static, so that no library stands between them and the kernel.
+/// Where everybody can run the attack programs. `main` removes it, since one of them makes its user root.
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
 fn programs() -> &'static Path {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let folder = tempfile::tempdir_in("/tmp").unwrap();
-        open(folder.path());
+    FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir_in("/tmp").unwrap().keep();
+        open(&folder);
         for (name, source) in [
             ("apart", include_str!("inside/apart.c")),
             ("flood", include_str!("inside/flood.c")),
@@ -142,23 +148,31 @@ fn programs() -> &'static Path {
             ("probe", include_str!("inside/probe.c")),
             ("race", include_str!("inside/race.c")),
         ] {
-            let file = folder.path().join(format!("{name}.c"));
-            std::fs::write(&file, source).unwrap();
-            let done = Command::new("cc")
-                .args(["-O1", "-w", "-static", "-pthread", "-o"])
-                .arg(folder.path().join(name))
-                .arg(&file)
-                .status()
-                .unwrap();
-            assert!(done.success());
+            std::fs::copy(compiled(name, source), folder.join(name)).unwrap();
         }
         // As root, a program of root's that makes whoever runs it root.
-        let setuid = folder.path().join("setuid");
-        std::fs::copy(folder.path().join("flood"), &setuid).unwrap();
+        let setuid = folder.join("setuid");
+        std::fs::copy(folder.join("flood"), &setuid).unwrap();
         std::fs::set_permissions(&setuid, std::os::unix::fs::PermissionsExt::from_mode(0o6755)).unwrap();
         folder
-    });
-    folder.path()
+    })
+}
+
+/// A program, compiled by the first of the test processes that needs it: static, so that no library stands between it and
+/// the kernel.
+fn compiled(name: &str, source: &str) -> PathBuf {
+    let mut hasher = std::hash::DefaultHasher::new();
+    source.hash(&mut hasher);
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{:016x}", hasher.finish()));
+    if !kept.exists() {
+        let own = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let (file, program) = (own.path().join("attack.c"), own.path().join(name));
+        std::fs::write(&file, source).unwrap();
+        let options = ["-O1", "-w", "-static", "-pthread", "-o"];
+        assert!(Command::new("cc").args(options).arg(&program).arg(&file).status().unwrap().success());
+        std::fs::rename(program, &kept).unwrap();
+    }
+    kept
 }
 
 /// Makes a path usable by everybody.
