@@ -6,6 +6,7 @@ use crate::output::{Output, Style, visible};
 use crate::place::Place;
 use flyball_kernel::{Action, Verdict};
 use flyball_ledger::LedgerError;
+use flyball_runtime::asking;
 use flyball_runtime::control::{Request, send};
 use flyball_runtime::read::{self, Ask};
 use serde_json::json;
@@ -28,13 +29,14 @@ pub fn asks(out: Output, place: &Place) -> Result<(), Failure> {
         if at > 0 {
             out.line("");
         }
-        print(out, ask);
+        print(out, &place.command(), ask);
     }
     Ok(())
 }
 
-/// A question as a person needs it: what would happen, why it was stopped, what it takes, when it expires.
-pub fn print(out: Output, ask: &Ask) {
+/// A question as a person needs it: what would happen, who wants it, why it was stopped, how grave it is, who may answer until
+/// when and what happens then, and the command that answers.
+pub fn print(out: Output, command: &str, ask: &Ask) {
     let left = if ask.left_s < 0 { "expired".to_owned() } else { format!("{} left", duration(ask.left_s)) };
     out.line(&format!(
         "{}  {}  {}",
@@ -42,28 +44,49 @@ pub fn print(out: Output, ask: &Ask) {
         visible(&ask.name),
         out.paint(Style::Yellow, &left)
     ));
-    out.line(&format!("  would     {}", visible(&ask.said)));
+    let field = |name: &str, text: &str| out.line(&format!("  {name:<10}{}", visible(text)));
+    field("would", &ask.said);
     if let Some(action) = &ask.attempt {
         for (name, value) in action.attrs().filter(|(name, _)| *name != "reader") {
-            out.line(&format!("            {name} = {}", visible(&serde_json::to_string(value).unwrap_or_default())));
+            field("", &format!("{name} = {}", serde_json::to_string(value).unwrap_or_default()));
         }
     }
     for also in &ask.also {
-        out.line(&format!("  and       {}", visible(&also.said)));
+        field("and", &also.said);
     }
+    field("asked by", &asker(ask));
     for reason in &ask.reasons {
-        out.line(&format!("  stopped   {}: {}", visible(&reason.rule), visible(&reason.reason)));
+        field("stopped", &format!("{}: {}", asking::rule(reason), reason.reason));
+        if let Some(witnesses) = asking::witnesses(reason) {
+            field("", &witnesses);
+        }
+    }
+    if let Some(governance) = ask.governance {
+        field("stakes", &asking::stakes(governance));
     }
     let quorum = if ask.quorum > 1 { format!(", {} of them", ask.quorum) } else { String::new() };
-    out.line(&format!(
-        "  asks      {}{quorum}, until {}",
-        visible(&ask.who.join(", ")),
-        crate::sessions::short_time(&ask.deadline)
-    ));
-    if !ask.answered.is_empty() {
-        out.line(&format!("  answered  {}", visible(&ask.answered.join(", "))));
+    field("asks", &format!("{}{quorum} (tier {})", ask.who.join(", "), ask.tier));
+    for load in &ask.load {
+        field("", &crate::registers::load_line(load));
     }
-    out.line(&format!("  answer    flyball answer {} allow|deny --reason WHY", ask.id));
+    field(
+        "until",
+        &format!("{} UTC, {}", crate::sessions::short_time(&ask.deadline), asking::afterwards(ask.then.as_deref())),
+    );
+    if !ask.answered.is_empty() {
+        field("answered", &ask.answered.join(", "));
+    }
+    field("answer", &format!("{command} answer {} allow|deny --reason WHY", ask.id));
+    field("more", &format!("{command} why {} {}", ask.session, ask.of));
+}
+
+/// The agent, and the command below which it asks.
+pub fn asker(ask: &Ask) -> String {
+    let agent = ask.attempt.as_ref().map_or("?", |a| a.agent.as_str());
+    match &ask.asker {
+        Some(asker) => format!("{agent}, in `{}` (entry {})", asker.said, asker.seq),
+        None => agent.to_owned(),
+    }
 }
 
 /// `flyball answer ID allow|deny|modify`.

@@ -5,7 +5,10 @@ use crate::failure::{Failure, Kind};
 use crate::output::{Cell, Output, Style, table, visible};
 use crate::prove::{self, Proof};
 use flyball_kernel::analysis::{Analysis, Reach, RuleCoverage, SURFACES, analyse};
-use flyball_kernel::{Charter, Diagnostic, Diagnostics, FactBound, Rule, RuleEffect, Severity, Sources};
+use flyball_kernel::{
+    Charter, Diagnostic, Diagnostics, FactBound, OWNER_QUESTIONS_MAX, OWNER_SMALL_QUESTIONS_MAX, Rule, RuleEffect,
+    Severity, Sources, Tier,
+};
 use flyball_runtime::charter::CharterError;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -27,6 +30,7 @@ struct Checked<'c> {
     examples_held: usize,
     facts: Vec<FactBound>,
     rules: Vec<Checking<'c>>,
+    tiers: Vec<CheckedTier<'c>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<Proof>,
 }
@@ -60,6 +64,7 @@ pub fn check(out: Output, named: Option<&Path>, is_proving: bool) -> Result<(), 
                 examples: 0,
                 examples_held: 0,
                 rules: Vec::new(),
+                tiers: Vec::new(),
                 facts: Vec::new(),
                 proof: None,
             });
@@ -84,6 +89,7 @@ pub fn check(out: Output, named: Option<&Path>, is_proving: bool) -> Result<(), 
             examples_held: analysis.examples_held,
             facts: charter.facts().map(|(_, bound)| bound).collect(),
             rules: charter.rules().iter().zip(&analysis.coverage).map(|(rule, row)| checking(rule, row)).collect(),
+            tiers: checked_tiers(&charter),
             proof,
         });
         return holds(&dir, errors);
@@ -136,6 +142,7 @@ fn print(out: Output, charter: &Charter, analysis: &Analysis, dir: &Path) {
     }
     out.line("");
     facts(out, charter);
+    tiers(out, charter);
     match (analysis.examples, analysis.examples_held) {
         (0, _) => out.line("examples: none, so nothing shows that the rules say what was meant"),
         (all, held) => out.line(&format!("examples: {held} of {all} hold")),
@@ -159,6 +166,65 @@ fn facts(out: Output, charter: &Charter) {
     };
     table(out, &["FACT", "PER", "RECORDS", "BYTES", "KEEPS"], &bounds.iter().map(row).collect::<Vec<_>>());
     out.line("");
+}
+
+/// Who is asked, for how long, and what then; and how many questions one owner gets at once.
+fn tiers(out: Output, charter: &Charter) {
+    if charter.escalations().is_empty() {
+        return;
+    }
+    let row = |(name, tier): (&String, &Tier)| {
+        vec![
+            Cell::new(name.as_str()),
+            Cell::new(tier.ask.join(", ")),
+            Cell::new(format!("{} of {}", tier.quorum, tier.who.len())),
+            Cell::new(crate::asks::duration(i64::try_from(tier.within_ns / 1_000_000_000).unwrap_or(i64::MAX))),
+            Cell::new(tier.then.as_deref().unwrap_or("deny")),
+        ]
+    };
+    table(
+        out,
+        &["TIER", "ASKS", "QUORUM", "WITHIN", "THEN"],
+        &charter.escalations().iter().map(row).collect::<Vec<_>>(),
+    );
+    out.line(&out.paint(
+        Style::Dim,
+        &format!(
+            "an owner has at most {OWNER_QUESTIONS_MAX} questions open in a session, {OWNER_SMALL_QUESTIONS_MAX} of them of low or \
+             medium consequence; more are refused"
+        ),
+    ));
+    out.line("");
+}
+
+/// A tier, for editors.
+#[derive(Serialize)]
+struct CheckedTier<'c> {
+    tier: &'c str,
+    ask: &'c [String],
+    who: &'c [String],
+    quorum: u32,
+    within_ns: u64,
+    then: Option<&'c str>,
+    questions_max: usize,
+    small_questions_max: usize,
+}
+
+fn checked_tiers(charter: &Charter) -> Vec<CheckedTier<'_>> {
+    let mut out = Vec::new();
+    for (name, tier) in charter.escalations() {
+        out.push(CheckedTier {
+            tier: name,
+            ask: &tier.ask,
+            who: &tier.who,
+            quorum: tier.quorum,
+            within_ns: tier.within_ns,
+            then: tier.then.as_deref(),
+            questions_max: OWNER_QUESTIONS_MAX,
+            small_questions_max: OWNER_SMALL_QUESTIONS_MAX,
+        });
+    }
+    out
 }
 
 fn bytes_text(bytes: usize) -> String {

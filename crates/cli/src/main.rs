@@ -26,6 +26,7 @@ mod log;
 mod output;
 mod place;
 mod prove;
+mod registers;
 mod run;
 mod sessions;
 mod suggest;

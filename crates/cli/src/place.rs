@@ -35,6 +35,23 @@ impl Place {
             })
     }
 
+    /// How Flyball is called from another terminal so that it finds this ledger.
+    pub fn command(&self) -> String {
+        let Ok(dir) = self.dir() else { return "flyball".to_owned() };
+        // Who is woken up has another shell, in which the variables of this one aren't set.
+        let usual = std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/share/flyball"));
+        if usual.as_ref() == Some(&dir) {
+            return "flyball".to_owned();
+        }
+        let dir = std::path::absolute(&dir).unwrap_or(dir).display().to_string();
+        let is_plain = dir.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+".contains(&b));
+        if is_plain {
+            format!("flyball --ledger {dir}")
+        } else {
+            format!("flyball --ledger '{}'", dir.replace('\'', "'\\''"))
+        }
+    }
+
     /// The folder, made if it is not there.
     pub fn home(&self) -> Result<Home, Failure> {
         Ok(Home::open(&self.dir()?)?)

@@ -25,7 +25,8 @@ pub fn run(out: Output, place: &Place, args: &Run) -> Result<u8, Failure> {
     if args.learn {
         out.warn(&format!("flyball: learning: {LEARNING}"));
     }
-    let summary = flyball_runtime::run(&home, &options(args)?, &Screen { out }).map_err(|e| not_run(out, e))?;
+    let summary = flyball_runtime::run(&home, &options(args)?, &Screen { out, command: place.command() })
+        .map_err(|e| not_run(out, e))?;
     let applied = at_the_end(out, &home, args, &summary);
     if out.is_json {
         out.json(&summary);
@@ -87,6 +88,8 @@ pub fn options(args: &Run) -> Result<RunOptions, Failure> {
 /// Tells on standard error what happens, between the program's own lines.
 struct Screen {
     out: Output,
+    /// How Flyball is called for this ledger.
+    command: String,
 }
 
 impl Screen {
@@ -121,16 +124,7 @@ impl Watcher for Screen {
                 self.say(&format!("flyball: {path} was put back as it was (entry {seq}); `flyball why` says why"));
             }
             Notice::Asked(question) => {
-                let action = flyball_runtime::refusal::say(&question.attempt);
-                let until = flyball_runtime::rfc3339(question.deadline_ns);
-                let until = until.get(11..19).unwrap_or_default();
-                let why =
-                    question.reasons.iter().map(|r| format!("{}: {}", r.rule, r.reason)).collect::<Vec<_>>().join("; ");
-                self.say(&format!(
-                    "flyball: {} is asked until {until} UTC: {action}\n  {why}\n  flyball answer {} allow|deny --reason WHY",
-                    question.who.join(", "),
-                    question.id
-                ));
+                self.say(&flyball_runtime::asking::notice(&question, &self.command));
             }
             Notice::Answered { seq, verdict } => {
                 let said =

@@ -110,6 +110,11 @@ fn print(out: Output, view: &SessionView) {
             &format!("for {} answer{}: flyball asks", line.questions, if line.questions == 1 { "" } else { "s" }),
         );
     }
+    match &view.registers {
+        Some(registers) => crate::registers::fields(out, registers, line.state.name()),
+        None if line.state.is_live() => field("registers", "its supervisor does not say"),
+        None => field("registers", "not on record"),
+    }
     let s = if view.changed_files == 1 { "" } else { "s" };
     field("changed", &format!("{} path{s}: flyball at {} {}", view.changed_files, line.id, view.entries));
     if let Some(close) = &view.close {
@@ -119,6 +124,9 @@ fn print(out: Output, view: &SessionView) {
     }
     if let Some(level) = view.close.as_ref().and_then(|c| c.replay_level) {
         field("replay", &format!("up to level {level}"));
+    }
+    if let Some(registers) = &view.registers {
+        crate::registers::tables(out, registers);
     }
     if !view.refusals.is_empty() {
         out.line("");

@@ -11,6 +11,7 @@ mod snapshot;
 mod supposing;
 
 pub use adopting::Past;
+pub use load::{OWNER_QUESTIONS_MAX, OWNER_SMALL_QUESTIONS_MAX};
 pub use snapshot::SnapshotError;
 
 use crate::action::{Action, Value};
@@ -133,6 +134,7 @@ impl Kernel {
             autonomy: self.autonomy.name().to_owned(),
             labels: self.labels.taint().clone(),
             obligations: self.obligations.uses(&self.charter.obligations),
+            asked: self.owner_loads(),
         }
     }
 

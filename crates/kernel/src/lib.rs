@@ -42,8 +42,8 @@ pub use charter::{
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Related, Severity, Span};
 pub use facts::{FactBound, Phase};
 pub use input::{Elsewhere, Event, Input};
-pub use kernel::{Kernel, Past, SnapshotError};
-pub use registers::{BudgetUse, EnvelopeUse, ObligationUse, Registers};
+pub use kernel::{Kernel, OWNER_QUESTIONS_MAX, OWNER_SMALL_QUESTIONS_MAX, Past, SnapshotError};
+pub use registers::{BudgetUse, EnvelopeUse, ObligationUse, OwnerLoad, Registers};
 pub use ruling::{Effect, Governance, Reason, Record, Ruling, Verdict};
 pub use session::Session;
 pub use vocabulary::{

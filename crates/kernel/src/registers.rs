@@ -21,6 +21,22 @@ pub struct Registers {
     /// Obligations that are open or were escalated, by name, then deadline.
     #[serde(default)]
     pub obligations: Vec<ObligationUse>,
+    /// Owners who have questions open, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<OwnerLoad>,
+}
+
+/// How many questions an owner has open, and how many they get at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerLoad {
+    /// The owner.
+    pub owner: String,
+    /// Held actions that they are asked about. A question that names several counts each.
+    pub open: u64,
+    /// From so many on, those of low or medium consequence are refused.
+    pub small_max: u64,
+    /// From so many on, all are.
+    pub max: u64,
 }
 
 /// An obligation that isn't done with.

@@ -468,12 +468,7 @@ impl Core {
             Notice::Refused { seq, text } => self.inbox.tell(*seq, "refused", text),
             Notice::PutBack { seq, text, .. } => self.inbox.tell(*seq, "put-back", text),
             Notice::Asked(question) => {
-                let text = format!(
-                    "asked {} about {}: {}",
-                    question.who.join(", "),
-                    refusal::say(&question.attempt),
-                    question.reasons.iter().map(|r| r.reason.as_str()).collect::<Vec<_>>().join("; ")
-                );
+                let text = crate::asking::for_the_agent(question);
                 self.inbox.tell(question.of, "asked", &text);
             }
             Notice::Answered { seq, verdict } => {

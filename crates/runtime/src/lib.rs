@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod asking;
 mod capture;
 pub mod charter;
 mod clock;

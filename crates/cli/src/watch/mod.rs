@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What comes from outside, from any thread.
 enum Input {
-    Event(Event),
+    Event(Box<Event>),
     Signal(i32),
     /// The terminal is gone.
     Gone,
@@ -49,7 +49,8 @@ pub fn watch(out: Output, place: &Place, wanted: Option<&str>) -> Result<(), Fai
     let (inputs, incoming) = channel();
     let told = inputs.clone();
     // The reader begins before the terminal is taken: its first look is the first screen.
-    let wants = reader::start(dir.clone(), move |event| drop(told.send(Input::Event(event)))).map_err(fail)?;
+    let wants =
+        reader::start(dir.clone(), move |event| drop(told.send(Input::Event(Box::new(event))))).map_err(fail)?;
     screen::give_back_on_panic();
     let taken = screen::Taken;
     let mut screen = screen::take().map_err(fail)?;
@@ -97,10 +98,10 @@ fn follow(
             Err(RecvTimeoutError::Disconnected) => return Ok(Ended::Quit),
         };
         let rest = incoming.try_iter().take(INPUTS_AT_ONCE);
-        let tick = Input::Event(Event::Tick(now_ns()));
+        let tick = Input::Event(Box::new(Event::Tick(now_ns())));
         for input in std::iter::once(tick).chain(first).chain(rest) {
             let commands = match input {
-                Input::Event(event) => update(state, event),
+                Input::Event(event) => update(state, *event),
                 Input::Signal(SIGCONT) => vec![Command::Redraw],
                 Input::Signal(SIGTSTP) => vec![Command::Suspend],
                 Input::Signal(signal) => return Ok(Ended::Signal(signal)),
@@ -126,10 +127,11 @@ impl Outside<'_> {
         let refused = act.clone();
         let done = move || {
             let result = carry_out(&dir, &session, &act);
-            let _ = inputs.send(Input::Event(Event::Acted { act, result }));
+            let _ = inputs.send(Input::Event(Box::new(Event::Acted { act, result })));
         };
         if let Err(error) = std::thread::Builder::new().name("act".into()).spawn(done) {
-            let _ = self.inputs.send(Input::Event(Event::Acted { act: refused, result: Err(error.to_string()) }));
+            let event = Event::Acted { act: refused, result: Err(error.to_string()) };
+            let _ = self.inputs.send(Input::Event(Box::new(event)));
         }
     }
 }
@@ -159,9 +161,9 @@ fn keys(inputs: Sender<Input>) -> std::io::Result<()> {
         loop {
             let input = match read() {
                 Ok(Typed::Key(key)) if key.kind == KeyEventKind::Release => continue,
-                Ok(Typed::Key(key)) => Input::Event(Event::Key(key)),
-                Ok(Typed::Paste(text)) => Input::Event(Event::Paste(text)),
-                Ok(Typed::Resize(columns, rows)) => Input::Event(Event::Resize(columns, rows)),
+                Ok(Typed::Key(key)) => Input::Event(Box::new(Event::Key(key))),
+                Ok(Typed::Paste(text)) => Input::Event(Box::new(Event::Paste(text))),
+                Ok(Typed::Resize(columns, rows)) => Input::Event(Box::new(Event::Resize(columns, rows))),
                 Ok(_) => continue,
                 Err(_) => Input::Gone,
             };

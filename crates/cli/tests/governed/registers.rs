@@ -1,6 +1,6 @@
 //! What the charter counts, bounds and owes, over real runs.
 
-use crate::people::{start, wait_for};
+use crate::people::{asked, start, wait_for};
 use crate::support::{Case, World, nothing, stderr, summary};
 use flyball_testkit::user::User;
 use serde_json::Value;
@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "what_was_read_taints_and_is_carried_into_the_next_session", needs: nothing, run: tainted },
         Case { name: "a_budget_of_the_fleet_is_never_overspent_by_two_supervisors", needs: nothing, run: shared },
         Case { name: "a_fact_of_the_fleet_sees_what_is_too_large_for_an_entry", needs: nothing, run: elsewhere },
+        Case { name: "show_says_what_is_spent_owed_carried_and_asked", needs: nothing, run: shown },
     ]
 }
 
@@ -213,4 +214,60 @@ fn elsewhere(user: User) {
     let refused = world.flyball(&[&deny[..], &["sh", "-c", "echo a > second"]].concat()).output().unwrap();
     assert!(!refused.status.success() && stderr(&refused).contains("seen elsewhere"), "{}", stderr(&refused));
     world.verifies();
+}
+
+fn shown(user: User) {
+    let world = World::new(user);
+    let toml = "[budget.deletes]\ncount = \"fs.delete\"\nlimit = 5\nwarn_at = [0.5]\n\
+                [[label]]\nname = \"secret\"\nowner = \"maintainer\"\npaths = [\"secrets/**\"]\n\
+                [[obligation]]\nname = \"cleaned\"\nwhen = 'did process.exec(program: \"mkdir\")'\n\
+                must = 'did process.exec(program: \"rmdir\")'\nwithin = \"1h\"\nowner = \"maintainer\"\notherwise = \"pause\"\n";
+    world.init(toml, "");
+    std::fs::create_dir(world.repo.workspace().join("secrets")).unwrap();
+    std::fs::write(world.repo.workspace().join("secrets/key"), "k").unwrap();
+    user.own(&world.repo.workspace().join("secrets")).unwrap();
+    std::fs::write(world.repo.workspace().join("ask.sh"), "printf x > .github/workflows/ci.yml\n").unwrap();
+    let child = start(&world, "mkdir d; touch a b c; rm a b c; cat secrets/key > /dev/null; sh ask.sh; rmdir d");
+    let question = asked(&world);
+    let live: Value = serde_json::from_str(&world.ok(&["show", "@", "--json"])).unwrap();
+    let registers = &live["registers"];
+    assert_eq!(registers["as_of"], "live", "{live}");
+    let budget = &registers["budgets"][0];
+    assert_eq!((&budget["used"], &budget["limit"], &budget["warn_at"][0]), (&3.into(), &5.into(), &2.into()), "{live}");
+    assert_eq!(registers["obligations"][0]["obligation"], "cleaned", "{live}");
+    let deadline = registers["obligations"][0]["deadline"].as_str().unwrap();
+    assert!(deadline.ends_with('Z') && deadline.len() == 30, "{deadline}");
+    assert!(registers["labels"]["secret"].is_u64(), "{live}");
+    assert_eq!(
+        registers["asked"][0],
+        serde_json::json!({"owner": "maintainer", "open": 1, "small_max": 24, "max": 32})
+    );
+    assert_eq!(question["load"][0]["open"], 1, "{question}");
+    assert_eq!(question["owners"][0], "maintainer", "{question}");
+    assert!(question["asker"]["said"].as_str().unwrap().contains("ask.sh"), "{question}");
+    assert!(question["governance"]["consequence"].is_string(), "{question}");
+    let text = world.ok(&["show", "@"]);
+    for said in ["deletes", "maintainer has 1 of 32 open", "secret since entry", "cleaned", "as the charter starts"] {
+        assert!(text.contains(said), "{said} is not in\n{text}");
+    }
+    // Read at night by somebody who was asleep: everything that the answer takes.
+    let text = world.ok(&["asks"]);
+    let answer = format!("--ledger {} answer {} allow|deny", world.ledger.display(), question["id"].as_str().unwrap());
+    for said in
+        ["would     ", "asked by  ", "ask.sh", "stopped   ", "stakes    ", "until     ", "then it is refused", &answer]
+    {
+        assert!(text.contains(said), "{said} is not in\n{text}");
+    }
+    world.ok(&["answer", question["id"].as_str().unwrap(), "allow", "--reason", "t"]);
+    let (_, told) = end(child);
+    for said in ["QUESTION", "would", "stopped by", "consequence", "until", "then it is refused", &answer] {
+        assert!(told.contains(said), "{said} is not in\n{told}");
+    }
+    let ended: Value = serde_json::from_str(&world.ok(&["show", "@", "--json"])).unwrap();
+    assert_eq!(ended["registers"]["as_of"], "close", "{ended}");
+    assert_eq!(ended["registers"]["budgets"][0]["used"], 4, "{ended}");
+    assert!(
+        ended["registers"]["obligations"].as_array().unwrap().is_empty()
+            && ended["registers"]["asked"].as_array().unwrap().is_empty()
+    );
 }

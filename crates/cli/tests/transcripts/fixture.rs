@@ -46,7 +46,11 @@ pub fn session(scene: &Scene) {
     put(Kind::Ruling, "kernel", &[2], allow(2));
     put(Kind::Dispatch, "gate", &[2], json!({"of": 2}));
     put(Kind::Attempt, "sample", &[2], exec("test.sh", &[]));
-    put(Kind::Ruling, "kernel", &[5], allow(5));
+    put(Kind::Ruling, "kernel", &[5], {
+        let mut lowered = allow(5);
+        lowered["effects"] = json!([{"effect": "autonomy", "level": "bounded", "because": "fact `tired` holds"}]);
+        lowered
+    });
     put(Kind::Dispatch, "gate", &[5], json!({"of": 5}));
     put(Kind::Outcome, "gate", &[5], json!({"of": 5, "ok": true, "exit": 0}));
     put(Kind::Attempt, "sample", &[2], write(&workspace, "src/a.txt"));
@@ -118,6 +122,21 @@ pub fn session(scene: &Scene) {
         json!({
             "ended_by": "program", "exit": 3, "actions": 5, "allowed": 3, "denied": 2, "held": 1, "modified": 0,
             "changed_files": 3, "uncovered": ["http: requests inside an allowed connection"], "replay_level": 3,
+            "registers": {
+                "gate": "open", "autonomy": "bounded", "labels": {"secret": 9},
+                "budgets": [
+                    {"budget": "pushes", "agent": "", "used": 3, "reserved": 1, "limit": 4, "warn_at": [2]},
+                    {"budget": "tokens", "agent": "day 2026-11-21", "used": 9, "reserved": 0, "limit": 9, "warn_at": []},
+                ],
+                "envelopes": [{
+                    "envelope": "replicas", "of": "deploy.scale.replicas", "resource": "api", "value": 6, "min": 2,
+                    "max": 20, "step": 4, "rate": 3, "per_ns": 60_000_000_000_u64, "changes": 1,
+                }],
+                "obligations": [
+                    {"obligation": "passed-on", "owner": "team", "bound": "i = \"7\"", "since": 12, "deadline_ns": 1_795_230_300_000_000_000_u64},
+                    {"obligation": "cleaned", "owner": "team", "bound": "", "since": 9, "deadline_ns": null},
+                ],
+            },
         }),
     );
     stream.flush().unwrap();

@@ -6,6 +6,7 @@
 use super::{Kernel, OpenState};
 use crate::action::Action;
 use crate::decide::own;
+use crate::registers::OwnerLoad;
 use crate::ruling::{Effect, Reason};
 use crate::vocabulary::Consequence;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most questions that are open at once in a session.
 const QUESTIONS_MAX: usize = 256;
 /// Most that one owner has open at once.
-const OWNER_QUESTIONS_MAX: usize = 32;
+pub const OWNER_QUESTIONS_MAX: usize = 32;
 /// Of these, how many may be of low or medium consequence.
-const OWNER_SMALL_QUESTIONS_MAX: usize = 24;
+pub const OWNER_SMALL_QUESTIONS_MAX: usize = 24;
 
 impl Kernel {
     /// Why one more question is not opened, if it is not.
@@ -47,6 +48,18 @@ impl Kernel {
                 .push(Effect::Alert { alert: "questions".to_owned(), because: format!("{reason}; more are refused") });
         }
         Some(own("owner-overloaded", reason, Some(format!("fewer open questions to `{full}`: answer some"))))
+    }
+
+    /// Owners who have questions open, by name.
+    pub(super) fn owner_loads(&self) -> Vec<OwnerLoad> {
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let load = |(owner, open)| OwnerLoad {
+            owner,
+            open: count(open),
+            small_max: count(OWNER_SMALL_QUESTIONS_MAX),
+            max: count(OWNER_QUESTIONS_MAX),
+        };
+        self.questions_by_owner().into_iter().map(load).collect()
     }
 
     fn questions_by_owner(&self) -> BTreeMap<String, usize> {

@@ -4,7 +4,7 @@
 
 use super::{Gate, GateError, QUESTIONS_MAX, Settled};
 use crate::clock::rfc3339;
-use flyball_kernel::{Action, Effect, Event, Input, Reason, Ruling, Verdict};
+use flyball_kernel::{Action, Effect, Event, Governance, Input, Reason, Ruling, Verdict};
 use flyball_ledger::Kind;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeSet;
@@ -40,6 +40,15 @@ pub struct Question {
     pub quorum: u32,
     /// When it is answered for them.
     pub deadline_ns: u64,
+    /// The tier that is asked then; nobody is where it is refused then.
+    #[serde(default)]
+    pub then: Option<String>,
+    /// The owners whose contacts are asked.
+    #[serde(default)]
+    pub owners: Vec<String>,
+    /// How grave the gravest of it is, and what it takes to undo.
+    #[serde(default)]
+    pub governance: Option<Governance>,
     /// The whole attempt.
     pub attempt: Action,
     /// Why it is asked.
@@ -74,8 +83,8 @@ impl Question {
     fn body(&self) -> Json {
         let mut body = json!({
             "id": self.id, "of": self.of, "action": self.action, "tier": self.tier, "who": self.who,
-            "quorum": self.quorum, "deadline": rfc3339(self.deadline_ns), "reasons": self.reasons,
-            "attempt": self.attempt,
+            "quorum": self.quorum, "deadline": rfc3339(self.deadline_ns), "then": self.then, "owners": self.owners,
+            "governance": self.governance, "reasons": self.reasons, "attempt": self.attempt,
         });
         if let (Some(body), false) = (body.as_object_mut(), self.also.is_empty()) {
             body.insert("also".to_owned(), serde_json::to_value(&self.also).unwrap_or_default());
@@ -102,6 +111,7 @@ impl Gate {
             });
             match same {
                 Some(there) => {
+                    there.governance = gravest(there.governance, question.governance);
                     there.also.push(Also { of: question.of, action: question.action, attempt: question.attempt });
                 }
                 None => questions.push(question),
@@ -132,18 +142,24 @@ impl Gate {
 
     fn question(&self, action: &Action, ruling: &Ruling) -> Option<Question> {
         ruling.effects.iter().find_map(|effect| match effect {
-            Effect::Ask { tier, who, quorum, deadline_ns } => Some(Question {
-                id: format!("{}-{}", self.session, ruling.of),
-                of: ruling.of,
-                action: ruling.action.clone(),
-                tier: tier.clone(),
-                who: who.clone(),
-                quorum: *quorum,
-                deadline_ns: *deadline_ns,
-                attempt: action.clone(),
-                reasons: ruling.reasons.clone(),
-                also: Vec::new(),
-            }),
+            Effect::Ask { tier, who, quorum, deadline_ns } => {
+                let asked = self.kernel.charter().escalations().get(tier);
+                Some(Question {
+                    id: format!("{}-{}", self.session, ruling.of),
+                    of: ruling.of,
+                    action: ruling.action.clone(),
+                    tier: tier.clone(),
+                    who: who.clone(),
+                    quorum: *quorum,
+                    deadline_ns: *deadline_ns,
+                    then: asked.and_then(|t| t.then.clone()),
+                    owners: asked.map(|t| t.ask.clone()).unwrap_or_default(),
+                    governance: Some(ruling.governance),
+                    attempt: action.clone(),
+                    reasons: ruling.reasons.clone(),
+                    also: Vec::new(),
+                })
+            }
             _ => None,
         })
     }
@@ -282,6 +298,7 @@ impl Gate {
             return Ok(());
         } else {
             next.also = old.also;
+            next.governance = gravest(next.governance, old.governance);
         }
         let body = next.body();
         self.put(&next, body)
@@ -321,6 +338,16 @@ impl Gate {
             about.map(|a| ruling.reasons.iter().map(|r| (a.clone(), r.clone())).collect()).unwrap_or(group.because);
         Ok(Some(Settled { group: name, attempts: Vec::new(), verdict: Verdict::Deny, because }))
     }
+}
+
+/// What is said of several actions together is said of the worst of them.
+fn gravest(one: Option<Governance>, other: Option<Governance>) -> Option<Governance> {
+    let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
+    Some(Governance {
+        consequence: one.consequence.max(other.consequence),
+        reversibility: one.reversibility.max(other.reversibility),
+        ..one
+    })
 }
 
 /// Whether an answer counted, though the attempt is still held.

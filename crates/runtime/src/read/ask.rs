@@ -7,7 +7,7 @@ use super::{History, ReadError};
 use crate::clock::{rfc3339, wall_ns};
 use crate::gate::{Also, Question};
 use crate::refusal;
-use flyball_kernel::{Action, Reason};
+use flyball_kernel::{Action, Governance, OwnerLoad, Reason};
 use flyball_ledger::{Entry, Kind, Ledger};
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -37,6 +37,21 @@ pub struct Ask {
     pub deadline: String,
     /// Seconds until then; negative when it has passed.
     pub left_s: i64,
+    /// The tier that is asked then; nobody is where it is refused then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub then: Option<String>,
+    /// The owners whose contacts are asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub owners: Vec<String>,
+    /// How many questions they have open, and how many they get at once; as the supervisor said.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub load: Vec<OwnerLoad>,
+    /// Who wants to do it: what runs, and since which entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asker: Option<Asker>,
+    /// How grave it is, and what it takes to undo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub governance: Option<Governance>,
     /// The action in words.
     pub said: String,
     /// The whole attempt.
@@ -46,6 +61,15 @@ pub struct Ask {
     /// What else one answer is for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<AskAlso>,
+}
+
+/// The program that wants something.
+#[derive(Clone, Debug, Serialize)]
+pub struct Asker {
+    /// Its exec's entry.
+    pub seq: u64,
+    /// The exec in words.
+    pub said: String,
 }
 
 /// One more action that a question is about.
@@ -99,7 +123,12 @@ pub(super) fn of_history(history: &History, name: &str) -> Vec<Ask> {
 }
 
 /// An open question as the supervisor tells it.
-pub(super) fn of_question(ledger: &Ledger, line: &SessionLine, question: &Question) -> Result<Ask, ReadError> {
+pub(super) fn of_question(
+    ledger: &Ledger,
+    line: &SessionLine,
+    question: &Question,
+    loads: &[OwnerLoad],
+) -> Result<Ask, ReadError> {
     let answers = flyball_ledger::Filter {
         kinds: vec![Kind::Answer],
         caused_by: Some(question.of),
@@ -111,6 +140,7 @@ pub(super) fn of_question(ledger: &Ledger, line: &SessionLine, question: &Questi
             answered.push(text(&entry?.body, "by"));
         }
     }
+    let asker = asker(ledger, line, question)?;
     let deadline = rfc3339(question.deadline_ns);
     Ok(Ask {
         id: question.id.clone(),
@@ -124,6 +154,11 @@ pub(super) fn of_question(ledger: &Ledger, line: &SessionLine, question: &Questi
         answered,
         left_s: left_s(&deadline),
         deadline,
+        then: question.then.clone(),
+        owners: question.owners.clone(),
+        load: loads.iter().filter(|l| question.owners.contains(&l.owner)).cloned().collect(),
+        asker,
+        governance: question.governance,
         said: short_paths(&line.workspace, refusal::say(&question.attempt).trim_end()),
         attempt: Some(question.attempt.clone()),
         reasons: question.reasons.clone(),
@@ -131,11 +166,30 @@ pub(super) fn of_question(ledger: &Ledger, line: &SessionLine, question: &Questi
     })
 }
 
+/// The exec below which the attempt was made, where that is on record.
+fn asker(ledger: &Ledger, line: &SessionLine, question: &Question) -> Result<Option<Asker>, ReadError> {
+    for cause in ledger.entry(&line.id, question.of)?.cause {
+        let cause = ledger.entry(&line.id, cause)?;
+        if cause.kind != Kind::Attempt {
+            continue;
+        }
+        let body = super::history::whole_body(ledger, &cause)?;
+        let Ok(action) = serde_json::from_value::<Action>(body) else { continue };
+        return Ok(Some(Asker {
+            seq: cause.seq,
+            said: short_paths(&line.workspace, refusal::say(&action).trim_end()),
+        }));
+    }
+    Ok(None)
+}
+
 fn of_entry(history: &History, name: &str, question: &Entry) -> Ask {
     let body = &question.body;
     let of = body.get("of").and_then(Json::as_u64).unwrap_or_default();
     let attempt = history.find(of);
     let parts = body.get("also").and_then(|a| serde_json::from_value(a.clone()).ok()).unwrap_or_default();
+    let causes = attempt.into_iter().flat_map(|e| &e.cause).filter_map(|seq| history.find(*seq));
+    let cause = causes.into_iter().find(|e| e.kind == Kind::Attempt);
     Ask {
         id: text(body, "id"),
         session: history.session.clone(),
@@ -148,6 +202,11 @@ fn of_entry(history: &History, name: &str, question: &Entry) -> Ask {
         answered: history.life(of).filter(|e| e.kind == Kind::Answer).map(|e| text(&e.body, "by")).collect(),
         deadline: text(body, "deadline"),
         left_s: left_s(&text(body, "deadline")),
+        then: body.get("then").and_then(Json::as_str).map(str::to_owned),
+        owners: strings(body, "owners"),
+        load: Vec::new(),
+        asker: cause.map(|e| Asker { seq: e.seq, said: history.say(e) }),
+        governance: body.get("governance").and_then(|g| serde_json::from_value(g.clone()).ok()),
         said: attempt.map(|e| history.say(e)).unwrap_or_default(),
         attempt: history.action(of),
         reasons: body.get("reasons").and_then(|r| serde_json::from_value(r.clone()).ok()).unwrap_or_default(),

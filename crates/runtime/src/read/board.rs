@@ -89,7 +89,7 @@ impl Board {
             match &known.status {
                 Some(status) => {
                     for question in &status.questions {
-                        open.push(ask::of_question(ledger, &known.line, question)?);
+                        open.push(ask::of_question(ledger, &known.line, question, &status.registers.asked)?);
                     }
                 }
                 None => open.extend(ask::of_history(&History::read(ledger, &known.line.id)?, &known.line.name)),

@@ -103,6 +103,8 @@ pub struct SessionView {
     pub interventions: Vec<Act>,
     /// Its alerts, in words.
     pub alerts: Vec<String>,
+    /// What it has counted, owes and carries; nothing where neither its supervisor nor its close tells.
+    pub registers: Option<super::RegistersView>,
     /// How it ended, if it did.
     pub close: Option<Closing>,
     /// Entries.
@@ -199,8 +201,10 @@ pub fn show(ledger: &Ledger, session: &str) -> Result<SessionView, ReadError> {
         .line(session, ledger.is_owned(session))
         .ok_or_else(|| ReadError::NoSession(session.to_owned()))?;
     let close = history.entries().iter().rev().find(|e| e.kind == Kind::Close);
+    let registers = super::registers::view(ledger, &history, line.state.is_live())?;
     Ok(SessionView {
         line,
+        registers,
         argv: strings(&open.body, "argv"),
         cwd: text(&open.body, "cwd"),
         pid: open.body.get("pid").and_then(Json::as_i64),

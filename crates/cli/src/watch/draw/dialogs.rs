@@ -5,6 +5,7 @@ use super::{Look, Page};
 use crate::watch::dialog::{Answer, Dialog, Kill, Progress, Rollback};
 use crate::watch::text::{span, wrap};
 use flyball_kernel::Verdict;
+use flyball_runtime::asking;
 
 pub fn draw(page: &mut Page<'_>) {
     let (title, body, end, top) = match &page.state.dialog {
@@ -82,11 +83,21 @@ fn the_question(page: &Page<'_>, answer: &Answer) -> Lines {
     say(format!(" would    {}", ask.said));
     // The line above is for reading; these are exactly what is allowed or denied.
     fields(ask).into_iter().chain(attrs(ask)).for_each(|field| say(format!("          {field}")));
-    ask.reasons.iter().for_each(|r| say(format!(" stopped  {} (owner {}): {}", r.rule, r.owner, r.reason)));
-    say(format!(" action   {}", ask.action));
     for also in &ask.also {
         say(format!(" and      {}   {}", also.said, also.part.action));
     }
+    say(format!(" asked by {}", crate::asks::asker(ask)));
+    for reason in &ask.reasons {
+        let because = asking::witnesses(reason).map(|w| format!("; {w}")).unwrap_or_default();
+        say(format!(" stopped  {}: {}{because}", asking::rule(reason), reason.reason));
+    }
+    if let Some(governance) = ask.governance {
+        say(format!(" stakes   {}", asking::stakes(governance)));
+    }
+    let until = ask.deadline.get(11..19).unwrap_or_default();
+    say(format!(" until    {until} UTC, {}; tier {}", asking::afterwards(ask.then.as_deref()), ask.tier));
+    ask.load.iter().for_each(|load| say(format!(" asked    {}", crate::registers::load_line(load))));
+    say(format!(" action   {}", ask.action));
     lines
 }
 

@@ -5,6 +5,7 @@ use super::{Look, Page, first_shown};
 use crate::watch::model::{Session, Why};
 use crate::watch::text::{bar, columns, span, wrap};
 use flyball_kernel::{BudgetUse, EnvelopeUse, ObligationUse, Registers, Value, Verdict};
+use flyball_runtime::asking;
 use flyball_runtime::read::{Ask, Fate, Row, Show};
 use flyball_runtime::rfc3339;
 
@@ -12,7 +13,7 @@ const KEYS: &str = "enter why  a answer  f filter  / search  b budgets  R roll b
 /// Budgets that the session's screen itself shows; the rest is one key away.
 const BUDGETS_SHOWN: usize = 2;
 /// Lines of an open question that the session's screen shows.
-const ASK_ROWS: usize = 5;
+const ASK_ROWS: usize = 6;
 
 pub fn draw(page: &mut Page<'_>, session: &Session) {
     let state = page.state;
@@ -68,9 +69,11 @@ fn asks(page: &mut Page<'_>, session: &Session, row: usize) -> usize {
     let also = if ask.also.is_empty() { String::new() } else { format!("  and {} more", ask.also.len()) };
     page.line(row + 1, &format!("   would    {}{also}", ask.said), Look::Strong);
     page.line(row + 2, &format!("   with     {}", attrs(ask).join(", ")), Look::Plain);
-    let why = ask.reasons.first().map(|r| format!("{}: {}", r.rule, r.reason)).unwrap_or_default();
+    let why = ask.reasons.first().map(|r| format!("{}: {}", asking::rule(r), r.reason)).unwrap_or_default();
     page.line(row + 3, &format!("   stopped  {why}"), Look::Plain);
-    page.line(row + 4, &format!("   action   {}", ask.action), Look::Faint);
+    let stakes = ask.governance.map(|g| format!("{}; ", asking::stakes(g))).unwrap_or_default();
+    page.line(row + 4, &format!("   stakes   {stakes}{}", asking::afterwards(ask.then.as_deref())), Look::Plain);
+    page.line(row + 5, &format!("   action   {}", ask.action), Look::Faint);
     ASK_ROWS
 }
 
@@ -151,7 +154,7 @@ fn budget_line(budget: &BudgetUse, name_room: usize, cells: usize) -> String {
 
 fn budgets(page: &mut Page<'_>) {
     page.rule(1, "budgets, envelopes, obligations");
-    let Registers { budgets, envelopes, obligations, autonomy, labels, .. } = registers(page);
+    let Registers { budgets, envelopes, obligations, autonomy, labels, asked, .. } = registers(page);
     let mut lines: Vec<(String, Look)> = Vec::new();
     for budget in &budgets {
         lines.push((budget_line(budget, 16, 16), budget_look(budget)));
@@ -170,6 +173,10 @@ fn budgets(page: &mut Page<'_>) {
     if !labels.is_empty() {
         let said = labels.iter().map(|(label, seq)| format!("{label} since entry {seq}")).collect::<Vec<_>>();
         lines.push((format!(" tainted: {}", said.join(", ")), Look::Wait));
+    }
+    for load in &asked {
+        let look = if load.open >= load.small_max { Look::Wait } else { Look::Plain };
+        lines.push((format!(" asked: {}", crate::registers::load_line(load)), look));
     }
     if !autonomy.is_empty() {
         lines.push((format!(" autonomy: {autonomy}"), Look::Plain));

@@ -3,11 +3,11 @@
 
 use super::draw;
 use crate::watch::model::{Act, Board, Command, Event, State, Want, update};
-use flyball_kernel::{BudgetUse, EnvelopeUse, ObligationUse, Reason, Registers, Verdict};
+use flyball_kernel::{BudgetUse, EnvelopeUse, ObligationUse, OwnerLoad, Reason, Registers, Verdict};
 use flyball_ledger::{Digest, Entry, Kind, References};
 use flyball_runtime::control::Request;
 use flyball_runtime::gate::Counts;
-use flyball_runtime::read::{Ask, SessionLine, State as Stands, Undone};
+use flyball_runtime::read::{Ask, Asker, SessionLine, State as Stands, Undone};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -45,6 +45,14 @@ fn ask(id: &str, said: &str) -> Ask {
         answered: vec![],
         deadline: "2026-11-21T03:04:12.000000000Z".into(),
         left_s: 252,
+        then: Some("boss".into()),
+        owners: vec!["sre".into()],
+        load: vec![load()],
+        asker: Some(Asker { seq: 5, said: "process.exec sh release.sh".into() }),
+        governance: serde_json::from_value(
+            json!({"consequence": "high", "reversibility": "irreversible", "durable": true, "snapshot": true}),
+        )
+        .unwrap(),
         said: said.into(),
         attempt: serde_json::from_value(json!({"verb": "git.push", "resource": {"type": "Ref", "remote": "origin", "name": "main"}, "attrs": {"force": true}, "surface": "exec", "agent": "claude"})).unwrap(),
         reasons: vec![Reason {
@@ -57,6 +65,10 @@ fn ask(id: &str, said: &str) -> Ask {
         }],
         also: vec![],
     }
+}
+
+fn load() -> OwnerLoad {
+    OwnerLoad { owner: "sre".into(), open: 25, small_max: 24, max: 32 }
 }
 
 fn board() -> Board {
@@ -89,6 +101,7 @@ fn board() -> Board {
                 changes: 1,
             }],
             autonomy: "bounded".into(),
+            asked: vec![load()],
             labels: [("secret".to_owned(), 17)].into(),
             obligations: vec![
                 ObligationUse {
