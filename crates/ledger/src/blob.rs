@@ -16,6 +16,8 @@ use std::{
 
 /// A piece of a blob, as a row: the most that is in memory at a time of a blob that is put from a reader.
 pub const CHUNK_BYTES: usize = 1 << 20;
+/// Up to here content is queued without asking whether it is stored already.
+const UNASKED_BYTES_MAX: usize = 16 << 10;
 /// The longest payload that stands in its entry.
 pub const INLINE_BYTES_MAX: usize = 4096;
 
@@ -27,7 +29,8 @@ impl Ledger {
     /// [`LedgerError::Stopped`], [`LedgerError::ReadOnly`].
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, LedgerError> {
         let digest = Digest::of(bytes);
-        if !self.has_blob(&digest)? {
+        // What is already there is written no second time; of a short one, asking costs more than that.
+        if !self.remembers(&digest) && (bytes.len() <= UNASKED_BYTES_MAX || !self.has_blob(&digest)?) {
             for (piece, chunk) in (0..).zip(bytes.chunks(CHUNK_BYTES)) {
                 self.queue()?.push([Item::Chunk { digest, piece, bytes: chunk.to_vec() }])?;
             }

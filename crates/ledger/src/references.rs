@@ -106,6 +106,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether it was queued a while ago.
+    pub(crate) fn remembers(&self, digest: &Digest) -> bool {
+        self.known().contains(digest)
+    }
+
     fn known(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
         self.known_mutex().lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,10 +7,10 @@ use crate::scratch::Scratch;
 use crate::state::{Change, Kept, State};
 use crate::translate;
 use flyball_ledger::{Ledger, LedgerError};
-use flyball_sandbox::workspace::{self, Layers, Node, Stamp, WorkspaceError};
+use flyball_sandbox::workspace::{self, Found, Layers, Look, Node, Stamp, What, WorkspaceError};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,16 +22,19 @@ pub struct Capture {
     workspace: PathBuf,
     scratch: Arc<Scratch>,
     /// Paths (relative) that are to be looked at, with how they were found last, and when.
-    watched: BTreeMap<PathBuf, Option<(Stamp, Instant)>>,
+    watched: BTreeMap<Rel, Option<(Stamp, Instant)>>,
     /// Directories that one call moved, with all below them.
-    moved: BTreeSet<PathBuf>,
+    moved: BTreeSet<Rel>,
     /// Paths that are told of at the next look even if they are as the record has them.
-    forced: BTreeSet<PathBuf>,
+    forced: BTreeSet<Rel>,
     /// Whether a file's times tell of every change that nobody holds it open for.
     stamps_tell: bool,
     /// The workspace as the record has it.
     pub(crate) state: State,
 }
+
+/// A path relative to the workspace, ordered by its bytes: a [`PathBuf`] is taken apart at each comparison.
+pub(crate) type Rel = OsString;
 
 /// What a look at one path found.
 #[derive(Debug)]
@@ -114,7 +117,7 @@ impl Capture {
         if let Ok(rel) = path.strip_prefix(&self.workspace)
             && !self.scratch.covers(path)
         {
-            self.watched.entry(rel.to_path_buf()).or_default();
+            self.watch(rel);
         }
     }
 
@@ -124,25 +127,32 @@ impl Capture {
         if let Ok(rel) = path.strip_prefix(&self.workspace)
             && !self.scratch.covers(path)
         {
-            self.moved.insert(rel.to_path_buf());
+            self.moved.insert(rel.as_os_str().to_owned());
         }
     }
 
     /// The next look tells of this path, changed or not.
     pub(crate) fn force(&mut self, rel: PathBuf) {
-        self.watched.entry(rel.clone()).or_default();
-        self.forced.insert(rel);
+        self.watch(&rel);
+        self.forced.insert(rel.into_os_string());
+    }
+
+    fn watch(&mut self, rel: &Path) {
+        if !self.watched.contains_key(rel.as_os_str()) {
+            self.watched.insert(rel.as_os_str().to_owned(), None);
+        }
     }
 
     /// Looks at one path; gives its change.
     pub(crate) fn one(&mut self, ledger: &Ledger, rel: &Path) -> Result<Option<Change>, CaptureError> {
-        let stamp = workspace::stamp(&self.layers, rel);
-        Ok(self.look_at(ledger, rel, stamp, None, false)?.and_then(|seen| seen.change))
+        let mut look = Look::new(&self.layers)?;
+        let found = look.at(rel)?;
+        Ok(self.look_at(&mut look, ledger, rel, found, None, false)?.and_then(|seen| seen.change))
     }
 
     /// Whether a path on watch is such a one.
     pub(crate) fn watches(&self, is_it: &dyn Fn(&Path) -> bool) -> bool {
-        self.watched.keys().any(|rel| is_it(&self.workspace.join(rel)))
+        self.watched.keys().any(|rel| is_it(&self.workspace.join(Path::new(rel))))
     }
 
     /// Whether nothing is to be looked at.
@@ -162,17 +172,18 @@ impl Capture {
         &mut self,
         ledger: &Ledger,
         wanted: &Wanted<'_>,
-        done: &mut BTreeSet<PathBuf>,
+        done: &mut BTreeSet<Rel>,
     ) -> Result<(Vec<Seen>, bool), CaptureError> {
         if self.watched.is_empty() {
             return Ok((Vec::new(), false));
         }
         self.stamps_tell = workspace::stamps_tell(&self.layers);
+        let mut look = Look::new(&self.layers)?;
         let mut found = Vec::new();
         let mut bytes = 0_usize;
         loop {
             // Looking at a directory that came can put more on watch, before or behind the place that was reached.
-            let next: Vec<PathBuf> = self.watched.keys().filter(|rel| !done.contains(*rel)).cloned().collect();
+            let next: Vec<Rel> = self.watched.keys().filter(|rel| !done.contains(*rel)).cloned().collect();
             if next.is_empty() {
                 return Ok((found, false));
             }
@@ -180,126 +191,133 @@ impl Capture {
                 if bytes >= wanted.bytes_max {
                     return Ok((found, true));
                 }
-                let counts = (wanted.path)(&self.workspace.join(&rel));
-                done.insert(rel.clone());
+                let rel = PathBuf::from(rel);
+                let full = self.workspace.join(&rel);
+                let counts = (wanted.path)(&full);
+                done.insert(rel.as_os_str().to_owned());
                 if wanted.only_closed && !counts {
                     continue;
                 }
-                for along in workspace::along_with(&self.layers, &rel)? {
-                    if !self.scratch.covers(&self.workspace.join(&along)) {
-                        self.watched.entry(along).or_default();
+                if look.is_copy() {
+                    for along in workspace::along_with(&self.layers, &rel)? {
+                        self.watch_unless_scratch(&along);
                     }
                 }
                 // Before it is read: whoever comes to write after this has to ask first.
-                let stamp = workspace::stamp(&self.layers, &rel);
-                if wanted.only_closed && stamp.is_some_and(|s| s.has_writers) {
+                let there = look.at(&rel)?;
+                if wanted.only_closed && there.stamp.is_some_and(|s| s.has_writers) {
                     continue;
                 }
-                let keeps = counts && (wanted.keep_base)(&self.workspace.join(&rel));
-                let seen = self.look_at(ledger, &rel, stamp, counts.then_some(wanted.file_bytes_max), keeps)?;
+                let keeps = counts && (wanted.keep_base)(&full);
+                let max = counts.then_some(wanted.file_bytes_max);
+                let seen = self.look_at(&mut look, ledger, &rel, there, max, keeps)?;
                 bytes += seen.as_ref().and_then(|s| s.content.as_ref()).map_or(0, Vec::len);
                 found.extend(seen);
             }
         }
     }
 
+    fn watch_unless_scratch(&mut self, rel: &Path) {
+        if !self.scratch.covers(&self.workspace.join(rel)) {
+            self.watch(rel);
+        }
+    }
+
     /// Looks at one path. It stays on watch if it can't be read, or if it can change without a call.
     fn look_at(
         &mut self,
+        look: &mut Look,
         ledger: &Ledger,
         rel: &Path,
-        stamp: Option<Stamp>,
+        found: Found,
         keep_bytes: Option<usize>,
         keep_base: bool,
     ) -> Result<Option<Seen>, CaptureError> {
-        let last = self.watched.get(rel).copied().flatten();
+        let stamp = found.stamp;
+        let last = self.watched.get(rel.as_os_str()).copied().flatten();
         let is_open = stamp.is_some_and(|s| s.has_writers);
-        let is_forced = self.forced.remove(rel);
+        let is_forced = self.forced.remove(rel.as_os_str());
         let is_same = self.stamps_tell
             && !is_forced
             && !is_open
             && last.is_some_and(|(seen, at)| Some(seen) == stamp && is_settled(seen, at));
-        let seen = if is_same { None } else { self.read(ledger, rel, is_open, keep_bytes, keep_base)? };
+        let seen = if is_same { None } else { self.read(look, ledger, rel, found.what, (keep_bytes, keep_base))? };
+        let seen = seen.map(|seen| Seen { is_open, ..seen });
         let is_link = keep_bytes.is_some()
             && seen.as_ref().map(|s| &s.node).or(self.state.node(&translate::text(rel))).is_some_and(is_symlink);
         if is_link || stamp.is_some_and(|s| s.has_writers || s.links > 1) {
-            self.watched.insert(rel.to_path_buf(), stamp.map(|s| (s, Instant::now())));
+            self.watched.insert(rel.as_os_str().to_owned(), stamp.map(|s| (s, Instant::now())));
         } else {
-            self.watched.remove(rel);
+            self.watched.remove(rel.as_os_str());
         }
         Ok(seen.filter(|s| s.change.is_some() || is_link || is_forced))
     }
 
     fn read(
         &mut self,
+        look: &mut Look,
         ledger: &Ledger,
         rel: &Path,
-        is_open: bool,
-        keep_bytes: Option<usize>,
-        keep_base: bool,
+        there: What,
+        (keep_bytes, keep_base): (Option<usize>, bool),
     ) -> Result<Option<Seen>, CaptureError> {
-        let (node, content) = capture(&self.layers, rel, ledger, keep_bytes)?;
-        self.watch_below(rel, &node);
+        let (node, content) = capture(there, rel, ledger, keep_bytes)?;
         let path = translate::text(rel);
+        self.watch_below(rel, &path, &node);
         let was = self.state.node(&path).or(self.state.base(&path)).cloned();
         let keep = keep_bytes.filter(|_| keep_base).map(|max| (ledger, max));
-        let change = self.changed(rel, node.clone(), keep)?;
+        let change = self.changed(look, rel, path, node.clone(), keep)?;
         let was = match (was, &change) {
             (Some(was), _) => was,
             (None, Some(Change { base: Some(base), .. })) => base.clone(),
             (None, _) => node.clone(),
         };
-        Ok(Some(Seen { rel: rel.to_path_buf(), was, node, change, content, is_open }))
+        Ok(Some(Seen { rel: rel.to_path_buf(), was, node, change, content, is_open: false }))
     }
 
     /// A directory that came or went by one rename brought or took all that is below it.
-    fn watch_below(&mut self, rel: &Path, node: &Node) {
-        let path = translate::text(rel);
-        let was_directory = matches!(self.state.node(&path), Some(Node::Directory { .. }));
-        let moved = self.moved.remove(rel);
+    fn watch_below(&mut self, rel: &Path, path: &str, node: &Node) {
+        let was = self.state.node(path);
+        let was_directory = matches!(was, Some(Node::Directory { .. }));
+        let was_unknown = was.is_none();
+        let moved = self.moved.remove(rel.as_os_str());
         let is_directory = matches!(node, Node::Directory { .. });
         let mut below = BTreeSet::new();
         if is_directory && (moved || !was_directory) {
             below.extend(children(&self.layers.upper, rel));
             // What was moved with it lies deeper, in directories that the record may know under this very name.
             if moved {
-                self.moved.extend(below.iter().cloned());
+                self.moved.extend(below.iter().map(|rel| rel.as_os_str().to_owned()));
             }
         }
-        let went = *node == Node::Absent && (was_directory || self.state.node(&path).is_none());
+        let went = *node == Node::Absent && (was_directory || was_unknown);
         if went || moved {
-            let prefix = format!("{path}/");
-            let gone = self.state.touched().filter(|(p, n)| p.starts_with(&prefix) && **n != Node::Absent);
-            below.extend(gone.map(|(p, _)| translate::path(p)));
+            below.extend(self.state.standing_below(path).map(translate::path));
         }
-        if went {
-            // Nobody may have touched what the real tree has there, and it went all the same.
-            let is_file = workspace::lower_file(&self.layers, rel).is_ok();
-            if !is_file && matches!(workspace::lower_node(&self.layers, rel), Ok(Node::Directory { .. })) {
-                below.extend(children(&self.layers.lower, rel));
-            }
+        // Nobody may have touched what the real tree has there, and it went all the same.
+        if went && self.layers.lower.join(rel).symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            below.extend(children(&self.layers.lower, rel));
         }
         for rel in below {
-            if !self.scratch.covers(&self.workspace.join(&rel)) {
-                self.watched.entry(rel).or_default();
-            }
+            self.watch_unless_scratch(&rel);
         }
     }
 
     /// Takes a change into the state. With a ledger, what the real tree has there is kept as well: it may have to be put back.
     fn changed(
         &mut self,
+        look: &mut Look,
         rel: &Path,
+        path: String,
         node: Node,
         keep: Option<(&Ledger, usize)>,
     ) -> Result<Option<Change>, CaptureError> {
-        let path = translate::text(rel);
         if self.state.node(&path) == Some(&node) {
             return Ok(None);
         }
         let base = match self.state.base(&path) {
             Some(_) => None,
-            None => Some(base(&self.layers, rel)?),
+            None => Some(look.base(rel, FILE_BYTES_MAX)?),
         };
         if base.as_ref() == Some(&node) {
             return Ok(None);
@@ -329,12 +347,13 @@ impl Capture {
         // Also what the record has and the layer lacks: it would be missing from an apply.
         let mut paths: BTreeSet<PathBuf> = self.state.changed().map(|(path, _)| translate::path(path)).collect();
         paths.extend(workspace::changes(&self.layers, &self.scratch.within)?.into_iter().map(|change| change.path));
+        let mut look = Look::new(&self.layers)?;
         for path in paths {
             if self.scratch.covers(&self.workspace.join(&path)) {
                 continue;
             }
-            let (node, _) = capture(&self.layers, &path, ledger, None)?;
-            found.extend(self.changed(&path, node, None)?);
+            let (node, _) = capture(look.at(&path)?.what, &path, ledger, None)?;
+            found.extend(self.changed(&mut look, &path, translate::text(&path), node, None)?);
         }
         Ok(found)
     }
@@ -360,27 +379,20 @@ fn children(layer: &Path, rel: &Path) -> Vec<PathBuf> {
     entries.filter_map(Result::ok).map(|e| rel.join(e.file_name())).collect()
 }
 
-/// Looks at a path of the merged view once, keeping a file's content as a blob. With `keep_bytes`, that many of its bytes and
-/// one more are handed over.
+/// What stands there, keeping a file's content as a blob. With `keep_bytes`, that many of its bytes and one more are handed
+/// over.
 fn capture(
-    layers: &Layers,
+    there: What,
     rel: &Path,
     ledger: &Ledger,
     keep_bytes: Option<usize>,
 ) -> Result<(Node, Option<Vec<u8>>), CaptureError> {
-    let Ok(file) = workspace::read(layers, rel) else {
-        return match workspace::node_at(layers, rel) {
-            // A file that its own owner may not read: nobody inside can, before a call changes that.
-            Err(WorkspaceError::Io { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => {
-                Ok((Node::Other, None))
-            }
-            other => Ok((other?, None)),
-        };
+    let (file, bytes, mode) = match there {
+        What::Node(node) => return Ok((node, None)),
+        What::File { file, bytes, mode } => (file, bytes, mode),
     };
     let look = |cause| CaptureError::Look { path: rel.to_path_buf(), cause };
-    let found = file.metadata().map_err(look)?;
-    let mode = found.mode() & 0o7777;
-    if found.len() > FILE_BYTES_MAX || mode & 0o400 == 0 {
+    if bytes > FILE_BYTES_MAX || mode & 0o400 == 0 {
         let start = match keep_bytes {
             Some(max) => Some(beginning(&file, max).map_err(look)?),
             None => None,
@@ -390,8 +402,8 @@ fn capture(
     let at_once = AT_ONCE_BYTES_MAX.max(keep_bytes.unwrap_or_default() as u64);
     // It may grow meanwhile: what was read is what is recorded, and whoever writes to it keeps it on watch.
     let mut file = file.take(FILE_BYTES_MAX);
-    if found.len() <= at_once {
-        let mut content = Vec::new();
+    if bytes <= at_once {
+        let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default().saturating_add(1));
         file.read_to_end(&mut content).map_err(look)?;
         let (digest, size) = (ledger.put_blob(&content)?.to_string(), content.len() as u64);
         content.truncate(keep_bytes.map_or(0, |max| max.saturating_add(1)));
@@ -411,22 +423,6 @@ fn beginning(file: &std::fs::File, max: usize) -> std::io::Result<Vec<u8>> {
     let mut start = Vec::new();
     file.take((max as u64).saturating_add(1)).read_to_end(&mut start)?;
     Ok(start)
-}
-
-/// What the real tree has at a path; had, where the session works in a copy of it.
-fn base(layers: &Layers, rel: &Path) -> Result<Node, CaptureError> {
-    if workspace::is_copy(layers)? {
-        let node = workspace::base_node(layers, rel)?;
-        let is_large = matches!(node, Node::File { size, .. } if size > FILE_BYTES_MAX);
-        return Ok(if is_large { Node::Other } else { node });
-    }
-    if let Ok(file) = workspace::lower_file(layers, rel) {
-        let found = file.metadata().map_err(|cause| CaptureError::Look { path: rel.to_path_buf(), cause })?;
-        if found.len() > FILE_BYTES_MAX {
-            return Ok(Node::Other);
-        }
-    }
-    Ok(workspace::lower_node(layers, rel)?)
 }
 
 /// Keeps what the real tree has at a path: the user may change it there while the session runs.

@@ -1,6 +1,6 @@
 //! Where Flyball keeps what it keeps: the ledger, its keys, and a private folder for each session.
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, IFlags, Mode, OFlags};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -33,6 +33,7 @@ impl Home {
         let dir = dir.canonicalize().map_err(fail)?;
         let home = Self { dir };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(home.sessions()).map_err(fail)?;
+        spread(&home.sessions());
         let mode = fs::metadata(&home.dir).map_err(fail)?.permissions().mode();
         if mode & 0o077 != 0 {
             // Keys and payloads lie here; what others could read before is theirs to know, from now on it is not.
@@ -69,6 +70,19 @@ impl Home {
             Ok(()) => Ok(dir),
             Err(cause) => Err(HomeError { dir, cause }),
         }
+    }
+}
+
+/// Asks the file system to lay out each session's tree apart from all others (ext4's `T`; where there is none, nothing is lost).
+/// ext4 gives out no inode that was freed in the last half minute and looks at each such one before it takes another: near a
+/// tree of some thousand files that was just removed, making one took ten times as long.
+fn spread(sessions: &Path) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(dir) = rustix::fs::open(sessions, flags, Mode::empty()) else { return };
+    if let Ok(flags) = rustix::fs::ioctl_getflags(&dir)
+        && !flags.contains(IFlags::TOPDIR)
+    {
+        let _ = rustix::fs::ioctl_setflags(&dir, flags | IFlags::TOPDIR);
     }
 }
 

@@ -6,7 +6,9 @@ use flyball_sandbox::workspace::{self, Node};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fmt::Write;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
 
 /// One path's change, as `observe` entries carry it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +71,13 @@ impl State {
 
     /// The paths that differ from what the real tree had.
     pub fn changed(&self) -> impl Iterator<Item = (&str, &Node)> {
-        self.nodes.iter().filter(|(path, node)| self.bases.get(*path) != Some(*node)).map(|(p, n)| (p.as_str(), n))
+        // Side by side: looking each path up in the other map would take its whole path apart once more.
+        let mut bases = self.bases.iter().peekable();
+        let mut is_changed = move |(path, node): &(&String, &Node)| {
+            while bases.next_if(|(base, _)| base.as_str() < path.as_str()).is_some() {}
+            bases.peek().filter(|(base, _)| base == path).map(|(_, base)| *base) != Some(*node)
+        };
+        self.nodes.iter().filter(move |entry| is_changed(entry)).map(|(p, n)| (p.as_str(), n))
     }
 
     /// The paths that differ from what the real tree had, and how: `added`, `modified` or `deleted`.
@@ -94,15 +102,40 @@ impl State {
     /// the workspace is what the record says.
     #[must_use]
     pub fn digest(&self) -> String {
-        let mut lines: Vec<(PathBuf, &Node)> = self.changed().map(|(p, n)| (translate::path(p), n)).collect();
-        lines.sort_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()));
         let mut hash = Sha256::new();
         hash.update(b"flyball-workspace-1\n");
-        for (path, node) in lines {
-            hash.update(format!("{} {node}\n", workspace::escape(&path)));
+        let mut line = String::new();
+        let mut add = |path: &str, node: &Node| {
+            line.clear();
+            // Writing to a string can't fail.
+            let _ = writeln!(line, "{path} {node}");
+            hash.update(line.as_bytes());
+        };
+        // A text without a backslash has the very bytes of its path, and so their order.
+        if self.changed().any(|(path, _)| path.contains('\\')) {
+            let mut lines: Vec<(PathBuf, &Node)> = self.changed().map(|(p, n)| (translate::path(p), n)).collect();
+            lines.sort_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()));
+            lines.iter().for_each(|(path, node)| add(&workspace::escape(path), node));
+        } else {
+            for (path, node) in self.changed() {
+                if path.bytes().all(|b| b.is_ascii_graphic() && b != b'%') {
+                    add(path, node);
+                } else {
+                    add(&workspace::escape(Path::new(path)), node);
+                }
+            }
         }
-        let hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-        format!("sha256:{hex}")
+        let mut digest = String::from("sha256:");
+        hash.finalize().iter().for_each(|b| _ = write!(digest, "{b:02x}"));
+        digest
+    }
+
+    /// The paths below a directory at which something stands.
+    pub fn standing_below(&self, path: &str) -> impl Iterator<Item = &str> {
+        let prefix = format!("{path}/");
+        let from = (Bound::Included(prefix.clone()), Bound::Unbounded);
+        let below = self.nodes.range(from).take_while(move |(p, _)| p.starts_with(&prefix));
+        below.filter(|(_, node)| **node != Node::Absent).map(|(p, _)| p.as_str())
     }
 
     /// The state as of an entry of a session's stream, folded from the record.
@@ -119,5 +152,43 @@ impl State {
             changes.iter().for_each(|c| state.take(c));
         }
         Ok(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the layers' own digest is defined.
+    fn naive(state: &State) -> String {
+        let changed = state.nodes.iter().filter(|(path, node)| state.bases.get(*path) != Some(*node));
+        let mut lines: Vec<(PathBuf, &Node)> = changed.map(|(p, n)| (translate::path(p), n)).collect();
+        lines.sort_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()));
+        let mut hash = Sha256::new();
+        hash.update(b"flyball-workspace-1\n");
+        lines.iter().for_each(|(path, node)| hash.update(format!("{} {node}\n", workspace::escape(path))));
+        format!("sha256:{}", hash.finalize().iter().map(|b| format!("{b:02x}")).collect::<String>())
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_changed_paths_in_the_order_of_their_bytes() {
+        let mut state = State::default();
+        let file = |size| Node::File { digest: format!("sha256:{size}"), size, mode: 0o644 };
+        let names =
+            ["b", "a/x", "a.x", "a b", "a%b", "ü", "a\u{a0}b", "a\nb", "same", "b/c", "z\\x5c", "z\\xffq", "zz", "z~"];
+        let mut seen = Vec::new();
+        for (size, name) in (0..).zip(names) {
+            let base = if name == "same" { file(size) } else { Node::Absent };
+            state.take(&Change { path: name.into(), node: file(size), base: Some(base), blob: None, kept: None });
+            assert_eq!(state.digest(), naive(&state), "with {name}");
+            seen.push(state.digest());
+        }
+        seen.dedup();
+        assert_eq!(seen.len(), names.len() - 1, "one of them did not change anything");
+        state.take(&Change { path: "b".into(), node: Node::Absent, base: None, blob: None, kept: None });
+        assert_eq!(state.digest(), naive(&state));
+        assert!(!state.changed().any(|(path, _)| path == "b" || path == "same"));
+        assert_eq!(state.standing_below("a").collect::<Vec<_>>(), ["a/x"]);
+        assert_eq!(state.standing_below("b").collect::<Vec<_>>(), ["b/c"]);
     }
 }

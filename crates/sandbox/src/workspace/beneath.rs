@@ -54,6 +54,11 @@ pub(super) fn dir(root: BorrowedFd<'_>, rel: &Path) -> rustix::io::Result<OwnedF
     open(root, rel, OFlags::RDONLY | OFlags::DIRECTORY)
 }
 
+/// A directory, for operations in it alone.
+pub(super) fn place(root: BorrowedFd<'_>, rel: &Path) -> rustix::io::Result<OwnedFd> {
+    open(root, rel, OFlags::PATH | OFlags::DIRECTORY)
+}
+
 /// A regular file, for reading. Never blocks on what turned into a FIFO meanwhile.
 pub(super) fn file(root: BorrowedFd<'_>, rel: &Path) -> rustix::io::Result<File> {
     let fd = open(root, rel, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
@@ -67,7 +72,7 @@ pub(super) fn file(root: BorrowedFd<'_>, rel: &Path) -> rustix::io::Result<File>
 pub(super) fn parent(root: BorrowedFd<'_>, rel: &Path) -> rustix::io::Result<(OwnedFd, OsString)> {
     let name = rel.file_name().ok_or(Errno::INVAL)?.to_owned();
     let above = rel.parent().unwrap_or(Path::new(""));
-    Ok((open(root, above, OFlags::PATH | OFlags::DIRECTORY)?, name))
+    Ok((place(root, above)?, name))
 }
 
 /// What is there; `None` where nothing is, or where a part of the way is no directory.

@@ -8,7 +8,7 @@
 //! Where no overlay can be had ([`copy`]) the upper layer is a copy of the whole tree instead, and what the tree held when it
 //! was copied is kept in a manifest. All functions here work on either form alike.
 //!
-//! Entry points: [`changes`], [`digest`], [`node_at`], [`capture`] and [`read`] look; [`set`] rewinds a path of a mounted view,
+//! Entry points: [`changes`], [`digest`], [`node_at`], [`capture`], [`read`] and, at many paths, [`Look`] look; [`set`] rewinds a path of a mounted view,
 //! [`set_upper`] one of an ended session; [`set_all`] and, for an ended session, a [`twin`] and its [`exchange`] take a whole
 //! workspace back, all or nothing; [`apply`] takes changes to the real tree, all or nothing, and [`recover`] tidies
 //! up after a crash within it.
@@ -28,6 +28,7 @@ mod copy_tests;
 mod error;
 mod journal;
 mod likeness;
+mod look;
 mod names;
 mod node;
 mod probe;
@@ -43,6 +44,7 @@ pub use base::{COPIED_MAX, along_with, base_node, copy, is_copy};
 pub use changes::{CHANGES_MAX, Change, ChangeKind, Scratch, changes, digest};
 pub use error::{Conflict, PAGES, WorkspaceError};
 pub use journal::{Recovered, conclude, recover, remove_durably, write_durably};
+pub use look::{Found, Look, What};
 pub use node::{Node, capture, node_at, read};
 pub use probe::{Stamp, lower_file, lower_node, remove_tree, stamp, stamps_tell};
 pub use rewind::{set, set_upper};

@@ -52,15 +52,21 @@ pub struct Stamp {
 pub fn stamp(layers: &Layers, rel: &Path) -> Option<Stamp> {
     let root = beneath::root(&layers.upper).ok()?;
     let file = beneath::file(root.as_fd(), rel).ok()?;
-    // The operating system grants a read lease on a file only while nobody has it open for writing.
-    // Another thread of ours may open it for writing meanwhile, which is signalled: by one that nobody minds.
+    stamp_of(&file)
+}
+
+/// The stamp of an open regular file.
+pub(super) fn stamp_of(file: &File) -> Option<Stamp> {
+    // The operating system grants a read lease on a file only while nobody has it open for writing. Given back at once:
+    // who opens it for writing meanwhile would wait for that.
+    // Another thread of ours may do so in between, which is signalled: by one that nobody minds.
     // SAFETY: F_SETSIG and F_SETLEASE take an open descriptor, which `file` keeps open, and a plain integer; no memory.
     let leased = unsafe {
         libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) == 0
             && libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == 0
+            && libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) == 0
     };
-    // Dropping the descriptor gives the lease back.
-    let found = rustix::fs::fstat(&file).ok()?;
+    let found = rustix::fs::fstat(file).ok()?;
     let ns = |seconds: i64, part: u64| i128::from(seconds) * 1_000_000_000 + i128::from(part);
     Some(Stamp {
         ino: found.st_ino,

@@ -586,6 +586,7 @@ fn a_full_disk_applies_nothing() {
     });
 }
 
+mod look;
 mod rollback;
 
 mod laws {
