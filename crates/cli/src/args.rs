@@ -254,7 +254,7 @@ pub struct Run {
     /// (`flyball suggest`); what leaves the session is ruled on as ever
     #[arg(long)]
     pub learn: bool,
-    /// Start even where this machine lacks a layer, which is recorded: landlock, limits
+    /// Start even where this machine lacks a layer, which is recorded: landlock, limits, namespaces
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = parse_weakness)]
     pub accept_weaker: Vec<flyball_sandbox::Weakness>,
     /// The program and its arguments
@@ -264,7 +264,8 @@ pub struct Run {
 
 fn parse_weakness(word: &str) -> Result<flyball_sandbox::Weakness, String> {
     serde_json::from_value(serde_json::Value::String(word.to_owned())).map_err(|_| {
-        "`landlock` or `limits`; what else may be missing is either announced only, or can't be done without".to_owned()
+        "`landlock`, `limits` or `namespaces`; what else may be missing is either announced only, or can't be done without"
+            .to_owned()
     })
 }
 
@@ -381,3 +382,6 @@ impl Act {
         self.reason.as_deref().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

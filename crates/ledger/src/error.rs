@@ -220,7 +220,7 @@ impl LedgerError {
             Self::Cause { .. } => "name only entries that are already in the stream".into(),
             Self::Stopped { .. } => "mend the cause, then start again: what was acknowledged before is safe, what was not acknowledged counts as not written".into(),
             Self::ReadOnly(_) => "open the ledger for writing".into(),
-            Self::NoStream(_) => "`flyball ps --all` lists the sessions of this ledger".into(),
+            Self::NoStream(_) => "`flyball ps` lists the sessions of this ledger".into(),
             Self::Ambiguous { .. } => "give more letters".into(),
             Self::NoEntry { stream, .. } => format!("`flyball log {stream}` lists its entries"),
             Self::NoBlob(_) => "it was never stored, or it was erased on request".into(),

@@ -103,6 +103,8 @@ pub struct Core {
     held: BTreeMap<u64, Ticket>,
     /// Set by the boundary itself; nothing is allowed any more.
     breached: bool,
+    /// Something of the workspace was not recorded, or is not what any recorded call left.
+    pub(crate) has_gaps: bool,
     contents: Contents,
     inbox: Inbox,
     outbox: Vec<Notice>,
@@ -171,6 +173,7 @@ impl Core {
             told: refusal::Told::default(),
             held: BTreeMap::new(),
             breached: false,
+            has_gaps: false,
             contents: Contents::new(parts.reading),
             inbox: Inbox::default(),
             outbox: Vec::new(),
@@ -200,7 +203,7 @@ impl Core {
             matches!(call.attempt, Attempt::Exec { .. } | Attempt::Connect { .. } | Attempt::ConnectUnix { .. });
         // The barrier: what was written so far is looked at and judged before anything can leave or run.
         if outward {
-            let before = self.untold();
+            let before = self.refusals();
             if let Err(error) = self.barrier(&cause) {
                 return deny(format!("flyball: denied, the workspace could not be recorded first: {error}\n"));
             }
@@ -362,6 +365,13 @@ impl Core {
             attrs.insert("errno".to_owned(), Value::Long(i64::from(*errno)));
         }
         self.record_outcomes(&underway.attempts, ok, &attrs);
+    }
+
+    /// The highest replay level that the record supports: from entries and contents every ruling and every state of the
+    /// workspace can be made again (3), unless some of it was not seen (2: what caused what). To run a program again (4, 5)
+    /// nothing is recorded.
+    pub(crate) fn replay_level(&self) -> u8 {
+        if self.has_gaps { 2 } else { 3 }
     }
 
     /// A parked call's asker is gone.

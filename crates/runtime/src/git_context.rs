@@ -14,33 +14,58 @@ pub(crate) fn read(layers: &Layers, argv: &[String]) -> Option<GitContext> {
     if !argv.iter().any(|a| a.contains("git") || a.contains("gh ")) {
         return None;
     }
-    let text = |rel: &str| -> Option<String> {
-        let mut text = String::new();
-        workspace::read(layers, Path::new(rel)).ok()?.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
-        Some(text)
+    let head = text(layers, ".git/HEAD").ok()??;
+    // INVARIANT: whole or not at all. Of half a file the other half could say the opposite.
+    let mut context = match text(layers, ".git/config") {
+        Ok(settings) => config(&settings.unwrap_or_default(), head.trim().strip_prefix("ref: refs/heads/")),
+        Err(Unread) => GitContext { is_partly_read: true, ..GitContext::default() },
     };
-    let head = text(".git/HEAD")?;
-    let mut context = config(&text(".git/config").unwrap_or_default(), head.trim().strip_prefix("ref: refs/heads/"));
-    context.default_branch = text(".git/refs/remotes/origin/HEAD")
+    context.default_branch = text(layers, ".git/refs/remotes/origin/HEAD")
+        .ok()
+        .flatten()
         .and_then(|h| h.trim().strip_prefix("ref: refs/remotes/origin/").map(str::to_owned));
     Some(context)
 }
 
-/// Reads the few keys of `.git/config` that a push depends on. Whatever else stands there is passed over.
+/// A file that can't be read as a whole.
+struct Unread;
+
+/// The file's text; `None` where there is none.
+fn text(layers: &Layers, rel: &str) -> Result<Option<String>, Unread> {
+    let Ok(file) = workspace::read(layers, Path::new(rel)) else { return Ok(None) };
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|_| Unread)?;
+    if text.len() as u64 > FILE_BYTES_MAX { Err(Unread) } else { Ok(Some(text)) }
+}
+
+/// Reads the keys of `.git/config` that a push depends on, as far as they are simple: of others, which rename remotes, map
+/// branches or lead to more files, only that they are there.
 fn config(text: &str, current_branch: Option<&str>) -> GitContext {
     let mut context = GitContext { current_branch: current_branch.map(str::to_owned), ..GitContext::default() };
     let (mut section, mut name) = (String::new(), String::new());
     let (mut upstream_remote, mut upstream_branch) = (None, None);
-    for line in text.lines().map(str::trim) {
-        if let Some(header) = line.strip_prefix('[').and_then(|l| l.split(']').next()) {
-            let (kind, sub) = header.split_once(char::is_whitespace).unwrap_or((header, ""));
+    for line in text.lines() {
+        let mut line = line.trim();
+        // A line that goes on in the next, or a value with escapes or a comment behind it: nothing that git itself writes here.
+        context.is_partly_read |= line.ends_with('\\');
+        if let Some(header) = line.strip_prefix('[') {
+            let end = if header.contains('"') { header.find("\"]").map(|at| at + 1) } else { header.find(']') };
+            let Some((header, rest)) = end.and_then(|end| header.split_at_checked(end)) else {
+                context.is_partly_read = true;
+                continue;
+            };
+            // `[remote.origin]` is an old way to write `[remote "origin"]`.
+            let (kind, sub) = header.split_once(|c: char| c.is_whitespace() || c == '.').unwrap_or((header, ""));
             section = kind.to_ascii_lowercase();
             sub.trim().trim_matches('"').clone_into(&mut name);
-            continue;
+            line = rest.get(1..).unwrap_or_default().trim();
         }
         let Some((key, value)) = line.split_once('=') else { continue };
         let (key, value) = (key.trim().to_ascii_lowercase(), value.trim().trim_matches('"').to_owned());
         match (section.as_str(), key.as_str()) {
+            ("include" | "includeif" | "url", _)
+            | ("remote", "push" | "mirror" | "pushdefault")
+            | ("branch", "pushremote") => context.is_partly_read = true,
             ("remote", "pushurl") => {
                 context.remotes.retain(|(n, _)| *n != name);
                 context.remotes.push((name.clone(), value));
@@ -62,7 +87,29 @@ fn config(text: &str, current_branch: Option<&str>) -> GitContext {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn half_a_file_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let git = dir.path().join("w/.git");
+        std::fs::create_dir_all(&git).unwrap();
+        std::fs::create_dir(dir.path().join("upper")).unwrap();
+        let layers = Layers::new(dir.path().join("w"), dir.path().join("upper"));
+        let argv = ["git".to_owned(), "push".to_owned()];
+        assert!(read(&layers, &argv).is_none());
+        std::fs::write(git.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+        assert_eq!(read(&layers, &argv).unwrap().remotes, []);
+        let remote = "[remote \"origin\"]\n\turl = ../o.git\n";
+        std::fs::write(git.join("config"), remote).unwrap();
+        assert_eq!(read(&layers, &argv).unwrap().remotes.len(), 1);
+        let padded = format!("{}{remote}", "# nothing\n".repeat(1 << 15));
+        std::fs::write(git.join("config"), padded).unwrap();
+        assert!(read(&layers, &argv).unwrap().is_partly_read);
+        std::fs::write(git.join("config"), [remote.as_bytes(), b"# \xff\n"].concat()).unwrap();
+        assert!(read(&layers, &argv).unwrap().is_partly_read);
+    }
 
     #[test]
     fn reads_what_a_push_depends_on() {
@@ -72,6 +119,21 @@ mod tests {
         assert_eq!(read.remotes, [("origin".to_owned(), "../o.git".to_owned())]);
         assert_eq!(read.upstream, Some(("origin".to_owned(), "main".to_owned())));
         assert_eq!(read.push_default.as_deref(), Some("current"));
-        assert_eq!(config("[[[=\n=", None), GitContext::default());
+        assert!(config("[[[=\n=", None).is_partly_read);
+        assert!(!read.is_partly_read);
+        for more in [
+            "[remote \"origin\"]\n\tpush = refs/heads/topic:refs/heads/main",
+            "[remote \"origin\"] push = HEAD:main",
+            "[remote.origin]\n\tpush = HEAD:main",
+            "[REMOTE \"origin\"]\n\tPush=HEAD:main",
+            "[remote]\n\tpushDefault = other",
+            "[branch \"main\"]\n\tpushRemote = other",
+            "[url \"https://else.where/\"]\n\tinsteadOf = https://here/",
+            "[include]\n\tpath = more",
+            "[includeIf \"gitdir:/\"]\n\tpath = more",
+            "[remote \"origin\"]\n\tpu\\\nsh = HEAD:main",
+        ] {
+            assert!(config(&format!("{text}{more}\n"), Some("main")).is_partly_read, "{more}");
+        }
     }
 }

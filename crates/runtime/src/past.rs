@@ -6,7 +6,7 @@ use crate::control;
 use crate::home::Home;
 use crate::plan;
 use crate::scratch::Scratch;
-use crate::state::{Change, State};
+use crate::state::{Change, State, StateError};
 use crate::translate;
 use flyball_ledger::{Draft, Filter, Kind, Ledger, Stream};
 use flyball_sandbox::workspace::WorkspaceError;
@@ -31,6 +31,9 @@ pub enum PastError {
     /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] flyball_ledger::LedgerError),
+    /// What the record says of its workspace can't be relied on.
+    #[error(transparent)]
+    State(StateError),
     /// Its workspace could not be looked at.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -48,6 +51,15 @@ pub enum PastError {
         /// What the operating system said.
         cause: std::io::Error,
     },
+}
+
+impl From<StateError> for PastError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Ledger(error) => Self::Ledger(error),
+            error => Self::State(error),
+        }
+    }
 }
 
 impl Past {
@@ -143,5 +155,76 @@ impl Past {
     pub(crate) fn flush(&mut self) -> Result<(), PastError> {
         self.last_seq = self.stream.last_seq();
         Ok(self.stream.flush()?)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::path::Path;
+
+    /// A ledger with the session `s`, of which nothing runs any more: its opening, then these entries.
+    pub(crate) fn left(dir: &Path, entries: Vec<(Kind, Json)>) -> Home {
+        let (workspace, user_home) = (dir.join("w"), dir.join("h"));
+        std::fs::create_dir_all(&workspace).unwrap();
+        std::fs::create_dir_all(&user_home).unwrap();
+        let home = Home::open(&dir.join("ledger")).unwrap();
+        let session = home.make_session("s").unwrap();
+        std::fs::create_dir_all(session.join("workspace/upper")).unwrap();
+        let ledger = Ledger::open(home.dir()).unwrap();
+        let stream = ledger.stream("s").unwrap();
+        let opening = json!({ "workspace": workspace, "home": user_home, "scratch": [] });
+        for (at_ns, (kind, body)) in (1..).zip([(Kind::Open, opening)].into_iter().chain(entries)) {
+            stream.append(Draft { at_ns, kind, actor: "test".into(), cause: Vec::new(), body }).unwrap();
+        }
+        home
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_read_is_not_left_out() {
+        let change = |node: &str| json!({ "path": "a", "node": { "kind": node }, "base": { "kind": "absent" } });
+        let observed = |node: &str, state: &str| {
+            (Kind::Observe, json!({ "workspace": { "changes": [change(node)], "state": state } }))
+        };
+        let fold = |entries| {
+            let dir = tempfile::tempdir().unwrap();
+            let ledger = Ledger::open_read(left(dir.path(), entries).dir()).unwrap();
+            let at = State::at(&ledger, "s", 9).map(|state| state.digest()).map_err(|e| e.to_string());
+            (at, State::as_recorded(&ledger, "s", 9).map(drop).map_err(|e| e.to_string()))
+        };
+        let (at, as_recorded) = fold(vec![observed("absent", "sha256:0")]);
+        assert!(at.is_ok() && as_recorded.unwrap_err().contains("sha256:0"));
+        let (at, as_recorded) = fold(vec![observed("absent", &State::default().digest())]);
+        assert!(at.is_ok() && as_recorded.is_ok());
+        let (at, as_recorded) = fold(vec![observed("hologram", "sha256:0")]);
+        assert!(at.unwrap_err().contains("entry 2") && as_recorded.unwrap_err().contains("entry 2"));
+    }
+
+    #[test]
+    fn nothing_is_applied_over_a_record_that_cannot_be_read() {
+        let damaged = vec![
+            (Kind::Observe, json!({ "workspace": { "changes": [{ "path": "a", "node": { "kind": "hologram" } }] } })),
+            (Kind::Alert, json!({ "alert": "unexplained", "detail": { "paths": ["a"] } })),
+        ];
+        for entry in damaged {
+            let dir = tempfile::tempdir().unwrap();
+            let home = left(dir.path(), vec![entry, (Kind::Close, json!({}))]);
+            let error = crate::taking::apply(&home, "s", "").unwrap_err().to_string();
+            assert!(error.contains("entry 2"), "{error}");
+        }
+    }
+
+    /// A body of more than 65,535 bytes stands beside its entry.
+    #[test]
+    fn a_denial_that_is_too_long_for_its_entry_is_one_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let action = json!({ "verb": "fs.write", "resource": { "type": "File", "path": "/w/a" }, "surface": "fs" });
+        let long = json!({ "of": 2, "verdict": "deny", "why": "x".repeat(70_000) });
+        let home = left(dir.path(), vec![(Kind::Attempt, action), (Kind::Ruling, long)]);
+        let ledger = Ledger::open(home.dir()).unwrap();
+        assert_eq!(crate::recover::dead_sessions(&home, &ledger).unwrap(), ["s"]);
+        let kinds: Vec<Kind> = ledger.entries("s", 4.., Filter::default()).unwrap().map(|e| e.unwrap().kind).collect();
+        assert_eq!(kinds, [Kind::Close], "and no outcome of what was never carried out");
     }
 }

@@ -137,8 +137,7 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
     let limits = charter.limits();
     let expand = |p: &String| expand(p, &workspace, &user_home);
     let expose: Vec<PathBuf> = sandbox.expose.iter().map(expand).collect();
-    let mut hide: Vec<PathBuf> = CREDENTIALS.iter().map(|p| user_home.join(p)).collect();
-    hide.retain(|p| !expose.iter().any(|e| p.starts_with(e) || e.starts_with(p)));
+    let mut hide = credentials(&user_home, &expose);
     hide.extend(sandbox.hide.iter().map(expand));
     hide.push(home.dir().to_path_buf());
     let programs = programs(program, &hide);
@@ -267,6 +266,25 @@ fn workspace(path: &Path) -> Result<PathBuf, PlanError> {
     Ok(found)
 }
 
+/// Where credentials lie below home, but for what the charter exposes by its own path. Of a folder with something exposed in it
+/// the rest, as it stands now, stays hidden.
+fn credentials(home: &Path, expose: &[PathBuf]) -> Vec<PathBuf> {
+    let mut hidden = Vec::new();
+    let mut left: Vec<PathBuf> = CREDENTIALS.iter().map(|p| home.join(p)).collect();
+    while let Some(path) = left.pop() {
+        if !expose.iter().any(|e| e.starts_with(&path)) {
+            hidden.push(path);
+        } else if !expose.contains(&path) {
+            match std::fs::read_dir(&path) {
+                Ok(entries) => left.extend(entries.filter_map(Result::ok).map(|e| e.path())),
+                Err(_) => hidden.push(path),
+            }
+        }
+    }
+    hidden.sort();
+    hidden
+}
+
 /// Where programs come from, beside the system's own places: the folders of `PATH`, and that of the program to run.
 fn programs(program: &OsStr, hide: &[PathBuf]) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -330,7 +348,28 @@ fn uncovered(spec: &Spec, all_reads: bool) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn what_is_exposed_uncovers_nothing_beside_it() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(home.path().join(".ssh/keys")).unwrap();
+        for file in [".ssh/known_hosts", ".ssh/id_ed25519", ".ssh/keys/a", ".ssh/keys/b"] {
+            std::fs::write(home.path().join(file), "").unwrap();
+        }
+        let hidden = |expose: &[&str]| {
+            let expose: Vec<PathBuf> = expose.iter().map(|e| home.path().join(e)).collect();
+            let all = credentials(home.path(), &expose);
+            let all = all.iter().map(|p| p.strip_prefix(home.path()).unwrap().display().to_string());
+            all.filter(|p| p.starts_with(".ssh") || p.starts_with(".cargo/")).collect::<Vec<_>>()
+        };
+        assert_eq!(hidden(&[]), [".cargo/credentials", ".cargo/credentials.toml", ".ssh"]);
+        assert_eq!(hidden(&[".ssh"]), [".cargo/credentials", ".cargo/credentials.toml"]);
+        assert_eq!(hidden(&[".cargo", ".ssh/known_hosts"])[2..], [".ssh/id_ed25519", ".ssh/keys"]);
+        assert_eq!(hidden(&[".ssh/keys/a"])[2..], [".ssh/id_ed25519", ".ssh/keys/b", ".ssh/known_hosts"]);
+        assert_eq!(hidden(&["", ".ssh"]), [".cargo/credentials", ".cargo/credentials.toml"]);
+    }
 
     #[test]
     fn secrets_stay_outside_unless_spelled_out() {

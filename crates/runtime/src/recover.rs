@@ -185,14 +185,17 @@ impl Told {
         let mut pending: BTreeMap<u64, Vec<(PathBuf, bool)>> = BTreeMap::new();
         for entry in past.ledger.entries(&past.session, 1.., Filter::default())? {
             let entry = entry?;
-            let of = entry.body.get("of").and_then(Json::as_u64).unwrap_or_default();
+            if !matches!(entry.kind, Kind::Attempt | Kind::Ruling | Kind::Dispatch | Kind::Outcome) {
+                continue;
+            }
+            let body = past.ledger.body(&entry)?;
+            let of = body.get("of").and_then(Json::as_u64).unwrap_or_default();
             match entry.kind {
                 Kind::Attempt => {
                     told.open.insert(entry.seq);
-                    let body = past.ledger.body(&entry)?;
                     pending.insert(entry.seq, paths(&body));
                 }
-                Kind::Ruling if entry.body.get("verdict").and_then(|v| v.as_str()) == Some("deny") => {
+                Kind::Ruling if body.get("verdict").and_then(|v| v.as_str()) == Some("deny") => {
                     told.open.remove(&of);
                     pending.remove(&of);
                 }

@@ -106,7 +106,7 @@ pub(crate) fn live(core: &mut Core, running: &Running, seq: u64, by: &str, reaso
         return Err(RewindError::NoStep { session: core.session.clone(), seq, last });
     }
     core.gate.flush().map_err(failed)?;
-    let target = State::at(&core.ledger, &core.session, seq).map_err(failed)?;
+    let target = State::as_recorded(&core.ledger, &core.session, seq).map_err(failed)?;
     let layers = core.capture.layers.clone();
     let inside = merged_view(running.root(), running.workspace()).map_err(failed)?;
     let ledger = Arc::clone(&core.ledger);
@@ -133,6 +133,7 @@ pub(crate) fn live(core: &mut Core, running: &Running, seq: u64, by: &str, reaso
     for (path, _) in &nodes {
         core.capture.touched(&layers.lower.join(path));
     }
+    let state = core.capture.state.clone();
     let recorded = core.capture.barrier(&ledger).map_err(failed).and_then(|changes| {
         let (found, wanted) = (core.capture.state.digest(), target.digest());
         if found != wanted {
@@ -153,7 +154,11 @@ pub(crate) fn live(core: &mut Core, running: &Running, seq: u64, by: &str, reaso
             Ok(seq)
         }
         Err(error) => match set(&before) {
-            Ok(()) => Err(given_up(&dir, &error)),
+            Ok(()) => {
+                // What was seen in between is on no record, and is no more.
+                core.capture.state = state;
+                Err(given_up(&dir, &error))
+            }
             Err(worse) => Err(RewindError::Between(format!("{error}; then: {worse}"))),
         },
     }
@@ -184,7 +189,7 @@ fn ended(home: &Home, session: &str, seq: u64, reason: &str) -> Result<u64, Rewi
     if seq == 0 || seq > past.last_seq {
         return Err(RewindError::NoStep { session: session.to_owned(), seq, last: past.last_seq });
     }
-    let target = State::at(&past.ledger, session, seq).map_err(failed)?;
+    let target = State::as_recorded(&past.ledger, session, seq).map_err(failed)?;
     let mut journal = Journal::new(false, seq, past.last_seq, &control::this_user(), reason);
     let layers = past.capture.layers.clone();
     let result = journal.prepare(&dir, &layers.upper).map_err(failed).and_then(|()| {

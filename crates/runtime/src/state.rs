@@ -1,7 +1,7 @@
 //! The workspace as the record has it: which paths differ from the real tree, and how, at any step.
 
 use crate::translate;
-use flyball_ledger::{Filter, Kind, Ledger, LedgerError};
+use flyball_ledger::{Entry, Filter, Kind, Ledger, LedgerError};
 use flyball_sandbox::workspace::{self, Node};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -33,6 +33,50 @@ pub struct Change {
 pub struct Kept {
     /// Its digest.
     pub blob: String,
+}
+
+/// What a session's record says of its workspace can't be relied on.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The stream can't be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// An entry is there, and not what it should be. Left out, it would be a change that never was.
+    #[error(
+        "entry {seq} of session {session} does not say what changed in the workspace: {cause} (`flyball verify {session}` says \
+         whether the record was altered; a newer flyball may have written it)"
+    )]
+    Unreadable {
+        /// The session.
+        session: String,
+        /// The entry.
+        seq: u64,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The changes do not add up to what was seen then.
+    #[error(
+        "the changes on record up to entry {seq} give the workspace the digest {found}, and the entry says {recorded}"
+    )]
+    Differs {
+        /// The entry.
+        seq: u64,
+        /// What they give.
+        found: String,
+        /// What it says.
+        recorded: String,
+    },
+}
+
+/// What an entry says changed in the workspace; nothing where it speaks of something else.
+pub(crate) fn changes(ledger: &Ledger, entry: &Entry) -> Result<Vec<Change>, StateError> {
+    let body = ledger.body(entry)?;
+    let Some(changes) = body.pointer("/workspace/changes") else { return Ok(Vec::new()) };
+    Vec::deserialize(changes).map_err(|e| StateError::Unreadable {
+        session: entry.stream.clone(),
+        seq: entry.seq,
+        cause: e.to_string(),
+    })
 }
 
 /// Every path that the session touched.
@@ -141,17 +185,42 @@ impl State {
     /// The state as of an entry of a session's stream, folded from the record.
     ///
     /// # Errors
-    /// [`LedgerError`] when the stream can't be read.
-    pub fn at(ledger: &Ledger, stream: &str, seq: u64) -> Result<Self, LedgerError> {
-        let mut state = Self::default();
+    /// [`StateError`] when the stream or a change in it can't be read.
+    pub fn at(ledger: &Ledger, stream: &str, seq: u64) -> Result<Self, StateError> {
+        Ok(Self::fold(ledger, stream, seq)?.0)
+    }
+
+    /// The same, held against the digest that was recorded with the last change: to go back to a step is to go back to what
+    /// was seen then.
+    ///
+    /// # Errors
+    /// As for [`Self::at`], and [`StateError::Differs`].
+    pub fn as_recorded(ledger: &Ledger, stream: &str, seq: u64) -> Result<Self, StateError> {
+        let (state, last) = Self::fold(ledger, stream, seq)?;
+        if let Some(last) = last {
+            let body = ledger.body(&last)?;
+            let recorded = body.pointer("/workspace/state").and_then(|state| state.as_str()).unwrap_or_default();
+            let found = state.digest();
+            if found != recorded {
+                return Err(StateError::Differs { seq: last.seq, found, recorded: recorded.to_owned() });
+            }
+        }
+        Ok(state)
+    }
+
+    /// The state, and the last entry that changed it.
+    fn fold(ledger: &Ledger, stream: &str, seq: u64) -> Result<(Self, Option<Entry>), StateError> {
+        let (mut state, mut last) = (Self::default(), None);
         let only_observed = Filter { kinds: vec![Kind::Observe], ..Filter::default() };
         for entry in ledger.entries(stream, 1..=seq, only_observed)? {
             let entry = entry?;
-            let changes = ledger.body(&entry)?.pointer("/workspace/changes").cloned().unwrap_or_default();
-            let changes: Vec<Change> = serde_json::from_value(changes).unwrap_or_default();
+            let changes = changes(ledger, &entry)?;
             changes.iter().for_each(|c| state.take(c));
+            if !changes.is_empty() {
+                last = Some(entry);
+            }
         }
-        Ok(state)
+        Ok((state, last))
     }
 }
 

@@ -87,7 +87,7 @@ pub struct Summary {
     pub learning: bool,
     /// What this run did not cover.
     pub uncovered: Vec<String>,
-    /// The highest replay level that the record supports.
+    /// The highest replay level that the record supports: 3, or 2 where it does not hold all of the workspace.
     pub replay_level: u8,
 }
 
@@ -341,16 +341,22 @@ fn wait(shared: &Arc<Shared>, running: &Running, heard: &Receiver<Heard>, watche
 /// that they have not allowed is left for `apply`.
 fn settle_content(shared: &Arc<Shared>) {
     if let Err(error) = with(shared, |core| core.barrier(&[])) {
-        let body = json!({ "alert": "capture", "detail": error.to_string() });
-        let _ = lock(shared).gate.note(Kind::Alert, "barrier", &[], body);
+        not_seen(&mut lock(shared), &error);
     }
     while !shared.killed.load(Ordering::SeqCst) && lock(shared).waits_for_content() {
         std::thread::sleep(CONTENT_LOOK);
     }
     if let Err(error) = with(shared, Core::give_up_content) {
-        let body = json!({ "alert": "capture", "detail": error.to_string() });
-        let _ = lock(shared).gate.note(Kind::Alert, "barrier", &[], body);
+        not_seen(&mut lock(shared), &error);
     }
+}
+
+/// Something of the workspace could not be looked at: the record says so. One that takes nothing more can't, and says that
+/// itself when it is closed.
+fn not_seen(core: &mut Core, error: &dyn std::fmt::Display) {
+    core.has_gaps = true;
+    let body = json!({ "alert": "capture", "detail": error.to_string() });
+    let _ = core.gate.note(Kind::Alert, "barrier", &[], body);
 }
 
 /// The last barrier, what nobody saw the end of, and the `close` entry.
@@ -363,23 +369,20 @@ fn close(shared: &Arc<Shared>, plan: &Plan, ended_by: &'static str, exit: Option
         let _ = core.gate.note(Kind::Alert, "supervisor", &[], body);
     }
     if let Err(error) = core.barrier(&[]) {
-        let body = json!({ "alert": "capture", "detail": error.to_string() });
-        let _ = core.gate.note(Kind::Alert, "barrier", &[], body);
+        not_seen(&mut core, &error);
     }
     let ledger = Arc::clone(&core.ledger);
     match core.capture.unexplained(&ledger) {
         Ok(found) if found.is_empty() => {}
         Ok(found) => {
+            core.has_gaps = true;
             let paths: Vec<&str> = found.iter().map(|c| c.path.as_str()).collect();
             let body = json!({ "alert": "unexplained", "detail": paths });
             let _ = core.gate.note(Kind::Alert, "barrier", &[], body);
             let body = json!({ "workspace": { "changes": found, "state": core.capture.state.digest() } });
             let _ = core.gate.note(Kind::Observe, "barrier", &[], body);
         }
-        Err(error) => {
-            let body = json!({ "alert": "capture", "detail": error.to_string() });
-            let _ = core.gate.note(Kind::Alert, "barrier", &[], body);
-        }
+        Err(error) => not_seen(&mut core, &error),
     }
     let summary = Summary {
         session: core.session.clone(),
@@ -393,8 +396,7 @@ fn close(shared: &Arc<Shared>, plan: &Plan, ended_by: &'static str, exit: Option
         obligations: core.gate.status().registers.obligations,
         uncovered: plan.uncovered.clone(),
         learning: plan.learns,
-        // Rulings and workspace can be recomputed from the record; running again is not recorded for yet.
-        replay_level: 3,
+        replay_level: core.replay_level(),
     };
     core.let_go();
     let mut body = serde_json::to_value(&summary).unwrap_or_default();

@@ -3,7 +3,7 @@
 use crate::home::{Home, SessionLock};
 use crate::past::Past;
 use crate::recover;
-use crate::state::Change;
+use crate::state::{self, StateError};
 use crate::translate;
 use flyball_ledger::{Filter, Kind};
 use flyball_sandbox::workspace::{self, Applied, Node, WorkspaceError};
@@ -123,7 +123,7 @@ const NAMED_MAX: usize = 1000;
 
 /// Paths that hold, at the session's end, content that was judged and not accepted: by a rollback to where it was still
 /// there, or because the supervisor died before an answer.
-fn not_accepted(past: &Past, session: &str) -> Result<Vec<String>, flyball_ledger::LedgerError> {
+fn not_accepted(past: &Past, session: &str) -> Result<Vec<String>, StateError> {
     let workspace = past.capture.layers.lower.to_string_lossy().into_owned();
     // By entry what each look found, by attempt what it judged, and what the last judgement of each content came to.
     let (mut found, mut judged) = (BTreeMap::new(), BTreeMap::new());
@@ -133,11 +133,7 @@ fn not_accepted(past: &Past, session: &str) -> Result<Vec<String>, flyball_ledge
         let entry = entry?;
         let body = past.ledger.body(&entry)?;
         match entry.kind {
-            Kind::Observe => {
-                let changes = body.pointer("/workspace/changes").cloned().unwrap_or_default();
-                let changes: Vec<Change> = serde_json::from_value(changes).unwrap_or_default();
-                found.insert(entry.seq, changes);
-            }
+            Kind::Observe => drop(found.insert(entry.seq, state::changes(&past.ledger, &entry)?)),
             Kind::Attempt if body.pointer("/attrs/content").and_then(|c| c.as_bool()) == Some(true) => {
                 let full = body.pointer("/resource/path").and_then(|p| p.as_str()).unwrap_or_default();
                 let path = full.strip_prefix(&workspace).and_then(|p| p.strip_prefix('/')).unwrap_or(full);
@@ -172,12 +168,15 @@ fn unexplained(past: &mut Past, session: &str) -> Result<Vec<String>, TakingErro
     let mut paths: Vec<String> = found.into_iter().map(|c| c.path).collect();
     let alerts = Filter { kinds: vec![Kind::Alert], ..Filter::default() };
     for entry in ledger.entries(session, 1.., alerts).map_err(failed)? {
-        let body = ledger.body(&entry.map_err(failed)?).map_err(failed)?;
+        let entry = entry.map_err(failed)?;
+        let body = ledger.body(&entry).map_err(failed)?;
         if body.get("alert").and_then(|a| a.as_str()) != Some("unexplained") {
             continue;
         }
         let told: Vec<String> =
-            serde_json::from_value(body.get("detail").cloned().unwrap_or_default()).unwrap_or_default();
+            serde_json::from_value(body.get("detail").cloned().unwrap_or_default()).map_err(|e| {
+                TakingError::Failed(format!("entry {} does not say which paths it is about: {e}", entry.seq))
+            })?;
         paths.extend(told.into_iter().filter(|path| past.capture.state.changed().any(|(changed, _)| changed == path)));
     }
     Ok(paths)

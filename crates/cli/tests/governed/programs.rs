@@ -5,6 +5,7 @@ use flyball_testkit::user::User;
 
 pub fn cases() -> Vec<Case> {
     vec![
+        Case { name: "the_replay_level_is_what_the_record_supports", needs: nothing, run: replay_level },
         Case { name: "exit_codes_stdin_and_streams_are_the_programs", needs: nothing, run: plain },
         Case { name: "git_clone_checkout_commit_status", needs: nothing, run: git },
         Case { name: "cargo_build", needs: |user| toolchain(user).err(), run: cargo },
@@ -154,4 +155,13 @@ fn apply(user: User) {
     assert!(!world.repo.workspace().join("docs/page-00.md").exists());
     assert_eq!(std::fs::read_link(world.repo.workspace().join("link")).unwrap().to_str(), Some("a.txt"));
     world.verifies();
+}
+
+fn replay_level(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let level = |script: &str| world.run(script).0["replay_level"].clone();
+    assert_eq!(level("printf x > a.txt"), 3);
+    // A pipe holds nothing that could be recorded.
+    assert_eq!(level("mkfifo pipe; env true"), 2);
 }

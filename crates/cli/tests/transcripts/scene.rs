@@ -12,7 +12,10 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // A name of digits: examples that the analysis makes up take a letter that no path of the session has.
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+        let name = format!("{}-{now}", std::process::id());
+        let dir = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         std::fs::create_dir(root.join("repo")).unwrap();
         std::fs::create_dir(root.join("home")).unwrap();

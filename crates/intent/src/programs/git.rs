@@ -228,7 +228,7 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
         args.push(Word::Known("--".into()));
         args.extend(after);
     }
-    let git = Git { by: &place, args: &args };
+    let git = Git { by: &place, args: &args, is_configured };
     match sub.as_str() {
         "push" => git.push(to),
         "commit" => git.commit(to),
@@ -249,6 +249,8 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
 struct Git<'a> {
     by: &'a Command,
     args: &'a [Word],
+    /// The command line itself sets where pushes go.
+    is_configured: bool,
 }
 
 /// One ref that a push changes.
@@ -317,7 +319,9 @@ impl Git<'_> {
                 continue;
             }
             let one = self.refspec(to, spec, force, line.has("delete"));
-            let sure = is_sure && !one.name.is_empty();
+            // `remote.NAME.push` says where a ref goes of which only the source is named.
+            let is_mapped = self.is_configured && !spec.contains(':') && !one.delete;
+            let sure = is_sure && !one.name.is_empty() && !is_mapped;
             self.pushed(to, remote.as_ref(), &one, sure, None);
         }
     }
@@ -376,6 +380,7 @@ impl Git<'_> {
             attrs.push(("default_branch", default.into()));
         }
         let fields = [("remote", remote.into()), ("name", one.name.as_str().into())];
+        let is_sure = is_sure && !context.is_some_and(|g| g.is_partly_read);
         to.imply(self.by, READER, "git.push", &fields, &attrs, is_sure);
     }
 

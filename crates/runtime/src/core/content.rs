@@ -35,7 +35,7 @@ const LULL_BYTES_MAX: usize = 1 << 20;
 const REMEMBERED_BYTES_MAX: usize = 8 << 20;
 /// Folders that a `PATH` has, at most, as far as a refusal goes on along it.
 const PLACES_MAX: u32 = 32;
-/// Refusals that are told at once; the rest are counted.
+/// Refusals that are told at once; the rest are counted, and their texts not kept.
 const TOLD_MAX: usize = 3;
 
 /// What stands between written content and the outside.
@@ -51,8 +51,12 @@ pub(crate) struct Contents {
     asked: BTreeMap<u64, String>,
     /// Outward calls that wait for them.
     parked: BTreeSet<Ticket>,
-    /// Refusals that no call has carried to the agent yet.
+    /// Refusals that no call has carried to the agent yet, the first of them.
     untold: Vec<String>,
+    /// How many refusals there were, ever.
+    refusals: u64,
+    /// As many of them had been told at the last telling.
+    told: u64,
     /// Contents that were not accepted, by path.
     refused: BTreeSet<(String, String)>,
     /// What links that count lead to, by the links' paths, as it was accepted.
@@ -255,6 +259,7 @@ impl Core {
         }
         let unread: Vec<&str> = changes.iter().filter(|c| c.node == Node::Other).map(|c| c.path.as_str()).collect();
         if !unread.is_empty() {
+            self.has_gaps = true;
             let body = json!({ "alert": "unread", "detail": unread });
             self.gate.note(Kind::Alert, "barrier", cause, body)?;
         }
@@ -411,7 +416,10 @@ impl Core {
         if let Some(pid) = self.contents.writers.remove(&self.workspace.join(&judged.rel)) {
             self.contents.tell.push((pid, text.clone()));
         }
-        self.contents.untold.push(text.clone());
+        self.contents.refusals += 1;
+        if self.contents.untold.len() < TOLD_MAX {
+            self.contents.untold.push(text.clone());
+        }
         self.hear(Notice::PutBack { seq: group, path: judged.path.clone(), text });
         Ok(())
     }
@@ -451,8 +459,8 @@ impl Core {
         Ok(())
     }
 
-    /// Whether an outward call may go on, after a barrier before which so many refusals had been told to nobody.
-    pub(super) fn met(&mut self, call: &Call, untold_before: usize) -> Met {
+    /// Whether an outward call may go on, after a barrier before which there had been so many refusals.
+    pub(super) fn met(&mut self, call: &Call, refusals_before: u64) -> Met {
         let exec = match &call.attempt {
             Attempt::Exec { argv, .. } => Some(argv),
             _ => None,
@@ -466,16 +474,18 @@ impl Core {
             return Met::Refused(search.text.clone());
         }
         let refused = self.contents.unaccepted.values().filter_map(|u| u.refused.clone());
-        let now = self.contents.untold.get(untold_before..).unwrap_or_default();
         let mut texts: Vec<String> = refused.collect();
+        let mut count = texts.len() as u64;
         // What a program prints that could not be started is what an agent reads; a connection is refused only if it was
         // this one that found something.
-        if exec.is_some() || !now.is_empty() {
+        if exec.is_some() || self.contents.refusals > refusals_before {
+            count += self.contents.refusals - self.contents.told;
+            self.contents.told = self.contents.refusals;
             texts.append(&mut self.contents.untold);
         }
         if !texts.is_empty() {
             self.contents.parked.remove(&call.ticket);
-            let text = joined(&texts);
+            let text = joined(&texts, count);
             self.contents.search =
                 exec.map(|argv| Search { pid: call.pid, argv: argv.clone(), left: PLACES_MAX, text: text.clone() });
             return Met::Refused(text);
@@ -488,9 +498,9 @@ impl Core {
         Met::Asked
     }
 
-    /// Refusals that nobody was told of yet.
-    pub(super) fn untold(&self) -> usize {
-        self.contents.untold.len()
+    /// How many refusals of content there were.
+    pub(super) fn refusals(&self) -> u64 {
+        self.contents.refusals
     }
 
     /// A parked call's asker is gone.
@@ -612,10 +622,11 @@ fn digest_of(bytes: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
-fn joined(texts: &[String]) -> String {
+/// The first of so many refusals.
+fn joined(texts: &[String], count: u64) -> String {
     let mut out = texts.iter().take(TOLD_MAX).cloned().collect::<String>();
-    if texts.len() > TOLD_MAX {
-        out.push_str(&format!("flyball: and {} more files\n", texts.len() - TOLD_MAX));
+    if count > TOLD_MAX as u64 {
+        out.push_str(&format!("flyball: and {} more files\n", count - TOLD_MAX as u64));
     }
     out
 }

@@ -12,14 +12,16 @@ use rustix::fd::{AsFd, OwnedFd};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The name inside for the host's own loopback: `127.0.0.1` is the sandbox's own there. Judged like any other name.
 pub const HOST_NAME: &str = "host.internal";
-/// Connections at once; one more is closed.
+/// Connections at once, those that are being dialled included; one more is closed. Each takes two threads and six descriptors.
 const CONNECTIONS_MAX: usize = 256;
+/// Conversations with the name server at once; one more is closed. Nobody is asked about them.
+const ASKERS_MAX: usize = 16;
 /// Addresses that are listened at; one more is refused.
 const LISTENERS_MAX: usize = 1024;
 /// Credits at one address.
@@ -46,6 +48,8 @@ struct Shared {
     names: Mutex<Names>,
     grants: Mutex<Grants>,
     streams: Mutex<HashMap<u64, [TcpStream; 2]>>,
+    connections: Arc<AtomicUsize>,
+    askers: Arc<AtomicUsize>,
     next: AtomicU64,
     wake: OwnedFd,
 }
@@ -74,6 +78,8 @@ impl Broker {
             names: Mutex::default(),
             grants: Mutex::default(),
             streams: Mutex::default(),
+            connections: Arc::default(),
+            askers: Arc::default(),
             next: AtomicU64::new(0),
             wake,
         });
@@ -150,6 +156,23 @@ impl Shared {
     }
 }
 
+/// One of so many at once, until it is dropped. INVARIANT: taken before a thread is started for whoever connected: the threads
+/// and descriptors are the supervisor's, and without any it could not even be told to end the session.
+struct Turn(Arc<AtomicUsize>);
+
+impl Turn {
+    fn take(taken: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+        let more = |now| (now < max).then_some(now + 1);
+        taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok().map(|_| Self(taken.clone()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 fn expire(credits: &mut VecDeque<Instant>) {
     while credits.front().is_some_and(|since| since.elapsed() > CREDIT_LASTS) {
         credits.pop_front();
@@ -182,9 +205,13 @@ fn serve(shared: &Arc<Shared>, datagrams: &UdpSocket, name_streams: &TcpListener
         }
         if ready.next() == Some(true)
             && let Ok((stream, _)) = name_streams.accept()
+            && let Some(turn) = Turn::take(&shared.askers, ASKERS_MAX)
         {
             let shared = shared.clone();
-            let _ = thread("flyball-dns").spawn(move || answer_stream(&shared, stream));
+            let _ = thread("flyball-dns").spawn(move || {
+                answer_stream(&shared, stream);
+                drop(turn);
+            });
         }
         for ((address, listener), is_ready) in listeners.iter().zip(ready) {
             if is_ready && let Ok((stream, _)) = listener.accept() {
@@ -195,13 +222,16 @@ fn serve(shared: &Arc<Shared>, datagrams: &UdpSocket, name_streams: &TcpListener
 }
 
 fn accept(shared: &Arc<Shared>, address: SocketAddr, inner: TcpStream) {
-    if !shared.spend_credit(address) || lock(&shared.streams).len() >= CONNECTIONS_MAX {
+    if !shared.spend_credit(address) {
         return;
     }
+    let Some(turn) = Turn::take(&shared.connections, CONNECTIONS_MAX) else { return };
     let shared = shared.clone();
     let _ = thread("flyball-dial").spawn(move || {
-        let Ok(outer) = dial(&shared, address) else { return };
-        let _ = relay(&shared, inner, outer);
+        if let Ok(outer) = dial(&shared, address) {
+            let _ = relay(&shared, inner, outer);
+        }
+        drop(turn);
     });
 }
 
@@ -264,12 +294,9 @@ fn relay(shared: &Arc<Shared>, inner: TcpStream, outer: TcpStream) -> io::Result
     inner.set_nonblocking(false)?;
     let _ = (inner.set_nodelay(true), outer.set_nodelay(true));
     let id = shared.next.fetch_add(1, Ordering::Relaxed);
-    {
-        let mut streams = lock(&shared.streams);
-        streams.insert(id, [inner.try_clone()?, outer.try_clone()?]);
-    }
+    lock(&shared.streams).insert(id, [inner.try_clone()?, outer.try_clone()?]);
+    let _listed = Listed { shared, id };
     if lock(&shared.grants).is_over {
-        lock(&shared.streams).remove(&id);
         return Ok(());
     }
     let (up_from, up_to) = (inner.try_clone()?, outer.try_clone()?);
@@ -278,8 +305,19 @@ fn relay(shared: &Arc<Shared>, inner: TcpStream, outer: TcpStream) -> io::Result
     if let Ok(up) = up {
         let _ = up.join();
     }
-    lock(&shared.streams).remove(&id);
     Ok(())
+}
+
+/// A connection that the broker's end is to close, until it has ended by itself.
+struct Listed<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        lock(&self.shared.streams).remove(&self.id);
+    }
 }
 
 fn copy(mut from: TcpStream, mut to: TcpStream) {
@@ -348,6 +386,46 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    /// A sandbox's network whose addresses are this machine's own, wherever there is room.
+    #[derive(Clone, Default)]
+    struct Anywhere(Arc<Mutex<Vec<SocketAddr>>>);
+
+    impl Inside for Anywhere {
+        fn listen(&self, _: SocketAddr) -> io::Result<OwnedFd> {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            lock(&self.0).push(listener.local_addr()?);
+            Ok(listener.into())
+        }
+
+        fn bind_udp(&self, _: SocketAddr) -> io::Result<OwnedFd> {
+            Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.into())
+        }
+    }
+
+    #[test]
+    fn who_asks_for_names_takes_a_bounded_part_of_the_supervisor() {
+        let inside = Anywhere::default();
+        let _broker = Broker::start(Box::new(inside.clone()), Ipv4Addr::LOCALHOST.into()).unwrap();
+        let server = *lock(&inside.0).first().unwrap();
+        // A question for `a.b`, type A, with its length before it.
+        let query = b"\0\x15\0\x01\x01\0\0\x01\0\0\0\0\0\0\x01a\x01b\0\0\x01\0\x01";
+        let ask = || -> io::Result<usize> {
+            let mut stream = TcpStream::connect(server)?;
+            stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+            stream.write_all(query)?;
+            stream.read(&mut [0; 512])
+        };
+        assert!(ask().is_ok_and(|read| read > 0));
+        let silent: Vec<TcpStream> = (0..ASKERS_MAX).map(|_| TcpStream::connect(server).unwrap()).collect();
+        // They are taken in the order in which they came.
+        assert!(ask().map_or(true, |read| read == 0), "one more was heard");
+        drop(silent);
+        let until = Instant::now() + Duration::from_secs(30);
+        while !ask().is_ok_and(|read| read > 0) {
+            assert!(Instant::now() < until, "their turns did not come back");
+        }
+    }
 
     #[test]
     fn only_public_addresses_are_dialled_for_a_name() {
