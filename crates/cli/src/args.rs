@@ -112,6 +112,9 @@ pub enum Command {
         /// The later entry's number
         #[arg(value_name = "SEQ")]
         to: Option<u64>,
+        /// Of two charters: ask a solver as well, for each verb and each rule, where cvc5 or z3 is installed
+        #[arg(long, conflicts_with = "to")]
+        prove: bool,
     },
     /// List open questions
     Asks,

@@ -102,6 +102,9 @@ Something was named that is not in the list: a charter of the library (`flyball 
     ("FB0541", "watch has no JSON", "\
 A screen is for people. For programs `flyball log S --follow --json` prints a session's entries as they come, and
 `flyball ps --json` and `flyball asks --json` the sessions and questions as they stand."),
+    ("FB0542", "two searches disagree", "\
+`diff --prove` asked a solver and flyball's own search the same question, and one of them found an action where the other says that
+there is none. One of the two is wrong: believe neither about these charters, and report both."),
 ];
 
 /// Every page there is, by code.

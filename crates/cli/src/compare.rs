@@ -1,10 +1,13 @@
 //! `diff A B`: what one charter lets pass that another does not.
 
+mod proving;
+
 use crate::charter_dir;
 use crate::failure::{Failure, Kind};
 use crate::output::{Output, Style, visible};
 use flyball_kernel::Verdict;
 use flyball_kernel::analysis::{self, Comparison, Example, Narrower};
+use proving::Proof;
 use serde::Serialize;
 use std::path::Path;
 
@@ -14,6 +17,8 @@ struct Compared<'c> {
     after: Side<'c>,
     #[serde(flatten)]
     comparison: &'c Comparison,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<&'c Proof>,
 }
 
 #[derive(Serialize)]
@@ -24,7 +29,7 @@ struct Side<'c> {
 }
 
 /// `flyball diff A B`.
-pub fn compare(out: Output, first: &str, second: &str) -> Result<(), Failure> {
+pub fn compare(out: Output, first: &str, second: &str, is_proving: bool) -> Result<(), Failure> {
     for named in [first, second] {
         if !Path::new(named).exists() {
             return Err(Failure::user("FB0505", format!("`{named}` is no charter's folder"))
@@ -36,6 +41,7 @@ pub fn compare(out: Output, first: &str, second: &str) -> Result<(), Failure> {
     let (before, after) = (charter_dir::load(out, &first)?.0, charter_dir::load(out, &second)?.0);
     let session = crate::test::session(&first, None);
     let comparison = analysis::compare(&before, &after, &session);
+    let proof = is_proving.then(|| proving::prove(&before, &after, &session));
     if out.is_json {
         let side = |charter: &'_ flyball_kernel::Charter, dir: &Path| {
             (charter.name().to_owned(), charter.digest().to_owned(), dir.display().to_string())
@@ -45,13 +51,27 @@ pub fn compare(out: Output, first: &str, second: &str) -> Result<(), Failure> {
             before: Side { charter: &a.0, digest: &a.1, dir: a.2.clone() },
             after: Side { charter: &b.0, digest: &b.1, dir: b.2.clone() },
             comparison: &comparison,
+            proof: proof.as_ref(),
         });
-        return Ok(());
+        return agrees(proof.as_ref());
     }
     let name = |charter: &flyball_kernel::Charter, dir: &Path| format!("{} ({})", charter.name(), dir.display());
     out.line(&format!("before  {}", name(&before, &first)));
     out.line(&format!("after   {}", name(&after, &second)));
     print(out, &comparison);
+    if let Some(proof) = &proof {
+        proving::print(out, proof);
+    }
+    agrees(proof.as_ref())
+}
+
+/// Two searches that contradict each other prove nothing.
+fn agrees(proof: Option<&Proof>) -> Result<(), Failure> {
+    if proof.is_some_and(Proof::is_contradiction) {
+        return Err(Failure::user("FB0542", "the solver and flyball's own search contradict each other")
+            .hint("believe neither of them about these charters, and please report both")
+            .of(Kind::Unverified));
+    }
     Ok(())
 }
 

@@ -24,7 +24,7 @@ struct Proved {
 }
 
 /// For one question. Most take a hundredth of it.
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// Asks the solver, where there is one, and looks for histories.
 pub fn prove(charter: &Charter) -> Proof {

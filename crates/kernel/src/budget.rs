@@ -21,11 +21,11 @@ pub use shared::{SharedFound, SharedWant};
 pub(crate) struct Budget {
     pub(crate) verbs: Vec<Verb>,
     /// The attribute that is summed; `None` counts actions.
-    attr: Option<&'static str>,
-    limit: i64,
+    pub(crate) attr: Option<&'static str>,
+    pub(crate) limit: i64,
     pub(crate) per: Per,
     /// Uses of the limit at which it is warned, ascending.
-    warn_at: Vec<i64>,
+    pub(crate) warn_at: Vec<i64>,
 }
 
 /// Whose use is counted together.

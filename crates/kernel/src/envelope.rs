@@ -19,18 +19,18 @@ pub(crate) use positions::Positions;
 pub(crate) struct Envelope {
     verb: Verb,
     attr: &'static str,
-    min: Option<i64>,
-    max: Option<i64>,
+    pub(crate) min: Option<i64>,
+    pub(crate) max: Option<i64>,
     /// At most this far from each value that was in force within `per_ns`; from the last one without it.
-    step: Option<i64>,
+    pub(crate) step: Option<i64>,
     /// At most this many changes within `per_ns`.
-    rate: Option<i64>,
-    per_ns: Option<u64>,
-    on_breach: Breach,
+    pub(crate) rate: Option<i64>,
+    pub(crate) per_ns: Option<u64>,
+    pub(crate) on_breach: Breach,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Breach {
+pub(crate) enum Breach {
     Deny,
     Clamp,
     Escalate(String),

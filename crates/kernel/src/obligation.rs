@@ -4,8 +4,7 @@
 //! it is. Each that was opened ends in one way only: an event that matches `must` discharges it, or the first input after its
 //! deadline (a tick at it) causes `otherwise`, or it is still open when the session ends.
 //!
-//! INVARIANT: one rule's obligations all have the same time, and time doesn't run backwards, so that each rule's list is in
-//! the order of its deadlines.
+//! INVARIANT: each rule's list is in the order of its deadlines.
 
 mod section;
 
@@ -28,14 +27,14 @@ pub(crate) struct Obligation {
     pub(crate) trigger: Pattern,
     pub(crate) must: Pattern,
     /// Which value of `must` is to be which of the trigger.
-    shared: Vec<(usize, usize)>,
+    pub(crate) shared: Vec<(usize, usize)>,
     /// The trigger's variables, in the order of its values.
     variables: Vec<String>,
     pub(crate) within_ns: u64,
-    owner: String,
+    pub(crate) owner: String,
     reason: String,
     pub(crate) otherwise: Otherwise,
-    open_max: usize,
+    pub(crate) open_max: usize,
     source: String,
 }
 
@@ -151,7 +150,9 @@ impl Obligations {
             }
             let due = Due { bound, since: event.seq, deadline_ns: event.at_ns.saturating_add(rule.within_ns) };
             if open.len() < rule.open_max {
-                open.push_back(due);
+                // Another charter may have put a shorter time in force since the others began.
+                let at = open.partition_point(|other| other.deadline_ns <= due.deadline_ns);
+                open.insert(at, due);
             } else {
                 // Attempts that would lead here are refused; those under way already can't be.
                 let lost = rule.missed(name, &due, &format!("{} are open, and no more can be kept", rule.open_max));

@@ -107,7 +107,7 @@ impl Session {
     }
 
     /// The path relative to the workspace; empty outside it, `.` for the workspace itself.
-    fn rel<'p>(&self, path: &'p str) -> &'p str {
+    pub(crate) fn rel<'p>(&self, path: &'p str) -> &'p str {
         match below(path, &self.workspace) {
             Some("") => ".",
             Some(rest) => rest,
@@ -115,7 +115,7 @@ impl Session {
         }
     }
 
-    fn zone(&self, path: &str) -> &'static str {
+    pub(crate) fn zone(&self, path: &str) -> &'static str {
         if below(path, &self.workspace).is_some() {
             "workspace"
         } else if below(path, &self.home).is_some() {

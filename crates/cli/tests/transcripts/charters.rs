@@ -149,6 +149,36 @@ fn two_charters_are_compared() {
     assert_transcript!(scene);
 }
 
+/// With a solver each rule has an answer, and an example that the rules of both confirm; without one that is said.
+#[test]
+fn two_charters_are_compared_by_a_solver() {
+    let mut scene = Scene::new();
+    let work = "@id(\"work\") @owner(\"team\") @reason(\"Work.\")\npermit (principal, action, resource)";
+    let source = "@id(\"source\") @owner(\"team\") @reason(\"Reviewed.\")\nforbid (principal, action in Action::\"fs\", resource)\nwhen { resource.rel like \"src/*\"";
+    let git = "@id(\"git\") @owner(\"team\") @reason(\"Its own.\")\nforbid (principal, action, resource is File)\nwhen { resource.rel like \".git/*\" };";
+    scene.charter("", &format!("{work};\n\n{source} }};\n\n{git}\n"));
+    std::fs::rename(scene.repo().join(".flyball"), scene.repo().join("a")).unwrap();
+    scene.charter("", &format!("{work};\n\n{source} && resource.name != \"lib.rs\" }};\n\n{git}\n"));
+    std::fs::rename(scene.repo().join(".flyball"), scene.repo().join("b")).unwrap();
+    scene.type_in(&["diff", "a", "b", "--prove"]).type_in(&["diff", "a", "b", "--prove", "--json"]);
+    scene.type_in(&["diff", "a", "b", "3", "--prove"]);
+    let text = scene.transcript();
+    assert!(text.contains("[exit 2]"), "of a session it means nothing: {text}");
+    if text.contains("no solver was asked") {
+        assert!(text.contains("\"solver\":null"), "{text}");
+        println!("skipped: neither `cvc5` nor `z3` is installed");
+        return;
+    }
+    let line = |start: &str| {
+        text.lines().find(|l| l.starts_with(start)).unwrap_or_else(|| panic!("{start}\n{text}")).to_owned()
+    };
+    let source = line("source (stops in the first)");
+    assert!(source.contains("sometimes") && source.contains("/src/") && source.contains("lib.rs"), "{source}");
+    assert!(line("git (stops in the first)").contains("never"), "{text}");
+    assert!(line("work (permits in the second)").contains("sometimes"), "{text}");
+    assert!(!text.contains("\"answer\":\"unknown\"") && text.contains("[exit 0]"), "{text}");
+}
+
 /// Each charter of the library is copied out, compiles without a word, and rules on its story.
 #[test]
 fn the_library_rules_on_its_stories() {

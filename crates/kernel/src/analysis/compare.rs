@@ -1,6 +1,6 @@
 //! What one charter allows that another did not, each shown by an action on which the real rules of both were asked.
 
-use super::formula::{Formulas, Id};
+use super::formula::{Atom, Formulas, Id, Slot};
 use super::settings;
 use super::solve::{Found, Model, Steps, solve};
 use super::verdicts::{Judgement, Verdicts, judgements, verdicts};
@@ -86,8 +86,9 @@ pub fn compare(a: &Charter, b: &Charter, session: &Session) -> Comparison {
         narrowed_settings: settings.stricter,
         unknown: Vec::new(),
     };
+    let mut steps = Steps::default();
     for judgement in judgements() {
-        let mut steps = Steps { left: STEPS_PER_VERB };
+        steps.left = STEPS_PER_VERB;
         let pair = Pair { a, b, facts: &facts, judgement, session };
         let widened = pair.differences(true, &mut steps);
         pair.keep(widened, &mut out.widened, &mut out.unknown);
@@ -99,12 +100,13 @@ pub fn compare(a: &Charter, b: &Charter, session: &Session) -> Comparison {
     out
 }
 
-struct Pair<'p> {
-    a: &'p Charter,
-    b: &'p Charter,
-    facts: &'p SharedFacts,
-    judgement: Judgement,
-    session: &'p Session,
+#[derive(Clone, Copy)]
+pub(super) struct Pair<'p> {
+    pub a: &'p Charter,
+    pub b: &'p Charter,
+    pub facts: &'p SharedFacts,
+    pub judgement: Judgement,
+    pub session: &'p Session,
 }
 
 impl Pair<'_> {
@@ -114,6 +116,8 @@ impl Pair<'_> {
         let first = verdicts(&mut all, self.a, 0, self.facts, self.judgement);
         let second = verdicts(&mut all, self.b, 1, self.facts, self.judgement);
         let mut goal = if is_widening { looser(&mut all, &first, &second) } else { looser(&mut all, &second, &first) };
+        let consistent = ordered(&mut all, &self.facts.below);
+        goal = all.and([goal, consistent]);
         let mut found = Vec::new();
         while found.len() < EXAMPLES_PER_VERB {
             let model = match solve(&all, goal, self.judgement.verb, self.session, steps) {
@@ -141,9 +145,20 @@ impl Pair<'_> {
         (found, None)
     }
 
-    fn example(&self, model: &Model, is_widening: bool) -> Option<Example> {
+    /// What both charters say, and where the second lets something pass that the first stops.
+    pub fn widening(&self) -> (Formulas, Verdicts, Verdicts, Id) {
+        let mut all = Formulas::new();
+        let first = verdicts(&mut all, self.a, 0, self.facts, self.judgement);
+        let second = verdicts(&mut all, self.b, 1, self.facts, self.judgement);
+        let goal = looser(&mut all, &first, &second);
+        let consistent = ordered(&mut all, &self.facts.below);
+        let goal = all.and([goal, consistent]);
+        (all, first, second, goal)
+    }
+
+    pub fn example(&self, model: &Model, is_widening: bool) -> Option<Example> {
         let action = action(self.judgement.verb, self.judgement.is_content, model, self.session)?;
-        let autonomy = model.longs.get(&super::formula::Slot::Autonomy).copied();
+        let autonomy = model.longs.get(&Slot::Autonomy).copied();
         let of_a = supposed(self.a, self.facts.of_charter(0), model);
         let of_b = supposed(self.b, self.facts.of_charter(1), model);
         let at_ns = time(model)?;
@@ -198,6 +213,40 @@ impl Pair<'_> {
             unknown.push(format!("{verb}: {why}"));
         }
     }
+}
+
+/// What facts that are in order can be together, as far as the formulas ask for them.
+pub(super) fn ordered(to: &mut Formulas, below: &[(usize, usize)]) -> Id {
+    let mut all = Vec::new();
+    for (lower, upper) in below {
+        let (lower, upper) = (Slot::Fact(*lower), Slot::Fact(*upper));
+        let asks = |atom: &Atom, slot: Slot| matches!(atom, Atom::Flag(s) | Atom::AtMost(s, _) if *s == slot);
+        if ![lower, upper].into_iter().all(|slot| to.atoms.iter().any(|atom| asks(atom, slot))) {
+            continue;
+        }
+        let bounds = |to: &Formulas, slot: Slot| -> Vec<i64> {
+            to.atoms
+                .iter()
+                .filter_map(|a| if let Atom::AtMost(s, n) = a { (*s == slot).then_some(*n) } else { None })
+                .collect()
+        };
+        // The lower one is at most whatever the upper one is at most.
+        let tops: Vec<(i64, i64)> = bounds(to, upper)
+            .into_iter()
+            .filter_map(|n| Some((n, bounds(to, lower).into_iter().filter(|m| *m >= n).min()?)))
+            .collect();
+        for (n, m) in tops {
+            let (upper, lower) = (to.atom(Atom::AtMost(upper, n)), to.atom(Atom::AtMost(lower, m)));
+            let not = to.not(upper);
+            all.push(to.or([not, lower]));
+        }
+        if to.atoms.contains(&Atom::Flag(lower)) && to.atoms.contains(&Atom::Flag(upper)) {
+            let (lower, upper) = (to.atom(Atom::Flag(lower)), to.atom(Atom::Flag(upper)));
+            let not = to.not(lower);
+            all.push(to.or([not, upper]));
+        }
+    }
+    to.and(all)
 }
 
 /// Where a charter gives that verdict.

@@ -153,6 +153,8 @@ pub(crate) struct Scope<'s> {
     pub charter: usize,
     /// The number among all facts of each of the charter's.
     pub facts: &'s [usize],
+    /// The number of the first charter with the same table of consequences.
+    pub table: usize,
     /// Consequence and reversibility, where the charter says them without looking at the action.
     pub weight: Option<(&'static str, &'static str)>,
 }
@@ -253,11 +255,9 @@ impl Scope<'_> {
             Path::Autonomy => Read::Slot(Slot::Autonomy),
             Path::Surface => Read::Slot(Slot::Surface),
             Path::Time(part) => Read::Slot(Slot::Time(part)),
-            Path::Consequence => {
-                self.weight.map_or(Read::Slot(Slot::Consequence(self.charter)), |(c, _)| Read::Text(c))
-            }
+            Path::Consequence => self.weight.map_or(Read::Slot(Slot::Consequence(self.table)), |(c, _)| Read::Text(c)),
             Path::Reversibility => {
-                self.weight.map_or(Read::Slot(Slot::Reversibility(self.charter)), |(_, r)| Read::Text(r))
+                self.weight.map_or(Read::Slot(Slot::Reversibility(self.table)), |(_, r)| Read::Text(r))
             }
             Path::Detected => Read::Nothing,
             Path::Opaque => Read::Slot(Slot::Opaque),

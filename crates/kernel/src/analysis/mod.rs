@@ -13,11 +13,14 @@ mod formula;
 mod plain;
 mod prove;
 mod reachable;
+mod registers;
 mod rules;
 mod settings;
 mod smt;
 mod solve;
+mod texts;
 mod verdicts;
+mod widening;
 mod witness;
 mod words;
 
@@ -27,6 +30,7 @@ pub use findings::{Analysis, analyse};
 pub use plain::is_plainly_narrower;
 pub use prove::{Answer, Question, questions};
 pub use reachable::{FactTrace, fact_traces};
+pub use widening::{Side, Widening, WideningQuestion, widening_questions};
 
 #[cfg(test)]
 mod tests;

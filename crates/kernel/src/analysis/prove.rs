@@ -1,5 +1,6 @@
 //! Questions to a solver: can an action of this verb ever be allowed?
 
+use super::compare::ordered;
 use super::coverage::is_mediated;
 use super::formula::Formulas;
 use super::smt::{Query, encode};
@@ -56,8 +57,9 @@ pub fn questions(charter: &Charter, session: &Session) -> Vec<Question> {
             let mut all = Formulas::new();
             let said = verdicts(&mut all, charter, 0, &facts, judgement);
             let (passes, unasked) = (all.not(said.denied), all.not(said.held));
-            let goal = all.and([passes, unasked]);
-            let own = match solve(&all, goal, judgement.verb, session, &mut Steps { left: STEPS }) {
+            let consistent = ordered(&mut all, &facts.below);
+            let goal = all.and([passes, unasked, consistent]);
+            let own = match solve(&all, goal, judgement.verb, session, &mut Steps::of(STEPS)) {
                 Found::Model(_) => Some(true),
                 Found::Nothing => Some(false),
                 Found::CutOff => None,

@@ -3,8 +3,10 @@
 //! "Does nothing" is proved by a search that found no action where the rule would make a difference; what is shown beside
 //! is the smallest action that it does match, on which the real rules were asked.
 
+use super::compare::ordered;
 use super::formula::{Formulas, Id};
 use super::solve::{Found, Model, Steps, solve};
+use super::texts::Known;
 use super::verdicts::{Judgement, RuleSay, Verdicts, judgements, verdicts};
 use super::witness::{Case, SharedFacts, action, supposed, time};
 use crate::action::Action;
@@ -49,7 +51,18 @@ pub(crate) fn idle(charter: &Charter, session: &Session) -> (Vec<IdleRule>, usiz
     let mut formulas = Formulas::new();
     let all: Vec<(Judgement, Verdicts)> =
         judgements().map(|j| (j, verdicts(&mut formulas, charter, 0, &facts, j))).collect();
-    let mut bench = Bench { charter, session, facts, formulas, all, steps: STEPS, silent: BTreeSet::new() };
+    let consistent = ordered(&mut formulas, &facts.below);
+    let mut bench = Bench {
+        consistent,
+        charter,
+        session,
+        facts,
+        formulas,
+        all,
+        steps: STEPS,
+        known: Known::default(),
+        silent: BTreeSet::new(),
+    };
     let mut out = bench.duplicates();
     bench.silent.extend(out.iter().map(|found| found.rule.clone()));
     let mut missed = 0;
@@ -78,7 +91,10 @@ struct Bench<'b> {
     facts: SharedFacts,
     formulas: Formulas,
     all: Vec<(Judgement, Verdicts)>,
+    /// What facts that are in order can be together.
+    consistent: Id,
     steps: u64,
+    known: Known,
     /// Rules that were found to do nothing: they can't be what makes another one idle.
     silent: BTreeSet<String>,
 }
@@ -209,9 +225,11 @@ impl Bench<'_> {
 
     fn solve(&mut self, n: usize, goal: Id) -> Result<Option<Box<Model>>, CutOff> {
         let Some((judgement, _)) = self.all.get(n) else { return Ok(None) };
-        let mut steps = Steps { left: self.steps.min(STEPS_PER_QUESTION) };
-        let before = steps.left;
+        let goal = self.formulas.and([goal, self.consistent]);
+        let before = self.steps.min(STEPS_PER_QUESTION);
+        let mut steps = Steps { left: before, known: std::mem::take(&mut self.known) };
         let found = solve(&self.formulas, goal, judgement.verb, self.session, &mut steps);
+        self.known = steps.known;
         self.steps = self.steps.saturating_sub(before.saturating_sub(steps.left));
         match found {
             Found::Model(model) => Ok(Some(model)),

@@ -1,6 +1,8 @@
 //! What two charters say beside their rules, compared without searching: a list of what is looser, and of what is stricter.
 
-use crate::charter::{Charter, HomeKeep, Limits, Tier};
+use super::registers;
+use crate::charter::{Charter, HomeKeep, Limits, Rule, RuleEffect, Tier};
+use cedar_policy::PolicyId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Differences that no single action shows.
@@ -16,6 +18,7 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
     // What a charter says and nobody compares would be called narrower unseen: name each field here, and say why where
     // it makes no difference.
     let Charter {
+        // Sessions share registers under it: compared with the budgets.
         name: _,
         // Compared by the formulas, with the rules.
         default: _,
@@ -23,7 +26,6 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
         facts: _,
         fact_types: _,
         on_error: _,
-        // Whom a tier asks stands in the tier.
         owners: _,
         tiers: _,
         consequences: _,
@@ -49,19 +51,12 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
     let mut out = Differences::default();
     tiers(&mut out, &a.tiers, &b.tiers);
     on_error(&mut out, a, b);
-    named(&mut out, "budget", &a.budgets, &b.budgets);
-    named(&mut out, "envelope", &a.envelopes, &b.envelopes);
-    named(&mut out, "label", &a.labels, &b.labels);
-    named(&mut out, "obligation", &a.obligations, &b.obligations);
-    if format!("{:?}", a.consequences) != format!("{:?}", b.consequences) {
-        out.looser.push("[[consequence]] is not the same, so that actions may be governed less deeply".to_owned());
-    }
-    let rows = |charter: &Charter| charter.governance.iter().map(|row| format!("{row:?}")).collect::<BTreeSet<_>>();
-    if !rows(a).is_subset(&rows(b)) {
-        out.looser.push("a row of [[governance]] is gone or not the same".to_owned());
-    } else if rows(a) != rows(b) {
-        out.stricter.push("[[governance]] has another row".to_owned());
-    }
+    owners(&mut out, a, b);
+    registers::budgets(&mut out, &a.budgets, &b.budgets, a.name() != b.name());
+    registers::envelopes(&mut out, &a.envelopes, &b.envelopes);
+    registers::obligations(&mut out, &a.obligations, &b.obligations);
+    labels(&mut out, a, b);
+    weights(&mut out, a, b);
     autonomy(&mut out, a, b);
     sandbox(&mut out, a, b);
     limits(&mut out, a.limits(), b.limits());
@@ -94,19 +89,70 @@ fn grown<T: Ord + std::fmt::Display>(
     }
 }
 
-/// Budgets and envelopes by name: one that is gone or another is looser, unless it is new.
-fn named<T: std::fmt::Debug>(out: &mut Differences, kind: &str, a: &BTreeMap<String, T>, b: &BTreeMap<String, T>) {
-    for (name, was) in a {
-        match b.get(name) {
-            None => out.looser.push(format!("the {kind} `{name}` is gone")),
-            Some(is) if format!("{is:?}") != format!("{was:?}") => {
-                out.looser.push(format!("the {kind} `{name}` is not the same"))
-            }
-            Some(_) => {}
+/// Who answers for a rule says whether it may be loosened: else a charter that stops the same could first hand it to others.
+fn owners(out: &mut Differences, a: &Charter, b: &Charter) {
+    for (name, was) in a.owners() {
+        let Some(is) = b.owners().get(name) else { continue };
+        let (was, is): (BTreeSet<&String>, BTreeSet<&String>) =
+            (was.contacts.iter().collect(), is.contacts.iter().collect());
+        grown(out, &format!("[owners] {name}"), &was, &is, true);
+    }
+    let missing: BTreeSet<&str> =
+        a.rules().iter().filter(|r| b.rule(&r.id).is_none()).map(|r| r.owner.as_str()).collect();
+    let added: BTreeSet<&str> =
+        b.rules().iter().filter(|r| a.rule(&r.id).is_none()).map(|r| r.owner.as_str()).collect();
+    for rule in b.rules() {
+        if a.rule(&rule.id).is_some_and(|was| was.owner != rule.owner) {
+            out.looser.push(format!("the rule `{}` has another owner, `{}`", rule.id, rule.owner));
         }
     }
-    for name in b.keys().filter(|name| !a.contains_key(*name)) {
-        out.stricter.push(format!("the {kind} `{name}` is new"));
+    // A rule under another name may be one that stood under another owner's.
+    if !missing.is_empty() && !added.is_empty() && missing.union(&added).count() > 1 {
+        out.looser.push("rules of one owner are gone, and others of another's are new".to_owned());
+    }
+}
+
+/// A label that more carry can be what a rule permits, as well as what it forbids.
+fn labels(out: &mut Differences, a: &Charter, b: &Charter) {
+    for name in a.labels.keys().chain(b.labels.keys()).collect::<BTreeSet<_>>() {
+        match (a.labels.get(name), b.labels.get(name)) {
+            (Some(_), None) => out.looser.push(format!("the label `{name}` is gone")),
+            (None, Some(_)) if !permits_by_label(b) => out.stricter.push(format!("the label `{name}` is new")),
+            (Some(was), Some(is)) if format!("{was:?}") == format!("{is:?}") => {}
+            _ => out.looser.push(format!("the label `{name}` is not the same")),
+        }
+    }
+}
+
+/// Whether more labels may let more pass: whatever permits, excepts or remembers by them.
+fn permits_by_label(charter: &Charter) -> bool {
+    let reads = |rule: &Rule| {
+        let text = charter.policy_set().policy(&PolicyId::new(&rule.id)).map(ToString::to_string).unwrap_or_default();
+        let is_plain = rule.effect == RuleEffect::Forbid && !text.contains("unless") && !text.contains('!');
+        text.contains("labels") && (!is_plain || text.contains("isEmpty"))
+    };
+    let places = || charter.facts.places().map(|(_, place)| place);
+    charter.rules().iter().any(reads)
+        || places().any(|p| charter.facts.patterns(p).iter().any(|p| p.tests.iter().any(|(attr, _)| *attr == "labels")))
+}
+
+/// How deeply actions are governed.
+fn weights(out: &mut Differences, a: &Charter, b: &Charter) {
+    let rows = |charter: &Charter| charter.consequences.iter().map(|row| format!("{row:?}")).collect::<BTreeSet<_>>();
+    let (was, is) = (rows(a), rows(b));
+    if was != is {
+        // A row that is new replaces what is the verb's own, where no other says anything.
+        let new = b.consequences.iter().filter(|row| !was.contains(&format!("{row:?}")));
+        if was.is_subset(&is) && new.into_iter().all(|row| row.only_raises()) {
+            out.stricter.push("[[consequence]] weighs more actions higher".to_owned());
+        } else {
+            out.looser.push("[[consequence]] is not the same, so that actions may be governed less deeply".to_owned());
+        }
+    }
+    if !a.governance.iter().all(|row| b.governance.iter().any(|other| other.covers(row))) {
+        out.looser.push("a row of [[governance]] is gone or does less".to_owned());
+    } else if !b.governance.iter().all(|row| a.governance.iter().any(|other| other.covers(row))) {
+        out.stricter.push("[[governance]] does more".to_owned());
     }
 }
 
@@ -153,16 +199,20 @@ fn autonomy(out: &mut Differences, a: &Charter, b: &Charter) {
     }
     let levels = |charter: &Charter| charter.autonomy.levels.iter().map(|l| l.name()).collect::<BTreeSet<_>>();
     grown(out, "[autonomy] levels", &levels(a), &levels(b), true);
-    let lower = |charter: &Charter| -> BTreeSet<(String, &'static str)> {
-        let identity =
-            |name: &str| charter.facts.places().find(|(n, _)| *n == name).map(|(_, p)| charter.facts.identity(p));
-        charter.autonomy.lower.iter().map(|(fact, to)| (identity(fact).unwrap_or_default(), to.name())).collect()
+    let place = |charter: &Charter, name: &str| charter.facts.places().find(|(n, _)| *n == name).map(|(_, p)| p);
+    // Each row of the first has one of the second that lowers as far, whenever it does.
+    let are_covered = |first: &Charter, second: &Charter| {
+        first.autonomy.lower.iter().all(|(fact, to)| {
+            second.autonomy.lower.iter().any(|(other, lower)| {
+                let (Some(p), Some(q)) = (place(first, fact), place(second, other)) else { return false };
+                lower <= to && first.facts.is_below(p, &second.facts, q)
+            })
+        })
     };
-    let (was, is) = (lower(a), lower(b));
-    if !was.is_subset(&is) {
-        out.looser.push("[[autonomy.lower]] has fewer or other rows".to_owned());
-    } else if was != is {
-        out.stricter.push("[[autonomy.lower]] has more rows".to_owned());
+    match (are_covered(a, b), are_covered(b, a)) {
+        (true, true) => {}
+        (true, false) => out.stricter.push("[[autonomy.lower]] lowers more".to_owned()),
+        (false, _) => out.looser.push("[[autonomy.lower]] has fewer or other rows".to_owned()),
     }
     if a.autonomy.ask != b.autonomy.ask {
         out.looser.push("`ask` of [autonomy] is not the same".to_owned());

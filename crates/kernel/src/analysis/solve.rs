@@ -1,8 +1,9 @@
-//! Finds an action that satisfies a formula: decides atoms one after another, and asks of each group of atoms whether
+//! Finds an action that satisfies a formula: sets what must be, tries the rest, and asks of each group of atoms whether
 //! some value comes out so. Bounded by steps, never by a clock.
 
 use super::formula::{Atom, Formulas, Id, Slot, Term};
-use super::words::{Demand, NoWord, Test, View, word};
+use super::texts::Known;
+use super::words::{Demand, View};
 use crate::session::Session;
 use crate::vocabulary::{ResourceKind, Verb};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,23 +30,28 @@ pub(crate) enum Found {
     CutOff,
 }
 
-/// How much work is left.
-#[derive(Clone, Copy, Debug)]
+/// How much work is left, and what is known from the work before.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Steps {
     pub left: u64,
+    pub known: Known,
 }
 
 impl Steps {
+    pub fn of(left: u64) -> Self {
+        Self { left, known: Known::default() }
+    }
+
     fn take(&mut self, n: u64) {
         self.left = self.left.saturating_sub(n);
     }
 }
 
-/// Finds a model of the formula for actions of that verb.
+/// Finds a model of the formula for actions of that verb. `steps` knows of texts in this session.
 pub(crate) fn solve(all: &Formulas, goal: Id, verb: Verb, session: &Session, steps: &mut Steps) -> Found {
     // A search sets up a place for each atom and term.
     steps.take(u64::try_from(all.atoms.len().saturating_add(all.terms.len()) / 4).unwrap_or(u64::MAX));
-    Search::new(all, verb, session).run(goal, steps)
+    Search::new(all, goal, verb, session).run(goal, steps)
 }
 
 /// What one value decides together.
@@ -57,155 +63,340 @@ enum Group {
 }
 
 struct Decision {
-    atom: usize,
+    term: Id,
+    value: bool,
     /// Whether the other value was tried before.
     is_second: bool,
     /// Where the trail stood before it.
     trail: usize,
 }
 
+/// What is set of a term's parts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts {
+    open: usize,
+    /// Those that decide the whole: true ones of an `or`, false ones of an `and`.
+    deciding: usize,
+}
+
+/// What is set follows upwards and downwards through the formula before anything is tried; what is tried is a part of
+/// something that is to hold and does not hold by itself yet.
 struct Search<'f> {
     all: &'f Formulas,
     session: &'f Session,
     verb: Verb,
+    /// By term.
     values: Vec<Option<bool>>,
-    trail: Vec<usize>,
+    parts: Vec<Parts>,
+    parents: Vec<Vec<Id>>,
+    trail: Vec<Id>,
+    /// How much of the trail has had its consequences.
+    done: usize,
     decisions: Vec<Decision>,
-    groups: BTreeMap<Group, Vec<usize>>,
+    /// By atom.
+    terms: Vec<Option<Id>>,
     group_of: Vec<Option<Group>>,
-    /// Texts that were found for what was demanded of them.
-    words: BTreeMap<(bool, Vec<Demand>), Result<String, NoWord>>,
-    memo: Vec<(u64, Option<bool>)>,
-    round: u64,
+    groups: BTreeMap<Group, Vec<usize>>,
+    /// Groups of which something was set since they were looked at.
+    touched: BTreeSet<Group>,
     is_cut: bool,
     /// The atom that says whether an attribute is there.
     presences: BTreeMap<&'static str, usize>,
 }
 
+fn place(id: Id) -> usize {
+    usize::try_from(id).unwrap_or(usize::MAX)
+}
+
 impl<'f> Search<'f> {
-    fn new(all: &'f Formulas, verb: Verb, session: &'f Session) -> Self {
+    fn new(all: &'f Formulas, goal: Id, verb: Verb, session: &'f Session) -> Self {
         let is_file = verb.spec().resource == ResourceKind::File;
-        let group_of: Vec<Option<Group>> = all.atoms.iter().map(|atom| group(atom, is_file)).collect();
-        let mut groups: BTreeMap<Group, Vec<usize>> = BTreeMap::new();
-        for (atom, group) in group_of.iter().enumerate() {
-            if let Some(group) = group {
-                groups.entry(*group).or_default().push(atom);
-            }
-        }
-        let presence =
-            |(at, atom): (usize, &Atom)| if let Atom::Present(name) = atom { Some((*name, at)) } else { None };
-        Self {
-            presences: all.atoms.iter().enumerate().filter_map(presence).collect(),
-            values: vec![None; all.atoms.len()],
-            memo: vec![(0, None); all.terms.len()],
+        let mut out = Self {
             all,
             session,
             verb,
+            values: vec![None; all.terms.len()],
+            parts: vec![Parts::default(); all.terms.len()],
+            parents: vec![Vec::new(); all.terms.len()],
             trail: Vec::new(),
+            done: 0,
             decisions: Vec::new(),
-            groups,
-            group_of,
-            words: BTreeMap::new(),
-            round: 0,
+            terms: vec![None; all.atoms.len()],
+            group_of: vec![None; all.atoms.len()],
+            groups: BTreeMap::new(),
+            touched: BTreeSet::new(),
             is_cut: false,
+            presences: BTreeMap::new(),
+        };
+        let mut seen = vec![false; all.terms.len()];
+        let mut open = vec![goal];
+        while let Some(id) = open.pop() {
+            match seen.get_mut(place(id)) {
+                Some(seen) if !*seen => *seen = true,
+                _ => continue,
+            }
+            let parts: &[Id] = match all.get(id) {
+                Term::Known(_) => &[],
+                Term::Atom(atom) => {
+                    out.has(*atom, id, is_file);
+                    &[]
+                }
+                Term::Not(inner) => std::slice::from_ref(inner),
+                Term::And(parts) | Term::Or(parts) => parts,
+            };
+            if let Some(own) = out.parts.get_mut(place(id)) {
+                own.open = parts.len();
+            }
+            for part in parts {
+                if let Some(parents) = out.parents.get_mut(place(*part)) {
+                    parents.push(id);
+                }
+                open.push(*part);
+            }
+        }
+        out.groups.values_mut().for_each(|atoms| atoms.sort_unstable());
+        out
+    }
+
+    fn has(&mut self, atom: usize, id: Id, is_file: bool) {
+        let Some(what) = self.all.atoms.get(atom) else { return };
+        if let Some(term) = self.terms.get_mut(atom) {
+            *term = Some(id);
+        }
+        if let Atom::Present(name) = what {
+            self.presences.insert(name, atom);
+        }
+        let group = group(what, is_file);
+        if let Some(group) = group {
+            self.groups.entry(group).or_default().push(atom);
+        }
+        if let Some(place) = self.group_of.get_mut(atom) {
+            *place = group;
         }
     }
 
     fn run(mut self, goal: Id, steps: &mut Steps) -> Found {
+        let mut is_open = self.set(goal, true) && self.propagate(steps);
         loop {
+            if !is_open && !self.back(steps) {
+                return if self.is_cut || steps.left == 0 { Found::CutOff } else { Found::Nothing };
+            }
             if steps.left == 0 {
                 return Found::CutOff;
             }
-            self.round += 1;
-            let is_open = match self.truth(goal, steps) {
-                Some(true) => match self.model(steps) {
+            is_open = match self.next() {
+                Some((term, value)) => self.decide(term, value, false, steps),
+                None => match self.model(steps) {
                     Some(model) => return Found::Model(Box::new(model)),
                     None => false,
                 },
-                Some(false) => false,
-                None => match self.next(goal) {
-                    Some((atom, value)) => self.decide(atom, value, false, steps),
-                    None => false,
-                },
             };
-            if !is_open && !self.back(steps) {
-                return if self.is_cut { Found::CutOff } else { Found::Nothing };
-            }
         }
     }
 
-    /// Sets an atom, and what follows of it; false when no value comes out so.
-    fn decide(&mut self, atom: usize, value: bool, is_second: bool, steps: &mut Steps) -> bool {
-        self.decisions.push(Decision { atom, is_second, trail: self.trail.len() });
-        self.set(atom, value);
-        let Some(group) = self.group_of.get(atom).copied().flatten() else { return true };
-        match self.value(group, steps) {
-            Some(false) => false,
-            _ => {
-                self.follow(group, steps);
+    /// Sets a term, and what follows of it; false when that contradicts itself.
+    fn decide(&mut self, term: Id, value: bool, is_second: bool, steps: &mut Steps) -> bool {
+        self.decisions.push(Decision { term, value, is_second, trail: self.trail.len() });
+        self.set(term, value) && self.propagate(steps)
+    }
+
+    /// False when it was set to the other value.
+    fn set(&mut self, term: Id, value: bool) -> bool {
+        match self.values.get_mut(place(term)) {
+            Some(Some(was)) => *was == value,
+            Some(open) => {
+                *open = Some(value);
+                self.trail.push(term);
                 true
             }
+            None => false,
         }
     }
 
-    fn set(&mut self, atom: usize, value: bool) {
-        if let Some(place) = self.values.get_mut(atom) {
-            *place = Some(value);
-            self.trail.push(atom);
-        }
+    fn is(&self, term: Id) -> Option<bool> {
+        self.values.get(place(term)).copied().flatten()
+    }
+
+    fn of_atom(&self, atom: usize) -> Option<bool> {
+        self.is(self.terms.get(atom).copied().flatten()?)
+    }
+
+    fn of_parts(&self, term: Id) -> Parts {
+        self.parts.get(place(term)).copied().unwrap_or_default()
     }
 
     /// Takes the last decision back that has another value left, and takes that; false when there is none.
     fn back(&mut self, steps: &mut Steps) -> bool {
         while let Some(last) = self.decisions.pop() {
-            let was = self.values.get(last.atom).copied().flatten().unwrap_or_default();
-            for atom in self.trail.drain(last.trail..) {
-                if let Some(place) = self.values.get_mut(atom) {
-                    *place = None;
+            if steps.left == 0 {
+                return false;
+            }
+            self.touched.clear();
+            for (at, term) in self.trail.split_off(last.trail).into_iter().enumerate() {
+                if last.trail.saturating_add(at) < self.done {
+                    self.count(term, false);
+                }
+                if let Some(value) = self.values.get_mut(place(term)) {
+                    *value = None;
                 }
             }
-            if !last.is_second && self.decide(last.atom, !was, true, steps) {
+            self.done = self.done.min(self.trail.len());
+            if !last.is_second && self.decide(last.term, !last.value, true, steps) {
                 return true;
             }
         }
         false
     }
 
-    /// Where one text is left, all other tests of it are decided too.
-    fn follow(&mut self, group: Group, steps: &mut Steps) {
-        let is_text = |d: &(&Demand, bool)| d.1;
-        let demands = self.demands(group);
-        let fixed = demands.iter().map(|d| (d, d.wanted && matches!(d.test, Test::Is(_)))).find(is_text);
-        let is_fixed =
-            fixed.is_some_and(|(d, _)| d.view == View::Whole || (d.view == View::Rel && d.test != Test::Is("".into())));
-        if !is_fixed {
-            return;
-        }
-        let Some(Ok(text)) = self.words.get(&(group == Group::Path, demands)).cloned() else { return };
-        let atoms = self.groups.get(&group).cloned().unwrap_or_default();
-        steps.take(u64::try_from(atoms.len()).unwrap_or(u64::MAX));
-        for atom in atoms {
-            if self.values.get(atom).copied().flatten().is_none()
-                && let Some(demand) = self.demand(atom, true)
-            {
-                let holds = demand.test.holds(&self.seen(demand.view, &text));
-                self.set(atom, holds);
+    /// All that follows of what is set; false when it contradicts itself.
+    fn propagate(&mut self, steps: &mut Steps) -> bool {
+        loop {
+            while let Some(term) = self.trail.get(self.done).copied() {
+                self.done += 1;
+                let parents = self.count(term, true);
+                steps.take(u64::try_from(parents).unwrap_or(u64::MAX).saturating_add(1));
+                if !self.follows_up(term) || !self.follows_down(term) {
+                    return false;
+                }
+            }
+            let Some(group) = self.touched.pop_first() else { return true };
+            if steps.left == 0 {
+                return true;
+            }
+            match self.value(group, steps) {
+                Some(true) => {}
+                Some(false) => return false,
+                None => {
+                    self.is_cut = true;
+                    return false;
+                }
+            }
+            if !self.follows_of(group, steps) {
+                return false;
             }
         }
     }
 
-    fn seen(&self, view: View, path: &str) -> String {
-        let Ok(action) = crate::Action::new("fs.read", crate::Resource::file(path), crate::Surface::Fs) else {
-            return String::new();
+    /// Tells a term's parents that it is set, or no more; gives how many there are.
+    fn count(&mut self, term: Id, is_set: bool) -> usize {
+        let Some(value) = self.is(term) else { return 0 };
+        let (all, parents) = (self.all, self.parents.get(place(term)).map(Vec::as_slice).unwrap_or_default());
+        for parent in parents {
+            let decides = match all.get(*parent) {
+                Term::And(_) => !value,
+                Term::Or(_) => value,
+                _ => false,
+            };
+            let Some(parts) = self.parts.get_mut(place(*parent)) else { continue };
+            if is_set {
+                parts.open = parts.open.saturating_sub(1);
+                parts.deciding += usize::from(decides);
+            } else {
+                parts.open += 1;
+                parts.deciding = parts.deciding.saturating_sub(usize::from(decides));
+            }
+        }
+        parents.len()
+    }
+
+    fn follows_up(&mut self, term: Id) -> bool {
+        let Some(value) = self.is(term) else { return true };
+        let parents = self.parents.get_mut(place(term)).map(std::mem::take).unwrap_or_default();
+        let is_sound = parents.iter().all(|parent| match self.all.get(*parent) {
+            Term::Not(_) => self.set(*parent, !value),
+            _ => self.joined(*parent),
+        });
+        if let Some(place) = self.parents.get_mut(place(term)) {
+            *place = parents;
+        }
+        is_sound
+    }
+
+    fn follows_down(&mut self, term: Id) -> bool {
+        let (all, Some(value)) = (self.all, self.is(term)) else { return true };
+        match all.get(term) {
+            Term::Known(known) => *known == value,
+            Term::Atom(atom) => {
+                self.touched.extend(self.group_of.get(*atom).copied().flatten());
+                // Whether its value can be as wanted matters once it is there.
+                if let Some(Atom::Present(name)) = all.atoms.get(*atom) {
+                    let group = Group::Value(Slot::Attr(name));
+                    self.touched.extend(self.groups.contains_key(&group).then_some(group));
+                }
+                true
+            }
+            Term::Not(inner) => self.set(*inner, !value),
+            Term::And(parts) if value => parts.iter().all(|part| self.set(*part, true)),
+            Term::Or(parts) if !value => parts.iter().all(|part| self.set(*part, false)),
+            Term::And(_) | Term::Or(_) => self.joined(term),
+        }
+    }
+
+    /// What follows between a whole and its parts.
+    fn joined(&mut self, term: Id) -> bool {
+        let all = self.all;
+        let (parts, decides) = match all.get(term) {
+            Term::And(parts) => (parts, false),
+            Term::Or(parts) => (parts, true),
+            _ => return true,
         };
-        let values = self.session.values(&action);
-        let field = match view {
-            View::Whole => return path.to_owned(),
-            View::Rel => "rel",
-            View::Name => "name",
-            View::Zone => "zone",
-        };
-        values.get(field).and_then(crate::Value::as_str).unwrap_or_default().to_owned()
+        let count = self.of_parts(term);
+        if count.deciding > 0 {
+            return self.set(term, decides);
+        }
+        if count.open == 0 {
+            return self.set(term, !decides);
+        }
+        if count.open == 1 && self.is(term) == Some(decides) {
+            let last = parts.iter().copied().find(|part| self.is(*part).is_none());
+            return last.is_none_or(|last| self.set(last, decides));
+        }
+        true
+    }
+
+    /// A part to try, and the value of it that helps, of what is to hold and has the fewest ways to.
+    fn next(&self) -> Option<(Id, bool)> {
+        let unfounded = self.trail.iter().filter_map(|term| {
+            let (parts, decides) = match self.all.get(*term) {
+                Term::And(parts) => (parts, false),
+                Term::Or(parts) => (parts, true),
+                _ => return None,
+            };
+            let count = self.of_parts(*term);
+            (self.is(*term) == Some(decides) && count.deciding == 0).then_some((count.open, parts, decides))
+        });
+        let (_, parts, decides) = unfounded.min_by_key(|(open, ..)| *open)?;
+        parts.iter().copied().find(|part| self.is(*part).is_none()).map(|part| (part, decides))
+    }
+
+    /// What else is decided of a group: all tests of a text that is known, and what would make it one that can't be.
+    fn follows_of(&mut self, group: Group, steps: &mut Steps) -> bool {
+        let is_path = group == Group::Path;
+        let atoms = self.groups.get(&group).cloned().unwrap_or_default();
+        let demands = self.demands(group);
+        if demands.is_empty() || self.presence(group) != Some(true) {
+            return true;
+        }
+        steps.take(u64::try_from(atoms.len()).unwrap_or(u64::MAX));
+        let session = is_path.then_some(self.session);
+        let fixed = steps.known.fixed(&demands, session);
+        let mut follows: Vec<(Id, bool)> = Vec::new();
+        for atom in atoms.iter().copied().filter(|atom| self.of_atom(*atom).is_none()) {
+            let (Some(demand), Some(term)) = (self.demand(atom, true), self.terms.get(atom).copied().flatten()) else {
+                continue;
+            };
+            match &fixed {
+                Some(text) => follows.push((term, text.meets(&demand))),
+                None => {
+                    let is_not = |wanted: bool| {
+                        let also = Demand { wanted, ..demand.clone() };
+                        steps.known.is_impossible_with(is_path, &demands, &also)
+                    };
+                    follows.extend([true, false].into_iter().find(|wanted| is_not(*wanted)).map(|w| (term, !w)));
+                }
+            }
+        }
+        follows.into_iter().all(|(term, value)| self.set(term, value))
     }
 
     fn demand(&self, atom: usize, wanted: bool) -> Option<Demand> {
@@ -220,42 +411,48 @@ impl<'f> Search<'f> {
         Some(Demand { view, test: test.clone(), wanted })
     }
 
+    /// What is demanded of the group's text, sorted.
     fn demands(&self, group: Group) -> Vec<Demand> {
         let atoms = self.groups.get(&group).map(Vec::as_slice).unwrap_or_default();
-        let decided = atoms.iter().filter_map(|a| Some((*a, self.values.get(*a).copied().flatten()?)));
-        decided.filter_map(|(atom, value)| self.demand(atom, value)).collect()
+        let decided = atoms.iter().filter_map(|a| Some((*a, self.of_atom(*a)?)));
+        let mut demands: Vec<Demand> = decided.filter_map(|(atom, value)| self.demand(atom, value)).collect();
+        demands.sort();
+        demands
     }
 
     /// Whether the action has what the group is about; nothing while that is open.
     fn presence(&self, group: Group) -> Option<bool> {
         let Group::Value(Slot::Attr(name)) = group else { return Some(true) };
         match self.presences.get(name) {
-            Some(at) => self.values.get(*at).copied().flatten(),
+            Some(at) => self.of_atom(*at),
             None => Some(true),
         }
     }
 
+    /// The group's atoms that are decided.
+    fn decided(&self, group: Group) -> Vec<(&'f Atom, bool)> {
+        let atoms = self.groups.get(&group).map(Vec::as_slice).unwrap_or_default();
+        atoms.iter().filter_map(|a| Some((self.all.atoms.get(*a)?, self.of_atom(*a)?))).collect()
+    }
+
     /// Whether the group has a value that comes out as decided; nothing when that could not be told.
-    fn value(&mut self, group: Group, steps: &mut Steps) -> Option<bool> {
+    fn value(&self, group: Group, steps: &mut Steps) -> Option<bool> {
         // An attribute that the action lacks, or may yet lack, has no value that could be wrong.
         if self.presence(group) != Some(true) {
             return Some(true);
         }
-        let atoms = self.groups.get(&group).cloned().unwrap_or_default();
-        steps.take(u64::try_from(atoms.len()).unwrap_or(u64::MAX));
-        let decided: Vec<(&Atom, bool)> = atoms
-            .iter()
-            .filter_map(|a| Some((self.all.atoms.get(*a)?, self.values.get(*a).copied().flatten()?)))
-            .collect();
+        let decided = self.decided(group);
+        steps.take(u64::try_from(decided.len()).unwrap_or(u64::MAX));
         if decided.iter().any(|(a, _)| matches!(a, Atom::Text(..))) {
-            return match self.text(group, steps) {
-                Ok(_) => Some(true),
-                Err(NoWord::Impossible) => Some(false),
-                Err(NoWord::CutOff) => {
-                    self.is_cut = true;
-                    Some(false)
-                }
-            };
+            let demands = self.demands(group);
+            if let Some(few) = self.few(group) {
+                return Some(few.into_iter().any(|text| meets(&demands, text)));
+            }
+            let session = (group == Group::Path).then_some(self.session);
+            let mut taken = 0;
+            let is_there = steps.known.is_possible(&demands, session, &mut taken);
+            steps.take(taken);
+            return is_there;
         }
         if decided.iter().any(|(a, _)| matches!(a, Atom::AtMost(..))) {
             return Some(number(&decided, group).is_some());
@@ -263,55 +460,44 @@ impl<'f> Search<'f> {
         Some(items(&decided).is_some())
     }
 
-    fn text(&mut self, group: Group, steps: &mut Steps) -> Result<String, NoWord> {
-        let demands = self.demands(group);
-        let holds_all = |text: &str| demands.iter().all(|d| d.test.holds(text) == d.wanted);
-        let few = match group {
+    /// The few texts that a value may be.
+    fn few(&self, group: Group) -> Option<Vec<&'static str>> {
+        match group {
             Group::Value(Slot::Surface) => Some(surfaces(self.verb)),
             Group::Value(Slot::Consequence(_)) => Some(vec!["low", "medium", "high", "critical"]),
             Group::Value(Slot::Reversibility(_)) => Some(vec!["pure", "idempotent", "compensatable", "irreversible"]),
             _ => None,
-        };
-        if let Some(few) = few {
-            return few.into_iter().find(|t| holds_all(t)).map(str::to_owned).ok_or(NoWord::Impossible);
         }
-        let key = (group == Group::Path, demands);
-        if let Some(found) = self.words.get(&key) {
-            return found.clone();
+    }
+
+    /// The text that reads best.
+    fn text(&self, group: Group, steps: &mut Steps) -> Option<String> {
+        let demands = self.demands(group);
+        if let Some(few) = self.few(group) {
+            return few.into_iter().find(|text| meets(&demands, text)).map(str::to_owned);
         }
         let mut taken = 0;
-        let found = if group == Group::Path {
-            word(&key.1, Some(self.session), &mut taken)
-        } else {
-            // An empty text reads badly.
-            let mut fuller = key.1.clone();
-            fuller.push(Demand { view: View::Whole, test: Test::Is("".into()), wanted: false });
-            word(&fuller, None, &mut taken).or_else(|_| word(&key.1, None, &mut taken))
-        };
+        let session = (group == Group::Path).then_some(self.session);
+        let found = steps.known.best(&demands, session, &mut taken);
         steps.take(taken);
-        self.words.insert(key, found.clone());
         found
     }
 
-    fn model(&mut self, steps: &mut Steps) -> Option<Model> {
+    fn model(&self, steps: &mut Steps) -> Option<Model> {
         let mut out = Model::default();
-        for (atom, value) in self.all.atoms.iter().zip(&self.values) {
-            match (atom, value) {
+        for (place, atom) in self.all.atoms.iter().enumerate() {
+            match (atom, self.of_atom(place)) {
                 (Atom::Present(name), Some(value)) => {
-                    out.present.insert(name, *value);
+                    out.present.insert(name, value);
                 }
                 (Atom::Flag(slot), Some(value)) => {
-                    out.flags.insert(*slot, *value);
+                    out.flags.insert(*slot, value);
                 }
                 _ => {}
             }
         }
-        let groups: Vec<(Group, Vec<usize>)> = self.groups.iter().map(|(g, atoms)| (*g, atoms.clone())).collect();
-        for (group, atoms) in groups {
-            let decided: Vec<(&Atom, bool)> = atoms
-                .iter()
-                .filter_map(|a| Some((self.all.atoms.get(*a)?, self.values.get(*a).copied().flatten()?)))
-                .collect();
+        for group in self.groups.keys().copied() {
+            let decided = self.decided(group);
             let presence = self.presence(group);
             if decided.is_empty() || presence == Some(false) {
                 continue;
@@ -325,7 +511,7 @@ impl<'f> Search<'f> {
                 continue;
             }
             let is_there = if decided.iter().any(|(a, _)| matches!(a, Atom::Text(..))) {
-                self.text(group, steps).ok().map(|text| out.texts.insert(slot, text)).is_some()
+                self.text(group, steps).map(|text| out.texts.insert(slot, text)).is_some()
             } else if decided.iter().any(|(a, _)| matches!(a, Atom::AtMost(..))) {
                 number(&decided, group).map(|n| out.longs.insert(slot, n)).is_some()
             } else {
@@ -341,66 +527,10 @@ impl<'f> Search<'f> {
         }
         Some(out)
     }
+}
 
-    /// The formula's value as far as it is decided.
-    fn truth(&mut self, id: Id, steps: &mut Steps) -> Option<bool> {
-        let at = usize::try_from(id).unwrap_or(usize::MAX);
-        if let Some((round, known)) = self.memo.get(at)
-            && *round == self.round
-        {
-            return *known;
-        }
-        steps.take(1);
-        let all = self.all;
-        let known = match all.get(id) {
-            Term::Known(b) => Some(*b),
-            Term::Atom(atom) => self.values.get(*atom).copied().flatten(),
-            Term::Not(inner) => self.truth(*inner, steps).map(|b| !b),
-            Term::And(parts) => self.joined(parts, false, steps),
-            Term::Or(parts) => self.joined(parts, true, steps),
-        };
-        if let Some(place) = self.memo.get_mut(at) {
-            *place = (self.round, known);
-        }
-        known
-    }
-
-    fn joined(&mut self, parts: &[Id], decided: bool, steps: &mut Steps) -> Option<bool> {
-        let mut is_open = false;
-        for part in parts {
-            match self.truth(*part, steps) {
-                Some(value) if value == decided => return Some(decided),
-                Some(_) => {}
-                None => is_open = true,
-            }
-        }
-        (!is_open).then_some(!decided)
-    }
-
-    /// An atom that the formula's value hangs on, and the value of it that helps.
-    fn next(&self, goal: Id) -> Option<(usize, bool)> {
-        let (mut id, mut wanted) = (goal, true);
-        loop {
-            match self.all.get(id) {
-                Term::Known(_) => return None,
-                Term::Atom(atom) => return Some((*atom, wanted)),
-                Term::Not(inner) => (id, wanted) = (*inner, !wanted),
-                // INVARIANT: a formula that is open has an open part.
-                Term::And(parts) | Term::Or(parts) => id = *parts.iter().find(|part| self.is_open(**part))?,
-            }
-        }
-    }
-
-    fn is_open(&self, id: Id) -> bool {
-        match self.all.get(id) {
-            Term::Known(_) => false,
-            Term::Atom(atom) => self.values.get(*atom).copied().flatten().is_none(),
-            _ => usize::try_from(id)
-                .ok()
-                .and_then(|at| self.memo.get(at))
-                .is_none_or(|(round, known)| *round != self.round || known.is_none()),
-        }
-    }
+fn meets(demands: &[Demand], text: &str) -> bool {
+    demands.iter().all(|d| d.test.holds(text) == d.wanted)
 }
 
 fn group(atom: &Atom, is_file: bool) -> Option<Group> {

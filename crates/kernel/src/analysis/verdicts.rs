@@ -66,7 +66,14 @@ pub(crate) fn verdicts(
     let spec = verb.spec();
     let weight = (!settings::weighs(&charter.consequences, verb))
         .then(|| (consequence_name(spec.consequence), reversibility_name(spec.reversibility)));
-    let scope = Scope { verb, is_content, charter: number, facts: facts.of_charter(number), weight };
+    let scope = Scope {
+        verb,
+        is_content,
+        charter: number,
+        table: facts.table(number),
+        facts: facts.of_charter(number),
+        weight,
+    };
     let slice = if is_content { Some(&charter.rules.content) } else { charter.slice(verb) };
     let compiled = slice.map(Slice::rules).unwrap_or_default();
     let rules: Vec<RuleSay> = compiled.iter().filter_map(|rule| say(to, &scope, charter, rule)).collect();

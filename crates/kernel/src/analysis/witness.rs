@@ -18,12 +18,19 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct SharedFacts {
     /// For each charter the number of each of its facts.
     pub numbers: Vec<Vec<usize>>,
+    /// For each charter the first with the same table of consequences.
+    tables: Vec<usize>,
+    /// A fact's number, and that of one that holds wherever it does (for numbers: is never smaller).
+    pub below: Vec<(usize, usize)>,
 }
+
+/// Most facts of two charters that are put in order.
+const ORDERED_MAX: usize = 300;
 
 impl SharedFacts {
     pub fn of(charters: &[&Charter]) -> Self {
         let mut known: BTreeMap<String, usize> = BTreeMap::new();
-        let mut numbers = Vec::new();
+        let mut numbers: Vec<Vec<usize>> = Vec::new();
         for charter in charters {
             let places = charter.facts.places();
             let of_charter = places.map(|(_, place)| {
@@ -32,7 +39,27 @@ impl SharedFacts {
             });
             numbers.push(of_charter.collect());
         }
-        Self { numbers }
+        let all: Vec<(usize, &Charter, usize)> = charters
+            .iter()
+            .zip(&numbers)
+            .flat_map(|(c, of): (&&Charter, &Vec<usize>)| of.iter().copied().zip(0..).map(|(n, place)| (n, *c, place)))
+            .collect();
+        let mut below: BTreeSet<(usize, usize)> = BTreeSet::new();
+        if all.len() <= ORDERED_MAX {
+            for (n, charter, place) in &all {
+                let above =
+                    all.iter().filter(|(m, other, at)| m != n && charter.facts.is_below(*place, &other.facts, *at));
+                below.extend(above.map(|(m, ..)| (*n, *m)));
+            }
+        }
+        let table = |charter: &Charter| format!("{:?}", charter.consequences);
+        let tables =
+            charters.iter().map(|c| charters.iter().position(|other| table(other) == table(c)).unwrap_or(0)).collect();
+        Self { numbers, tables, below: below.into_iter().collect() }
+    }
+
+    pub fn table(&self, charter: usize) -> usize {
+        self.tables.get(charter).copied().unwrap_or(charter)
     }
 
     pub fn of_charter(&self, charter: usize) -> &[usize] {

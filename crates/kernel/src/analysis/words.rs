@@ -22,10 +22,17 @@ impl Test {
     pub fn holds(&self, text: &str) -> bool {
         match self {
             Test::Is(wanted) => **wanted == *text,
-            Test::Like(_) => {
-                let glob = Glob::new(self);
-                let end = text.chars().fold(glob.start(), |state, c| glob.step(&state, c));
-                glob.is_end(&end)
+            Test::Like(parts) => {
+                let (Some((first, rest)), mut text) = (parts.split_first(), text) else { return false };
+                let Some((last, middle)) = rest.split_last() else { return **first == *text };
+                let Some(after) = text.strip_prefix(&**first) else { return false };
+                text = after;
+                // The first place of each part leaves the most for the others.
+                for part in middle {
+                    let Some(at) = text.find(&**part) else { return false };
+                    text = text.get(at.saturating_add(part.len())..).unwrap_or_default();
+                }
+                text.ends_with(&**last)
             }
         }
     }

@@ -20,6 +20,19 @@ pub(crate) struct GovernanceRow {
     ask: Option<String>,
 }
 
+impl GovernanceRow {
+    /// Whether this does all that the other does, wherever it does.
+    pub fn covers(&self, other: &Self) -> bool {
+        let has = |own: bool, others: bool| own || !others;
+        self.consequence <= other.consequence
+            && self.reversibility <= other.reversibility
+            && has(self.durable, other.durable)
+            && has(self.snapshot, other.snapshot)
+            && has(self.payload, other.payload)
+            && (other.ask.is_none() || self.ask == other.ask)
+    }
+}
+
 const CONSEQUENCES: [(&str, Consequence); 4] = [
     ("low", Consequence::Low),
     ("medium", Consequence::Medium),

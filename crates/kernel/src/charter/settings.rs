@@ -71,6 +71,16 @@ pub(crate) struct ConsequenceRow {
     reversibility: Option<Reversibility>,
 }
 
+impl ConsequenceRow {
+    /// Whether each of its verbs weighs at least what it weighs by itself.
+    pub fn only_raises(&self) -> bool {
+        self.verbs.iter().map(|verb| verb.spec()).all(|spec| {
+            self.is.is_none_or(|is| is >= spec.consequence)
+                && self.reversibility.is_none_or(|is| is >= spec.reversibility)
+        })
+    }
+}
+
 pub(crate) fn owners(report: &mut Report, root: &mut Keys) -> BTreeMap<String, Owner> {
     let Some(section) = root.table(report, "owners") else { return BTreeMap::new() };
     let mut out = BTreeMap::new();

@@ -92,6 +92,10 @@ impl Counter {
         self
     }
 
+    pub fn versus(&self) -> &[Versus] {
+        &self.versus
+    }
+
     pub fn is_compared(&self) -> bool {
         !self.versus.is_empty()
     }

@@ -17,6 +17,7 @@ mod monitor;
 mod naive;
 #[cfg(test)]
 mod oracle;
+mod order;
 mod pair;
 mod pattern;
 mod relation;

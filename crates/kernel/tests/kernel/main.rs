@@ -19,6 +19,7 @@ mod dogwood;
 mod laws;
 mod learning;
 mod library;
+mod narrower;
 mod obligations;
 mod questions;
 mod registers;
