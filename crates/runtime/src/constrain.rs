@@ -37,9 +37,11 @@ pub(crate) fn examine(
     }
     let fixed = fixed_at_the_start(was, &charter);
     if !fixed.is_empty() {
+        let (sections, instead): (Vec<&str>, Vec<&str>) = fixed.into_iter().unzip();
         return Err(format!(
-            "{} can't change while the program runs, since the sandbox was built by it: leave it as it is, or start a new session",
-            fixed.join(", ")
+            "{} can't change while the program runs, since the sandbox was built by it: leave it as it is. {}",
+            sections.join(", "),
+            instead.join(" ")
         ));
     }
     if is_plainly_narrower(was, &charter) {
@@ -67,15 +69,28 @@ pub(crate) fn examine(
     Ok(Change { charter, widens })
 }
 
-/// Sections that the sandbox was built by.
-fn fixed_at_the_start(was: &Charter, is: &Charter) -> Vec<&'static str> {
+/// Sections that the sandbox was built by, each with what does it now instead.
+fn fixed_at_the_start(was: &Charter, is: &Charter) -> Vec<(&'static str, &'static str)> {
     let differs = [
-        ("[sandbox]", was.sandbox() != is.sandbox()),
-        ("[limits]", was.limits() != is.limits()),
-        ("[env]", was.env_pass() != is.env_pass()),
-        ("[home]", was.home_keep() != is.home_keep()),
+        (
+            was.sandbox() != is.sandbox(),
+            "[sandbox]",
+            "What it would hide or protect, rules that forbid `fs.read` (where `mediate_reads` was on from the start), `fs.write`, \
+             `fs.delete` and `fs.move` of it stop from the next action on; a rule that forbids `net.connect` closes the network.",
+        ),
+        (
+            was.limits() != is.limits(),
+            "[limits]",
+            "The next session has the new limits; `flyball pause` stops what takes too much now.",
+        ),
+        (
+            was.env_pass() != is.env_pass(),
+            "[env]",
+            "What the program was given can't be taken back: `flyball kill` it and start another session.",
+        ),
+        (was.home_keep() != is.home_keep(), "[home]", "The next session has the new setting."),
     ];
-    differs.into_iter().filter(|(_, differs)| *differs).map(|(section, _)| section).collect()
+    differs.into_iter().filter(|(differs, ..)| *differs).map(|(_, section, instead)| (section, instead)).collect()
 }
 
 fn widened(found: &Comparison) -> Vec<String> {

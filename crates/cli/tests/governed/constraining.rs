@@ -60,6 +60,7 @@ fn narrower(user: User) {
     if std::fs::read_to_string(sandbox.join("charter.toml")).unwrap().contains(".elsewhere") {
         let (is_ok, said) = constrain(&world, &sandbox, &[]);
         assert!(!is_ok && said.contains("[sandbox] can't change while the program runs"), "{said}");
+        assert!(said.contains("rules that forbid `fs.read`"), "it says what does it instead: {said}");
     }
     let (is_ok, said) = constrain(&world, &dir, &[]);
     assert!(is_ok, "{said}");

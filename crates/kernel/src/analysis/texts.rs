@@ -67,15 +67,7 @@ impl Known {
 
     /// Whether some text meets these demands, sorted; nothing when the search was cut off. `session`: it is a file's path.
     pub fn is_possible(&mut self, demands: &[Demand], session: Option<&Session>, steps: &mut u64) -> Option<bool> {
-        let kind = self.kind(session.is_some());
-        let found = kind.look(demands, session, steps);
-        if found == Some(false) && !kind.impossible.iter().any(|core| is_within(core, demands)) {
-            let core = kind.core(demands, session, steps);
-            if kind.impossible.len() < IMPOSSIBLE_MAX {
-                kind.impossible.push(core);
-            }
-        }
-        found
+        self.kind(session.is_some()).look(demands, session, steps)
     }
 
     /// Whether it is known that no text meets these demands and that one.
@@ -105,13 +97,14 @@ impl Known {
             Some(found) => found.clone(),
             None => {
                 let found = if session.is_some() {
-                    word(demands, session, steps)
+                    by_need(demands, session, steps)
                 } else {
                     // An empty text reads badly.
                     let mut fuller = demands.to_vec();
                     fuller.push(Demand { view: View::Whole, test: Test::Is("".into()), wanted: false });
-                    word(&fuller, None, steps).or_else(|_| word(demands, None, steps))
+                    by_need(&fuller, None, steps).or_else(|_| by_need(demands, None, steps))
                 };
+                let found = found.map_err(|(why, _)| why);
                 kind.best.insert(demands.to_vec(), found.clone());
                 found
             }
@@ -129,36 +122,60 @@ impl Kind {
         if self.words.iter().any(|w| w.meets_all(demands)) {
             return Some(true);
         }
-        match word(demands, session, steps) {
+        match by_need(demands, session, steps) {
             Ok(text) => {
                 if self.words.len() < WORDS_MAX {
                     self.words.push(Seen::of(text, session));
                 }
                 Some(true)
             }
-            Err(NoWord::Impossible) => Some(false),
-            Err(NoWord::CutOff) => None,
+            Err((NoWord::Impossible, needed)) => {
+                let core = self.core(needed, session, steps);
+                if self.impossible.len() < IMPOSSIBLE_MAX && !self.impossible.contains(&core) {
+                    self.impossible.push(core);
+                }
+                Some(false)
+            }
+            Err((NoWord::CutOff, _)) => None,
         }
     }
 
-    /// As few of these demands as still contradict each other: halves, quarters, … are left out as long as they do.
-    fn core(&mut self, demands: &[Demand], session: Option<&Session>, steps: &mut u64) -> Vec<Demand> {
-        let mut core = demands.to_vec();
-        let mut size = core.len().div_ceil(2);
-        while size > 0 {
-            let mut at = 0;
-            while at < core.len() {
-                let kept = core.iter().enumerate().filter(|(n, _)| !(at..at.saturating_add(size)).contains(n));
-                let fewer: Vec<Demand> = kept.map(|(_, d)| d.clone()).collect();
-                if self.look(&fewer, session, steps) == Some(false) {
-                    core = fewer;
-                } else {
-                    at = at.saturating_add(size);
-                }
+    /// As few of these demands as still contradict each other: each is left out if they do without it.
+    fn core(&mut self, mut core: Vec<Demand>, session: Option<&Session>, steps: &mut u64) -> Vec<Demand> {
+        let mut at = 0;
+        while at < core.len() {
+            let fewer: Vec<Demand> =
+                core.iter().enumerate().filter(|(n, _)| *n != at).map(|(_, d)| d.clone()).collect();
+            let is_met = self.words.iter().any(|w| w.meets_all(&fewer));
+            if !is_met && matches!(by_need(&fewer, session, steps), Err((NoWord::Impossible, _))) {
+                core = fewer;
+            } else {
+                at += 1;
             }
-            size = if size == 1 { 0 } else { size.div_ceil(2) };
         }
         core
+    }
+}
+
+/// The shortest text that meets the demands, sorted; or those of them that no text meets. What is not to be is asked for only
+/// once a text was found that is: of many such demands few matter.
+fn by_need(demands: &[Demand], session: Option<&Session>, steps: &mut u64) -> Result<String, (NoWord, Vec<Demand>)> {
+    let (mut needed, mut rest): (Vec<&Demand>, Vec<&Demand>) = demands.iter().partition(|d| d.wanted);
+    loop {
+        let asked: Vec<Demand> = needed.iter().map(|d| (*d).clone()).collect();
+        let text = match word(&asked, session, steps) {
+            Ok(text) => Seen::of(text, session),
+            Err(why) => {
+                needed.sort();
+                return Err((why, needed.into_iter().cloned().collect()));
+            }
+        };
+        let (met, unmet): (Vec<&Demand>, Vec<&Demand>) = rest.into_iter().partition(|d| text.meets(d));
+        if unmet.is_empty() {
+            return Ok(text.whole);
+        }
+        needed.extend(unmet);
+        rest = met;
     }
 }
 

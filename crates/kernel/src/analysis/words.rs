@@ -192,14 +192,17 @@ fn alphabet(demands: &[Demand], session: Option<&Session>) -> Vec<char> {
             Test::Like(parts) => named.extend(parts.iter().flat_map(|p| p.chars())),
         }
     }
+    // What only the session's folders name reads as well as what nothing does: the same text wherever the session is.
+    let asked = named.clone();
     if let Some(session) = session {
         named.extend(session.workspace.chars().chain(session.home.chars()).chain("/tmp/var.".chars()));
     }
     let others = FILLER.into_iter().chain('a'..='w').chain('\u{e000}'..='\u{f8ff}');
     // INVARIANT: the private-use area is larger than what a charter can name, so that there is always another one.
     let other = others.filter(|c| !named.contains(c)).take(1);
-    let readable = FILLER.into_iter().filter(|c| named.contains(c));
-    let mut out: Vec<char> = other.chain(readable).collect();
+    let is_free = |c: &char| named.contains(c) && !asked.contains(c);
+    let mut out: Vec<char> = FILLER.into_iter().filter(is_free).chain(other).collect();
+    out.extend(FILLER.into_iter().filter(|c| asked.contains(c)));
     out.extend(named.iter().filter(|c| !FILLER.contains(c)));
     out
 }

@@ -135,8 +135,10 @@ fn what_has_no_order_counts_as_wider() {
     assert_eq!(compare(&named("test"), &named("test"), &session()).is_narrower, Narrower::Proved);
 }
 
+type Made = (String, String);
+
 /// Sections and rules of a charter made by chance.
-fn made() -> impl Strategy<Value = (String, String)> {
+fn made() -> impl Strategy<Value = Made> {
     let minutes = || 1..3_u32;
     let budget = prop::option::of((1..4_u32, 0..3_usize, 0..2_usize)).prop_map(|found| {
         found.map_or(String::new(), |(limit, per, count)| {
@@ -240,13 +242,8 @@ fn the_order_is_one_and_holds_after_any_history() {
         let config = ProptestConfig { cases: 24, failure_persistence: None, rng_seed, ..ProptestConfig::default() };
         let (proved, wider) = (Cell::new(0), Cell::new(0));
         let input = (made(), made(), made(), prop::collection::vec(acts(), 4));
-        let test = |(one, other, third, histories): (
-            (String, String),
-            (String, String),
-            (String, String),
-            Vec<Vec<(usize, u64)>>,
-        )| {
-            let make = |(toml, rules): &(String, String)| {
+        let test = |(one, other, third, histories): (Made, Made, Made, Vec<Vec<(usize, u64)>>)| {
+            let make = |(toml, rules): &Made| {
                 compile(toml, &format!("{ALL}{rules}")).map_err(|_| TestCaseError::reject("a rule never applies"))
             };
             let mixed = (one.0.clone(), format!("{}{}", one.1, other.1.replace("\"r", "\"s")));
@@ -291,5 +288,31 @@ fn the_order_is_one_and_holds_after_any_history() {
         TestRunner::new(config).run(&input, test).unwrap_or_else(|e| panic!("round {round}: {e}"));
         // Otherwise it could pass by proving nothing.
         assert!(proved.get() > 10 && wider.get() > 10, "round {round}: {} {}", proved.get(), wider.get());
+    }
+}
+
+/// A charter of the size that `init` writes, against itself with one line changed: all is seen, in few steps.
+#[test]
+fn charters_of_the_library_are_compared_whole() {
+    for name in ["coding", "release", "sre"] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charters").join(name);
+        let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+        let files = |rules: String| {
+            Sources::from([("charter.toml".to_owned(), read("charter.toml")), ("rules.cedar".to_owned(), rules)])
+        };
+        let (charter, _) = Charter::compile(&files(read("rules.cedar"))).unwrap();
+        let same = compare(&charter, &charter, &session());
+        assert_eq!((same.is_narrower, same.widened.len(), same.narrowed.len()), (Narrower::Proved, 0, 0), "{name}");
+        let added = format!(
+            "{}\n@id(\"added\") @owner(\"{}\") @reason(\"r\") forbid (principal, action in Action::\"fs\", resource) when {{ resource.rel like \"src/*.rs\" && resource.name != \"lib.rs\" }};\n",
+            read("rules.cedar"),
+            charter.owners().keys().next().unwrap()
+        );
+        let (more, _) = Charter::compile(&files(added)).unwrap();
+        assert_eq!(compare(&charter, &more, &session()).is_narrower, Narrower::Proved, "{name}");
+        let back = compare(&more, &charter, &session());
+        assert!(back.unknown.is_empty(), "{name}: {:?}", back.unknown);
+        assert!(back.widened.iter().all(|e| e.before_by == ["added"]), "{name}: {:#?}", back.widened);
+        assert!(name == "sre" || !back.widened.is_empty(), "{name}");
     }
 }

@@ -25,7 +25,9 @@ pub(super) fn constrain(
     }
     if !core.gate.kernel().keeps_labels(&change.charter) {
         return Err(
-            "[labels] can't change while the program runs: leave them as they are, or start a new session".to_owned()
+            "[[label]] can't change while the program runs, since which files hold what is remembered by it: leave it as it is, \
+             and forbid what it would stop by path, or start a new session"
+                .to_owned()
         );
     }
     let reading = change.charter.reads_content().clone();
