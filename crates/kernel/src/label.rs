@@ -183,6 +183,11 @@ impl Labels {
         }
     }
 
+    /// How many files more can be remembered.
+    pub fn left(&self) -> usize {
+        FILES_MAX.saturating_sub(self.files.len())
+    }
+
     /// What has a say of its own: only people declassify, and what can't be remembered is not done.
     pub fn findings(&self, action: &Action) -> Option<Finding> {
         if action.verb.name() == "meta.declassify" {

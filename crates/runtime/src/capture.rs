@@ -155,6 +155,12 @@ impl Capture {
         self.watched.keys().any(|rel| is_it(&self.workspace.join(Path::new(rel))))
     }
 
+    /// The files that somebody holds open for writing or mapped shared, as of now. Whole after a look, which finds what was moved.
+    pub(crate) fn held_open(&self) -> Vec<PathBuf> {
+        let is_held = |rel: &&PathBuf| workspace::stamp(&self.layers, rel).is_some_and(|s| s.has_writers);
+        self.watched.keys().filter(is_held).map(|rel| self.workspace.join(rel)).collect()
+    }
+
     /// Whether nothing is to be looked at.
     pub(crate) fn is_quiet(&self) -> bool {
         self.watched.is_empty()

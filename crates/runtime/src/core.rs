@@ -2,6 +2,7 @@
 
 mod acts;
 mod content;
+mod labels;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use flyball_kernel::{Action, ContentReading, Effect, Value, Verdict};
 use flyball_ledger::{Kind, Ledger};
 use flyball_sandbox::workspace::{self, Node};
 use flyball_sandbox::{Attempt, Call, Decision, Done, FileKind, Refusal, Ticket, Weakness};
+use labels::Written;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -106,6 +108,7 @@ pub struct Core {
     /// Something of the workspace was not recorded, or is not what any recorded call left.
     pub(crate) has_gaps: bool,
     contents: Contents,
+    written: Written,
     inbox: Inbox,
     outbox: Vec<Notice>,
     caused: Vec<Caused>,
@@ -175,6 +178,7 @@ impl Core {
             breached: false,
             has_gaps: false,
             contents: Contents::new(parts.reading),
+            written: Written::default(),
             inbox: Inbox::default(),
             outbox: Vec::new(),
             caused: Vec::new(),
@@ -238,10 +242,16 @@ impl Core {
     fn conclude(&mut self, call: &Call, asked: Asked) -> Decision {
         self.take_effects(&asked.effects);
         match asked.verdict {
-            Verdict::Allow => {
-                self.underway.insert(call.ticket, underway(&call.attempt, asked.attempts));
-                Decision::Allow
-            }
+            Verdict::Allow => match self.follow_taint() {
+                Ok(()) => {
+                    self.underway.insert(call.ticket, underway(&call.attempt, asked.attempts));
+                    Decision::Allow
+                }
+                Err(error) => {
+                    self.record_outcomes(&asked.attempts, false, &BTreeMap::new());
+                    self.refused(asked.group, labels::refusal(&error))
+                }
+            },
             Verdict::Hold if self.on_hold == OnHold::Wait => {
                 self.held.insert(asked.group, call.ticket);
                 self.underway.insert(call.ticket, underway(&call.attempt, asked.attempts));
@@ -274,7 +284,9 @@ impl Core {
     fn actions(&self, attempt: &Attempt) -> Result<Vec<Action>, flyball_kernel::ActionError> {
         let Attempt::Exec { path, argv, cwd, script, .. } = attempt else {
             let free = |path: &Path| self.is_free(path);
-            return translate::actions(attempt, &self.workspace, &self.agent, &free);
+            let mut actions = translate::actions(attempt, &self.workspace, &self.agent, &free)?;
+            actions.extend(self.read_by_writing(attempt)?);
+            return Ok(actions);
         };
         let argv: Vec<String> = argv.iter().map(|a| translate::lossless(a)).collect();
         let cwd = translate::text(cwd);
@@ -350,6 +362,10 @@ impl Core {
                 self.capture.touched(path);
             }
             self.wrote(path, pid);
+            self.written.note(path, &self.workspace);
+        }
+        if let [from, to] = underway.touched.as_slice() {
+            self.written.moved(from, to, &self.workspace);
         }
         if underway.is_exec && ok {
             let Some(&exec) = underway.attempts.first() else { return };
@@ -463,7 +479,14 @@ impl Core {
         }
         let Some(ticket) = self.held.remove(&settled.group) else { return Vec::new() };
         let decision = if settled.verdict == Verdict::Allow {
-            Decision::Allow
+            match self.follow_taint() {
+                Ok(()) => Decision::Allow,
+                Err(error) => {
+                    self.underway.remove(&ticket);
+                    self.record_outcomes(&settled.attempts, false, &BTreeMap::new());
+                    self.refused(settled.group, labels::refusal(&error))
+                }
+            }
         } else {
             self.underway.remove(&ticket);
             // An answer of a person's: told in full, always.

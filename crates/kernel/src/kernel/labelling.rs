@@ -3,7 +3,7 @@
 use super::Kernel;
 use crate::action::Action;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Kernel {
     /// The action with the labels that it carries.
@@ -18,6 +18,19 @@ impl Kernel {
     #[must_use]
     pub fn is_labelled(&self, path: &str) -> bool {
         !self.labels.of_path(&self.charter.labels, &self.session, path).is_empty()
+    }
+
+    /// Which labels of those that taint the session a file lacks.
+    #[must_use]
+    pub fn unlabelled(&self, path: &str) -> BTreeSet<String> {
+        let own = self.labels.of_path(&self.charter.labels, &self.session, path);
+        self.labels.taint().keys().filter(|label| !own.contains(*label)).cloned().collect()
+    }
+
+    /// How many files more can be remembered as labelled.
+    #[must_use]
+    pub fn labels_left(&self) -> usize {
+        self.labels.left()
     }
 
     /// Labels of files that the last input made, to be kept for later sessions: label, path.

@@ -264,7 +264,9 @@ impl Core {
             self.gate.note(Kind::Alert, "barrier", cause, body)?;
         }
         let body = json!({ "workspace": { "changes": changes, "state": self.capture.state.digest() } });
-        Ok(Some(self.gate.note(Kind::Observe, "barrier", cause, body)?))
+        let seq = self.gate.note(Kind::Observe, "barrier", cause, body)?;
+        self.label_changes(changes)?;
+        Ok(Some(seq))
     }
 
     /// Judges what one file says now.

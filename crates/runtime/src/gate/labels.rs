@@ -42,6 +42,35 @@ impl Gate {
         Ok(())
     }
 
+    /// What taints the session.
+    pub(crate) fn taint(&self) -> BTreeSet<String> {
+        self.kernel.taint().keys().cloned().collect()
+    }
+
+    /// Labels files with all that taints the session, as if it wrote to them now, for this session and for others.
+    ///
+    /// # Errors
+    /// [`GateError`] when it can't be recorded, or no more can be remembered: what needs it must not go on then.
+    pub(crate) fn label_files(&mut self, paths: impl IntoIterator<Item = String>) -> Result<(), GateError> {
+        let lacking = paths.into_iter().map(|path| (self.kernel.unlabelled(&path), path));
+        let files: Vec<_> =
+            lacking.filter(|(labels, _)| !labels.is_empty()).map(|(labels, path)| (path, labels)).collect();
+        if files.len() > self.kernel.labels_left() {
+            let count = files.len();
+            return Err(GateError::Refused(format!("{count} files more would be labelled than can be remembered")));
+        }
+        for files in files.chunks(FILES_MAX) {
+            let made: Vec<(String, String)> = files
+                .iter()
+                .flat_map(|(path, labels)| labels.iter().map(|label| (label.clone(), path.clone())))
+                .collect();
+            // Known to later sessions first: a crash in between labels too much, not too little.
+            self.keep_labels(&made)?;
+            self.know_labels(files.iter().cloned().collect())?;
+        }
+        Ok(())
+    }
+
     /// Keeps for later sessions which files the last input labelled.
     pub(super) fn keep_labels(&mut self, made: &[(String, String)]) -> Result<(), GateError> {
         for files in made.chunks(FILES_MAX) {
