@@ -35,6 +35,17 @@ fn print(out: Output, report: &Report, session: Option<&str>) {
     if report.ok {
         out.line(&format!("{}: {counts}", out.paint(Style::Green, "verified")));
         out.line("  every byte is as it was signed");
+        let registers = report.registers;
+        if registers.followed + registers.untold > 0 {
+            let untold = match registers.untold {
+                0 => String::new(),
+                n => format!("; {n} older changes don't say by how much, and were taken as they are"),
+            };
+            out.line(&format!(
+                "  {} changes of shared registers follow from their entries{untold}",
+                registers.followed
+            ));
+        }
     } else {
         let n = report.problems.len();
         let s = if n == 1 { "" } else { "s" };
@@ -52,6 +63,9 @@ fn print(out: Output, report: &Report, session: Option<&str>) {
             visible(&place),
             visible(&problem.message)
         ));
+    }
+    if !report.registers.is_whole {
+        out.line("  the shared registers can't be recomputed: entries are missing");
     }
     for key in &report.signed_by {
         // Name and id tell keys apart for people; the key itself is in --json.

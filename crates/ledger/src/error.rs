@@ -418,4 +418,9 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "the store's structure was changed",
         "The database has tables, indexes, triggers or pages other than those that Flyball makes.",
     ),
+    (
+        "FB0345",
+        "a shared register is wrong",
+        "A number that sessions share (what is left of a budget, a file's label) is not what its entries make of it.",
+    ),
 ];

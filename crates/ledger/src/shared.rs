@@ -47,7 +47,7 @@ pub(crate) struct SharedItem {
 
 impl Stream {
     /// Changes shared registers, each for itself, and appends the entry that says so, in one transaction; waits until it is
-    /// on the disk. The entry's body gets a member `registers`: name, value, and whether the change was made.
+    /// on the disk. The entry's body gets a member `registers`: name, value, whether the change was made, and what it was.
     ///
     /// # Errors
     /// Those of [`Stream::append`]; then nothing was changed. [`LedgerError::EntryTooLarge`] for too many or too long names.
@@ -57,7 +57,7 @@ impl Stream {
         }
         // INVARIANT: once it is queued it can't be too long: it is measured with the longest numbers.
         let longest = |c: &Change| Changed { register: c.register.clone(), value: i64::MIN, is_made: false };
-        let worst = body(&draft.body, &changes.iter().map(longest).collect::<Vec<_>>());
+        let worst = body(&draft.body, &changes, &changes.iter().map(longest).collect::<Vec<_>>());
         let bytes = entry::encode(self.id(), u64::MAX, &draft, &worst, &References::default())?.len();
         if bytes > ENTRY_BYTES_MAX {
             return Err(LedgerError::EntryTooLarge { bytes, limit_bytes: ENTRY_BYTES_MAX });
@@ -91,18 +91,24 @@ impl SharedItem {
             let (value, is_made) = (after.unwrap_or(before), after.is_some());
             all.push(Changed { register: register.clone(), value, is_made });
         }
-        let body = body(&self.draft.body, &all);
+        let body = body(&self.draft.body, &self.changes, &all);
         let bytes = entry::encode(&self.stream.name, self.seq, &self.draft, &body, &References::default());
         *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = all;
         bytes.map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
     }
 }
 
-fn body(body: &Value, changed: &[Changed]) -> Value {
+fn body(body: &Value, changes: &[Change], changed: &[Changed]) -> Value {
     let mut body = body.clone();
     if let Some(members) = body.as_object_mut() {
-        let one = |c: &Changed| json!({ "register": c.register, "value": c.value, "made": c.is_made });
-        members.insert("registers".to_owned(), changed.iter().map(one).collect());
+        let one = |(Change { add, limit, .. }, c): (&Change, &Changed)| {
+            let mut told = json!({ "register": c.register, "value": c.value, "made": c.is_made, "add": add });
+            if let (Some(told), Some(limit)) = (told.as_object_mut(), limit) {
+                told.insert("limit".to_owned(), (*limit).into());
+            }
+            told
+        };
+        members.insert("registers".to_owned(), changes.iter().zip(changed).map(one).collect());
     }
     body
 }

@@ -4,6 +4,7 @@
 //! who saw a later checkpoint (a witness) can.
 
 mod content;
+mod registers;
 mod shape;
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     schema,
     tiles::{HEIGHT, WIDTH},
 };
+pub use registers::Registers;
 use rusqlite::Connection;
 use serde::Serialize;
 use std::{
@@ -36,6 +38,8 @@ pub struct Report {
     pub signed_by: Vec<String>,
     /// Witnesses that cosigned the head. Empty: nobody else could tell if the whole ledger were taken back.
     pub witnessed_by: Vec<String>,
+    /// How far the registers that sessions share were recomputed, over all streams.
+    pub registers: Registers,
     /// What is wrong.
     pub problems: Vec<Problem>,
 }
@@ -43,7 +47,7 @@ pub struct Report {
 /// One thing that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// Stable code, `FB0330` to `FB0344`.
+    /// Stable code, `FB0330` to `FB0345`.
     pub code: &'static str,
     /// The stream, where there is one to name.
     pub stream: Option<String>,
@@ -58,7 +62,7 @@ pub struct Problem {
 impl Ledger {
     /// Recomputes everything from the stored bytes, in one snapshot, while others may go on writing: the shape, numbers,
     /// causes and times of entries, their digests, the tiles, the frontier, each kept checkpoint with its signature, and
-    /// the content of blobs and payloads. With `stream`, only the entries of that one are read closely, but the whole
+    /// the content of blobs and payloads, and what the registers that sessions share hold. With `stream`, only the entries of that one are read closely, but the whole
     /// tree is still recomputed: that is what the signatures are on.
     ///
     /// # Errors
@@ -76,13 +80,14 @@ impl Ledger {
         let mut found = Found { only: stream.map(str::to_owned), problems: Vec::new(), untold: 0 };
         structure(&db, &mut found);
         let mut signed = Signed::load(&db, dir, self.verifier(), &mut found);
-        let (entries, relied) = scan(&db, streams, &mut signed, &mut found);
+        let (entries, relied, registers) = scan(&db, streams, &mut signed, &mut found);
         let checkpoints = signed.confirmed;
         content::check(&db, &relied, &mut found);
 
         let signed_by = if signed.is_head_signed { vec![self.verifier().to_vkey()] } else { vec![] };
         let problems = found.finish();
-        Ok(Report { ok: problems.is_empty(), entries, checkpoints, signed_by, witnessed_by: vec![], problems })
+        let ok = problems.is_empty();
+        Ok(Report { ok, entries, checkpoints, signed_by, witnessed_by: vec![], registers, problems })
     }
 }
 
@@ -244,10 +249,11 @@ fn scan(
     mut streams: shape::Streams,
     signed: &mut Signed,
     found: &mut Found,
-) -> (u64, content::Relied) {
+) -> (u64, content::Relied, Registers) {
     let (frontier, growing) = Default::default();
     let mut tree = Tree { frontier, growing, confirmed_size: 0, is_broken: false, tiles: 0 };
     let mut relied = content::Relied::default();
+    let mut told = registers::Told::default();
     let (mut next_leaf, mut count) = (0u64, 0u64);
     confirm(&mut tree, signed, found);
     let read: rusqlite::Result<()> = (|| {
@@ -264,6 +270,7 @@ fn scan(
             }
             next_leaf = leaf + 1;
             count += u64::from(streams.check(number, seq, leaf, data, found, &mut relied));
+            told.note(data, leaf, found);
             let computed = merkle::leaf_digest(data);
             let recorded = Digest::from_slice(digest);
             if recorded != Some(computed) {
@@ -288,8 +295,10 @@ fn scan(
         }
     }
     streams.finish(found);
+    let is_whole = !tree.is_broken && signed.head.as_ref().is_some_and(|head| head.frontier.size() <= next_leaf);
+    let registers = told.finish(db, is_whole, found);
     tree.finish(db, signed.head.as_ref(), next_leaf, found);
-    (count, relied)
+    (count, relied, registers)
 }
 
 /// Holds the tree against each checkpoint of its present size.
