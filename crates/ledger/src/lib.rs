@@ -42,6 +42,7 @@ mod stream;
 mod testing;
 mod tiles;
 mod time;
+mod turn;
 mod verify;
 mod writer;
 
@@ -56,4 +57,5 @@ pub use references::References;
 pub use shared::{Change, Changed};
 pub use stream::Stream;
 pub use time::{format_ns, parse_ns};
-pub use verify::{Problem, Report};
+pub use turn::Turn;
+pub use verify::{Problem, Registers, Report};

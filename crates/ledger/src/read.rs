@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension as _, Row};
 use serde_json::Value;
 use std::{
     collections::VecDeque,
-    ops::{Bound, RangeBounds},
+    ops::{Bound, Range, RangeBounds},
 };
 
 const PAGE_ENTRIES: usize = 256;
@@ -188,7 +188,51 @@ impl Ledger {
             Bound::Excluded(n) => *n,
             Bound::Unbounded => u64::MAX,
         };
-        Ok(Entries { ledger: self.clone(), id, next, end, filter, page: VecDeque::new(), has_ended: false })
+        Ok(Entries {
+            ledger: self.clone(),
+            of: Of::Stream(id),
+            next,
+            end,
+            filter,
+            page: VecDeque::new(),
+            has_ended: false,
+        })
+    }
+
+    /// The entries of all streams but one at these places of the tree, in its order.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoStream`].
+    pub fn beside(&self, stream: &str, places: Range<u64>, filter: Filter) -> Result<Entries, LedgerError> {
+        // One that has committed nothing yet has no number.
+        let of = Of::AllBut(self.stream_number(stream)?.unwrap_or(0));
+        let (next, end) = (places.start, places.end);
+        Ok(Entries { ledger: self.clone(), of, next, end, filter, page: VecDeque::new(), has_ended: false })
+    }
+
+    /// How many entries are committed, in all streams together.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn size(&self) -> Result<u64, LedgerError> {
+        let db = self.db();
+        let last: Option<i64> =
+            db.query_row("SELECT max(leaf) FROM entries", [], |row| row.get(0)).map_err(|e| self.fail(e))?;
+        Ok(last.map_or(0, |leaf| leaf.unsigned_abs().saturating_add(1)))
+    }
+
+    /// The number of the first entry of a stream, up to `last`, that is of this time or later; `last + 1` where all are earlier.
+    ///
+    /// # Errors
+    /// Those of [`Self::entry`].
+    pub fn first_since(&self, stream: &str, last: u64, at_ns: u64) -> Result<u64, LedgerError> {
+        // INVARIANT: times of a stream don't run backwards.
+        let (mut low, mut high) = (1, last.saturating_add(1));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.entry(stream, middle)?.at_ns < at_ns { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
     }
 
     /// The number and time of a stream's last committed entry; zeros if it has none.
@@ -243,7 +287,7 @@ impl Ledger {
 /// Entries of a stream, read a page at a time.
 pub struct Entries {
     ledger: Ledger,
-    id: i64,
+    of: Of,
     next: u64,
     end: u64,
     filter: Filter,
@@ -251,15 +295,31 @@ pub struct Entries {
     has_ended: bool,
 }
 
+/// Whose entries, by the number of a stream. All but one's are counted by their places in the tree, a stream's by its own.
+#[derive(Clone, Copy)]
+enum Of {
+    Stream(i64),
+    AllBut(i64),
+}
+
 impl Entries {
     fn fill(&mut self) -> Result<(), LedgerError> {
         let db = self.ledger.db();
         let fail = |e| LedgerError::store(self.ledger.dir(), e);
         let end = i64::try_from(self.end).unwrap_or(i64::MAX);
-        let sql =
-            "SELECT leaf, digest, data, seq FROM entries WHERE stream = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq";
+        let next = i64::try_from(self.next).unwrap_or(i64::MAX);
+        let (id, sql) = match self.of {
+            Of::Stream(id) => (
+                id,
+                "SELECT leaf, digest, data, seq FROM entries WHERE stream = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq",
+            ),
+            Of::AllBut(id) => (
+                id,
+                "SELECT leaf, digest, data, leaf FROM entries WHERE stream <> ?1 AND leaf >= ?2 AND leaf < ?3 ORDER BY leaf",
+            ),
+        };
         let mut statement = db.prepare_cached(sql).map_err(fail)?;
-        let mut rows = statement.query((self.id, i64::try_from(self.next).unwrap_or(i64::MAX), end)).map_err(fail)?;
+        let mut rows = statement.query((id, next, end)).map_err(fail)?;
         let mut bytes = 0;
         while let Some(found) = rows.next().map_err(fail)? {
             self.next = found.get::<_, i64>(3).map_err(fail)?.unsigned_abs() + 1;

@@ -178,6 +178,16 @@ impl Gate {
                 actions.len()
             )));
         }
+        let turn = self.turn(actions)?;
+        let asked = self.rule_on_all(actions, cause)?;
+        if turn.is_some() {
+            // Whoever's turn is next sees it.
+            self.flush()?;
+        }
+        Ok(asked)
+    }
+
+    fn rule_on_all(&mut self, actions: &[Action], cause: &[u64]) -> Result<Asked, GateError> {
         let mut rulings = Vec::with_capacity(actions.len());
         let mut cause = cause.to_vec();
         for action in actions {

@@ -17,7 +17,9 @@ mod apart;
 mod codex;
 mod constraining;
 mod content;
+mod fleet;
 mod hostile;
+mod labels;
 mod lacking;
 mod learning;
 mod people;
@@ -42,7 +44,9 @@ fn main() {
         codex::cases(),
         constraining::cases(),
         content::cases(),
+        fleet::cases(),
         hostile::cases(),
+        labels::cases(),
         lacking::cases(),
         learning::cases(),
         people::cases(),

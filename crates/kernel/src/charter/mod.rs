@@ -199,6 +199,12 @@ impl Charter {
         self.facts.are_fleet()
     }
 
+    /// How old an event of another session may be and still matter to such a fact; `None` where no window says so.
+    #[must_use]
+    pub fn reach_ns(&self) -> Option<u64> {
+        self.facts.reach_ns()
+    }
+
     /// Whether such an event of another session can matter to a fact.
     #[must_use]
     pub fn sees_elsewhere(&self, phase: Phase, verb: Verb) -> bool {

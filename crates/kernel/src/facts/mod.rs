@@ -20,6 +20,7 @@ mod oracle;
 mod order;
 mod pair;
 mod pattern;
+mod reach;
 mod relation;
 mod store;
 pub(crate) mod syntax;

@@ -3,7 +3,7 @@
 use super::{Gate, GateError};
 use crate::read::History;
 use crate::suggest::rejudge::event;
-use flyball_kernel::{Charter, Input, Kernel, Past, Ruling, Sources};
+use flyball_kernel::{Charter, Event, Input, Kernel, Past, Ruling, Sources};
 use flyball_ledger::{Kind, Ledger};
 use serde_json::json;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl Gate {
     /// [`GateError`] when the history can't be read or the change not be recorded; the old charter stays in force then.
     pub(crate) fn adopt(
         &mut self,
-        ledger: &Ledger,
+        ledger: &Arc<Ledger>,
         charter: Charter,
         files: &Sources,
         widens: &[String],
@@ -30,6 +30,11 @@ impl Gate {
         self.flush()?;
         let history = History::read(ledger, &self.session).map_err(|e| GateError::Refused(e.to_string()))?;
         let past = past(&history)?;
+        let told = past.iter().filter_map(|p| match &p.input.event {
+            Event::Elsewhere(happened) => Some((happened.stream.clone(), happened.seq)),
+            _ => None,
+        });
+        let told = told.collect();
         let at_ns = self.clock.now_ns();
         let body = json!({
             "charter": charter.digest(), "name": charter.name(), "before": self.kernel.charter().digest(), "files": files,
@@ -37,7 +42,9 @@ impl Gate {
         });
         let seq = self.append_at(at_ns, Kind::Charter, by, &[], body)?;
         self.stream()?.durable(seq)?;
-        self.kernel = self.kernel.adopted(Arc::new(charter), past, seq, at_ns);
+        let charter = Arc::new(charter);
+        self.kernel = self.kernel.adopted(Arc::clone(&charter), past, seq, at_ns);
+        self.follow_fleet(ledger, &charter, told);
         Ok(seq)
     }
 }
