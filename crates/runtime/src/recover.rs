@@ -151,6 +151,12 @@ fn recover_apply(dir: &Path, past: &mut Past) -> Result<bool, PastError> {
 fn close(past: &mut Past, dir: &Path) -> Result<(), PastError> {
     let told = Told::of(past)?;
     for of in told.open {
+        if told.held.contains(&of) {
+            // An approval is durable before it takes effect: what has none was not carried out.
+            let why = "the session's supervisor died before people had answered";
+            past.append(Kind::Outcome, "recovery", vec![of], json!({ "of": of, "ok": false, "withdrawn": why }))?;
+            continue;
+        }
         past.append(Kind::Outcome, "recovery", vec![of], json!({ "of": of, "ok": null, "unknown": true }))?;
     }
     if dir.join("workspace/upper").exists() {
@@ -175,6 +181,8 @@ fn close(past: &mut Past, dir: &Path) -> Result<(), PastError> {
 struct Told {
     /// Without an outcome.
     open: BTreeSet<u64>,
+    /// Held for people when they were ruled on last, and not dispatched.
+    held: BTreeSet<u64>,
     /// Paths that allowed calls may have changed, and whether with all below them.
     touched: BTreeMap<PathBuf, bool>,
 }
@@ -199,7 +207,13 @@ impl Told {
                     told.open.remove(&of);
                     pending.remove(&of);
                 }
-                Kind::Dispatch => told.touched.extend(pending.remove(&of).unwrap_or_default()),
+                Kind::Ruling if entry.body.get("verdict").and_then(|v| v.as_str()) == Some("hold") => {
+                    told.held.insert(of);
+                }
+                Kind::Dispatch => {
+                    told.held.remove(&of);
+                    told.touched.extend(pending.remove(&of).unwrap_or_default());
+                }
                 Kind::Outcome => {
                     told.open.remove(&of);
                 }

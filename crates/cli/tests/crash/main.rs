@@ -19,6 +19,7 @@ mod calls;
 mod check;
 mod dice;
 mod full;
+mod governing;
 mod processes;
 mod rounds;
 mod tree;
@@ -34,7 +35,7 @@ use std::sync::Mutex;
 use world::World;
 
 /// Rounds of the short form: each kind once as root, once as an ordinary user.
-const ROUNDS: u64 = 26;
+const ROUNDS: u64 = 32;
 /// Rounds in one ledger: enough for it to hold others' sessions, few enough to verify it after each.
 const ROUNDS_PER_WORLD: u64 = 6;
 

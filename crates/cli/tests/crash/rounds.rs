@@ -4,6 +4,7 @@ use crate::calls;
 use crate::check;
 use crate::dice::Dice;
 use crate::full;
+use crate::governing;
 use crate::processes;
 use crate::tree::{self, Tree};
 use crate::work::{self, Step};
@@ -29,6 +30,9 @@ pub const KINDS: &[(&str, Round)] = &[
     ("pause", paused),
     ("apply, call by call", calls::apply),
     ("rollback, call by call", calls::rollback),
+    ("constrain", governing::constrain),
+    ("open questions", governing::open_questions),
+    ("shared budgets", governing::shared_budgets),
     ("damaged journals", damaged),
     ("full disk, at work", full::run),
     ("full disk, people's acts", full::acts),
@@ -129,7 +133,7 @@ fn has_acknowledged(world: &World, id: &str, steps: &[Step], acks: usize) {
 }
 
 /// The next start, by itself or several at once, cut off itself or not.
-fn recover(world: &World, dice: &mut Dice, seen: &Seen) {
+pub fn recover(world: &World, dice: &mut Dice, seen: &Seen) {
     let start = || world.start(&["run", "--json", "--apply", "never", "--", "true"]);
     if dice.one_in(3) {
         note(seen, "recovery killed");

@@ -84,6 +84,11 @@ impl World {
         self.dir.join("work")
     }
 
+    /// A place outside the workspace.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
     pub fn home(&self) -> PathBuf {
         self.dir.join("home")
     }
