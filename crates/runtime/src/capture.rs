@@ -157,8 +157,9 @@ impl Capture {
 
     /// The files that somebody holds open for writing or mapped shared, as of now. Whole after a look, which finds what was moved.
     pub(crate) fn held_open(&self) -> Vec<PathBuf> {
-        let is_held = |rel: &&PathBuf| workspace::stamp(&self.layers, rel).is_some_and(|s| s.has_writers);
-        self.watched.keys().filter(is_held).map(|rel| self.workspace.join(rel)).collect()
+        let watched = self.watched.keys().map(Path::new);
+        let held = watched.filter(|rel| workspace::stamp(&self.layers, rel).is_some_and(|s| s.has_writers));
+        held.map(|rel| self.workspace.join(rel)).collect()
     }
 
     /// Whether nothing is to be looked at.
