@@ -212,7 +212,12 @@ impl Capture {
                 }
                 // Before it is read: whoever comes to write after this has to ask first.
                 let there = look.at(&rel)?;
-                if wanted.only_closed && there.stamp.is_some_and(|s| s.has_writers) {
+                // What is closed to reading for a moment is not to become what was accepted last: the barrier decides on it.
+                let is_unread = match &there.what {
+                    What::File { mode, .. } => mode & 0o400 == 0,
+                    What::Node(node) => *node == Node::Other,
+                };
+                if wanted.only_closed && (is_unread || there.stamp.is_some_and(|s| s.has_writers)) {
                     continue;
                 }
                 let keeps = counts && (wanted.keep_base)(&full);

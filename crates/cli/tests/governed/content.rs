@@ -177,6 +177,11 @@ const SLY: &[(&str, &str)] = &[
         "made_unreadable",
         "f = open('Cargo.toml', 'a'); f.write(EVIL); f.close(); os.chmod('Cargo.toml', 0); os.chmod('Cargo.toml', 0o644)",
     ),
+    // Long enough for a lull, in which closed files are looked at.
+    (
+        "unreadable_for_a_while",
+        "f = open('Cargo.toml', 'a'); f.write(EVIL); f.close(); os.chmod('Cargo.toml', 0); time.sleep(0.3); os.chmod('Cargo.toml', 0o644)",
+    ),
 ];
 
 const SLY_HEAD: &str = r#"
