@@ -16,7 +16,8 @@
 //! | Java | `import java.net.*`, `new java.net.URL(…)` | `java`, `java.net`; `java.net.URL` |
 //!
 //! Not told: what is put together at run time, `eval` and the like. Opaque: a file with errors whose text has more words of
-//! importing than its tree has imports; one that takes too long, counted in the parser's own steps and so the same everywhere.
+//! importing than its tree has imports; one that takes too long, counted in the parser's own steps and so the same everywhere; one with
+//! more brackets open at once than people write.
 
 mod dotted;
 mod rust;
@@ -47,6 +48,10 @@ const BYTES_FOR_STEPS: usize = 33;
 /// makes one at most: the caller's own stack would end, and with it the process.
 const STACK_BYTES_MIN: usize = 1 << 20;
 const STACK_BYTES_FOR_EACH: usize = 256;
+
+/// Brackets open at once, at most. Python takes 200 and what people write some dozens; beyond it a grammar that doesn't know which
+/// of several things it reads takes a thousand times a step's time for each byte, and no more steps.
+const OPEN_BRACKETS_MAX: usize = 512;
 
 /// What a step counts once there was an error: to look for a way on takes far more than to go straight on.
 const ERROR_STEPS: usize = 3;
@@ -128,10 +133,23 @@ pub(super) struct Imports {
 pub(super) fn imports(source: Source, bytes: &[u8]) -> Imports {
     let opaque = Imports { is_opaque: true, ..Imports::default() };
     // A NUL between the letters is UTF-16, or something else that hides them.
-    if bytes.len() > SOURCE_BYTES_MAX || bytes.contains(&0) {
+    if bytes.len() > SOURCE_BYTES_MAX || bytes.contains(&0) || open_brackets(bytes) > OPEN_BRACKETS_MAX {
         return opaque;
     }
     stacker::grow(STACK_BYTES_MIN + bytes.len() * STACK_BYTES_FOR_EACH, || imports_of(source, bytes))
+}
+
+/// How many brackets stand open where most do, those of texts and comments counted as well.
+fn open_brackets(bytes: &[u8]) -> usize {
+    let open = bytes.iter().scan(0_usize, |open, byte| {
+        match byte {
+            b'(' | b'[' | b'{' => *open += 1,
+            b')' | b']' | b'}' => *open = open.saturating_sub(1),
+            _ => {}
+        }
+        Some(*open)
+    });
+    open.max().unwrap_or(0)
 }
 
 fn imports_of(source: Source, bytes: &[u8]) -> Imports {

@@ -126,6 +126,26 @@ fn what_is_built_to_exhaust_ends() {
     assert!(found.is_opaque && found.names.len() == 1024);
 }
 
+/// Half a MiB of it took five seconds of the processor's and half a GiB of memory.
+#[test]
+fn too_many_open_brackets_are_opaque() {
+    let read = |extension: &str, text: String| {
+        let Some(source) = source(&format!("/w/a.{extension}")) else { panic!() };
+        imports(source, text.as_bytes())
+    };
+    for (extension, part) in
+        [("py", "a::{"), ("js", "["), ("ts", "a<b>("), ("rs", "use a::{"), ("go", "("), ("java", "(a")]
+    {
+        let found = read(extension, part.repeat((1 << 19) / part.len()));
+        assert!(found.is_opaque && found.names.is_empty(), "{extension} {part}");
+    }
+    let nested = |depth: usize| format!("import a\nx = {}{}\nimport b\n", "(".repeat(depth), ")".repeat(depth));
+    assert_eq!(read("py", nested(200)).names, ["a", "b"]);
+    assert!(!read("py", nested(500)).is_opaque && read("py", nested(513)).is_opaque);
+    // One after the other is no nesting.
+    assert!(!read("py", "x = (1)\n".repeat(2000)).is_opaque);
+}
+
 /// The parser lets go of what is ambiguous at each level by recursion: the process died of its stack.
 #[test]
 fn deep_ambiguities_do_not_end_the_stack() {
