@@ -71,6 +71,14 @@ pub enum LaunchError {
         /// What is wrong with it.
         why: String,
     },
+    /// A standard stream is a socket that each send can address anew.
+    #[error("{name} is a socket of {kind}, through which a program could reach whomever it names")]
+    OpenStream {
+        /// `standard input`, say.
+        name: &'static str,
+        /// Of which kind.
+        kind: &'static str,
+    },
     /// The program was not found inside.
     #[error("there is no program `{program}` inside the sandbox (looked in {looked_in})")]
     ProgramNotFound {
@@ -178,6 +186,10 @@ pub const CODES: &[(&str, &str)] = &[
         "FB0214",
         "A folder is in use by another session.\n\nTwo sessions cannot write the same layers: the kernel does not say what they would see. Wait until the other one has ended, or kill it. A home that is kept for the agent (`keep = \"agent\"`) is one such folder; `keep = \"session\"` gives each session its own.",
     ),
+    (
+        "FB0215",
+        "A standard stream is a socket of datagrams.\n\nA program keeps the standard input, output and error that flyball was started with. Through a socket of datagrams (or a raw one) it could send to whomever it names, with each send anew, in the network of the machine and not in the session's: no rule would be asked. Connected streams, pipes, files and terminals are fine: `flyball run ... < /dev/null 2>&1 | cat`. Nothing was run.",
+    ),
 ];
 
 impl LaunchError {
@@ -200,6 +212,7 @@ impl LaunchError {
             Self::LauncherDied { .. } => "FB0212",
             Self::SelfTest { .. } => "FB0213",
             Self::Busy { .. } => "FB0214",
+            Self::OpenStream { .. } => "FB0215",
         }
     }
 
@@ -217,6 +230,7 @@ impl LaunchError {
             Self::Busy { .. } => {
                 "wait until the other session has ended, or let the home be kept for the session only".into()
             }
+            Self::OpenStream { .. } => "start flyball with a pipe, a file or a terminal in its place".into(),
             Self::BadSpec { .. } => "use absolute UTF-8 paths and arguments without NUL".into(),
             Self::ProgramNotFound { .. } => {
                 "check the name and the PATH that the charter passes, or expose the program's folder in the charter"

@@ -7,7 +7,7 @@ use super::error::LaunchError;
 use super::home::make_dir;
 use super::wire::Boot;
 use crate::places::Places;
-use crate::spec::{Spec, Weakness};
+use crate::spec::{Spec, Terminal, Weakness};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
@@ -44,6 +44,9 @@ pub(crate) fn can_stand_apart() -> bool {
 pub(super) fn prepare(spec: &Spec, is_apart: bool) -> Result<Prepared, LaunchError> {
     strings(spec)?;
     workspace(spec)?;
+    if spec.terminal == Terminal::Inherit {
+        streams()?;
+    }
     let is_ordinary = !rustix::process::geteuid().is_root();
     let mut weaker = Vec::new();
     let mut accept = |weakness: Weakness, found: String| {
@@ -100,6 +103,29 @@ pub(super) fn prepare(spec: &Spec, is_apart: bool) -> Result<Prepared, LaunchErr
         false => None,
     };
     Ok(Prepared { cgroup, weaker, nproc_max, is_copy, places, locks })
+}
+
+/// The streams that the program keeps. A datagram names its receiver with each send: in the machine's own network, where the
+/// socket was made, and to any unix socket whose folder the session exposes. No call that is mediated would stand in its way.
+fn streams() -> Result<(), LaunchError> {
+    use rustix::net::{SocketType, sockopt::socket_type};
+    let streams = [
+        (rustix::stdio::stdin(), "standard input"),
+        (rustix::stdio::stdout(), "standard output"),
+        (rustix::stdio::stderr(), "standard error"),
+    ];
+    for (stream, name) in streams {
+        let kind = match socket_type(stream) {
+            // Connected for good, or to be connected by a call that is mediated.
+            Ok(SocketType::STREAM | SocketType::SEQPACKET) => continue,
+            Ok(SocketType::DGRAM) => "datagrams",
+            Ok(_) => "raw packets",
+            Err(Errno::NOTSOCK | Errno::BADF) => continue,
+            Err(errno) => return Err(setup_error(format!("looking at {name}"), None, errno.into())),
+        };
+        return Err(LaunchError::OpenStream { name, kind });
+    }
+    Ok(())
 }
 
 /// The launcher's orders, sealed.

@@ -3,12 +3,15 @@
 use crate::scene::{Scene, paths};
 use crate::{Attack, scene_with};
 use flyball_sandbox::{Attempt, Call, Decision, Refusal, Status};
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
 pub fn attacks() -> Vec<Attack> {
     vec![
         ("datagrams_to_a_socket_of_the_hosts_in_sight", "seccomp", datagrams),
+        ("a_standard_stream_that_sends_to_whomever_it_names", "launcher", streams),
         ("a_descriptor_that_was_passed_on_gives_no_more", "mediation", passed),
     ]
 }
@@ -43,6 +46,31 @@ fn datagrams() {
     let out = scene.text("out");
     assert!(out.starts_with("socket-0 OK\nsocket-0-sendto ENOENT\n"), "{out}");
     assert!(out.contains("pair-0 OK\n"), "{out}");
+}
+
+/// Standard input of this very process, which is the attack's own.
+fn streams() {
+    let scene = Scene::new();
+    let put = |socket: std::os::fd::OwnedFd| {
+        // SAFETY: the number 0 is replaced by one that is open; nothing here holds it.
+        assert_eq!(unsafe { libc::dup2(socket.as_raw_fd(), 0) }, 0);
+    };
+    let (mine, _) = UnixDatagram::pair().unwrap();
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    udp.connect("127.0.0.1:9").unwrap();
+    for socket in [mine.into(), udp.into()] {
+        put(socket);
+        let refused = scene.try_start(&["/bin/sh", "-c", ": > started"], crate::scene::allow);
+        let error = refused.err().expect("nothing starts");
+        assert_eq!(error.code(), "FB0215", "{error}");
+        assert!(error.to_string().contains("standard input") && scene.after("started").is_none(), "{error}");
+    }
+    let (mine, other) = UnixStream::pair().unwrap();
+    (&other).write_all(b"a line\n").unwrap();
+    put(mine.into());
+    let (exit, _) = scene.shell("read -r line; echo \"$line\" > out", crate::scene::allow);
+    assert_eq!(exit.status, Status::Code(0));
+    assert_eq!(scene.text("out"), "a line\n");
 }
 
 fn passed() {
