@@ -1,8 +1,9 @@
-//! The first change of a file of the workspace's lower layer copies it whole. A large one is copied by a thread of its own:
-//! the call waits for that, nobody else does.
+//! The first change of a file of the workspace's lower layer copies it whole, and moving a folder of it all that is in it. What is
+//! large is copied by a thread of its own: the call waits for that, nobody else does.
 
 use super::act::Act;
 use super::caller::descriptor_path;
+use super::moving;
 use super::sys::{self, Errno};
 use super::{Control, LATER_MAX, Later, Loop};
 use crate::call::{Call, Done, FileKind};
@@ -12,6 +13,8 @@ use std::os::fd::OwnedFd;
 
 /// A file of at most this many bytes is copied on the way: it takes some milliseconds.
 const AT_ONCE_BYTES_MAX: i64 = 16 << 20;
+/// Of a thread that copies: a tree is walked by recursion, to a depth that is bounded.
+const STACK_BYTES: usize = 1 << 20;
 /// Files that are known to have been copied; beyond it the memory starts anew.
 const COPIED_MAX: usize = 1024;
 const OVERLAY_SUPER_MAGIC: i64 = 0x794c_7630;
@@ -78,7 +81,7 @@ fn duplicate(file: &OwnedFd) -> Result<OwnedFd, Errno> {
 }
 
 /// Has the overlay copy it. What its user may not write, or runs, gets the mode that it has.
-fn copy(file: &OwnedFd) -> Result<(), Errno> {
+pub(super) fn copy(file: &OwnedFd) -> Result<(), Errno> {
     let path = descriptor_path(file);
     let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
     match sys::openat(libc::AT_FDCWD, &path, flags, 0) {
@@ -99,24 +102,51 @@ impl Loop {
     /// Performs what was allowed, after the copies that it needs.
     pub(super) fn perform_allowed(&mut self, id: u64, tid: i32, call: &Call, act: Act) {
         // Without namespaces there is no overlay of the session's, and whether it may be touched is yet to be seen.
-        let is_apart = self.parts.places.is_some();
-        let files = if is_apart { Vec::new() } else { self.copied.needed(&act) };
+        if self.parts.places.is_some() {
+            return self.perform_now(id, tid, call, act);
+        }
+        if let Act::Rename { from, to, flags, is_plain: false } = &act
+            && flags & libc::RENAME_EXCHANGE == 0
+        {
+            act.forgets(&self.view);
+            return match moving::rename_as_is(from, to, *flags) {
+                Err(libc::EXDEV) => match moving::large_tree(from, to) {
+                    // What went wrong on the way is not what the caller asked for; that the overlay can't is.
+                    Some(tree) => self.perform_after(id, tid, call, act, Vec::new(), move || {
+                        moving::copy_tree(&tree).map_err(|_| libc::EXDEV)
+                    }),
+                    None => self.perform_now(id, tid, call, act),
+                },
+                done => self.performed(id, tid, call, done.into()),
+            };
+        }
+        let files = self.copied.needed(&act);
         if files.is_empty() {
             return self.perform_now(id, tid, call, act);
         }
         let keys = files.iter().map(|(_, key)| *key).collect();
+        self.perform_after(id, tid, call, act, keys, move || files.iter().try_for_each(|(file, _)| copy(file)));
+    }
+
+    /// Has a thread make copies, and performs the act when they are made.
+    fn perform_after(
+        &mut self,
+        id: u64,
+        tid: i32,
+        call: &Call,
+        act: Act,
+        files: Vec<Key>,
+        copies: impl FnOnce() -> Result<(), Errno> + Send + 'static,
+    ) {
         let mailbox = self.parts.mailbox.clone();
-        let work = move || {
-            let done = files.iter().try_for_each(|(file, _)| copy(file));
-            drop(files);
-            mailbox.send(Control::Copied(id, done));
-        };
-        let thread = std::thread::Builder::new().name("flyball-copy".into()).stack_size(128 << 10);
+        // What the copies hold goes before anyone hears that they are made.
+        let work = move || mailbox.send(Control::Copied(id, copies()));
+        let thread = std::thread::Builder::new().name("flyball-copy".into()).stack_size(STACK_BYTES);
         if self.later.len() >= LATER_MAX || thread.spawn(work).is_err() {
             self.parts.mediator.done(call.ticket, call.pid, Done::Failed(libc::EAGAIN));
             return self.fail(id, libc::EAGAIN);
         }
-        let waiting = Waiting { call: call.clone(), act, files: keys };
+        let waiting = Waiting { call: call.clone(), act, files };
         self.later.insert(id, Later { tid, ticket: Some((call.ticket, call.pid)), waiting: Some(waiting) });
     }
 

@@ -364,6 +364,10 @@ impl Loop {
 
     fn perform_now(&mut self, id: u64, tid: i32, call: &Call, act: Act) {
         let answer = self.perform(id, tid, act);
+        self.performed(id, tid, call, answer);
+    }
+
+    fn performed(&mut self, id: u64, tid: i32, call: &Call, answer: Answer) {
         if let Some(done) = self.answer(id, tid, Some((call.ticket, call.pid)), answer) {
             self.parts.mediator.done(call.ticket, call.pid, done);
         }

@@ -18,20 +18,57 @@ use std::path::{Path, PathBuf};
 const ENTRIES_MAX: usize = 20_000;
 /// Bytes of its files, which the overlay copies on the way.
 const BYTES_MAX: u64 = 256 << 20;
+/// A tree of at most this much is copied on the way; the files of a larger one are copied before by a thread of its own.
+const AT_ONCE_ENTRIES_MAX: usize = 256;
+const AT_ONCE_BYTES_MAX: u64 = 4 << 20;
 /// Directories inside one another. Each holds two descriptors.
 const DEPTH_MAX: usize = 128;
 const XATTR_BYTES_MAX: usize = 1 << 16;
 
 /// `renameat2`, also where the overlay can't.
 pub(super) fn rename(from: &Place, to: &Place, flags: u32) -> Result<(), Errno> {
-    let (old, new) = (from.given_name(), to.given_name());
-    match sys::rename(from.parent.as_raw_fd(), &old, to.parent.as_raw_fd(), &new, flags) {
+    match rename_as_is(from, to, flags) {
         Err(libc::EXDEV) if flags & libc::RENAME_EXCHANGE == 0 && is_one_mount(from, to) => {
             // What went wrong on the way is not what the caller asked for; that the overlay can't is.
             move_tree(from, to, flags).map_err(|errno| if errno == libc::ENOTEMPTY { errno } else { libc::EXDEV })
         }
         done => done,
     }
+}
+
+/// `renameat2` as it is.
+pub(super) fn rename_as_is(from: &Place, to: &Place, flags: u32) -> Result<(), Errno> {
+    sys::rename(from.parent.as_raw_fd(), &from.given_name(), to.parent.as_raw_fd(), &to.given_name(), flags)
+}
+
+/// What the overlay will not rename, where moving it copies more than can be done on the way.
+pub(super) fn large_tree(from: &Place, to: &Place) -> Option<OwnedFd> {
+    let source = open_dir(from.parent.as_fd(), &from.name).ok().filter(|_| is_one_mount(from, to))?;
+    let mut at_once = Budget { entries: AT_ONCE_ENTRIES_MAX, bytes: AT_ONCE_BYTES_MAX };
+    count(&source, &mut at_once, 0).is_err().then_some(source)
+}
+
+/// Has the overlay copy all files below a directory, if it can be moved at all. What comes meanwhile is copied by the move.
+pub(super) fn copy_tree(dir: &OwnedFd) -> Result<(), Errno> {
+    count(dir, &mut Budget { entries: ENTRIES_MAX, bytes: BYTES_MAX }, 0)?;
+    copy_below(dir, 0)
+}
+
+fn copy_below(dir: &OwnedFd, depth: usize) -> Result<(), Errno> {
+    if depth > DEPTH_MAX {
+        return Err(libc::EXDEV);
+    }
+    for (name, stat) in entries(dir)? {
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => copy_below(&open_dir(dir.as_fd(), &name)?, depth + 1)?,
+            FileType::RegularFile => {
+                let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+                super::copying::copy(&sys::openat(dir.as_raw_fd(), &name, flags, 0)?)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn is_one_mount(from: &Place, to: &Place) -> bool {

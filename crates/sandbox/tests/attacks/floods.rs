@@ -118,18 +118,21 @@ fn large() {
         ("chmod 600 big", "mode"),
         ("mv big moved", "rename"),
         ("ln big linked", "link"),
+        ("mv folder moved-folder", "folder"),
         ("echo x >> big", "end"),
     ];
     for (way, name) in ways {
         let scene = Scene::new();
         let content = vec![7; LARGE_BYTES];
-        std::fs::write(scene.workspace().join("big"), &content).unwrap();
+        let big = scene.workspace().join(if name == "folder" { "folder/big" } else { "big" });
+        std::fs::create_dir_all(big.parent().unwrap()).unwrap();
+        std::fs::write(&big, &content).unwrap();
         let script =
             format!("(while test ! -e stop; do : > busy; done) & sleep 0.1; {way}; echo $? > end; : > stop; wait");
         let run = scene.start(&["/bin/sh", "-c", &script], allow);
         let is_big = |event: &Event| {
             matches!(event, Event::Asked(call)
-            if !matches!(call.attempt, Attempt::Exec { .. }) && paths(&call.attempt).iter().any(|path| path.ends_with("big")))
+            if !matches!(call.attempt, Attempt::Exec { .. }) && paths(&call.attempt).iter().any(|path| path.ends_with("big") || path.ends_with("folder")))
         };
         let since = Instant::now();
         while !run.log.lock().unwrap().iter().any(is_big) {
@@ -147,11 +150,19 @@ fn large() {
         assert_eq!(scene.text("end"), "0\n", "{name}");
         let log = run.log.lock().unwrap();
         let asked = log.iter().rposition(is_big).unwrap();
-        let Event::Asked(Call { ticket, .. }) = log[asked] else { unreachable!() };
-        let done = log.iter().position(|event| matches!(event, Event::Done(of, _) if *of == ticket)).unwrap();
+        let Event::Asked(Call { ticket, attempt, .. }) = &log[asked] else { unreachable!() };
+        // Moved, not copied by `mv`.
+        assert!(name != "folder" || matches!(attempt, Attempt::Rename { .. }), "{attempt:?}");
+        let done = log.iter().position(|event| matches!(event, Event::Done(of, _) if of == ticket)).unwrap();
         let others = log[asked..done].iter().filter(|event| matches!(event, Event::Asked(_))).count();
         assert!(others > 1, "{name}: nobody else was heard");
-        let left = scene.after(if name == "rename" { "moved" } else { "big" }).unwrap();
+        let left = scene
+            .after(match name {
+                "rename" => "moved",
+                "folder" => "moved-folder/big",
+                _ => "big",
+            })
+            .unwrap();
         let expect = match name {
             "append" => LARGE_BYTES + 2,
             "cut" => 100,
