@@ -20,27 +20,42 @@ const SESSIONS_AT_ONCE: usize = 3;
 /// They take whatever there is; tests of our own are about that, with limits.
 const NOT_RUN: &[&str] = &["alloc", "fork_bomb", "fork_bomb_asm", "thread_bomb", "syscall_fuzz"];
 
+/// Whom they are tried as where this runs as root: root, and an ordinary user.
+const ORDINARY: u32 = 65534;
+
 /// How one attack ended.
 pub(crate) struct Ended {
     pub(crate) name: String,
+    /// As whom it was tried.
+    pub(crate) user: &'static str,
     /// The program's exit code; `None` when it took the session with it.
     pub(crate) code: Option<i32>,
     /// The last that it said.
     pub(crate) said: String,
 }
 
-/// `attacks [--no-build] [--syd PATH] [--flyball PATH] [NAME…]`: with names only those are run, and nothing is written.
+/// `attacks [--no-build] [--syd PATH] [--flyball PATH] [--only root|ordinary] [NAME…]`: with names, or as one user only, nothing
+/// is written.
 pub(crate) fn attacks(arguments: &[String]) -> Result<(), Failure> {
-    let (mut may_build, mut syd, mut flyball, mut wanted) = (true, None, None, Vec::new());
+    let (mut may_build, mut syd, mut flyball, mut only, mut wanted) = (true, None, None, None, Vec::new());
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
             "--no-build" => may_build = false,
             "--syd" => syd = Some(PathBuf::from(rest.next().ok_or("`--syd` takes a path")?)),
             "--flyball" => flyball = Some(PathBuf::from(rest.next().ok_or("`--flyball` takes a path")?)),
+            "--only" => only = Some(rest.next().ok_or("`--only` takes `root` or `ordinary`")?.clone()),
             name => wanted.push(name.to_owned()),
         }
     }
+    let is_root = exec::read(Command::new("id").arg("-u"))?.trim() == "0";
+    let users: Vec<Option<u32>> = match only.as_deref() {
+        Some("root") => vec![None],
+        Some("ordinary") if is_root => vec![Some(ORDINARY)],
+        None if is_root => vec![None, Some(ORDINARY)],
+        // Whoever this runs as is one.
+        _ => vec![None],
+    };
     let syd = match syd {
         Some(path) => path,
         None => match tool(may_build)? {
@@ -60,13 +75,17 @@ pub(crate) fn attacks(arguments: &[String]) -> Result<(), Failure> {
             exec::root().join("target/debug/flyball")
         }
     };
-    let is_whole = wanted.is_empty();
-    let names: Vec<String> = names(&syd)?.into_iter().filter(|name| is_whole || wanted.contains(name)).collect();
-    let place = Place::new(&flyball, &syd)?;
+    let is_all = wanted.is_empty();
+    let is_whole = is_all && users.len() == 2;
+    let names: Vec<String> = names(&syd)?.into_iter().filter(|name| is_all || wanted.contains(name)).collect();
     let (left_out, names): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| NOT_RUN.contains(&&**name));
-    let mut ended = place.run(&names);
-    ended.extend(left_out.into_iter().map(|name| Ended { name, code: None, said: String::new() }));
-    ended.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut ended = Vec::new();
+    for uid in users {
+        let user = if is_root && uid.is_none() { "root" } else { "ordinary" };
+        ended.extend(Place::new(&flyball, &syd, uid)?.run(user, &names));
+        ended.extend(left_out.iter().map(|name| Ended { name: name.clone(), user, code: None, said: String::new() }));
+    }
+    ended.sort_by(|one, other| (&one.name, other.user).cmp(&(&other.name, one.user)));
     let report = page::report(&ended)?;
     if is_whole {
         let file = exec::root().join("docs/attacks.md");
@@ -74,7 +93,7 @@ pub(crate) fn attacks(arguments: &[String]) -> Result<(), Failure> {
         println!("attacks: {}; written to {}", report.counts, file.display());
     } else {
         for one in &ended {
-            println!("{}: {:?}: {}", one.name, one.code, one.said);
+            println!("{} as {}: {:?}: {}", one.name, one.user, one.code, one.said);
         }
     }
     if report.open.is_empty() { Ok(()) } else { Err(format!("open: {}", report.open.join(", ")).into()) }
@@ -118,6 +137,7 @@ fn names(syd: &Path) -> Result<Vec<String>, Failure> {
 struct Place {
     folder: PathBuf,
     flyball: PathBuf,
+    uid: Option<u32>,
 }
 
 impl Drop for Place {
@@ -127,16 +147,18 @@ impl Drop for Place {
 }
 
 impl Place {
-    fn new(flyball: &Path, syd: &Path) -> Result<Self, Failure> {
-        let flyball = flyball.canonicalize().map_err(|error| format!("`{}`: {error}", flyball.display()))?;
-        let folder = std::env::temp_dir().join(format!("flyball-attacks-{}", std::process::id()));
-        let place = Self { folder, flyball };
+    fn new(flyball: &Path, syd: &Path, uid: Option<u32>) -> Result<Self, Failure> {
+        let folder = std::env::temp_dir().join(format!("flyball-attacks-{}-{}", std::process::id(), uid.unwrap_or(0)));
+        // Where that user can run it.
+        let place = Self { flyball: folder.join("bin/flyball"), folder, uid };
         for name in ["workspace", "home", "ledger", "bin"] {
             std::fs::create_dir_all(place.folder.join(name))?;
         }
         let bin = place.folder.join("bin");
         std::fs::copy(syd, bin.join("syd-test-do"))?;
-        exec::run(Command::new("git").args(["init", "-q"]).arg(place.folder.join("workspace")))?;
+        std::fs::copy(flyball, &place.flyball).map_err(|error| format!("`{}`: {error}", flyball.display()))?;
+        place.hand_over()?;
+        exec::run(place.of_user(Path::new("git")).args(["init", "-q"]).arg(place.folder.join("workspace")))?;
         exec::run(place.command(&["init", "--quiet"]).stdout(Stdio::null()).stderr(Stdio::null()))?;
         let charter = place.folder.join("workspace/.flyball/charter.toml");
         let mut text = std::fs::read_to_string(&charter)?;
@@ -149,17 +171,43 @@ impl Place {
         let program = bin.join("syd-test-do");
         text.push_str(&format!("\n[sandbox]\nhide = [\"/etc/passwd\"]\nexpose = [\"{}\"]\n", program.display()));
         std::fs::write(&charter, text)?;
+        place.hand_over()?;
         Ok(place)
     }
 
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(&self.flyball);
-        command.args(words).env("FLYBALL_HOME", self.folder.join("ledger")).stdin(Stdio::null());
-        command.current_dir(self.folder.join("workspace")).env("HOME", self.folder.join("home"));
+    /// All of it belongs to whom the attacks are tried as.
+    fn hand_over(&self) -> Result<(), Failure> {
+        let Some(uid) = self.uid else { return Ok(()) };
+        let mut open = vec![self.folder.clone()];
+        while let Some(path) = open.pop() {
+            std::os::unix::fs::lchown(&path, Some(uid), Some(uid))?;
+            if std::fs::symlink_metadata(&path)?.is_dir() {
+                for entry in std::fs::read_dir(&path)? {
+                    open.push(entry?.path());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn of_user(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        if let Some(uid) = self.uid {
+            std::os::unix::process::CommandExt::gid(&mut command, uid);
+            std::os::unix::process::CommandExt::uid(&mut command, uid);
+        }
+        command.env("HOME", self.folder.join("home"));
         command
     }
 
-    fn run(&self, names: &[String]) -> Vec<Ended> {
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.of_user(&self.flyball);
+        command.args(words).env("FLYBALL_HOME", self.folder.join("ledger")).stdin(Stdio::null());
+        command.current_dir(self.folder.join("workspace"));
+        command
+    }
+
+    fn run(&self, user: &'static str, names: &[String]) -> Vec<Ended> {
         let batches = Mutex::new(names.chunks(BATCH).map(<[String]>::to_vec).collect::<Vec<_>>());
         let ended = Mutex::new(BTreeMap::new());
         std::thread::scope(|scope| {
@@ -167,10 +215,10 @@ impl Place {
                 scope.spawn(|| {
                     loop {
                         let Some(batch) = batches.lock().ok().and_then(|mut all| all.pop()) else { return };
-                        let mut got = self.session(&batch);
+                        let mut got = self.session(user, &batch);
                         if batch.len() > 1 && got.iter().any(|one| one.code.is_none()) {
                             // One of them ended the session: the others have nothing to do with it.
-                            got = batch.iter().flat_map(|one| self.session(std::slice::from_ref(one))).collect();
+                            got = batch.iter().flat_map(|one| self.session(user, std::slice::from_ref(one))).collect();
                         }
                         eprint!(".");
                         if let Ok(mut ended) = ended.lock() {
@@ -185,7 +233,7 @@ impl Place {
     }
 
     /// One session that tries these.
-    fn session(&self, names: &[String]) -> Vec<Ended> {
+    fn session(&self, user: &'static str, names: &[String]) -> Vec<Ended> {
         let program = self.folder.join("bin/syd-test-do");
         let mut script = "mkdir w; ".to_owned();
         for name in names {
@@ -222,8 +270,8 @@ impl Place {
             line.unwrap_or_default().chars().take(120).collect::<String>()
         };
         let ended = |name: &String| match of(name) {
-            Some((code, said)) => Ended { name: name.clone(), code: Some(code), said: last(&said) },
-            None => Ended { name: name.clone(), code: None, said: String::new() },
+            Some((code, said)) => Ended { name: name.clone(), user, code: Some(code), said: last(&said) },
+            None => Ended { name: name.clone(), user, code: None, said: String::new() },
         };
         names.iter().map(ended).collect()
     }

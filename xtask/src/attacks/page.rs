@@ -32,7 +32,7 @@ impl Row<'_> {
 /// Judges how the attacks ended.
 pub(crate) fn report(ended: &[Ended]) -> Result<Report, Failure> {
     let rows = rows()?;
-    let (mut table, mut open) = (String::new(), Vec::new());
+    let (mut lines, mut open) = (std::collections::BTreeMap::<_, Vec<&str>>::new(), Vec::new());
     let mut counts = std::collections::BTreeMap::<&str, usize>::new();
     for one in ended {
         let row = rows.iter().filter(|row| row.fits(&one.name)).max_by_key(|row| row.key.len());
@@ -42,15 +42,22 @@ pub(crate) fn report(ended: &[Ended]) -> Result<Report, Failure> {
             _ => ("open", format!("not as expected: it ended with {}: {}", code(one.code), one.said.replace('|', "/"))),
         };
         if verdict == "open" {
-            open.push(one.name.clone());
+            open.push(format!("{} as {}", one.name, one.user));
         }
         *counts.entry(verdict).or_default() += 1;
-        let _ = writeln!(table, "| `{}` | {verdict} | {} | {reason} |", one.name, code(one.code));
+        lines.entry((&one.name, verdict, code(one.code), reason)).or_default().push(one.user);
+    }
+    // Mostly it is one line for both.
+    let mut table = String::new();
+    for ((name, verdict, code, reason), users) in &lines {
+        let _ = writeln!(table, "| `{name}` | {} | {verdict} | {code} | {reason} |", users.join(", "));
     }
     let counts: Vec<String> = counts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
     let counts = counts.join(", ");
+    let names: std::collections::BTreeSet<&str> = ended.iter().map(|one| one.name.as_str()).collect();
     let page = format!(
-        "{ABOVE}\n{} attacks of syd {SYD_VERSION}: {counts}.\n\n| attack | verdict | exit code | why |\n|---|---|---|---|\n{table}",
+        "{ABOVE}\n{} attacks of syd {SYD_VERSION}, {} trials: {counts}.\n\n| attack | as | verdict | exit code | why |\n|---|---|---|---|---|\n{table}",
+        names.len(),
         ended.len()
     );
     Ok(Report { page, counts, open })
