@@ -11,6 +11,8 @@ use std::{collections::HashSet, sync::PoisonError};
 const DEPTH_MAX: usize = 100;
 /// How many digests of one body are looked up in the store; those put through the same handle cost nothing.
 const LOOKUPS_MAX: usize = 256;
+/// How many digests one entry can rely on: 74 bytes each, and the entry has to hold them. Who has more to tell makes more entries.
+const NAMED_MAX: usize = 768;
 /// How many digests a handle remembers of what it put.
 const KNOWN_MAX: usize = 65_536;
 
@@ -36,6 +38,7 @@ impl References {
     /// What a body names, stored or not.
     pub(crate) fn named_in(body: &Value) -> Result<Self, LedgerError> {
         let mut named = Self::default();
+        let mut left = NAMED_MAX;
         let mut open = vec![(body, 0)];
         while let Some((value, depth)) = open.pop() {
             if depth > DEPTH_MAX {
@@ -55,9 +58,10 @@ impl References {
                             }
                         };
                         if let (Ok(digest), digests) = (into.0.parse(), into.1)
+                            && left > 0
                             && !digests.contains(&digest)
-                            && digests.len() < LOOKUPS_MAX * 4
                         {
+                            left -= 1;
                             digests.push(digest);
                         }
                     }

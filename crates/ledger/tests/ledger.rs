@@ -171,6 +171,16 @@ fn what_agents_write_cannot_make_a_ledger_look_incomplete() {
     let report = again.verify(None).unwrap();
     assert!(report.ok, "{report:#?}");
 
+    // Nor make one too long by naming more than it can hold.
+    let many: Vec<Value> = (0..2000)
+        .map(|n| json!({ "blob": ledger.put_blob(format!("{n}").as_bytes()).unwrap().to_string(), "n": n }))
+        .collect();
+    let seq = stream.append(draft(2, Kind::Attempt, json!(many))).unwrap();
+    stream.durable(seq).unwrap();
+    let entry = ledger.entry("s", seq).unwrap();
+    assert_eq!(entry.refs.blobs.len(), 768);
+    assert_eq!(ledger.body(&entry).unwrap(), json!(many));
+
     // Nor make an entry that nobody can read back.
     let deep = |levels| (0..levels).fold(json!(1), |inner, _| Value::Array(vec![inner]));
     assert!(matches!(stream.append(draft(2, Kind::Attempt, deep(500))), Err(LedgerError::Malformed { .. })));

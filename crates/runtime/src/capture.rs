@@ -63,6 +63,8 @@ pub(crate) struct Wanted<'w> {
     pub file_bytes_max: usize,
     /// Bytes of all files of one look.
     pub bytes_max: usize,
+    /// Files of one look.
+    pub found_max: usize,
     /// Only files that count and that nobody holds open.
     pub only_closed: bool,
 }
@@ -95,8 +97,14 @@ const AT_ONCE_BYTES_MAX: u64 = 4 << 20;
 const CLOCK_TICK: Duration = Duration::from_millis(50);
 
 /// Whose content nobody asks for.
-const NOTHING: Wanted<'static> =
-    Wanted { path: &|_| false, keep_base: &|_| false, file_bytes_max: 0, bytes_max: usize::MAX, only_closed: false };
+const NOTHING: Wanted<'static> = Wanted {
+    path: &|_| false,
+    keep_base: &|_| false,
+    file_bytes_max: 0,
+    bytes_max: usize::MAX,
+    found_max: usize::MAX,
+    only_closed: false,
+};
 
 impl Capture {
     pub(crate) fn new(layers: Layers, workspace: &Path, scratch: Arc<Scratch>, state: State) -> Self {
@@ -190,12 +198,13 @@ impl Capture {
         let mut bytes = 0_usize;
         loop {
             // Looking at a directory that came can put more on watch, before or behind the place that was reached.
-            let next: Vec<Rel> = self.watched.keys().filter(|rel| !done.contains(*rel)).cloned().collect();
+            let next: Vec<Rel> =
+                self.watched.keys().filter(|rel| !done.contains(*rel)).take(wanted.found_max).cloned().collect();
             if next.is_empty() {
                 return Ok((found, false));
             }
             for rel in next {
-                if bytes >= wanted.bytes_max {
+                if bytes >= wanted.bytes_max || found.len() >= wanted.found_max {
                     return Ok((found, true));
                 }
                 let rel = PathBuf::from(rel);

@@ -125,7 +125,7 @@ const NAMED_MAX: usize = 1000;
 /// there, or because the supervisor died before an answer.
 fn not_accepted(past: &Past, session: &str) -> Result<Vec<String>, StateError> {
     let workspace = past.capture.layers.lower.to_string_lossy().into_owned();
-    // By entry what each look found, by attempt what it judged, and what the last judgement of each content came to.
+    // By path what was found last, by attempt what it judged, and what the last judgement of each content came to.
     let (mut found, mut judged) = (BTreeMap::new(), BTreeMap::new());
     let mut accepted: BTreeMap<(String, String), bool> = BTreeMap::new();
     let kinds = vec![Kind::Observe, Kind::Attempt, Kind::Outcome];
@@ -133,13 +133,13 @@ fn not_accepted(past: &Past, session: &str) -> Result<Vec<String>, StateError> {
         let entry = entry?;
         let body = past.ledger.body(&entry)?;
         match entry.kind {
-            Kind::Observe => drop(found.insert(entry.seq, state::changes(&past.ledger, &entry)?)),
+            Kind::Observe => {
+                found.extend(state::changes(&past.ledger, &entry)?.into_iter().map(|change| (change.path, change.node)));
+            }
             Kind::Attempt if body.pointer("/attrs/content").and_then(|c| c.as_bool()) == Some(true) => {
                 let full = body.pointer("/resource/path").and_then(|p| p.as_str()).unwrap_or_default();
                 let path = full.strip_prefix(&workspace).and_then(|p| p.strip_prefix('/')).unwrap_or(full);
-                let look = entry.cause.first().and_then(|seq| found.get(seq));
-                let change = look.into_iter().flatten().find(|c| c.path == path);
-                if let Some(Node::File { digest, .. }) = change.map(|c| &c.node) {
+                if let Some(Node::File { digest, .. }) = found.get(path) {
                     let what = (path.to_owned(), digest.clone());
                     accepted.insert(what.clone(), false);
                     judged.insert(entry.seq, what);

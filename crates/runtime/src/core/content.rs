@@ -33,6 +33,10 @@ const AT_ONCE_BYTES_MAX: usize = 32 << 20;
 const LULL_BYTES_MAX: usize = 1 << 20;
 /// Bytes of accepted contents that are remembered, to compare the next change with.
 const REMEMBERED_BYTES_MAX: usize = 8 << 20;
+/// Changes that one entry tells of: each can name two contents that the entry then stands for, and there is an end to what one names.
+const OBSERVED_MAX: usize = 256;
+/// Files that are looked at before what was found is recorded and judged: so much is in memory at once.
+const FOUND_MAX: usize = 8192;
 /// Folders that a `PATH` has, at most, as far as a refusal goes on along it.
 const PLACES_MAX: u32 = 32;
 /// Refusals that are told at once; the rest are counted, and their texts not kept.
@@ -236,6 +240,7 @@ impl Core {
                 keep_base: &keep_base,
                 file_bytes_max: CONTENT_BYTES_MAX,
                 bytes_max,
+                found_max: FOUND_MAX,
                 only_closed,
             };
             let (seen, more) = self.capture.look(&ledger, &wanted, &mut done)?;
@@ -263,10 +268,19 @@ impl Core {
             let body = json!({ "alert": "unread", "detail": unread });
             self.gate.note(Kind::Alert, "barrier", cause, body)?;
         }
-        let body = json!({ "workspace": { "changes": changes, "state": self.capture.state.digest() } });
-        let seq = self.gate.note(Kind::Observe, "barrier", cause, body)?;
+        let state = self.capture.state.digest();
+        let mut rest = changes.chunks(OBSERVED_MAX);
+        let mut last = None;
+        while let Some(changes) = rest.next() {
+            // What the workspace is, is said once it is all there.
+            let workspace = match rest.len() {
+                0 => json!({ "changes": changes, "state": state }),
+                _ => json!({ "changes": changes }),
+            };
+            last = Some(self.gate.note(Kind::Observe, "barrier", cause, json!({ "workspace": workspace }))?);
+        }
         self.label_changes(changes)?;
-        Ok(Some(seq))
+        Ok(last)
     }
 
     /// Judges what one file says now.
