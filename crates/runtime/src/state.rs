@@ -70,13 +70,20 @@ pub enum StateError {
 
 /// What an entry says changed in the workspace; nothing where it speaks of something else.
 pub(crate) fn changes(ledger: &Ledger, entry: &Entry) -> Result<Vec<Change>, StateError> {
+    Ok(found(ledger, entry)?.0)
+}
+
+/// The same, and whether another entry goes on with what that look found.
+fn found(ledger: &Ledger, entry: &Entry) -> Result<(Vec<Change>, bool), StateError> {
     let body = ledger.body(entry)?;
-    let Some(changes) = body.pointer("/workspace/changes") else { return Ok(Vec::new()) };
-    Vec::deserialize(changes).map_err(|e| StateError::Unreadable {
+    let Some(changes) = body.pointer("/workspace/changes") else { return Ok((Vec::new(), false)) };
+    let is_part = body.pointer("/workspace/part").and_then(|part| part.as_bool()) == Some(true);
+    let changes = Vec::deserialize(changes).map_err(|e| StateError::Unreadable {
         session: entry.stream.clone(),
         seq: entry.seq,
         cause: e.to_string(),
-    })
+    })?;
+    Ok((changes, is_part))
 }
 
 /// Every path that the session touched.
@@ -211,12 +218,15 @@ impl State {
     /// The state, and the last entry that changed it.
     fn fold(ledger: &Ledger, stream: &str, seq: u64) -> Result<(Self, Option<Entry>), StateError> {
         let (mut state, mut last) = (Self::default(), None);
+        // What one look found may take several entries: it counts by the last of them.
+        let mut parts = Vec::new();
         let only_observed = Filter { kinds: vec![Kind::Observe], ..Filter::default() };
         for entry in ledger.entries(stream, 1..=seq, only_observed)? {
             let entry = entry?;
-            let changes = changes(ledger, &entry)?;
-            changes.iter().for_each(|c| state.take(c));
-            if !changes.is_empty() {
+            let (changes, is_part) = found(ledger, &entry)?;
+            parts.extend(changes);
+            if !is_part && !parts.is_empty() {
+                parts.drain(..).for_each(|c| state.take(&c));
                 last = Some(entry);
             }
         }

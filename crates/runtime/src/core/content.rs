@@ -272,10 +272,10 @@ impl Core {
         let mut rest = changes.chunks(OBSERVED_MAX);
         let mut last = None;
         while let Some(changes) = rest.next() {
-            // What the workspace is, is said once it is all there.
+            // What the workspace is, is said once it is all there; until then it is what it was.
             let workspace = match rest.len() {
                 0 => json!({ "changes": changes, "state": state }),
-                _ => json!({ "changes": changes }),
+                _ => json!({ "changes": changes, "part": true }),
             };
             last = Some(self.gate.note(Kind::Observe, "barrier", cause, json!({ "workspace": workspace }))?);
         }
