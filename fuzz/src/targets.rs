@@ -67,12 +67,14 @@ pub const TARGETS: &[Target] = &[
     reader("control", control, 1500),
     reader("entry", entry, 1500),
     reader("fact", fact, 60),
+    reader("in-flight", in_flight, 1500),
     reader("input", input, 150),
     reader("kernel-calls", kernel_calls, 1500),
     reader("name-query", name_query, 1500),
     reader("note", note, 1500),
     reader("payload", payload, 300),
     reader("shell", shell, 300),
+    reader("snapshot", snapshot, 150),
 ];
 
 /// Stands between what a file was and what it is; without it, it wasn't there.
@@ -222,6 +224,40 @@ fn input(_: &str, data: &[u8]) {
     assert_eq!(format!("{:?}", one.registers()), format!("{:?}", two.registers()));
 }
 
+const INPUTS: &[u8] = include_bytes!("../seeds/input/plain");
+
+/// The state after those, as it is stored.
+static SNAPSHOT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let session = Session { workspace: "/w".into(), home: "/home/me".into(), agent: "a".into() };
+    let mut kernel = Kernel::new(CHARTER.clone(), session);
+    inputs().for_each(|input| drop(kernel.step(&input)));
+    kernel.snapshot()
+});
+
+fn inputs() -> impl Iterator<Item = Input> {
+    INPUTS.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok())
+}
+
+/// Lines `AT LENGTH TEXT`: what is changed in a stored state, which is then restored and goes on. So the seeds outlive its form.
+fn snapshot(_: &str, data: &[u8]) {
+    let mut bytes = SNAPSHOT.clone();
+    for line in data.split(|byte| *byte == b'\n').take(64) {
+        let mut parts = line.splitn(3, |byte| *byte == b' ');
+        let mut number = || parts.next().and_then(|text| lossy(text).parse::<usize>().ok());
+        let (Some(at), Some(length)) = (number(), number()) else { continue };
+        let at = at % (bytes.len() + 1);
+        let end = at.saturating_add(length).min(bytes.len());
+        bytes.splice(at..end, parts.next().unwrap_or_default().iter().copied());
+    }
+    let Ok(mut kernel) = Kernel::restore(CHARTER.clone(), &bytes) else { return };
+    let stored = kernel.snapshot();
+    let Ok(mut again) = Kernel::restore(CHARTER.clone(), &stored) else { panic!("it can't read what it wrote") };
+    assert_eq!(lossy(&stored), lossy(&again.snapshot()));
+    for input in inputs() {
+        assert_eq!(format!("{:?}", kernel.step(&input)), format!("{:?}", again.step(&input)));
+    }
+}
+
 fn note(_: &str, data: &[u8]) {
     use flyball_ledger::{Note, NoteVerifier};
     let _ = NoteVerifier::parse(&lossy(data)).map(|verifier| {
@@ -258,6 +294,10 @@ fn checkpoint(_: &str, data: &[u8]) {
 
 fn entry(_: &str, data: &[u8]) {
     let _ = flyball_ledger::readers::entry(data);
+}
+
+fn in_flight(_: &str, data: &[u8]) {
+    assert!(flyball_ledger::readers::in_flight(data) <= data.len() / 9);
 }
 
 fn control(_: &str, data: &[u8]) {

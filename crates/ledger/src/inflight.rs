@@ -151,7 +151,12 @@ fn item(entry: Entry) -> Item {
     Item::Entry { stream, seq: entry.seq, kind: entry.kind, bytes: entry.raw }
 }
 
-enum Found {
+/// How many whole items stand one after the other.
+pub(crate) fn items(mut raw: &[u8]) -> usize {
+    std::iter::from_fn(|| frame(&mut raw).and_then(|(tag, payload)| decode(tag, payload))).count()
+}
+
+pub(crate) enum Found {
     Item(Item),
     Entry(Entry),
 }
@@ -205,7 +210,7 @@ fn frame(reader: &mut impl Read) -> Option<(u8, Vec<u8>)> {
     (crc32fast::hash(&payload) == u32::from_le_bytes([e, f, g, h])).then_some((tag, payload))
 }
 
-fn decode(tag: u8, payload: Vec<u8>) -> Option<(Found, usize)> {
+pub(crate) fn decode(tag: u8, payload: Vec<u8>) -> Option<(Found, usize)> {
     let length = payload.len();
     let digest = |at: usize| Some(Digest(payload.get(at..at + 32)?.try_into().ok()?));
     let number = |at: usize| Some(u64::from_le_bytes(payload.get(at..at + 8)?.try_into().ok()?));

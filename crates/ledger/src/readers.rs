@@ -9,3 +9,13 @@ pub fn entry(raw: &[u8]) -> bool {
     let _ = entry.to_json();
     References::named_in(&entry.body).is_ok()
 }
+
+/// The file of what waited for a commit, as it is taken in after a crash: how many items it has. The first byte is tried as an item's
+/// tag as well, since a fuzzer does not find checksums.
+#[must_use]
+pub fn in_flight(raw: &[u8]) -> usize {
+    if let Some((tag, payload)) = raw.split_first() {
+        let _ = crate::inflight::decode(*tag, payload.to_vec());
+    }
+    crate::inflight::items(raw)
+}
