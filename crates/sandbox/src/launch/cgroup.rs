@@ -25,7 +25,9 @@ const PREFIX: &str = "flyball-";
 pub(crate) struct Cgroup {
     groups: Vec<PathBuf>,
     freezer: Option<Freezer>,
-    /// A version 2 group, whose `cgroup.kill` ends all members at once.
+    /// The version 2 group.
+    unified: Option<PathBuf>,
+    /// The same, where its `cgroup.kill` ends all members at once.
     killer: Option<PathBuf>,
     /// The limits that were asked for and that no controller here holds.
     pub(crate) unlimited: Vec<&'static str>,
@@ -58,7 +60,8 @@ impl Cgroup {
     pub(crate) fn new(limits: &Limits) -> Option<Self> {
         let hierarchies = Hierarchies::of_this_process();
         hierarchies.remove_stale();
-        let mut made = Self { groups: Vec::new(), freezer: None, killer: None, unlimited: Vec::new() };
+        let mut made =
+            Self { groups: Vec::new(), freezer: None, unified: None, killer: None, unlimited: Vec::new() };
         let name = fresh_name();
         let unified = hierarchies.v2.iter().find_map(|parent| {
             let _ = fs::write(parent.join("cgroup.subtree_control"), "+pids +memory +cpu");
@@ -82,6 +85,7 @@ impl Cgroup {
                 made.unlimited.push(limit.name);
             }
         }
+        made.unified = unified;
         (!made.groups.is_empty()).then_some(made)
     }
 
@@ -98,9 +102,20 @@ impl Cgroup {
         self.make(&parent.join(name))
     }
 
-    /// Moves a process, with what it will start, into the groups.
+    /// Moves a process, with what it will start, into the groups that it was not born into.
     pub(crate) fn add(&self, pid: i32) -> io::Result<()> {
-        self.groups.iter().try_for_each(|group| fs::write(group.join("cgroup.procs"), pid.to_string()))
+        let pid = pid.to_string();
+        self.groups.iter().try_for_each(|group| {
+            let members = group.join("cgroup.procs");
+            let is_born_there = self.unified.as_ref() == Some(group)
+                && fs::read_to_string(&members).is_ok_and(|text| text.lines().any(|line| line == pid));
+            if is_born_there { Ok(()) } else { fs::write(members, &pid) }
+        })
+    }
+
+    /// The folder of the group that a process can be born into.
+    pub(crate) fn birthplace(&self) -> Option<OwnedFd> {
+        fs::File::open(self.unified.as_ref()?).ok().map(OwnedFd::from)
     }
 
     /// The folders of the groups.

@@ -29,6 +29,8 @@ pub(super) struct Sockets {
     pub(super) agent: OwnedFd,
     pub(super) end: OwnedFd,
     pub(super) boot: OwnedFd,
+    /// The control group that the agent is born into, where there is one.
+    pub(super) group: Option<OwnedFd>,
 }
 
 /// What the launcher itself looks at while pid 1 lives.
@@ -114,7 +116,9 @@ fn start_init(sockets: &Sockets) -> Step<(i32, bool)> {
         Forked::Parent(init) => Ok((init, is_apart)),
         Forked::Child => {
             // The locks are the launcher's alone: it is the one that outlives the tree. Their owners are never dropped here.
-            let own = [&sockets.control, &sockets.agent, &sockets.end, &sockets.boot].map(AsRawFd::as_raw_fd);
+            let mut own =
+                [&sockets.control, &sockets.agent, &sockets.end, &sockets.boot].map(AsRawFd::as_raw_fd).to_vec();
+            own.extend(sockets.group.as_ref().map(AsRawFd::as_raw_fd));
             let closed = sys::close_from(3, &own).doing("leaving the launcher's locks");
             let code = match closed.and_then(|()| init(&boot, sockets)) {
                 Ok(()) => 0,
@@ -183,7 +187,7 @@ fn init(boot: &Boot, sockets: &Sockets) -> Step<()> {
     let probing = selftest::start(boot)?;
     let agent_socket = sockets.agent.try_clone().doing("starting the agent")?;
     let (master, slave) = terminal.unzip();
-    let agent = match sys::fork().doing("starting the agent")? {
+    let agent = match fork_agent(sockets.group.as_ref()).doing("starting the agent")? {
         Forked::Child => agent::run(boot, agent_socket, slave),
         Forked::Parent(pid) => pid,
     };
@@ -198,6 +202,14 @@ fn init(boot: &Boot, sockets: &Sockets) -> Step<()> {
         end_all();
     }
     Ok(())
+}
+
+/// Into its group, where that can be; else the supervisor moves it there.
+fn fork_agent(group: Option<&OwnedFd>) -> std::io::Result<Forked> {
+    match group.map(sys::fork_into) {
+        Some(Ok(forked)) => Ok(forked),
+        Some(Err(_)) | None => sys::fork(),
+    }
 }
 
 fn open_terminal(ptmx: &str, rows: u16, columns: u16) -> Step<(OwnedFd, OwnedFd)> {

@@ -141,7 +141,8 @@ pub fn enter_if_launcher() {
     };
     let (sockets, watch) = match (fd(), fd(), fd(), fd(), fd()) {
         (Ok(control), Ok(agent), Ok(end), Ok(boot), Ok(alive)) => {
-            (init::Sockets { control, agent, end, boot }, init::Watch { alive, freezer: fd().ok() })
+            let (freezer, group) = (fd().ok(), fd().ok());
+            (init::Sockets { control, agent, end, boot, group }, init::Watch { alive, freezer })
         }
         _ => sys::exit_now(2),
     };
@@ -172,12 +173,13 @@ pub(crate) fn launch(spec: &Spec, filter: &[libc::sock_filter], is_apart: bool) 
     let (alive_inside, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|error| setup("making sockets")(error.into()))?;
     let freezer = prepared.cgroup.as_ref().and_then(Cgroup::freezer_file);
+    let group = prepared.cgroup.as_ref().and_then(Cgroup::birthplace);
     let mut inherited =
         [&control_inside, &agent_inside, &end_inside, &boot, &alive_inside].map(AsRawFd::as_raw_fd).to_vec();
-    inherited.push(freezer.as_ref().map_or(-1, AsRawFd::as_raw_fd));
+    inherited.extend([&freezer, &group].map(|fd| fd.as_ref().map_or(-1, AsRawFd::as_raw_fd)));
     inherited.extend(prepared.locks.iter().map(AsRawFd::as_raw_fd));
     let launcher = spawn(inherited).map_err(setup("starting the launcher"))?;
-    drop((control_inside, agent_inside, end_inside, boot, alive_inside, freezer));
+    drop((control_inside, agent_inside, end_inside, boot, alive_inside, freezer, group));
 
     let mut starting = Starting { launcher: Some(launcher) };
     let ready = starting.expect(&control)?;

@@ -43,6 +43,7 @@ attacks![
     a_session_has_one_supervisor,
     a_hole_is_found_before_the_start,
     bad_starts_are_told,
+    the_agent_alone_stands_in_its_groups,
     nothing_is_left_behind,
     the_doctor_agrees,
 ];
@@ -431,6 +432,16 @@ fn bad_starts_are_told() {
     assert_eq!(code(&["."]), "FB0207");
     assert_eq!(code(&["./"]), "FB0207");
     assert_eq!(code(&[]), "FB0209");
+}
+
+fn the_agent_alone_stands_in_its_groups() {
+    let scene = Scene::new();
+    let launched = scene.start(&["true"]).unwrap();
+    let groups = launched.cgroup.as_ref().map(|cgroup| cgroup.groups().to_vec()).unwrap_or_default();
+    for group in groups {
+        let members = read(group.join("cgroup.procs").to_str().unwrap());
+        assert_eq!(members.lines().collect::<Vec<_>>(), [launched.agent_pid.to_string()], "{}", group.display());
+    }
 }
 
 fn nothing_is_left_behind() {
