@@ -9,7 +9,7 @@ use crate::charter::{self, CharterError};
 use crate::clock::{Clock, wall_ns};
 use crate::control;
 use crate::core::{Core, Notice, OnHold, Parts, Watcher};
-use crate::gate::{Gate, labelled_files};
+use crate::gate::{Gate, GateError, labelled_files};
 use crate::home::{Home, HomeError, SessionLock};
 use crate::inbox::Inbox;
 use crate::plan::{self, Plan, PlanError};
@@ -157,6 +157,7 @@ impl Shared {
 /// # Errors
 /// [`RunError`] when it can't be governed; then it did not run.
 pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<Summary, RunError> {
+    let begun = flyball_sandbox::begin();
     // One waits for the disk, the other for the processor.
     let (charter, ledger) = std::thread::scope(|scope| {
         let ledger = scope.spawn(|| -> Result<Ledger, LedgerError> {
@@ -182,7 +183,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     // Before the sandbox is built: it shows the file inside.
     let inbox =
         Inbox::create(&session_dir).map_err(|cause| RunError::System { what: "make the session's inbox", cause })?;
-    let built = flyball_sandbox::build(plan.spec.clone());
+    let built = flyball_sandbox::build(plan.spec.clone(), begun);
     let weaker: Vec<String> =
         built.as_ref().map(|b| b.weaker().iter().map(plan::weakness_name).collect()).unwrap_or_default();
     plan.without(&weaker);
@@ -199,7 +200,6 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         cause: Vec::new(),
         body: plan.open_entry(&id, charter.digest(), &sources, &weaker),
     })?;
-    stream.durable(opened)?;
 
     let scratch = Arc::new(
         Scratch::new(&plan.scratch, &plan.spec.workspace, &plan.spec.home, &plan.spec.protect)
@@ -243,6 +243,13 @@ fn govern(
 ) -> Result<Summary, RunError> {
     let (hear, heard) = channel();
     let (wake, woken) = channel();
+    let listener =
+        control::listen(session_dir).map_err(|cause| RunError::System { what: "open the control socket", cause })?;
+    // INVARIANT: the session's first entry is durable before anything runs.
+    core.gate.flush().map_err(|error| match error {
+        GateError::Ledger(error) => RunError::Ledger(error),
+        other => RunError::Record(other.to_string()),
+    })?;
     let shared = Arc::new(Shared {
         core: Mutex::new(core),
         running: OnceLock::new(),
@@ -254,8 +261,6 @@ fn govern(
         replies: Arc::default(),
         acts: Mutex::new(()),
     });
-    let listener =
-        control::listen(session_dir).map_err(|cause| RunError::System { what: "open the control socket", cause })?;
     let mediation = Box::new(Mediation { shared: Arc::clone(&shared) });
     let started = built.and_then(|built| built.start(mediation).map_err(RunError::Start));
     let running = match started {

@@ -29,6 +29,6 @@ pub use mediate::HOST_NAME;
 #[doc(hidden)]
 pub use mediate::readers;
 pub use mediate::running::{
-    Built, CODES as MEDIATE_CODES, ControlError, EndedBy, Exit, Running, StartError, Status, build, start,
+    Begun, Built, CODES as MEDIATE_CODES, ControlError, EndedBy, Exit, Running, StartError, Status, begin, build, start,
 };
 pub use spec::{Limits, Network, Spec, Terminal, Weakness};

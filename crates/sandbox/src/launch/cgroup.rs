@@ -60,8 +60,7 @@ impl Cgroup {
     pub(crate) fn new(limits: &Limits) -> Option<Self> {
         let hierarchies = Hierarchies::of_this_process();
         hierarchies.remove_stale();
-        let mut made =
-            Self { groups: Vec::new(), freezer: None, unified: None, killer: None, unlimited: Vec::new() };
+        let mut made = Self { groups: Vec::new(), freezer: None, unified: None, killer: None, unlimited: Vec::new() };
         let name = fresh_name();
         let unified = hierarchies.v2.iter().find_map(|parent| {
             let _ = fs::write(parent.join("cgroup.subtree_control"), "+pids +memory +cpu");

@@ -8,9 +8,9 @@ use super::confine::{keep_capabilities, no_capabilities};
 use super::mounts;
 use super::netns;
 use super::selftest;
-use super::step::{At, Failure, Step};
+use super::step::{At, Step};
 use super::sys::{self, Forked};
-use super::wire::{self, Boot, Reply, Report, Request};
+use super::wire::{self, Boot, Orders, Reply, Report, Request};
 use crate::spec::{Network, Terminal};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -23,7 +23,7 @@ use rustix::thread::{CapabilitySet, UnshareFlags};
 use std::fs;
 use std::io::Read;
 
-/// The sockets that the launcher was started with, and its orders.
+/// The launcher's sockets, and its orders.
 pub(super) struct Sockets {
     pub(super) control: OwnedFd,
     pub(super) agent: OwnedFd,
@@ -33,47 +33,67 @@ pub(super) struct Sockets {
     pub(super) group: Option<OwnedFd>,
 }
 
-/// What the launcher itself looks at while pid 1 lives.
-pub(super) struct Watch {
+/// What the launcher itself keeps while pid 1 lives.
+struct Watch<'a> {
     /// Ends with the supervisor.
-    pub(super) alive: OwnedFd,
+    alive: &'a OwnedFd,
     /// The freezer's file, where there is one.
-    pub(super) freezer: Option<OwnedFd>,
+    freezer: Option<OwnedFd>,
+    /// Held for as long as anything of the tree is there.
+    _locks: Vec<OwnedFd>,
 }
 
 /// Runs the launcher to its end; returns its exit code.
-pub(super) fn run(sockets: Sockets, watch: &Watch) -> i32 {
-    match launch(sockets, watch) {
-        Ok(code) => code,
-        Err((sockets, failure)) => {
+pub(super) fn run(control: OwnedFd, alive: &OwnedFd, is_apart: bool) -> i32 {
+    // Ahead of the orders: this takes milliseconds. What fails is told once they are here, when somebody listens.
+    let begun = begin(is_apart);
+    let Some((sockets, watch)) = orders(control, alive) else { return 2 };
+    match begun.and_then(|()| start_init(&sockets)) {
+        Ok((init, is_apart)) => {
+            // Whoever waits for the sockets' end waits for pid 1 alone.
+            drop(sockets);
+            let code = watch_over(init, &watch);
+            if is_apart {
+                end_all();
+            }
+            code
+        }
+        Err(failure) => {
             let _ = wire::send(&sockets.control, &failure.report(), &[]);
             1
         }
     }
 }
 
-fn launch(sockets: Sockets, watch: &Watch) -> Result<i32, (Sockets, Failure)> {
-    match start_init(&sockets) {
-        Ok((init, is_apart)) => {
-            // Whoever waits for the sockets' end waits for pid 1 alone.
-            drop(sockets);
-            let code = watch_over(init, watch);
-            if is_apart {
-                end_all();
-            }
-            Ok(code)
-        }
-        Err(failure) => Err((sockets, failure)),
+/// A session of its own, and namespaces; without them it keeps apart once it has its orders.
+fn begin(is_apart: bool) -> Step<()> {
+    sys::block_signals();
+    rustix::process::setsid().doing("starting a session")?;
+    if is_apart {
+        return Ok(());
     }
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    namespaces(!user.is_root(), user.as_raw(), group.as_raw())
+}
+
+/// Waits for the orders; `None` when there will be none.
+fn orders(control: OwnedFd, alive: &OwnedFd) -> Option<(Sockets, Watch<'_>)> {
+    let received = wire::receive::<Orders>(&control, RecvFlags::empty()).ok()??;
+    let Orders { has_freezer, has_group } = received.message;
+    let mut fds = received.fds.into_iter();
+    let (boot, agent, end) = (fds.next()?, fds.next()?, fds.next()?);
+    let freezer = if has_freezer { Some(fds.next()?) } else { None };
+    let group = if has_group { Some(fds.next()?) } else { None };
+    Some((Sockets { control, agent, end, boot, group }, Watch { alive, freezer, _locks: fds.collect() }))
 }
 
 /// Waits for pid 1, which ends after all else in its namespace. Ends it should the supervisor be gone.
-fn watch_over(init: i32, watch: &Watch) -> i32 {
-    let mut polled = [PollFd::new(&watch.alive, PollFlags::IN)];
+fn watch_over(init: i32, watch: &Watch<'_>) -> i32 {
+    let mut polled = [PollFd::new(watch.alive, PollFlags::IN)];
     let init_fd = rustix::process::Pid::from_raw(init)
         .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
     if let Some(init_fd) = &init_fd {
-        let mut both = [PollFd::new(init_fd, PollFlags::IN), PollFd::new(&watch.alive, PollFlags::IN)];
+        let mut both = [PollFd::new(init_fd, PollFlags::IN), PollFd::new(watch.alive, PollFlags::IN)];
         while matches!(rustix::event::poll(&mut both, None), Err(rustix::io::Errno::INTR)) {}
     } else {
         while matches!(rustix::event::poll(&mut polled, None), Err(rustix::io::Errno::INTR)) {}
@@ -103,13 +123,10 @@ fn stand_apart() -> Step<()> {
 
 /// Pid 1's number, and whether it is that of the machine, for want of namespaces.
 fn start_init(sockets: &Sockets) -> Step<(i32, bool)> {
-    sys::block_signals();
-    rustix::process::setsid().doing("starting a session")?;
     let boot = read_boot(&sockets.boot)?;
     let is_apart = boot.places.is_some();
-    match is_apart {
-        true => stand_apart()?,
-        false => namespaces(boot.is_ordinary, boot.uid, boot.gid)?,
+    if is_apart {
+        stand_apart()?;
     }
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing the launcher to others")?;
     match sys::fork().doing("starting pid 1")? {
@@ -192,11 +209,12 @@ fn init(boot: &Boot, sockets: &Sockets) -> Step<()> {
         Forked::Parent(pid) => pid,
     };
     drop((agent_socket, slave));
+    report_ready(sockets, master)?;
     if let Some(what) = selftest::finish(boot, probing)? {
         return wire::send(&sockets.control, &Report::Bypassed { what }, &[]).doing("reporting");
     }
-    report_ready(sockets, master)?;
     settle(is_apart)?;
+    wire::send(&sockets.control, &Report::Tested, &[]).doing("reporting")?;
     serve(sockets, &children, agent, || !is_apart || rustix::process::getppid() == launcher);
     if is_apart {
         end_all();

@@ -6,10 +6,11 @@
 //! from then on only serves the supervisor and reaps. The agent gives up everything, puts the filter on, waits for the
 //! go, and execs the program.
 //!
-//! Four sockets: control (requests to pid 1; its end tells pid 1 that the supervisor is dead, and pid 1 ends all), agent
-//! (until the exec), end (the agent's wait status), and the orders in a sealed memfd. A pipe whose end tells the launcher that
-//! the supervisor is dead: it thaws what stands frozen, which could not die otherwise, and kills pid 1. And the session's locks,
-//! which the launcher holds until all of the tree is gone ([`end_leftovers`] waits for that).
+//! The launcher starts ahead of its orders ([`begin`]) with a socket and a pipe. Control: the orders, then requests to pid 1; its
+//! end tells pid 1 that the supervisor is dead, and pid 1 ends all. The pipe's end tells the launcher so: it thaws what stands
+//! frozen, which could not die otherwise, and kills pid 1. With the orders, a sealed memfd, come the sockets agent (until the
+//! exec) and end (the agent's wait status), and the session's locks, which the launcher holds until all of the tree is gone
+//! ([`end_leftovers`] waits for that).
 
 mod agent;
 mod apart;
@@ -60,6 +61,8 @@ pub(crate) const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 
 /// What the launcher is called, so that `ps` tells it apart and [`enter_if_launcher`] knows it.
 const LAUNCHER: &str = "flyball-launcher";
+/// The word for one that stays in the namespaces where it is.
+const APART: &str = "apart";
 /// How long each step of the start may take.
 const START_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long pid 1 may take to answer.
@@ -135,84 +138,92 @@ pub fn enter_if_launcher() {
         let folder = args.next().unwrap_or_default();
         sys::exit_now(probe::run(Path::new(&folder)));
     }
+    let is_apart = args.next_if(|word| word == APART).is_some();
     let mut fd = || {
         let number = args.next().and_then(|text| text.to_str()?.parse().ok()).unwrap_or(-1);
         sys::inherited(number)
     };
-    let (sockets, watch) = match (fd(), fd(), fd(), fd(), fd()) {
-        (Ok(control), Ok(agent), Ok(end), Ok(boot), Ok(alive)) => {
-            let (freezer, group) = (fd().ok(), fd().ok());
-            (init::Sockets { control, agent, end, boot, group }, init::Watch { alive, freezer })
-        }
+    match (fd(), fd()) {
+        (Ok(control), Ok(alive)) => sys::exit_now(init::run(control, &alive, is_apart)),
         _ => sys::exit_now(2),
-    };
-    // What else it was given are locks: held for as long as anything of the tree is there.
-    let _locks: Vec<OwnedFd> = std::iter::from_fn(|| fd().ok()).collect();
-    sys::exit_now(init::run(sockets, &watch))
+    }
+}
+
+/// A launcher that was started ahead of its orders: it stands in namespaces of its own and waits. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    starting: Starting,
+    control: OwnedFd,
+    /// Its other end is the launcher's: whatever ends this process, the launcher reads its end.
+    alive: OwnedFd,
+}
+
+/// Starts a launcher, to be given its orders by [`launch`].
+///
+/// # Errors
+/// What the system said.
+pub(crate) fn begin(is_apart: bool) -> io::Result<Begun> {
+    let (control, control_inside) = wire::pair()?;
+    sockopt::set_socket_passcred(&control, true)?;
+    sockopt::set_socket_timeout(&control, Timeout::Recv, Some(START_WAIT_MAX))?;
+    let (alive_inside, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let launcher = spawn([&control_inside, &alive_inside].map(AsRawFd::as_raw_fd), is_apart)?;
+    Ok(Begun { starting: Starting { launcher: Some(launcher) }, control, alive })
 }
 
 /// Builds the boundary that `spec` describes and puts an agent in it that waits, `filter` installed, for the go. `is_apart`:
-/// without namespaces; the workspace must have been copied.
+/// without namespaces; the workspace must have been copied. `begun`: a launcher to use, if it is of that kind.
 ///
 /// # Errors
 /// See [`LaunchError`]; nothing was run then.
-pub(crate) fn launch(spec: &Spec, filter: &[libc::sock_filter], is_apart: bool) -> Result<Launched, LaunchError> {
+pub(crate) fn launch(
+    spec: &Spec,
+    filter: &[libc::sock_filter],
+    is_apart: bool,
+    begun: Option<Begun>,
+) -> Result<Untested, LaunchError> {
     let prepared = prepare::prepare(spec, is_apart)?;
     let setup =
         |step: &'static str| move |source: io::Error| LaunchError::Setup { step: step.into(), path: None, source };
     let boot = prepare::orders(spec, filter, &prepared).map_err(setup("writing the launcher's orders"))?;
-    let (control, control_inside) = wire::pair().map_err(setup("making sockets"))?;
     let (agent, agent_inside) = wire::pair().map_err(setup("making sockets"))?;
     let (end, end_inside) = wire::pair().map_err(setup("making sockets"))?;
-    for socket in [&control, &agent] {
-        sockopt::set_socket_passcred(socket, true).map_err(|error| setup("preparing sockets")(error.into()))?;
-        sockopt::set_socket_timeout(socket, Timeout::Recv, Some(START_WAIT_MAX))
-            .map_err(|error| setup("preparing sockets")(error.into()))?;
-    }
-    // Its other end is open in this process alone: whatever ends this process, the launcher reads its end.
-    let (alive_inside, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(|error| setup("making sockets")(error.into()))?;
+    sockopt::set_socket_passcred(&agent, true).map_err(|error| setup("preparing sockets")(error.into()))?;
+    sockopt::set_socket_timeout(&agent, Timeout::Recv, Some(START_WAIT_MAX))
+        .map_err(|error| setup("preparing sockets")(error.into()))?;
+    let begun = match begun {
+        Some(begun) => begun,
+        None => begin(is_apart).map_err(setup("starting the launcher"))?,
+    };
+    let Begun { mut starting, control, alive } = begun;
     let freezer = prepared.cgroup.as_ref().and_then(Cgroup::freezer_file);
     let group = prepared.cgroup.as_ref().and_then(Cgroup::birthplace);
-    let mut inherited =
-        [&control_inside, &agent_inside, &end_inside, &boot, &alive_inside].map(AsRawFd::as_raw_fd).to_vec();
-    inherited.extend([&freezer, &group].map(|fd| fd.as_ref().map_or(-1, AsRawFd::as_raw_fd)));
-    inherited.extend(prepared.locks.iter().map(AsRawFd::as_raw_fd));
-    let launcher = spawn(inherited).map_err(setup("starting the launcher"))?;
-    drop((control_inside, agent_inside, end_inside, boot, alive_inside, freezer, group));
+    let orders = wire::Orders { has_freezer: freezer.is_some(), has_group: group.is_some() };
+    let handed: Vec<BorrowedFd<'_>> = [&boot, &agent_inside, &end_inside]
+        .into_iter()
+        .chain(&freezer)
+        .chain(&group)
+        .chain(&prepared.locks)
+        .map(AsFd::as_fd)
+        .collect();
+    let sent = wire::send(&control, &orders, &handed);
+    drop(handed);
+    drop((boot, agent_inside, end_inside, freezer, group));
+    if sent.is_err() {
+        return Err(starting.died());
+    }
 
-    let mut starting = Starting { launcher: Some(launcher) };
     let ready = starting.expect(&control)?;
     let mut fds = ready.fds.into_iter();
     let (Report::Ready { weaker }, Some(root), Some(init_pid)) = (ready.message, fds.next(), ready.pid) else {
         return Err(starting.died());
     };
-    let listening = starting.expect(&agent)?;
-    let (Report::Listening { fd }, Some(agent_pid)) = (listening.message, listening.pid) else {
-        return Err(starting.died());
-    };
-    let init = pidfd(init_pid).map_err(setup("watching pid 1"))?;
-    let notify = pidfd(agent_pid)
-        .and_then(|agent| Ok(rustix::process::pidfd_getfd(agent, fd, PidfdGetfdFlags::empty())?))
-        .map_err(setup("taking over the listener"))?;
-    // Without these each call would be denied in the end; better said at once.
-    let lacking = if !sys::can_add_and_send(&notify) {
-        Some("the kernel can't hand descriptors over (ADDFD with SEND)")
-    } else if !sys::can_read_memory(agent_pid) {
-        Some("the arguments of calls can't be read (`process_vm_readv` is refused)")
-    } else {
-        None
-    };
-    if let Some(found) = lacking {
-        return Err(LaunchError::Weaker { weakness: Weakness::Mediation, found: found.to_owned() });
-    }
-    if let Some(cgroup) = &prepared.cgroup {
-        cgroup.add(agent_pid).map_err(setup("moving the agent into its control group"))?;
-    }
-    sockopt::set_socket_timeout(&control, Timeout::Recv, Some(ANSWER_WAIT_MAX))
-        .map_err(|error| setup("preparing sockets")(error.into()))?;
+    // What is gone by now went with pid 1, which says why it went.
+    let or_told = |error| told(&control).unwrap_or(error);
+    let (agent_pid, notify) = take_over(&mut starting, &agent, prepared.cgroup.as_ref()).map_err(or_told)?;
+    let init = pidfd(init_pid).map_err(setup("watching pid 1")).map_err(or_told)?;
     let Some(launcher) = starting.launcher.take() else { return Err(starting.died()) };
-    Ok(Launched {
+    Ok(Untested(Launched {
         init,
         init_pid,
         agent_pid,
@@ -228,22 +239,57 @@ pub(crate) fn launch(spec: &Spec, filter: &[libc::sock_filter], is_apart: bool) 
         launcher,
         _alive: alive,
         _locks: prepared.locks,
-    })
+    }))
 }
 
-fn spawn(inherited: Vec<i32>) -> io::Result<Child> {
+/// Waits until the agent has its filter on, takes the listener over and puts it into its groups.
+fn take_over(starting: &mut Starting, agent: &OwnedFd, cgroup: Option<&Cgroup>) -> Result<(i32, OwnedFd), LaunchError> {
+    let setup =
+        |step: &'static str| move |source: io::Error| LaunchError::Setup { step: step.into(), path: None, source };
+    let listening = starting.expect(agent)?;
+    let (Report::Listening { fd }, Some(agent_pid)) = (listening.message, listening.pid) else {
+        return Err(starting.died());
+    };
+    let notify = pidfd(agent_pid)
+        .and_then(|agent| Ok(rustix::process::pidfd_getfd(agent, fd, PidfdGetfdFlags::empty())?))
+        .map_err(setup("taking over the listener"))?;
+    // Without these each call would be denied in the end; better said at once.
+    let lacking = if !sys::can_add_and_send(&notify) {
+        Some("the kernel can't hand descriptors over (ADDFD with SEND)")
+    } else if !sys::can_read_memory(agent_pid) {
+        Some("the arguments of calls can't be read (`process_vm_readv` is refused)")
+    } else {
+        None
+    };
+    if let Some(found) = lacking {
+        return Err(LaunchError::Weaker { weakness: Weakness::Mediation, found: found.to_owned() });
+    }
+    if let Some(cgroup) = cgroup {
+        cgroup.add(agent_pid).map_err(setup("moving the agent into its control group"))?;
+    }
+    Ok((agent_pid, notify))
+}
+
+/// The failure that pid 1 has told by now, if it has.
+fn told(control: &OwnedFd) -> Option<LaunchError> {
+    let report = wire::receive::<Report>(control, RecvFlags::DONTWAIT).ok()??;
+    failure(&report.message)
+}
+
+fn spawn(inherited: [i32; 2], is_apart: bool) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0(LAUNCHER).env_clear().args(inherited.iter().map(i32::to_string));
+    command.arg0(LAUNCHER).env_clear().args(is_apart.then_some(APART)).args(inherited.iter().map(i32::to_string));
     command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
     // SAFETY: the closure only makes system calls by number on a list that it owns and does not free: nothing that another
     // thread's lock could hold up.
     unsafe {
-        command.pre_exec(move || inherited.iter().filter(|fd| **fd >= 0).try_for_each(|fd| sys::clear_cloexec(*fd)));
+        command.pre_exec(move || inherited.iter().try_for_each(|fd| sys::clear_cloexec(*fd)));
     }
     command.spawn()
 }
 
 /// A start under way: whatever goes wrong, the launcher and all behind it end.
+#[derive(Debug)]
 struct Starting {
     launcher: Option<Child>,
 }
@@ -258,17 +304,7 @@ impl Starting {
                 return Err(LaunchError::Setup { step: "waiting for the launcher".into(), path: None, source });
             }
         };
-        match received.message {
-            Report::Failed { step, path, errno } => {
-                Err(prepare::setup_error(step, path, io::Error::from_raw_os_error(errno)))
-            }
-            Report::ProgramNotFound { program, looked_in } => Err(LaunchError::ProgramNotFound { program, looked_in }),
-            Report::ProgramNotRunnable { program, errno } => {
-                Err(LaunchError::ProgramNotRunnable { program, why: io::Error::from_raw_os_error(errno).to_string() })
-            }
-            Report::Bypassed { what } => Err(LaunchError::SelfTest { what }),
-            _ => Ok(received),
-        }
+        failure(&received.message).map_or(Ok(received), Err)
     }
 
     fn died(&mut self) -> LaunchError {
@@ -280,6 +316,19 @@ impl Starting {
     }
 }
 
+/// The error that a report stands for.
+fn failure(report: &Report) -> Option<LaunchError> {
+    Some(match report.clone() {
+        Report::Failed { step, path, errno } => prepare::setup_error(step, path, io::Error::from_raw_os_error(errno)),
+        Report::ProgramNotFound { program, looked_in } => LaunchError::ProgramNotFound { program, looked_in },
+        Report::ProgramNotRunnable { program, errno } => {
+            LaunchError::ProgramNotRunnable { program, why: io::Error::from_raw_os_error(errno).to_string() }
+        }
+        Report::Bypassed { what } => LaunchError::SelfTest { what },
+        _ => return None,
+    })
+}
+
 impl Drop for Starting {
     fn drop(&mut self) {
         if let Some(launcher) = &mut self.launcher {
@@ -287,6 +336,38 @@ impl Drop for Starting {
             let _ = launcher.kill();
             let _ = launcher.wait();
         }
+    }
+}
+
+/// A boundary that stands and is being tried from inside.
+#[derive(Debug)]
+pub(crate) struct Untested(Launched);
+
+impl Untested {
+    /// Layers that are missing.
+    pub(crate) fn weaker(&self) -> &[Weakness] {
+        &self.0.weaker
+    }
+
+    /// Waits until every way round was tried.
+    ///
+    /// # Errors
+    /// One leads round it, or pid 1 is gone; all of it is ended then.
+    pub(crate) fn tested(self) -> Result<Launched, LaunchError> {
+        let broken = |source| LaunchError::Setup { step: "testing the boundary".into(), path: None, source };
+        let control = self.0.net.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = wire::receive::<Report>(&*control, RecvFlags::empty()).map_err(broken)?.map(|told| told.message);
+        match report {
+            Some(Report::Tested) => {}
+            Some(report) => {
+                return Err(failure(&report).unwrap_or_else(|| broken(io::ErrorKind::InvalidData.into())));
+            }
+            None => return Err(broken(io::ErrorKind::UnexpectedEof.into())),
+        }
+        sockopt::set_socket_timeout(&*control, Timeout::Recv, Some(ANSWER_WAIT_MAX))
+            .map_err(|error| broken(error.into()))?;
+        drop(control);
+        Ok(self.0)
     }
 }
 

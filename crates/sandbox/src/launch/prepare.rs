@@ -133,9 +133,6 @@ pub(super) fn orders(spec: &Spec, filter: &[libc::sock_filter], prepared: &Prepa
     let boot = Boot {
         spec: prepared.places.as_ref().map_or_else(|| spec.clone(), |places| apart::moved(spec, places)),
         filter: filter.iter().map(|part| (part.code, part.jt, part.jf, part.k)).collect(),
-        is_ordinary: !rustix::process::geteuid().is_root(),
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
         has_landlock: !prepared.weaker.contains(&Weakness::Landlock),
         is_copy: prepared.is_copy,
         nproc_max: prepared.nproc_max,

@@ -17,19 +17,22 @@ use std::net::SocketAddr;
 /// Longest message, bytes. The specification itself is larger and travels in a memfd.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Descriptors in one message.
-const FDS_MAX: usize = 4;
+const FDS_MAX: usize = 8;
 
-/// What the launcher is started with.
+/// What the launcher is told to do, in a memfd, and what else it needs for that.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Orders {
+    /// With it, in this order: the orders, the agent's socket and the end's, these two, and the session's locks.
+    pub(super) has_freezer: bool,
+    pub(super) has_group: bool,
+}
+
+/// What the memfd holds.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Boot {
     pub(super) spec: Spec,
     /// The seccomp program: code, jt, jf, k.
     pub(super) filter: Vec<(u16, u8, u8, u32)>,
-    /// Not the root user: a user namespace is needed.
-    pub(super) is_ordinary: bool,
-    /// The user and group to be inside, when `is_ordinary`.
-    pub(super) uid: u32,
-    pub(super) gid: u32,
     /// Landlock is there, or its absence was accepted (`false`).
     pub(super) has_landlock: bool,
     /// The workspace is a copy, and so is what the home has: no overlay is mounted.
@@ -41,10 +44,12 @@ pub(super) struct Boot {
 }
 
 /// What the inside reports.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Report {
     /// Init: the boundary stands. With it: the root, and the pty's master if there is one.
     Ready { weaker: Vec<Weakness> },
+    /// Init: no way round it was found.
+    Tested,
     /// Agent: the filter is on; its listener has this number in the agent.
     Listening { fd: i32 },
     /// Anyone: a step failed.

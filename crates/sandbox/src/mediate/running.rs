@@ -3,7 +3,7 @@
 use super::broker::{Broker, Inside};
 use super::{Control, Mailbox, Parts, Tree, filter};
 use crate::call::{Decision, Mediator, Ticket};
-use crate::launch::{self, End, LaunchError, Launched, NetHelper};
+use crate::launch::{self, End, LaunchError, Launched, NetHelper, Untested};
 use crate::places::Places;
 use crate::spec::{Network, Spec, Weakness};
 use crate::workspace::{self, Layers, WorkspaceError};
@@ -201,35 +201,46 @@ impl Inside for NetHelper {
 /// # Errors
 /// See [`StartError`]; nothing was run then.
 pub fn start(spec: Spec, mediator: Box<dyn Mediator>) -> Result<Running, StartError> {
-    build(spec)?.start(mediator)
+    build(spec, None)?.start(mediator)
+}
+
+/// What a sandbox is built with that takes no knowledge of it: a process in namespaces of its own. Dropping it ends it.
+#[derive(Debug)]
+pub struct Begun(launch::Begun);
+
+/// Begins a sandbox before it is known what it is to be: [`build`] goes on with it. `None` where that can't be done; what is
+/// wrong `build` will say.
+#[must_use]
+pub fn begin() -> Option<Begun> {
+    launch::begin(false).ok().map(Begun)
 }
 
 /// A sandbox that stands, with nothing running in it yet; dropping it takes it down.
 #[derive(Debug)]
 pub struct Built {
     spec: Spec,
-    launched: Launched,
+    untested: Untested,
 }
 
 /// Builds the sandbox that `spec` describes. Where no overlay can be had, the workspace is copied for it first.
 ///
 /// # Errors
 /// See [`StartError`]; nothing was run then.
-pub fn build(spec: Spec) -> Result<Built, StartError> {
+pub fn build(spec: Spec, begun: Option<Begun>) -> Result<Built, StartError> {
     let host_sockets = shows_sockets(&spec);
     let filter = filter::program(spec.mediate_reads, host_sockets, false);
-    let launched = match launch::launch(&spec, &filter, false) {
+    let untested = match launch::launch(&spec, &filter, false, begun.map(|begun| begun.0)) {
         Err(LaunchError::Weaker { weakness: Weakness::Overlay, .. }) => {
             copy(&spec)?;
-            launch::launch(&spec, &filter, false)?
+            launch::launch(&spec, &filter, false, None)?
         }
         Err(LaunchError::Weaker { weakness: Weakness::Namespaces, .. }) if may_stand_apart(&spec) => {
             copy(&spec)?;
-            launch::launch(&spec, &filter::program(spec.mediate_reads, host_sockets, true), true)?
+            launch::launch(&spec, &filter::program(spec.mediate_reads, host_sockets, true), true, None)?
         }
         other => other?,
     };
-    Ok(Built { spec, launched })
+    Ok(Built { spec, untested })
 }
 
 /// Whether sockets of the host's may come in sight, now or later.
@@ -250,15 +261,15 @@ impl Built {
     /// Layers that are missing here: accepted ones, and those that something as good stands in for.
     #[must_use]
     pub fn weaker(&self) -> &[Weakness] {
-        &self.launched.weaker
+        self.untested.weaker()
     }
 
-    /// Runs the program, every world-changing call decided by `mediator`.
+    /// Runs the program, every world-changing call decided by `mediator`, once every way round the boundary was tried.
     ///
     /// # Errors
     /// See [`StartError`]; nothing was run then.
     pub fn start(self, mediator: Box<dyn Mediator>) -> Result<Running, StartError> {
-        run(&self.spec, self.launched, mediator)
+        run(&self.spec, self.untested.tested()?, mediator)
     }
 }
 

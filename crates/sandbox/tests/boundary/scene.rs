@@ -78,7 +78,7 @@ impl Scene {
         if std::env::var_os(COPY).is_some() {
             self.copy();
         }
-        launch(&spec, &filter(), false)
+        launch(&spec, &filter(), false, None)?.tested()
     }
 
     /// Makes the workspace a copy, as is done before the launch; what reads its manifest is not compiled in here.
