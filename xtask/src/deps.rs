@@ -31,6 +31,7 @@ const NEEDS: &[Need] = &[
         package: "strace",
         for_what: "apply and rollback with each of their calls failed or cut off",
     },
+    Need { program: "ssh-keygen", package: "openssh-client", for_what: "answers signed by people's SSH keys" },
     Need { program: "bwrap", package: "bubblewrap", for_what: "the baseline beside Flyball in the workloads" },
 ];
 

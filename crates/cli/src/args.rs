@@ -355,6 +355,16 @@ pub struct Answer {
     /// Why; it is recorded
     #[arg(long, value_name = "R")]
     pub reason: String,
+    /// Sign it with your SSH key (ssh-ed25519), as a contact `key:…` does: a private key's file, or that of a key, public or
+    /// with a passphrase, that your ssh-agent holds
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Bring an answer that was signed elsewhere: `ssh-keygen -Y sign -n flyball-answer -f KEY FILE` of what --statement prints
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub signature: Option<PathBuf>,
+    /// Print what there is to sign, and answer nothing
+    #[arg(long, conflicts_with_all = ["key", "signature"])]
+    pub statement: bool,
 }
 
 /// What people can say to a question.

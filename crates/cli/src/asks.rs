@@ -6,9 +6,10 @@ use crate::output::{Output, Style, visible};
 use crate::place::Place;
 use flyball_kernel::{Action, Verdict};
 use flyball_ledger::LedgerError;
-use flyball_runtime::asking;
-use flyball_runtime::control::{Request, send};
+use flyball_runtime::asking::{self, people};
+use flyball_runtime::control::{Request, send, this_user};
 use flyball_runtime::read::{self, Ask};
+use flyball_runtime::signed::{self, Signed, Statement};
 use serde_json::json;
 
 /// `flyball asks`.
@@ -65,7 +66,7 @@ pub fn print(out: Output, command: &str, ask: &Ask) {
         field("stakes", &asking::stakes(governance));
     }
     let quorum = if ask.quorum > 1 { format!(", {} of them", ask.quorum) } else { String::new() };
-    field("asks", &format!("{}{quorum} (tier {})", ask.who.join(", "), ask.tier));
+    field("asks", &format!("{}{quorum} (tier {})", people(&ask.who), ask.tier));
     for load in &ask.load {
         field("", &crate::registers::load_line(load));
     }
@@ -74,7 +75,7 @@ pub fn print(out: Output, command: &str, ask: &Ask) {
         &format!("{} UTC, {}", crate::sessions::short_time(&ask.deadline), asking::afterwards(ask.then.as_deref())),
     );
     if !ask.answered.is_empty() {
-        field("answered", &ask.answered.join(", "));
+        field("answered", &people(&ask.answered));
     }
     field("answer", &format!("{command} answer {} allow|deny --reason WHY", ask.id));
     field("more", &format!("{command} why {} {}", ask.session, ask.of));
@@ -105,8 +106,24 @@ pub fn answer(out: Output, place: &Place, args: &Answer) -> Result<(), Failure> 
         AnswerVerdict::Deny => Verdict::Deny,
         AnswerVerdict::Modify => Verdict::Modify,
     };
-    let request = Request::Answer { id: ask.id.clone(), verdict, with, reason: args.reason.clone() };
-    let reply = send(&place.home()?, &ask.session, &request).map_err(|e| crate::control::refused(&e))?;
+    let actions = std::iter::once(ask.action.as_str()).chain(ask.also.iter().map(|a| a.part.action.as_str()));
+    let statement = Statement::of(&ask.id, actions, verdict, with.as_ref(), &args.reason, &ask.deadline);
+    if args.statement {
+        if out.is_json {
+            out.json(&json!({"statement": statement.text(), "namespace": signed::NAMESPACE}));
+        } else {
+            out.raw(statement.text().as_bytes());
+        }
+        return Ok(());
+    }
+    let signed = sign(&statement, args)?;
+    let wants_key =
+        signed.is_none() && !ask.who.contains(&this_user()) && ask.who.iter().any(|w| w.starts_with("key:"));
+    let request = Request::Answer { id: ask.id.clone(), verdict, with, reason: args.reason.clone(), signed };
+    let reply = send(&place.home()?, &ask.session, &request).map_err(|e| {
+        let failure = crate::control::refused(&e);
+        if wants_key { failure.hint("sign it with a key of who is asked: `--key FILE`") } else { failure }
+    })?;
     if out.is_json {
         out.json(&json!({"question": ask.id, "session": ask.session, "of": ask.of, "verdict": verdict, "message": reply.message}));
         return Ok(());
@@ -116,11 +133,31 @@ pub fn answer(out: Output, place: &Place, args: &Answer) -> Result<(), Failure> 
         AnswerVerdict::Deny => "denied",
         AnswerVerdict::Modify => "changed",
     };
-    out.line(&format!("{}: {}", out.paint(Style::Green, said), visible(&ask.said)));
+    if reply.message.starts_with("it is refused") {
+        out.line(&format!("{}: {}", out.paint(Style::Red, "not done"), visible(&ask.said)));
+    } else {
+        out.line(&format!("{}: {}", out.paint(Style::Green, said), visible(&ask.said)));
+    }
     if !reply.message.is_empty() {
         out.note(&reply.message);
     }
     Ok(())
+}
+
+/// The answer with a signature, where one was asked for.
+fn sign(statement: &Statement, args: &Answer) -> Result<Option<Signed>, Failure> {
+    if let Some(key) = &args.key {
+        return signed::sign(statement, key).map(Some).map_err(|e| {
+            Failure::user("FB0535", visible(&e.to_string()))
+                .hint("`ssh-add` gives a key to your ssh-agent; or sign what `--statement` prints, and bring it with `--signature`")
+        });
+    }
+    let Some(file) = &args.signature else { return Ok(None) };
+    let sshsig = std::fs::read_to_string(file).map_err(|e| {
+        Failure::user("FB0535", format!("can't read the signature `{}`: {e}", file.display()))
+            .hint("`ssh-keygen -Y sign -n flyball-answer -f KEY FILE` writes FILE.sig")
+    })?;
+    Ok(Some(Signed { statement: statement.text(), sshsig }))
 }
 
 /// Seconds as people say them.

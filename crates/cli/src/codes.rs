@@ -96,6 +96,14 @@ with `flyball apply S --reason WHY` that you did. `--apply always` and `--apply 
     ("FB0534", "no such name or number", "\
 Something was named that is not in the list: a charter of the library (`flyball init --list`), or the number of a suggestion
 (`flyball suggest S` numbers them)."),
+    ("FB0535", "no signature for the answer", "\
+`answer --key FILE` signs with an `ssh-ed25519` key: one in FILE without a passphrase, or one that the agent behind
+`$SSH_AUTH_SOCK` holds. `answer --statement` prints what is signed, for `ssh-keygen -Y sign -n flyball-answer -f KEY FILE`,
+and `--signature FILE.sig` brings what that made."),
+    ("FB0536", "a signed answer does not hold", "\
+Answers of contacts `key:…` carry the statement that the key signed. `flyball verify` found one whose signature is missing,
+does not stand under its statement, or is for another question, action, answer, reason or time than the entry says. The
+record may be whole all the same: then whoever wrote it made the answer up."),
     ("FB0540", "no terminal to watch on", "\
 `flyball watch` draws on a terminal that can move its cursor: both its input and output must be one, and TERM must say which.
 `flyball ps`, `flyball asks` and `flyball log S --follow` tell the same in lines."),

@@ -213,7 +213,7 @@ impl Watcher for Teller {
                         out.paint(Style::Cyan, &format!("flyball answer {id} allow --reason \"fine, it is faster\""))
                     ));
                     let reason = "fine, it is faster".to_owned();
-                    let request = Request::Answer { id, verdict: Verdict::Allow, with: None, reason };
+                    let request = Request::Answer { id, verdict: Verdict::Allow, with: None, reason, signed: None };
                     if let Err(error) = send(&home, &session, &request) {
                         out.warn(&format!("  the answer did not arrive: {error}"));
                     }

@@ -3,7 +3,8 @@
 use crate::failure::{Failure, Kind};
 use crate::output::{Output, Style, visible};
 use crate::place::Place;
-use flyball_ledger::{LedgerError, Report};
+use flyball_ledger::{LedgerError, Problem, Report};
+use serde::Serialize;
 
 /// `flyball verify [S]`.
 pub fn verify(out: Output, place: &Place, wanted: Option<&str>) -> Result<(), Failure> {
@@ -12,11 +13,22 @@ pub fn verify(out: Output, place: &Place, wanted: Option<&str>) -> Result<(), Fa
         Some(wanted) => Some(flyball_runtime::read::resolve(&ledger, wanted)?),
         None => None,
     };
-    let report = ledger.verify(session.as_deref()).map_err(broken)?;
+    let mut report = ledger.verify(session.as_deref()).map_err(broken)?;
+    let answers = flyball_runtime::read::signed_answers(&ledger, session.as_deref());
+    // What is too damaged to be read has been told of above.
+    let answers = if report.ok { answers? } else { answers.unwrap_or_default() };
+    report.ok &= answers.problems.is_empty();
+    report.problems.extend(answers.problems.into_iter().map(|(stream, seq, message)| Problem {
+        code: "FB0536",
+        stream: Some(stream),
+        seq: Some(seq),
+        leaf: None,
+        message,
+    }));
     if out.is_json {
-        out.json(&report);
+        out.json(&Verified { report: &report, signed_answers: answers.hold });
     } else {
-        print(out, &report, session.as_deref());
+        print(out, &report, session.as_deref(), answers.hold);
     }
     if report.ok { Ok(()) } else { Err(Failure::said(Kind::Unverified)) }
 }
@@ -29,7 +41,16 @@ fn broken(error: LedgerError) -> Failure {
     if is_damage { failure.of(Kind::Unverified) } else { failure }
 }
 
-fn print(out: Output, report: &Report, session: Option<&str>) {
+/// What `verify --json` prints.
+#[derive(Serialize)]
+struct Verified<'r> {
+    #[serde(flatten)]
+    report: &'r Report,
+    /// Answers whose signature by a person's key holds.
+    signed_answers: u64,
+}
+
+fn print(out: Output, report: &Report, session: Option<&str>, signed_answers: u64) {
     let of = session.map(|s| format!(" of session {s}")).unwrap_or_default();
     let counts = format!("{} entries{of}, {} checkpoints", report.entries, report.checkpoints);
     if report.ok {
@@ -71,6 +92,11 @@ fn print(out: Output, report: &Report, session: Option<&str>) {
         // Name and id tell keys apart for people; the key itself is in --json.
         let name = key.split('+').take(2).collect::<Vec<_>>().join("+");
         out.line(&format!("  signed by     {}", visible(&name)));
+    }
+    if signed_answers > 0 {
+        out.line(&format!(
+            "  answers       {signed_answers} signed by a person's key, for that action, answer and reason, in time"
+        ));
     }
     match report.witnessed_by.as_slice() {
         [] => out.line("  witnessed by  nobody: taking all of it back to an earlier state would not show"),

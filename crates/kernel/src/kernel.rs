@@ -233,7 +233,7 @@ impl Kernel {
     }
 
     fn is_agent(&self, who: &str) -> bool {
-        who == self.session.agent || who.starts_with("agent:")
+        who == self.session.agent || who.trim_start().to_ascii_lowercase().starts_with("agent:")
     }
 
     fn attempt(&mut self, seq: u64, action: &Action) -> Ruling {

@@ -96,18 +96,21 @@ impl Demand {
         self.agreed.insert(person.to_owned(), digest.to_owned());
     }
 
-    /// The digest that enough of them agreed to.
-    fn agreed_to(&self, quorum: u32) -> Option<&str> {
+    /// The digest that enough of those who are asked agreed to. Under a narrower charter, who agreed before may not be one of
+    /// them any more.
+    fn agreed_to(&self, tier: Option<&Tier>) -> Option<&str> {
+        let tier = tier?;
+        let quorum = tier.quorum;
         let mut votes: BTreeMap<&str, u32> = BTreeMap::new();
-        for digest in self.agreed.values() {
+        for (_, digest) in self.agreed.iter().filter(|(person, _)| tier.who.contains(person)) {
             let count = votes.entry(digest).or_default();
             *count = count.saturating_add(1);
         }
         votes.into_iter().find(|(_, count)| *count >= quorum).map(|(digest, _)| digest)
     }
 
-    pub fn agreed_count(&self) -> usize {
-        self.agreed.len()
+    fn agreed_count(&self, tier: Option<&Tier>) -> usize {
+        self.agreed.keys().filter(|person| tier.is_some_and(|t| t.who.contains(person))).count()
     }
 }
 
@@ -181,7 +184,7 @@ impl Question {
         if let Some(with) = changed {
             self.changed.insert(chosen, with.clone());
         }
-        let agreed: Vec<Option<&str>> = self.demands.iter().map(|d| d.agreed_to(quorum(d))).collect();
+        let agreed: Vec<Option<&str>> = self.demands.iter().map(|d| d.agreed_to(tiers.get(&d.tier))).collect();
         let first = agreed.first().copied().flatten();
         match first {
             Some(digest) if agreed.iter().all(|a| *a == Some(digest)) => {
@@ -190,8 +193,10 @@ impl Question {
                 Answered::Agreed(Box::new(action), is_changed)
             }
             _ => {
-                let told =
-                    self.demands.iter().map(|d| format!("{} of {} for `{}`", d.agreed_count(), quorum(d), d.tier));
+                let told = self
+                    .demands
+                    .iter()
+                    .map(|d| format!("{} of {} for `{}`", d.agreed_count(tiers.get(&d.tier)), quorum(d), d.tier));
                 Answered::Counted(told.collect::<Vec<_>>().join(", "))
             }
         }

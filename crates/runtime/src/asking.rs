@@ -46,6 +46,16 @@ pub fn witnesses(reason: &Reason) -> Option<String> {
     (!told.is_empty()).then(|| format!("because of entries {}{more}", told.join(", ")))
 }
 
+/// People by name; a key by its fingerprint, as `ssh-add -l` lists it.
+#[must_use]
+pub fn people(contacts: &[String]) -> String {
+    let name = |contact: &String| match contact.strip_prefix("key:").map(ssh_key::PublicKey::from_openssh) {
+        Some(Ok(key)) => format!("key {}", key.fingerprint(ssh_key::HashAlg::Sha256)),
+        _ => contact.clone(),
+    };
+    contacts.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
 /// Whose rule it is.
 #[must_use]
 pub fn rule(reason: &Reason) -> String {
@@ -89,7 +99,7 @@ fn who(question: &Question) -> String {
     let quorum = if question.quorum > 1 { format!("{} of ", question.quorum) } else { String::new() };
     let until = rfc3339(question.deadline_ns);
     let until = until.get(..19).unwrap_or_default().replace('T', " ");
-    format!("{quorum}{} until {until} UTC, {}", question.who.join(", "), afterwards(question.then.as_deref()))
+    format!("{quorum}{} until {until} UTC, {}", people(&question.who), afterwards(question.then.as_deref()))
 }
 
 #[cfg(test)]

@@ -51,6 +51,9 @@ pub enum Request {
         with: Option<Action>,
         /// Why.
         reason: String,
+        /// The answer as a person's SSH key signed it: then it is that person's, and not of who brought it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signed: Option<crate::signed::Signed>,
     },
     /// Put another charter in force.
     Constrain {

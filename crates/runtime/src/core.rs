@@ -6,8 +6,9 @@ mod labels;
 #[cfg(test)]
 mod tests;
 
+use crate::asking;
 use crate::capture::{Capture, CaptureError};
-use crate::gate::{Asked, Gate, GateError, Question, Settled};
+use crate::gate::{Answer, Asked, Gate, GateError, Question, Settled};
 use crate::git_context;
 use crate::inbox::Inbox;
 use crate::refusal;
@@ -433,20 +434,23 @@ impl Core {
         self.outbox.push(Notice::Alert(what.to_owned()));
     }
 
-    /// A person's answer; gives the calls to release.
-    pub(crate) fn answer(
-        &mut self,
-        id: &str,
-        verdict: Verdict,
-        with: Option<Action>,
-        by: &str,
-        reason: &str,
-    ) -> Result<Vec<(Ticket, Decision)>, GateError> {
-        if verdict != Verdict::Deny && self.gate.answer_wants_capture(id) {
+    /// A person's answer; gives the calls to release, and what there is to say to the person.
+    pub(crate) fn answer(&mut self, id: &str, answer: Answer) -> Result<(Vec<(Ticket, Decision)>, String), GateError> {
+        let agreed = answer.verdict != Verdict::Deny;
+        if answer.verdict != Verdict::Deny && self.gate.answer_wants_capture(id) {
             self.capture_before(&[], false).map_err(|e| GateError::Refused(e.to_string()))?;
         }
-        let settled = self.gate.answer(id, verdict, with, by, reason)?;
-        Ok(settled.into_iter().flat_map(|s| self.release(s)).collect())
+        let settled = self.gate.answer(id, answer)?;
+        let said = match &settled {
+            None => "heard; others of the tier must answer too".to_owned(),
+            // Something else stopped it since: the session was ended, another rule came to hold.
+            Some(settled) if agreed && settled.verdict != Verdict::Allow => {
+                let why = settled.because.first().map(|(_, r)| format!("{}: {}", asking::rule(r), r.reason));
+                format!("it is refused all the same: {}", why.unwrap_or_default())
+            }
+            Some(_) => String::new(),
+        };
+        Ok((settled.into_iter().flat_map(|s| self.release(s)).collect(), said))
     }
 
     /// Lets deadlines act; gives the calls to release.
@@ -501,7 +505,7 @@ impl Core {
             Notice::Refused { seq, text } => self.inbox.tell(*seq, "refused", text),
             Notice::PutBack { seq, text, .. } => self.inbox.tell(*seq, "put-back", text),
             Notice::Asked(question) => {
-                let text = crate::asking::for_the_agent(question);
+                let text = asking::for_the_agent(question);
                 self.inbox.tell(question.of, "asked", &text);
             }
             Notice::Answered { seq, verdict } => {

@@ -23,7 +23,7 @@ use questions::Group;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 
-pub use questions::{Also, Question};
+pub use questions::{Also, Answer, Question};
 
 /// Questions that may be open in one session at once; one more attempt that needs one is denied.
 pub const QUESTIONS_MAX: usize = 64;

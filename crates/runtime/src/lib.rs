@@ -29,6 +29,7 @@ mod recover;
 pub mod refusal;
 mod rewind;
 mod scratch;
+pub mod signed;
 pub mod solver;
 pub mod state;
 pub mod status;

@@ -193,7 +193,7 @@ fn answer_key(answer: &mut Answer, key: KeyEvent, is_gone: bool) -> Option<Comma
         return None;
     }
     answer.progress = Progress::Asked;
-    let request = Request::Answer { id: answer.ask.id.clone(), verdict, with: None, reason };
+    let request = Request::Answer { id: answer.ask.id.clone(), verdict, with: None, reason, signed: None };
     Some(Command::Act { session: answer.ask.session.clone(), act: Act::Control(request) })
 }
 

@@ -13,6 +13,7 @@
 )]
 
 mod agent;
+mod answering;
 mod apart;
 mod codex;
 mod constraining;
@@ -40,6 +41,7 @@ fn main() {
     let mut trials = Vec::new();
     let cases: Vec<support::Case> = [
         agent::cases(),
+        answering::cases(),
         apart::cases(),
         codex::cases(),
         constraining::cases(),

@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "an_answer_from_inside_reaches_nobody", needs: nothing, run: inside },
         Case { name: "a_question_ends_with_who_asked_and_with_its_time", needs: nothing, run: ends },
         Case { name: "two_people_are_two_people", needs: nothing, run: quorum },
+        Case { name: "an_answer_to_one_question_leaves_the_others_open", needs: nothing, run: beside },
     ]
 }
 
@@ -118,5 +119,28 @@ fn quorum(user: User) {
     assert_eq!(open(&world).len(), 1, "one person is not two");
     world.ok(&["kill", "@", "--reason", "over"]);
     child.wait().map(drop).unwrap_or_default();
+    world.verifies();
+}
+
+fn beside(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    for name in ["a", "b", "c"] {
+        let script = format!("printf {name} > .github/workflows/{name}.yml; echo {name}=$?\n");
+        std::fs::write(world.repo.workspace().join(format!("{name}.sh")), script).unwrap();
+    }
+    let child = start(&world, "sh a.sh & sh b.sh & sh c.sh & wait");
+    asked(&world);
+    let all = wait_for("three questions", || Some(open(&world)).filter(|all| all.len() == 3));
+    let id = |at: usize| all[at]["id"].as_str().unwrap().to_owned();
+    world.ok(&["answer", &id(1), "allow", "--reason", "this one"]);
+    let left: Vec<String> = open(&world).iter().map(|q| q["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    world.ok(&["answer", &id(0), "deny", "--reason", "not this"]);
+    assert_eq!(open(&world).len(), 1);
+    world.ok(&["answer", &id(2), "allow", "--reason", "and this"]);
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(text.matches("=0\n").count(), 2, "{text}\n{}", stderr(&output));
     world.verifies();
 }

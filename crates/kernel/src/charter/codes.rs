@@ -133,6 +133,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Agents don't answer for rules and don't approve actions.\n\nName a person: `user:NAME`, `NAME@corp`.",
     ),
     (
+        "FB0134",
+        "a key that signs nothing",
+        "A contact `key:ssh-ed25519 AAAA…` is a person who signs answers with that SSH key: the whole public key as it stands in `id_ed25519.pub`. What follows it is a comment and does not count, so that one key is one person. Other kinds of keys are not taken.\n\n`ssh-keygen -t ed25519` makes a key; `flyball answer --key FILE` signs with it.",
+    ),
+    (
         "FB0140",
         "an example can't be read",
         "An example gives actions with values: `attempt = \"fs.write(path: 'src/a.rs')\"`; what was before it stands in `given`, as `did …`, `result …`, `attempt …` or `wait 10m`; `expect` is `allow`, `deny RULE`, `hold RULE` or `modify`.",

@@ -3,6 +3,7 @@
 mod autonomy;
 mod cedar;
 mod codes;
+mod contact;
 mod content;
 pub(crate) mod escalation;
 mod examples;

@@ -1,5 +1,6 @@
 //! The sections of `charter.toml` that only set values: owners, sandbox, limits, environment, consequence.
 
+use super::contact::{Wrong, contact};
 use super::report::{At, Place, Report, clip, nearest};
 use super::table::{Keys, integer, size_bytes};
 use crate::action::Resource;
@@ -92,22 +93,27 @@ pub(crate) fn owners(report: &mut Report, root: &mut Keys) -> BTreeMap<String, O
         };
         for item in items {
             let place = Place::new(&section.place.file, item.span());
-            match item.get_ref().as_str().map(str::trim) {
-                Some("") | None => {
+            let said = item.get_ref().as_str().unwrap_or_default();
+            match contact(said) {
+                Err(Wrong::Nobody) => {
                     let message = format!("a contact of `{}` is to be a string that names somebody", clip(&name.value));
                     report.error("FB0103", &place, message, "such as `user:alice` or `alice@corp`");
                 }
-                Some(agent) if agent.starts_with("agent:") => report.error(
+                Err(Wrong::Agent) => report.error(
                     "FB0133",
                     &place,
-                    format!("`{}` is an agent: agents don't answer for rules or approve actions", clip(agent)),
+                    format!("`{}` is an agent: agents don't answer for rules or approve actions", clip(said)),
                     "name a person",
                 ),
-                Some(contact) if contacts.iter().any(|c| c == contact) => {
-                    let message = format!("`{}` stands twice in `{}`", clip(contact), clip(&name.value));
+                Err(Wrong::Key(why)) => {
+                    let hint = "`key:` and what an `id_ed25519.pub` holds; `ssh-keygen -t ed25519` makes one";
+                    report.error("FB0134", &place, format!("`{}` is no key of a person: {why}", clip(said)), hint);
+                }
+                Ok(contact) if contacts.contains(&contact) => {
+                    let message = format!("`{}` stands twice in `{}`", clip(&contact), clip(&name.value));
                     report.error("FB0103", &place, message, "each person counts once");
                 }
-                Some(contact) => contacts.push(contact.to_owned()),
+                Ok(contact) => contacts.push(contact),
             }
         }
         out.insert(name.value, Owner { contacts });

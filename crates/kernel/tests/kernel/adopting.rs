@@ -129,3 +129,27 @@ fn a_question_whose_tier_is_gone_still_ends() {
     told.run.now_ns += 60 * SECOND;
     assert_eq!(said(&told.step(Event::Tick)[0]), "deny question-expired");
 }
+
+/// Two of three; then one who agreed is not asked any more.
+#[test]
+fn who_is_not_asked_any_more_does_not_count_any_more() {
+    let rule = "@id(\"w\") @owner(\"dev\") @reason(\"two people\") @escalate(\"dev\") forbid (principal, action == Action::\"fs.write\", resource);\n";
+    let with = |people: &str| {
+        let toml = format!(
+            "[charter]\nname = \"t\"\n[owners]\ndev = [{people}]\n[escalation.dev]\nask = \"dev\"\nquorum = 2\nwithin = \"5m\"\nthen = \"deny\"\n"
+        );
+        let files = [("charter.toml", toml), ("rules.cedar", format!("{ALL}{rule}"))];
+        Charter::compile(&Sources::from(files.map(|(name, text)| (name.to_owned(), text)))).unwrap().0
+    };
+    let mut run = Run::new(with("\"user:alice\", \"user:bob\", \"user:carol\""));
+    let held = run.attempt(&file("fs.write", "/w/a"));
+    assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "hold answer-counted");
+    run.seq += 1;
+    let narrower = Arc::new(with("\"user:bob\", \"user:carol\""));
+    run.kernel = run.kernel.adopted(narrower, Vec::new(), run.seq, run.now_ns);
+    assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "hold answer-not-asked");
+    let one = run.answer(&held, "user:bob", Verdict::Allow, None);
+    assert_eq!(said(&one), "hold answer-counted", "alice is not one of two any more");
+    assert!(one.reasons[0].reason.contains("1 of 2"), "{one:?}");
+    assert_eq!(said(&run.answer(&held, "user:carol", Verdict::Allow, None)), "allow all answered");
+}

@@ -57,6 +57,7 @@ fn answers_that_do_not_count_change_nothing() {
         (&held, "user:carol", Verdict::Deny, None, "hold answer-not-asked"),
         (&held, "claude", Verdict::Allow, None, "hold answer-by-agent"),
         (&held, "agent:x", Verdict::Allow, None, "hold answer-by-agent"),
+        (&held, " Agent:x", Verdict::Allow, None, "hold answer-by-agent"),
         (&held, "user:alice", Verdict::Hold, None, "hold answer-unclear"),
         (&held, "user:alice", Verdict::Modify, None, "hold answer-unclear"),
         (&held, "user:alice", Verdict::Allow, Some(file("fs.write", "/w/b")), "hold answer-unclear"),

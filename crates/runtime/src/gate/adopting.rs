@@ -45,6 +45,15 @@ impl Gate {
         let charter = Arc::new(charter);
         self.kernel = self.kernel.adopted(Arc::clone(&charter), past, seq, at_ns);
         self.follow_fleet(ledger, &charter, told);
+        // Open questions stay; whom they ask is for the new charter to say.
+        let tiers = self.kernel.charter().escalations();
+        for question in self.questions.values_mut() {
+            let tier = tiers.get(&question.tier);
+            question.who = tier.map(|t| t.who.clone()).unwrap_or_default();
+            question.owners = tier.map(|t| t.ask.clone()).unwrap_or_default();
+            question.quorum = tier.map_or(question.quorum, |t| t.quorum);
+            question.then = tier.and_then(|t| t.then.clone());
+        }
         Ok(seq)
     }
 }

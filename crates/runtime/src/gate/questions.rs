@@ -4,6 +4,7 @@
 
 use super::{Gate, GateError, QUESTIONS_MAX, Settled};
 use crate::clock::rfc3339;
+use crate::signed::{self, Signed};
 use flyball_kernel::{Action, Effect, Event, Governance, Input, Reason, Ruling, Verdict};
 use flyball_ledger::Kind;
 use serde_json::{Value as Json, json};
@@ -67,6 +68,21 @@ pub struct Also {
     pub action: String,
     /// The whole attempt.
     pub attempt: Action,
+}
+
+/// What somebody says to a question.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// `allow`, `deny` or `modify`.
+    pub verdict: Verdict,
+    /// The changed action, for `modify`.
+    pub with: Option<Action>,
+    /// The contact of the account that brought it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// What a person's key signed: then the answer is theirs, whoever brought it.
+    pub signed: Option<Signed>,
 }
 
 impl Question {
@@ -181,21 +197,31 @@ impl Gate {
     ///
     /// # Errors
     /// [`GateError`] when there is no such question, the answerer may not, or it can't be recorded.
-    pub fn answer(
-        &mut self,
-        id: &str,
-        verdict: Verdict,
-        with: Option<Action>,
-        by: &str,
-        reason: &str,
-    ) -> Result<Option<Settled>, GateError> {
+    pub fn answer(&mut self, id: &str, answer: Answer) -> Result<Option<Settled>, GateError> {
         let question = self.questions.get(id).cloned().ok_or_else(|| GateError::NoQuestion(id.to_owned()))?;
+        let Answer { verdict, with, by, reason, signed } = answer;
         if with.is_some() && !question.also.is_empty() {
             let count = question.also.len() + 1;
             return Err(GateError::Refused(format!(
                 "the question is about {count} actions: allow or deny them as they are"
             )));
         }
+        // INVARIANT: the kernel hears a key's name only with a signature of that key under this very answer.
+        let (by, proof) = match signed {
+            None => (by, None),
+            Some(signed) => {
+                let now_ns = self.clock.now_ns();
+                match signed::check(&signed, &question, verdict, with.as_ref(), &reason, now_ns) {
+                    Ok(key) => (key, Some(json!({ "signed": signed, "brought_by": by }))),
+                    Err(error) => {
+                        let detail = format!("an answer to {id}, brought by {by}: {error}");
+                        let body = json!({ "alert": "signature", "detail": detail });
+                        self.append(Kind::Alert, "supervisor", &[question.of], body)?;
+                        return Err(GateError::Refused(error.to_string()));
+                    }
+                }
+            }
+        };
         let mut settled = None;
         for (of, action, attempt) in question.parts() {
             if verdict != Verdict::Deny {
@@ -206,10 +232,10 @@ impl Gate {
                 action: action.to_owned(),
                 verdict,
                 with: with.clone().map(Box::new),
-                by: by.to_owned(),
-                reason: reason.to_owned(),
+                by: by.clone(),
+                reason: reason.clone(),
             };
-            settled = self.answer_one(id, of, answer)?;
+            settled = self.answer_one(id, of, answer, proof.as_ref())?;
             if settled.is_some() {
                 break;
             }
@@ -219,12 +245,21 @@ impl Gate {
     }
 
     /// The answer to one of the question's actions.
-    fn answer_one(&mut self, id: &str, of: u64, answer: Event) -> Result<Option<Settled>, GateError> {
+    fn answer_one(
+        &mut self,
+        id: &str,
+        of: u64,
+        answer: Event,
+        proof: Option<&Json>,
+    ) -> Result<Option<Settled>, GateError> {
         let Event::Answer { action, verdict, with, by, reason, .. } = &answer else { return Ok(None) };
         let at_ns = self.clock.now_ns();
-        let body = json!({
+        let mut body = json!({
             "question": id, "of": of, "action": action, "verdict": verdict, "by": by, "reason": reason, "with": with,
         });
+        if let (Some(body), Some(Json::Object(proof))) = (body.as_object_mut(), proof) {
+            body.extend(proof.clone());
+        }
         let seq = self.append_at(at_ns, Kind::Answer, by, &[of], body)?;
         let rulings = self.step(&Input { seq, at_ns, event: answer })?;
         let caused =
@@ -307,13 +342,15 @@ impl Gate {
     fn one_agreed(&mut self, name: u64, ruling: &Ruling) -> Result<Option<Settled>, GateError> {
         let Some(group) = self.groups.get_mut(&name) else { return Ok(None) };
         group.waiting.remove(&ruling.of);
-        let waiting = &group.waiting;
         let about = self.questions.values().find(|q| q.is_about(ruling.of));
         // What was changed before it was allowed is another action than the one that may still come.
         let attempt = about.and_then(|q| q.parts().find(|(of, ..)| *of == ruling.of)).map(|(_, _, a)| a.clone());
         group.approved.extend(attempt.filter(|_| ruling.of != name).map(|a| (ruling.of, a)));
+        let is_whole = group.waiting.is_empty();
+        // Of all attempts: an answer to one leaves the questions of the others open.
+        let waiting: BTreeSet<u64> = self.groups.values().flat_map(|g| g.waiting.iter().copied()).collect();
         self.questions.retain(|_, q| q.parts().any(|(of, ..)| waiting.contains(&of)));
-        if !group.waiting.is_empty() {
+        if !is_whole {
             return Ok(None);
         }
         let Some(group) = self.groups.remove(&name) else { return Ok(None) };

@@ -6,7 +6,7 @@
 use super::{Shared, constraining, lock, with};
 use crate::control::{self, Reply, Request};
 use crate::core::{Caused, Core, Notice};
-use crate::gate::GateError;
+use crate::gate::{Answer, GateError};
 use crate::rewind;
 use flyball_ledger::Kind;
 use serde_json::json;
@@ -113,9 +113,10 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
                 Err(error) => Err(format!("it is ended, and that could not be recorded: {error}")),
             }
         }
-        Request::Answer { id, verdict, with: changed, reason } => {
-            let released = match with(shared, |core| core.answer(&id, verdict, changed, by, &reason)) {
-                Ok(released) => released,
+        Request::Answer { id, verdict, with: changed, reason, signed } => {
+            let answer = Answer { verdict, with: changed, by: by.to_owned(), reason, signed };
+            let (released, message) = match with(shared, |core| core.answer(&id, answer)) {
+                Ok(answered) => answered,
                 Err(error) => {
                     if matches!(error, GateError::Ledger(_)) {
                         let denied = with(shared, |core| core.deny_waiting(&error));
@@ -124,12 +125,10 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
                     return Err(say(&error));
                 }
             };
-            let waits = released.is_empty();
             for (ticket, decision) in released {
                 running.answer(ticket, decision);
             }
-            let message = if waits { "heard; others of the tier must answer too" } else { "" };
-            Ok(Reply { ok: true, message: message.into(), ..Reply::default() })
+            Ok(Reply { ok: true, message, ..Reply::default() })
         }
         Request::Constrain { files, widen, reason } => constraining::constrain(shared, &files, widen, by, &reason),
         Request::Rollback { seq, reason } => {

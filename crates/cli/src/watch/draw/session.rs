@@ -79,8 +79,9 @@ fn asks(page: &mut Page<'_>, session: &Session, row: usize) -> usize {
 
 /// Who may answer, and how many of them must.
 pub fn people(ask: &Ask) -> String {
-    let who = ask.who.join(", ");
-    let heard = if ask.answered.is_empty() { String::new() } else { format!(", heard {}", ask.answered.join(", ")) };
+    let who = asking::people(&ask.who);
+    let heard =
+        if ask.answered.is_empty() { String::new() } else { format!(", heard {}", asking::people(&ask.answered)) };
     if ask.quorum > 1 { format!("{} of {who}{heard}", ask.quorum) } else { who }
 }
 

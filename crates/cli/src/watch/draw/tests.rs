@@ -249,6 +249,7 @@ fn an_answer_takes_a_choice_a_reason_and_enter() {
         verdict: Verdict::Allow,
         with: None,
         reason: "seen by me".into(),
+        signed: None,
     };
     let act = Act::Control(request);
     assert_eq!(commands, [Command::Act { session: "0live1sess1".into(), act: act.clone() }]);

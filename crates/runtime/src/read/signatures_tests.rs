@@ -1,0 +1,68 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+use super::*;
+use flyball_kernel::Verdict;
+use flyball_ledger::Draft;
+use serde_json::json;
+use std::process::Command;
+
+const AT_NS: u64 = 1_795_230_000_000_000_000;
+
+/// A ledger whose writer makes answers up: the tree is whole, and what the keys signed is all that can tell.
+#[test]
+fn an_answer_that_no_key_signed_as_it_stands_does_not_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&file).status();
+    if let Err(error) = made {
+        println!("skipped: ssh-keygen can't be run: {error}");
+        return;
+    }
+    let ledger = Ledger::open(&dir.path().join("ledger")).unwrap();
+    let stream = ledger.stream("0samp1esess1").unwrap();
+    let statement = Statement::of("q-1", ["sha256:a"].into_iter(), Verdict::Allow, None, "why", "2026-11-21T03:05:00Z");
+    let signed = signed::sign(&statement, &file).unwrap();
+    let (by, _) = signed::signer(&signed).unwrap();
+    let mut at_ns = AT_NS;
+    let mut put = |change: &dyn Fn(&mut Json)| {
+        let mut body = json!({
+            "question": "q-1", "of": 1, "action": "sha256:a", "verdict": "allow", "by": by, "reason": "why", "with": null,
+            "signed": signed, "brought_by": "user:ann",
+        });
+        change(&mut body);
+        at_ns += 60_000_000_000;
+        stream.append(Draft { at_ns, kind: Kind::Answer, actor: "x".into(), cause: vec![], body }).unwrap();
+    };
+    put(&|_| {});
+    put(&|body| body["question"] = "q-2".into());
+    put(&|body| body["verdict"] = "deny".into());
+    put(&|body| body["reason"] = "because".into());
+    // The fifth minute and all after it are too late as well.
+    put(&|body| body["action"] = "sha256:b".into());
+    put(&|_| {});
+    put(&|body| body["signed"] = Json::Null);
+    put(&|body| body["by"] = format!("key:ssh-ed25519 {}", "A".repeat(68)).into());
+    put(&|body| body["signed"]["statement"] = statement.text().replace("why", "how").into());
+    // People without keys are proven by the supervisor's word, as ever.
+    put(&|body| {
+        body["signed"] = Json::Null;
+        body["by"] = "user:ann".into();
+    });
+    stream.flush().unwrap();
+    drop(stream);
+    let found = signed_answers(&ledger, None).unwrap();
+    assert_eq!(found.hold, 1, "{found:?}");
+    let told: Vec<(u64, &str)> = found.problems.iter().map(|(_, seq, why)| (*seq, why.as_str())).collect();
+    for (problem, (seq, why)) in told.iter().zip([
+        (2, "another question"),
+        (3, "another answer"),
+        (4, "another reason"),
+        (5, "does not name the action"),
+        (6, "expired"),
+        (7, "carries no signature"),
+        (8, "and `key:ssh-ed25519"),
+        (9, "does not hold"),
+    ]) {
+        assert!(problem.0 == seq && problem.1.contains(why), "{why} at {seq}: {told:?}");
+    }
+    assert_eq!(told.len(), 8, "{told:?}");
+}
