@@ -4,7 +4,7 @@
 //! INVARIANT: nothing here stands in for a part of Flyball. The endpoint replaces the model's service, which no test may
 //! reach; everything else is the real thing, made small.
 //!
-//! Entry points: [`faultfs`], [`model_endpoint::ModelEndpoint`], [`repo::Repo`], [`user::User`], [`claude::Claude`],
+//! Entry points: [`facts::Naive`], [`faultfs`], [`model_endpoint::ModelEndpoint`], [`repo::Repo`], [`user::User`], [`claude::Claude`],
 //! [`codex::Codex`].
 //!
 //! A test that can't run here (no agent installed, not root) says why and counts as skipped: see [`claude::Claude::find`]
@@ -13,6 +13,7 @@
 
 pub mod claude;
 pub mod codex;
+pub mod facts;
 pub mod faultfs;
 pub mod lack;
 pub mod model_endpoint;

@@ -14,8 +14,6 @@ mod memory;
 mod mfotl;
 mod monitor;
 #[cfg(test)]
-mod naive;
-#[cfg(test)]
 mod oracle;
 mod order;
 mod pair;

@@ -1,15 +1,17 @@
-//! The monitors against the naive evaluator: random formulas as people write them, random histories.
+//! The monitors against the naive evaluator of `testkit`: random formulas as people write them, random histories.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use super::check::{Checker, Compiled};
 use super::monitor::Query;
-use super::naive::{Assigned, Happened, Naive};
 use super::relation::given;
-use super::syntax::{Aggregate, AtomAst, Cmp, Expr, MatchAst, MatchOp, NumberAst, Operand, Phase, Tree, Window};
+use super::syntax::Phase;
 use super::{Facts, Memory, Monitor, Occurrence, Seen};
 use crate::action::{Action, Resource, Surface, Value};
 use crate::session::Session;
 use crate::vocabulary::{ResourceKind, Verb};
+use flyball_testkit::facts::{
+    self as plain, Aggregate, Assigned, Atom, Cmp, Formula, Happened, Match, MatchOp, Naive, Number, Operand, Window,
+};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -18,10 +20,6 @@ const VERBS: [(&str, &str, &str, &str); 2] =
     [("deploy.scale", "name", "namespace", "replicas"), ("data.select", "name", "schema", "limit")];
 const TEXTS: [&str; 3] = ["a", "b", "c"];
 const NUMBERS: std::ops::Range<i64> = -2..3;
-
-fn tree(expr: Expr) -> Tree {
-    Tree { expr, span: 0..0 }
-}
 
 fn window() -> impl Strategy<Value = Window> {
     prop_oneof![
@@ -57,10 +55,10 @@ fn number_match() -> impl Strategy<Value = (MatchOp, Operand)> {
     ]
 }
 
-fn atom() -> impl Strategy<Value = AtomAst> {
+fn atom() -> impl Strategy<Value = Atom> {
     let verb = prop::sample::select(VERBS.to_vec());
     (
-        prop::sample::select(vec![Phase::Did, Phase::Result]),
+        prop::sample::select(vec![plain::Phase::Did, plain::Phase::Result]),
         verb,
         prop::option::weighted(0.7, text_match()),
         prop::option::weighted(0.2, text_match()),
@@ -68,57 +66,57 @@ fn atom() -> impl Strategy<Value = AtomAst> {
     )
         .prop_map(|(phase, (verb, one, other, number), a, b, c)| {
             let named = |attr: &str, found: Option<(MatchOp, Operand)>| {
-                found.map(|(op, operand)| MatchAst { attr: attr.to_owned(), op, operand, span: 0..0 })
+                found.map(|(op, operand)| Match { attr: attr.to_owned(), op, operand })
             };
             let matches = [named(one, a), named(other, b), named(number, c)].into_iter().flatten().collect();
-            AtomAst { phase, verb: verb.to_owned(), verb_span: 0..0, matches }
+            Atom { phase, verb: verb.to_owned(), matches }
         })
 }
 
-fn number() -> impl Strategy<Value = NumberAst> {
+fn number() -> impl Strategy<Value = Number> {
     let aggregate =
         prop::sample::select(vec![Aggregate::Count, Aggregate::Count, Aggregate::Sum, Aggregate::Min, Aggregate::Max]);
     (aggregate, window(), atom(), prop::bool::weighted(0.2)).prop_map(|(aggregate, window, atom, is_by)| {
         let number = VERBS.iter().find(|(verb, ..)| *verb == atom.verb).unwrap().3;
-        let of = (aggregate != Aggregate::Count).then(|| (number.to_owned(), 0..0));
-        let by = if is_by { vec![("name".to_owned(), 0..0)] } else { Vec::new() };
-        NumberAst { aggregate, window, of, atom, by }
+        let of = (aggregate != Aggregate::Count).then(|| number.to_owned());
+        let by = if is_by { vec!["name".to_owned()] } else { Vec::new() };
+        Number { aggregate, window, of, atom, by }
     })
 }
 
-fn compared() -> impl Strategy<Value = Tree> {
+fn compared() -> impl Strategy<Value = Formula> {
     (number(), cmp(), -1..5i64)
-        .prop_map(|(number, cmp, limit)| tree(Expr::Compare(Box::new(tree(Expr::Number(number))), cmp, limit)))
+        .prop_map(|(number, cmp, limit)| Formula::Compare(Box::new(Formula::Number(number)), cmp, limit))
 }
 
-fn formula() -> impl Strategy<Value = Tree> {
+fn formula() -> impl Strategy<Value = Formula> {
     let leaf = prop_oneof![
-        8 => atom().prop_map(|a| tree(Expr::Atom(a))),
+        8 => atom().prop_map(|a| Formula::Atom(a)),
         2 => compared(),
-        1 => Just(tree(Expr::Name("named".to_owned()))),
-        1 => (cmp(), -1..4i64).prop_map(|(c, n)| tree(Expr::Compare(Box::new(tree(Expr::Name("tally".to_owned()))), c, n))),
+        1 => Just(Formula::Name("named".to_owned())),
+        1 => (cmp(), -1..4i64).prop_map(|(c, n)| Formula::Compare(Box::new(Formula::Name("tally".to_owned())), c, n)),
     ];
     leaf.prop_recursive(4, 16, 3, |inner| {
         let boxed = || inner.clone().prop_map(Box::new);
         let many = || prop::collection::vec(inner.clone(), 2..4);
         prop_oneof![
-            4 => (window(), boxed()).prop_map(|(w, f)| tree(Expr::Once(w, f))),
-            3 => (boxed(), window(), boxed()).prop_map(|(a, w, b)| tree(Expr::Since(a, w, b))),
-            3 => (boxed(), window(), boxed()).prop_map(|(a, w, b)| tree(Expr::Since(Box::new(tree(Expr::Not(a))), w, b))),
-            3 => many().prop_map(|s| tree(Expr::And(s))),
-            3 => (inner.clone(), boxed()).prop_map(|(a, b)| tree(Expr::And(vec![a, tree(Expr::Not(b))]))),
-            2 => many().prop_map(|s| tree(Expr::Or(s))),
-            2 => boxed().prop_map(|f| tree(Expr::Not(f))),
-            1 => (window(), boxed()).prop_map(|(w, f)| tree(Expr::Prev(w, f))),
-            1 => (window(), boxed()).prop_map(|(w, f)| tree(Expr::Historically(w, f))),
-            1 => (prop::sample::select(vec!["p", "q", "m"]), boxed()).prop_map(|(v, f)| tree(Expr::Exists(vec![v.to_owned()], f))),
+            4 => (window(), boxed()).prop_map(|(w, f)| Formula::Once(w, f)),
+            3 => (boxed(), window(), boxed()).prop_map(|(a, w, b)| Formula::Since(a, w, b)),
+            3 => (boxed(), window(), boxed()).prop_map(|(a, w, b)| Formula::Since(Box::new(Formula::Not(a)), w, b)),
+            3 => many().prop_map(|s| Formula::And(s)),
+            3 => (inner.clone(), boxed()).prop_map(|(a, b)| Formula::And(vec![a, Formula::Not(b)])),
+            2 => many().prop_map(|s| Formula::Or(s)),
+            2 => boxed().prop_map(|f| Formula::Not(f)),
+            1 => (window(), boxed()).prop_map(|(w, f)| Formula::Prev(w, f)),
+            1 => (window(), boxed()).prop_map(|(w, f)| Formula::Historically(w, f)),
+            1 => (prop::sample::select(vec!["p", "q", "m"]), boxed()).prop_map(|(v, f)| Formula::Exists(vec![v.to_owned()], f)),
         ]
     })
 }
 
 fn history() -> impl Strategy<Value = Vec<Happened>> {
     let event = (
-        prop::sample::select(vec![Phase::Did, Phase::Result]),
+        prop::sample::select(vec![plain::Phase::Did, plain::Phase::Result]),
         prop::sample::select(VERBS.to_vec()),
         prop::sample::select(TEXTS.to_vec()),
         prop::sample::select(TEXTS.to_vec()),
@@ -130,8 +128,8 @@ fn history() -> impl Strategy<Value = Vec<Happened>> {
         let happened = |event: Drawn| {
             let (phase, (verb, one, other, number), a, b, n, later) = event;
             at_ns += later;
-            let mut attrs: BTreeMap<&'static str, Value> = [(one, Value::from(a)), (other, Value::from(b))].into();
-            attrs.extend(n.map(|n| (number, Value::Long(n))));
+            let mut attrs: BTreeMap<&'static str, plain::Value> = [(one, a.into()), (other, b.into())].into();
+            attrs.extend(n.map(|n| (number, plain::Value::Long(n))));
             Happened { phase, verb, attrs, at_ns }
         };
         events.into_iter().map(happened).collect()
@@ -139,90 +137,67 @@ fn history() -> impl Strategy<Value = Vec<Happened>> {
 }
 
 /// What an event is drawn as: verb and attributes by [`VERBS`], and how much later than the one before it is.
-type Drawn =
-    (Phase, (&'static str, &'static str, &'static str, &'static str), &'static str, &'static str, Option<i64>, u64);
+type Drawn = (
+    plain::Phase,
+    (&'static str, &'static str, &'static str, &'static str),
+    &'static str,
+    &'static str,
+    Option<i64>,
+    u64,
+);
 
-/// As people write it, so that the parser has its share.
-fn said(tree: &Tree) -> String {
-    let window = |w: &Window| match (w.min_ns, w.max_ns) {
-        (0, None) => String::new(),
-        (0, Some(max)) => format!("[{max}ns]"),
-        (min, Some(max)) => format!("[{min}ns, {max}ns]"),
-        (min, None) => format!("[{min}ns, *)"),
-    };
-    let cmp = |c: &Cmp| match c {
-        Cmp::Eq => "==",
-        Cmp::Ne => "!=",
-        Cmp::Lt => "<",
-        Cmp::Le => "<=",
-        Cmp::Gt => ">",
-        Cmp::Ge => ">=",
-    };
-    let atom = |atom: &AtomAst| {
-        let phase = if atom.phase == Phase::Did { "did" } else { "result" };
-        let matches = atom.matches.iter().map(|m| {
-            let operand = match &m.operand {
-                Operand::Literal(Value::Str(text)) => format!("'{text}'"),
-                Operand::Literal(Value::Long(n)) => n.to_string(),
-                Operand::Literal(other) => panic!("{other:?}"),
-                Operand::Var(name) => name.clone(),
-            };
-            match &m.op {
-                MatchOp::Compare(c) => format!("{} {} {operand}", m.attr, cmp(c)),
-                MatchOp::Like => format!("{} like {operand}", m.attr),
-                MatchOp::Has => format!("{} has {operand}", m.attr),
-            }
+/// The facts that others name.
+fn named() -> BTreeMap<String, Formula> {
+    let atom = |phase, verb: &str, matches: &[(&str, &str)]| {
+        let matches = matches.iter().map(|(attr, var)| Match {
+            attr: (*attr).to_owned(),
+            op: MatchOp::Compare(Cmp::Eq),
+            operand: Operand::Var((*var).to_owned()),
         });
-        format!("{phase} {}({})", atom.verb, matches.collect::<Vec<_>>().join(", "))
+        Atom { phase, verb: verb.to_owned(), matches: matches.collect() }
     };
-    let join =
-        |sides: &[Tree], word: &str| sides.iter().map(|s| format!("({})", said(s))).collect::<Vec<_>>().join(word);
-    match &tree.expr {
-        Expr::Atom(a) => atom(a),
-        Expr::Not(f) => format!("not ({})", said(f)),
-        Expr::And(sides) => join(sides, " and "),
-        Expr::Or(sides) => join(sides, " or "),
-        Expr::Once(w, f) => format!("once{} ({})", window(w), said(f)),
-        Expr::Prev(w, f) => format!("prev{} ({})", window(w), said(f)),
-        Expr::Historically(w, f) => format!("historically{} ({})", window(w), said(f)),
-        Expr::Since(a, w, b) => format!("({}) since{} ({})", said(a), window(w), said(b)),
-        Expr::Exists(names, f) => format!("exists {} . ({})", names.join(", "), said(f)),
-        Expr::Name(name) => name.clone(),
-        Expr::Compare(inner, c, n) => format!("{} {} {n}", said(inner), cmp(c)),
-        Expr::Number(number) => {
-            let word = match number.aggregate {
-                Aggregate::Count => "count",
-                Aggregate::Sum => "sum",
-                Aggregate::Min => "min",
-                Aggregate::Max => "max",
-            };
-            let of = number.of.as_ref().map_or(String::new(), |(attr, _)| format!(" of {attr}"));
-            let by: Vec<&str> = number.by.iter().map(|(name, _)| name.as_str()).collect();
-            let by = if by.is_empty() { String::new() } else { format!(" by {}", by.join(", ")) };
-            format!("{word}{}{of} {}{by}", window(&number.window), atom(&number.atom))
-        }
+    let did = plain::Phase::Did;
+    let once = |window, atom| Formula::Once(window, Box::new(Formula::Atom(atom)));
+    let within = |max_ns| Window { min_ns: 0, max_ns: Some(max_ns) };
+    let named = Formula::And(vec![
+        once(within(5), atom(did, "deploy.scale", &[("name", "$name"), ("namespace", "p")])),
+        Formula::Not(Box::new(once(Window::ALWAYS, atom(did, "data.select", &[("name", "p")])))),
+    ]);
+    let tally = Formula::Number(Number {
+        aggregate: Aggregate::Count,
+        window: within(6),
+        of: None,
+        atom: atom(did, "data.select", &[("name", "p"), ("schema", "p")]),
+        by: vec!["name".to_owned()],
+    });
+    [("named".to_owned(), named), ("tally".to_owned(), tally)].into()
+}
+
+fn value(plain: &plain::Value) -> Value {
+    match plain {
+        plain::Value::Long(number) => (*number).into(),
+        plain::Value::Str(text) => text.as_str().into(),
+        plain::Value::Strs(texts) => texts.clone().into(),
     }
 }
 
-/// The facts that others name.
-fn named() -> BTreeMap<String, (String, Tree)> {
-    let text = |name: &str, text: &str| (name.to_owned(), (text.to_owned(), super::syntax::fact(text).unwrap()));
-    [
-        text("named", "once[5ns] did deploy.scale(name: $name, namespace: p) and not once did data.select(name: p)"),
-        text("tally", "count[6ns] did data.select(name: p, schema: p) by name"),
-    ]
-    .into()
+fn phase(plain: plain::Phase) -> Phase {
+    match plain {
+        plain::Phase::Attempt => Phase::Attempt,
+        plain::Phase::Did => Phase::Did,
+        plain::Phase::Result => Phase::Result,
+    }
 }
 
 fn action(event: &Happened) -> Action {
     let kind = Verb::named(event.verb).unwrap().spec().resource;
     let mut resource = Resource::new(kind);
     let mut attrs = Vec::new();
-    for (name, value) in &event.attrs {
+    for (name, plain) in &event.attrs {
         if kind.fields().iter().any(|f| f.name == *name) {
-            resource = resource.with(name, value.clone()).unwrap();
+            resource = resource.with(name, value(plain)).unwrap();
         } else {
-            attrs.push((*name, value.clone()));
+            attrs.push((*name, value(plain)));
         }
     }
     let action = Action::new(event.verb, resource, Surface::Sdk).unwrap();
@@ -231,17 +206,21 @@ fn action(event: &Happened) -> Action {
 
 /// Compares monitor and naive evaluator before the first event and after each; gives how often the fact held.
 fn check(
-    formula: &Tree,
+    formula: &Formula,
     history: &[Happened],
     judged: (&'static str, i64),
     later: u64,
 ) -> Result<Option<usize>, TestCaseError> {
-    let text = said(formula);
+    let text = formula.to_string();
     let parsed = super::syntax::fact(&text).map_err(|fault| TestCaseError::fail(format!("{text}: {fault:?}")))?;
-    let facts = named();
+    let trees = named();
+    let facts: BTreeMap<_, _> = trees
+        .iter()
+        .map(|(name, tree)| (name.clone(), tree.to_string()))
+        .map(|(name, text)| (name, (text.clone(), super::syntax::fact(&text).unwrap())))
+        .collect();
     let Ok((compiled, dollars)) = Checker::new(&text, &facts).compile("f", &parsed) else { return Ok(None) };
     let Compiled::Formula(mut node) = compiled else { return Ok(None) };
-    let trees: BTreeMap<String, Tree> = facts.iter().map(|(name, (_, tree))| (name.clone(), tree.clone())).collect();
     let mut pruned = node.clone();
     // As the kernel keeps it: told only of events that can change it, asked for no more than the truth.
     let compiled = Compiled::Formula(node.clone());
@@ -254,7 +233,8 @@ fn check(
     let judged_values = session.values(&judged_action);
     let given = given(&dollars, &judged_values).unwrap();
     let env: Assigned = [("$name".to_owned(), judged.0.into()), ("$replicas".to_owned(), judged.1.into())].into();
-    let domain: Vec<Value> = TEXTS.iter().map(|t| Value::from(*t)).chain(NUMBERS.map(Value::Long)).collect();
+    let domain: Vec<plain::Value> =
+        TEXTS.iter().map(|t| plain::Value::from(*t)).chain(NUMBERS.map(plain::Value::Long)).collect();
     let mut held = 0;
     for i in 0..=history.len() {
         let mut now = 50;
@@ -265,7 +245,7 @@ fn check(
             let values = session.values(&done);
             let seq = u64::try_from(i).unwrap();
             let event = Occurrence {
-                phase: event.phase,
+                phase: phase(event.phase),
                 verb: done.verb,
                 values: Seen::Live(&values),
                 seq,
