@@ -58,6 +58,7 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
     labels(&mut out, a, b);
     weights(&mut out, a, b);
     autonomy(&mut out, a, b);
+    read_by_both(&mut out, a, b);
     sandbox(&mut out, a, b);
     limits(&mut out, a.limits(), b.limits());
     let (was, is): (BTreeSet<&String>, BTreeSet<&String>) =
@@ -216,6 +217,23 @@ fn autonomy(out: &mut Differences, a: &Charter, b: &Charter) {
     }
     if a.autonomy.ask != b.autonomy.ask {
         out.looser.push("`ask` of [autonomy] is not the same".to_owned());
+    }
+}
+
+/// A stricter setting lets more pass where a rule turns on it: one that refuses unless a label is carried, or at a high level
+/// only. Where one charter alone reads the setting, the search covers each value that it may have.
+fn read_by_both(out: &mut Differences, a: &Charter, b: &Charter) {
+    let in_rules =
+        |charter: &Charter, word: &str| charter.policy_set().policies().any(|p| p.to_string().contains(word));
+    let in_facts =
+        |charter: &Charter, word: &str| charter.facts.places().any(|(_, at)| charter.facts.identity(at).contains(word));
+    let reads = |charter: &Charter, word: &str| in_rules(charter, word) || in_facts(charter, word);
+    if reads(a, "labels") && reads(b, "labels") && format!("{:?}", a.labels) != format!("{:?}", b.labels) {
+        out.looser.push("rules or facts read labels, and [[label]] is not the same".to_owned());
+    }
+    if in_rules(a, "autonomy") && in_rules(b, "autonomy") && format!("{:?}", a.autonomy) != format!("{:?}", b.autonomy)
+    {
+        out.looser.push("rules read `context.autonomy`, and [autonomy] is not the same".to_owned());
     }
 }
 

@@ -47,7 +47,7 @@ fn good_charters_raise_no_alarm() {
 }
 
 /// A case a line: a heading, then TOML and Cedar with something in it that does nothing. Rules are `id: rule`.
-const CASES: &[(&str, &str, &[&str])] = &[
+pub const CASES: &[(&str, &str, &[&str])] = &[
     (
         "vacuous",
         "",
@@ -119,18 +119,20 @@ const CASES: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
+/// `id: rule`, with what each rule needs.
+pub fn cedar(rules: &[&str]) -> String {
+    let rule = |rule: &&str| {
+        let (id, rule) = rule.split_once(": ").unwrap();
+        format!("@id(\"{id}\") @owner(\"dev\") @reason(\"r\")\n{rule}\n")
+    };
+    rules.iter().map(rule).collect()
+}
+
 #[test]
 fn findings_of_the_analysis_read_well() {
     let mut out = String::new();
     for (name, toml, rules) in CASES {
-        let cedar: String = rules
-            .iter()
-            .map(|rule| {
-                let (id, rule) = rule.split_once(": ").unwrap();
-                format!("@id(\"{id}\") @owner(\"dev\") @reason(\"r\")\n{rule}\n")
-            })
-            .collect();
-        let found = analysed(toml, &cedar);
+        let found = analysed(toml, &cedar(rules));
         assert!(found.findings.0.iter().all(|d| CODES.iter().any(|(code, ..)| *code == d.code)));
         assert!(!found.findings.0.is_empty(), "{name}");
         out.push_str(&format!("## {name}\n{}\n", render(&found.findings)));
@@ -207,4 +209,104 @@ fn a_rule_that_would_exhaust_the_stack_is_refused() {
     let text = format!("resource.id == \"{}\" // {}\n", "([{!&&".repeat(1_000), "(".repeat(1_000));
     let found = compile("", &rule(text)).unwrap_err();
     assert!(found.0.iter().all(|d| d.code != "FB0160"), "{}", render(&found));
+}
+
+/// What `constrain` takes up without a search: each change alone, and whether it is plainly narrower.
+#[test]
+fn what_is_plainly_narrower() {
+    use flyball_kernel::analysis::is_plainly_narrower;
+    const BASE: &str = "[facts]\nseen = 'once did fs.read(path: \"/w/a\")'\n[autonomy]\nlevels = [\"observe\", \"propose\", \"bounded\"]\nstart = \"bounded\"\nask = \"dev\"\n[budget.reads]\ncount = \"fs.read\"\nlimit = 3\n";
+    let rule = |id: &str, rule: &str| format!("@id(\"{id}\") @owner(\"dev\") @reason(\"r\") {rule}\n");
+    let read = rule("read", "permit (principal, action == Action::\"fs.read\", resource);");
+    let write = rule("write", "permit (principal, action == Action::\"fs.write\", resource);");
+    let once = rule("once", "forbid (principal, action == Action::\"fs.write\", resource) when { context.fact.seen };");
+    let rules = [read.as_str(), write.as_str(), once.as_str()].concat();
+    let was = charter(BASE, &rules);
+    let plain = |toml: &str, cedar: &str| is_plainly_narrower(&was, &charter(toml, cedar));
+    let more = |more: &str| format!("{rules}{}", rule("more", more));
+    let narrower: &[(&str, String, String)] = &[
+        ("the same", BASE.to_owned(), rules.clone()),
+        ("another forbid", BASE.to_owned(), more("forbid (principal, action in Action::\"net\", resource);")),
+        (
+            "another question",
+            BASE.to_owned(),
+            more("@escalate(\"dev\") forbid (principal, action in Action::\"fs\", resource);"),
+        ),
+        ("a permit less", BASE.to_owned(), format!("{read}{once}")),
+        ("another budget", format!("{BASE}[budget.writes]\ncount = \"fs.write\"\nlimit = 3\n"), rules.clone()),
+        ("a lower start", BASE.replace("start = \"bounded\"", "start = \"propose\""), rules.clone()),
+        (
+            "another fact",
+            BASE.replace("[autonomy]", "other = 'once did fs.delete'\n[autonomy]"),
+            more("forbid (principal, action in Action::\"net\", resource) when { context.fact.other };"),
+        ),
+    ];
+    for (name, toml, cedar) in narrower {
+        assert!(plain(toml, cedar), "{name}");
+    }
+    let not_plainly: &[(&str, String, String)] = &[
+        ("another permit", BASE.to_owned(), more("permit (principal, action in Action::\"net\", resource);")),
+        ("a forbid less", BASE.to_owned(), format!("{read}{write}")),
+        (
+            "a forbid of less",
+            BASE.to_owned(),
+            rules.replace("context.fact.seen", "context.fact.seen && context.opaque"),
+        ),
+        (
+            "a wider permit",
+            BASE.to_owned(),
+            rules.replace(
+                "permit (principal, action == Action::\"fs.read\"",
+                "permit (principal, action in Action::\"fs\"",
+            ),
+        ),
+        (
+            "a forbid that asks",
+            BASE.to_owned(),
+            rules.replace("@reason(\"r\") forbid", "@reason(\"r\") @escalate(\"dev\") forbid"),
+        ),
+        ("a fact of less", BASE.replace("once did fs.read(path", "once[5m] did fs.read(path"), rules.clone()),
+        ("what nothing permits passes", format!("{BASE}[charter]\nname = \"x\"\ndefault = \"allow\"\n"), rules.clone()),
+        ("a budget less", BASE.split("[budget.reads]").next().unwrap().to_owned(), rules.clone()),
+        ("a larger budget", BASE.replace("limit = 3", "limit = 4"), rules.clone()),
+        ("errors ask", format!("{BASE}[charter]\nname = \"x\"\non_error = \"escalate:dev\"\n"), rules.clone()),
+    ];
+    for (name, toml, cedar) in not_plainly {
+        // The head has a `[charter]` of its own.
+        let toml = if let Some((before, section)) = toml.split_once("[charter]\n") {
+            let sources = HEAD.replace("[charter]\nname = \"test\"\n", &format!("[charter]\n{section}"));
+            let files =
+                [("charter.toml".to_owned(), format!("{sources}{before}")), ("rules.cedar".to_owned(), cedar.clone())];
+            let (is, _) = Charter::compile(&files.into()).unwrap_or_else(|e| panic!("{name}: {}", render(&e)));
+            assert!(!is_plainly_narrower(&was, &is), "{name}");
+            continue;
+        } else {
+            toml
+        };
+        assert!(!plain(toml, cedar), "{name}");
+    }
+}
+
+/// A setting that is stricter by itself lets more pass where a rule turns on it.
+#[test]
+fn a_stricter_setting_that_a_rule_turns_on_is_not_narrower() {
+    use flyball_kernel::analysis::{Narrower, compare, is_plainly_narrower};
+    let session = Session { workspace: "/w".into(), home: "/h".into(), agent: "a".into() };
+    let levels = |start: &str| format!("[autonomy]\nlevels = [\"bounded\", \"extended\"]\nstart = \"{start}\"\n");
+    let label = "[[label]]\nname = \"reviewed\"\nowner = \"dev\"\npaths = [\"a\"]\n";
+    let rule = |when: &str| {
+        format!(
+            "{ALL}@id(\"x\") @owner(\"dev\") @reason(\"r\") forbid (principal, action == Action::\"fs.write\", resource) {when};"
+        )
+    };
+    let level = rule("when { context.autonomy > 2 }");
+    let carried = rule("unless { context.attrs has labels && context.attrs.labels.contains(\"reviewed\") }");
+    for (was, is, rules) in [(levels("extended"), levels("bounded"), level), (String::new(), label.to_owned(), carried)]
+    {
+        for (rules, is_narrower) in [(rules.as_str(), false), (ALL, true)] {
+            let (was, is) = (charter(&was, rules), charter(&is, rules));
+            assert_eq!(is_plainly_narrower(&was, &is), is_narrower, "{rules}");
+            assert_eq!(compare(&was, &is, &session).is_narrower == Narrower::Proved, is_narrower, "{rules}");
+        }
+    }
 }
