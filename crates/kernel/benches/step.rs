@@ -140,10 +140,7 @@ fn step(c: &mut Criterion) {
     let authorizer = Authorizer::new();
     let mut group = c.benchmark_group("decide");
     for rules in [10, 100, 1_000] {
-        let start = Instant::now();
-        let compiled = Charter::compile(&sources(rules)).unwrap_or_else(|e| panic!("{e:#?}"));
-        println!("compile, {rules} rules and 20 facts: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
-        let charter = Arc::new(compiled.0);
+        let charter = compiled(&sources(rules), &format!("compile, {rules} rules and 20 facts"));
         let (mut kernel, mut seq) = (kernel(&charter), 1);
         let measure = |name: &str, kernel: &mut Kernel, seq: &mut u64| {
             for _ in 0..1_000 {
@@ -159,12 +156,16 @@ fn step(c: &mut Criterion) {
             start.elapsed()
         };
         percentiles(&format!("bare cedar, the same {rules} rules"), (0..2_000).map(|_| bare()).collect());
+        if rules != 100 {
+            snapshots(&charter, &kernel, &format!("{rules} rules, after {seq} events"));
+        }
         if rules == 100 {
             let events: u64 =
                 std::env::var("FLYBALL_BENCH_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
             history(&mut kernel, &mut seq, events);
             let name = format!("step, {rules} rules and 20 facts, after {seq} events");
             measure(&name, &mut kernel, &mut seq);
+            snapshots(&charter, &kernel, &format!("after {seq} events"));
         }
         group.bench_function(format!("step, {rules} rules"), |b| {
             b.iter_custom(|n| (0..n).map(|_| write(&mut kernel, &mut seq, &actions)).sum());
@@ -174,6 +175,83 @@ fn step(c: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// Compiles five times, and tells the median.
+fn compiled(sources: &Sources, name: &str) -> Arc<Charter> {
+    let mut took = Vec::new();
+    let mut last = None;
+    for _ in 0..5 {
+        let start = Instant::now();
+        last = Some(Charter::compile(black_box(sources)).unwrap_or_else(|e| panic!("{e:#?}")).0);
+        took.push(start.elapsed());
+    }
+    took.sort_unstable();
+    println!("{name}: {:.1} ms", took[2].as_secs_f64() * 1e3);
+    Arc::new(last.unwrap())
+}
+
+/// What a snapshot of this kernel is, and what it takes to write and to read.
+fn snapshots(charter: &Arc<Charter>, kernel: &Kernel, name: &str) {
+    let start = Instant::now();
+    let bytes = kernel.snapshot();
+    let wrote = start.elapsed();
+    let start = Instant::now();
+    let restored = Kernel::restore(Arc::clone(charter), &bytes).unwrap();
+    let read = start.elapsed();
+    assert_eq!(restored.snapshot(), bytes);
+    let ms = |took: Duration| took.as_secs_f64() * 1e3;
+    println!("snapshot, {name}: {} bytes, written in {:.1} ms, restored in {:.1} ms", bytes.len(), ms(wrote), ms(read));
+}
+
+/// The same charters with ten rules that do match the attempt, by scope, by conditions and by facts: five that permit and five
+/// that forbid, so that the ruling gives five reasons. What of a charter matches one action doesn't grow with the charter.
+fn refused(_: &mut Criterion) {
+    let action = Action::new("fs.write", Resource::file("/w/src/d1/f1.rs"), Surface::Fs).unwrap();
+    for rules in [10, 100, 1_000] {
+        let mut files = sources(rules.max(11) - 10);
+        let cedar = files.get_mut("rules.cedar").unwrap();
+        for n in 0..5 {
+            let head = |id: &str| format!("@id(\"{id}{n}\") @owner(\"dev\") @reason(\"r\")");
+            writeln!(
+                cedar,
+                "{} permit (principal, action in Action::\"fs\", resource) when {{ resource.zone == \"workspace\" && context.autonomy > {n} - 4 }};",
+                head("may")
+            )
+            .unwrap();
+            writeln!(
+                cedar,
+                "{} forbid (principal, action == Action::\"fs.write\", resource is File) when {{ resource.path like \"/w/src/*\" && resource.name != \"x{n}\" }} unless {{ context.fact.f{} }};",
+                head("not"),
+                [0, 2, 3, 4, 5][n]
+            )
+            .unwrap();
+        }
+        let charter = Arc::new(Charter::compile(&files).unwrap_or_else(|e| panic!("{e:#?}")).0);
+        let (mut kernel, mut seq) = (kernel(&charter), 0);
+        let mut ask = || {
+            seq += 1;
+            let input = Input { seq, at_ns: seq * 1_000_000, event: Event::Attempt(action.clone()) };
+            let start = Instant::now();
+            let rulings = kernel.step(black_box(&input));
+            let took = start.elapsed();
+            assert_eq!((rulings[0].verdict, rulings[0].reasons.len()), (Verdict::Deny, 5), "{rulings:#?}");
+            took
+        };
+        for _ in 0..1_000 {
+            ask();
+        }
+        let took = (0..20_000).map(|_| ask()).collect();
+        percentiles(&format!("step, {rules} rules and 20 facts, refused by five of ten that match"), took);
+        let (request, entities) = request();
+        let authorizer = Authorizer::new();
+        let bare = || {
+            let start = Instant::now();
+            black_box(authorizer.is_authorized(black_box(&request), charter.policy_set(), &entities));
+            start.elapsed()
+        };
+        percentiles("bare cedar, the same rules", (0..1_000).map(|_| bare()).collect());
+    }
 }
 
 /// Lets what the facts are of happen: writes, deletions, programs and reads of 50,000 files.
@@ -241,5 +319,5 @@ fn crowded(_: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, step, crowded);
+criterion_group!(benches, step, refused, crowded);
 criterion_main!(benches);

@@ -2,7 +2,7 @@
 //!
 //! `events PATH N` writes N events, a line each: seconds, `request` or `response`, what, and for a request whether it may pass,
 //! by a plain loop that knows nothing of facts. `run PATH` has the kernel rule on them and prints: events, requests, wrong
-//! verdicts, nanoseconds, bytes that the kernel's state takes at most.
+//! verdicts, nanoseconds, bytes that the kernel's state takes at most as a snapshot, KiB that the process grew by while at it.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -56,7 +56,7 @@ fn events(n: usize) -> String {
     while lines < n {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let draw = random >> 33;
-        let what = ["Write", "Delete", "Delete", "Delete", "Test", "Deploy", "Push", "Write", "Delete", "Deploy"]
+        let what = ["Write", "Delete", "Delete", "Delete", "Test", "Deploy", "Push", "Delete", "Delete", "Delete"]
             [usize::try_from(draw % 10).unwrap()];
         let what = if draw.is_multiple_of(211) { "Approve" } else { what };
         at += 1;
@@ -114,7 +114,9 @@ fn run(text: &str) {
             add(Event::Outcome { of, ok: true, attrs: BTreeMap::new() });
         }
     }
+    let fresh = kernel.clone();
     let (mut wrong, mut requests) = (0, 0);
+    let before_kib = peak_kib();
     let start = Instant::now();
     for (input, may) in &inputs {
         let rulings = kernel.step(black_box(input));
@@ -124,7 +126,25 @@ fn run(text: &str) {
         }
     }
     let took = start.elapsed();
-    println!("{events} {requests} {wrong} {} {}", took.as_nanos(), kernel.snapshot().len());
+    let grown_kib = peak_kib().saturating_sub(before_kib);
+    let state_bytes = largest(fresh, inputs.iter().map(|(input, _)| input));
+    println!("{events} {requests} {wrong} {} {state_bytes} {grown_kib}", took.as_nanos());
+}
+
+/// The largest snapshot on the way, looked at every hundredth input: apart from the run that is timed.
+fn largest<'a>(mut kernel: Kernel, inputs: impl Iterator<Item = &'a Input>) -> usize {
+    let sizes = inputs.enumerate().map(|(n, input)| {
+        kernel.step(input);
+        if n.is_multiple_of(100) { kernel.snapshot().len() } else { 0 }
+    });
+    sizes.max().unwrap_or_default()
+}
+
+/// The most memory that this process ever had.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
 fn attempt(what: &str) -> Action {

@@ -13,6 +13,7 @@ struct Run {
     requests: u64,
     nanoseconds: u64,
     state_bytes: u64,
+    grown_kib: u64,
 }
 
 /// Medians of `rounds`; each run's verdicts have to be those that a plain loop gives.
@@ -21,7 +22,7 @@ pub(super) fn measure(rounds: usize) -> Result<String, Failure> {
     let ours = kernel_bench()?;
     let mut out = format!(
         "`cargo xtask bench temporal`, {}, medians of {rounds} interleaved rounds\n\n\
-         | events | engine | events a second | Flyball to it | state at the end, or at most |\n|---|---|---|---|---|\n",
+         | events | engine | events a second | Flyball to it | largest state, as it says it | memory grown by |\n|---|---|---|---|---|---|\n",
         machine()
     );
     for events in EVENTS {
@@ -48,10 +49,18 @@ pub(super) fn measure(rounds: usize) -> Result<String, Failure> {
             let state =
                 if run.state_bytes > 0 { format!("{} bytes", run.state_bytes) } else { "does not say".to_owned() };
             // Writing to a String can't fail.
-            let _ =
-                writeln!(out, "| {events} | {name} | {:.0} | {:.1} | {state} |", rate(run), rate(&ours) / rate(run));
+            let _ = writeln!(
+                out,
+                "| {events} | {name} | {:.0} | {:.1} | {state} | {} KiB |",
+                rate(run),
+                rate(&ours) / rate(run),
+                run.grown_kib
+            );
         }
-        let _ = writeln!(out, "| | | {} requests of them ruled on, all alike | | |", ours.requests);
+        if [&dogwood, &rtlola].iter().any(|run| run.requests != ours.requests) {
+            return Err("the engines ruled on different numbers of requests".into());
+        }
+        let _ = writeln!(out, "| | | {} requests of them ruled on, all alike | | | |", ours.requests);
     }
     Ok(out.trim_end().to_owned())
 }
@@ -76,14 +85,14 @@ fn kernel_bench() -> Result<PathBuf, Failure> {
     path.ok_or_else(|| "cargo told of no bench `temporal`".into())
 }
 
-/// `EVENTS REQUESTS WRONG NANOSECONDS BYTES`.
+/// `EVENTS REQUESTS WRONG NANOSECONDS BYTES KIB`.
 fn run(command: &mut Command) -> Result<Run, Failure> {
     let shown = exec::shown(command);
     let told = exec::read(command)?;
     let numbers: Vec<u64> = told.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     match numbers.as_slice() {
-        [_, requests, 0, nanoseconds, state_bytes] => {
-            Ok(Run { requests: *requests, nanoseconds: *nanoseconds, state_bytes: *state_bytes })
+        [_, requests, 0, nanoseconds, state_bytes, grown_kib] => {
+            Ok(Run { requests: *requests, nanoseconds: *nanoseconds, state_bytes: *state_bytes, grown_kib: *grown_kib })
         }
         _ => Err(format!("`{shown}` gave other verdicts: {told}").into()),
     }
