@@ -247,6 +247,9 @@ pub(crate) fn compile_unvalidated(sources: &Sources) -> Result<Charter, Diagnost
 
 fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option<Charter> {
     refuse_foreign_files(report, sources);
+    if sources.values().any(|text| text.len() > FILE_BYTES_MAX) {
+        return None;
+    }
     let file: Arc<str> = Arc::from("charter.toml");
     let Some(text) = sources.get("charter.toml") else {
         let place = escalation::start_of(&file);

@@ -20,6 +20,9 @@ pub(crate) enum Compiled {
 /// Most nodes of one fact, once the facts that it names stand in it.
 const NODES_MAX: usize = 2_000;
 
+/// Deepest nesting of a fact with all that it names: a monitor is walked by recursion, on stacks of 2 MiB.
+const DEPTH_MAX: usize = 128;
+
 /// Most variables of one fact, those included that only a comparison needs.
 const VARS_MAX: usize = 4_096;
 
@@ -87,7 +90,7 @@ impl<'c> Checker<'c> {
     pub fn compile(&mut self, name: &str, tree: &Tree) -> Result<(Compiled, Vec<&'static str>), Fault> {
         let mut seen = vec![name.to_owned()];
         let mut dollars = BTreeMap::new();
-        self.dollars_of(tree, &mut seen, &mut dollars)?;
+        self.dollars_of(tree, 0, &mut seen, &mut dollars)?;
         for (dollar, span) in dollars {
             let attr = self.judged_attr(&dollar, &span)?;
             let var = self.fresh(&format!("${attr}"), &span)?;
@@ -137,10 +140,15 @@ impl<'c> Checker<'c> {
     fn dollars_of(
         &mut self,
         tree: &Tree,
+        depth: usize,
         seen: &mut Vec<String>,
         out: &mut BTreeMap<String, Range<usize>>,
     ) -> Result<(), Fault> {
         self.nodes += 1;
+        if depth > DEPTH_MAX {
+            let message = format!("nested deeper than {DEPTH_MAX}, with the facts that it names");
+            return Err(self.fault("FB0160", &tree.span, message));
+        }
         if self.nodes > NODES_MAX {
             return Err(self.fault("FB0160", &tree.span, format!("larger than {NODES_MAX} parts")));
         }
@@ -177,13 +185,16 @@ impl<'c> Checker<'c> {
                 seen.push(name.clone());
                 let before = self.outer.clone();
                 self.outer.get_or_insert(tree.span.clone());
-                self.dollars_of(named, seen, out)?;
+                self.dollars_of(named, depth + 1, seen, out)?;
                 self.outer = before;
                 seen.pop();
             }
             _ => {
-                for inner in tree.below() {
-                    self.dollars_of(inner, seen, out)?;
+                // Sides become a chain of pairs.
+                let sides = tree.below();
+                let depth = depth + sides.len();
+                for inner in sides {
+                    self.dollars_of(inner, depth, seen, out)?;
                 }
             }
         }

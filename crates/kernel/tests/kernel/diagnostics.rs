@@ -3,7 +3,7 @@
 use crate::*;
 
 /// A case a line: a heading, then TOML or Cedar that is wrong. The heads are those of every test charter.
-const CASES: &[(&str, &str, &str)] = &[
+pub const CASES: &[(&str, &str, &str)] = &[
     ("syntax", "[charter", ""),
     ("unknown key", "[sandbox]\nhidden = [\"~/.ssh\"]", ""),
     ("unknown section", "[budgets.x]\nlimit = 1", ""),

@@ -11,6 +11,7 @@
 mod adopting;
 mod agreement;
 mod analysis;
+mod bounded;
 mod content;
 mod decide;
 mod determinism;
@@ -21,6 +22,7 @@ mod learning;
 mod library;
 mod narrower;
 mod obligations;
+mod provoked;
 mod questions;
 mod registers;
 
