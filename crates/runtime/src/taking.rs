@@ -134,7 +134,8 @@ fn not_accepted(past: &Past, session: &str) -> Result<Vec<String>, StateError> {
         let body = past.ledger.body(&entry)?;
         match entry.kind {
             Kind::Observe => {
-                found.extend(state::changes(&past.ledger, &entry)?.into_iter().map(|change| (change.path, change.node)));
+                found
+                    .extend(state::changes(&past.ledger, &entry)?.into_iter().map(|change| (change.path, change.node)));
             }
             Kind::Attempt if body.pointer("/attrs/content").and_then(|c| c.as_bool()) == Some(true) => {
                 let full = body.pointer("/resource/path").and_then(|p| p.as_str()).unwrap_or_default();

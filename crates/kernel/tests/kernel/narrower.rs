@@ -135,6 +135,7 @@ fn what_has_no_order_counts_as_wider() {
     assert_eq!(compare(&named("test"), &named("test"), &session()).is_narrower, Narrower::Proved);
 }
 
+type History = Vec<(usize, u64)>;
 type Made = (String, String);
 
 /// Sections and rules of a charter made by chance.
@@ -242,7 +243,7 @@ fn the_order_is_one_and_holds_after_any_history() {
         let config = ProptestConfig { cases: 24, failure_persistence: None, rng_seed, ..ProptestConfig::default() };
         let (proved, wider) = (Cell::new(0), Cell::new(0));
         let input = (made(), made(), made(), prop::collection::vec(acts(), 4));
-        let test = |(one, other, third, histories): (Made, Made, Made, Vec<Vec<(usize, u64)>>)| {
+        let test = |(one, other, third, histories): (Made, Made, Made, Vec<History>)| {
             let make = |(toml, rules): &Made| {
                 compile(toml, &format!("{ALL}{rules}")).map_err(|_| TestCaseError::reject("a rule never applies"))
             };

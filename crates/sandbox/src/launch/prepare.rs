@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -109,13 +110,11 @@ pub(super) fn prepare(spec: &Spec, is_apart: bool) -> Result<Prepared, LaunchErr
 /// socket was made, and to any unix socket whose folder the session exposes. No call that is mediated would stand in its way.
 fn streams() -> Result<(), LaunchError> {
     use rustix::net::{SocketType, sockopt::socket_type};
-    let streams = [
-        (rustix::stdio::stdin(), "standard input"),
-        (rustix::stdio::stdout(), "standard output"),
-        (rustix::stdio::stderr(), "standard error"),
-    ];
+    use rustix::stdio::{stderr, stdin, stdout};
+    let streams: [(fn() -> BorrowedFd<'static>, _); 3] =
+        [(stdin, "standard input"), (stdout, "standard output"), (stderr, "standard error")];
     for (stream, name) in streams {
-        let kind = match socket_type(stream) {
+        let kind = match socket_type(stream()) {
             // Connected for good, or to be connected by a call that is mediated.
             Ok(SocketType::STREAM | SocketType::SEQPACKET) => continue,
             Ok(SocketType::DGRAM) => "datagrams",
