@@ -287,13 +287,15 @@ fn is_under(log: &[Value], charter: &str) -> bool {
     text.contains(&format!("name = \"{charter}\""))
 }
 
-/// How many actions of a verb a session under that charter carried out.
+/// How many actions of a verb a session under that charter carried out. What failed gives back what it had taken.
 fn carried_out(log: &[Value], verb: &str, charter: &str) -> u64 {
     if !is_under(log, charter) {
         return 0;
     }
     let dispatched: BTreeSet<u64> =
         log.iter().filter(|e| e["kind"] == "dispatch").map(|e| e["body"]["of"].as_u64().unwrap()).collect();
-    log.iter().filter(|e| e["kind"] == "attempt" && e["body"]["verb"] == verb && dispatched.contains(&seq(e))).count()
-        as u64
+    let failed = log.iter().filter(|e| e["kind"] == "outcome" && e["body"]["ok"] == false);
+    let failed: BTreeSet<u64> = failed.map(|e| e["body"]["of"].as_u64().unwrap()).collect();
+    let stays = |e: &&Value| dispatched.contains(&seq(e)) && !failed.contains(&seq(e));
+    log.iter().filter(|e| e["kind"] == "attempt" && e["body"]["verb"] == verb).filter(stays).count() as u64
 }
