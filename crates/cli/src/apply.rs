@@ -114,7 +114,7 @@ pub fn rewound(error: &RewindError) -> Failure {
         RewindError::NoContent { .. } => {
             failure("FB0486", "roll back to another step; `flyball at` shows what each holds")
         }
-        RewindError::Between(_) => {
+        RewindError::Between(_) | RewindError::Unrecorded(_) => {
             failure("FB0531", "mend the cause and give the command again: it undoes or completes what was cut off")
         }
         RewindError::Differs { .. } => {

@@ -74,7 +74,21 @@ fn has_table(db: &Connection, table: &str) -> rusqlite::Result<bool> {
 }
 
 /// Opens `dir/ledger.db` for writing; makes what an empty one needs, if `may_make`.
+///
+/// SQLite does not wait where waiting could be for each other, as when several make a ledger at once: then it is tried again.
 pub(crate) fn open_write(dir: &Path, may_make: bool) -> Result<Connection, LedgerError> {
+    let begun = std::time::Instant::now();
+    loop {
+        match try_open_write(dir, may_make) {
+            Err(LedgerError::Busy { .. }) if begun.elapsed() < BUSY => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn try_open_write(dir: &Path, may_make: bool) -> Result<Connection, LedgerError> {
     let fail = |e| LedgerError::store(dir, e);
     let path = dir.join("ledger.db");
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

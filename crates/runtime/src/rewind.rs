@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A rollback was not done; except for [`RewindError::Between`] the workspace is as it was before.
+/// A rollback was not done; except for [`RewindError::Between`] and [`RewindError::Unrecorded`] the workspace is as it was before.
 #[derive(Debug, thiserror::Error)]
 pub enum RewindError {
     /// There is no such step.
@@ -60,6 +60,11 @@ pub enum RewindError {
         "cut off half-way ({0}); the session stays paused: roll back again once the cause is mended, or kill it, which puts the workspace back"
     )]
     Between(String),
+    /// The workspace of a session that ended is as of that step, and its record does not say so yet.
+    #[error(
+        "the workspace was taken back, and that could not be recorded: {0}; the next act on the session records it"
+    )]
+    Unrecorded(String),
     /// Something beneath failed.
     #[error("{0}")]
     Failed(String),
@@ -214,10 +219,9 @@ fn ended(home: &Home, session: &str, seq: u64, reason: &str) -> Result<u64, Rewi
             journal::close(&dir).map_err(failed)?;
             Ok(seq)
         }
-        Err(error) => {
-            undo(&dir, &layers.upper).map_err(|worse| RewindError::Between(format!("{error}; then: {worse}")))?;
-            Err(error)
-        }
+        // INVARIANT: the journal stays. What could not be committed may still stand in flight, and then the next start commits
+        // it: the layer must be what it says. Should it be lost, that start finds the new layer and records it.
+        Err(error) => Err(RewindError::Unrecorded(error.to_string())),
     }
 }
 
