@@ -173,7 +173,7 @@ fn required(user: User) {
 
 /// Ends of every kind, with job control and many signals between: what a shell does all day.
 const ENDS: &str = "sh -c 'exit 3'; false; sh -c 'kill -TERM $$'; sh -c 'kill -KILL $$'; (exit 5); sleep 0 & wait
-    timeout 3 sleep 99; sh -c 'sleep 9 & kill -STOP $!; kill -CONT $!; kill $!; wait $!; echo stopped and gone $?'
+    timeout 3 sleep 99; sh -c 'sleep 9 & until read c < /proc/$!/comm && [ $c = sleep ]; do :; done; kill -STOP $!; kill -CONT $!; kill $!; wait $!; echo stopped and gone $?'
     i=0; while [ $i -lt 20 ]; do sh -c 'trap \"exit 7\" USR1; kill -USR1 $$; sleep 9'; i=$((i+1)); done
     echo a | cat | grep -c a; no-such-program; sh -c 'exec sh -c \"exit 4\"'; echo done";
 

@@ -18,6 +18,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     ("FB0124", "[facts]\na = 'count[1m, *) did fs.read'", ""),
     ("FB0133", "[owners.bots]\n[escalation.z]\nask = \"dev\"\nwithin = \"5m\"\nthen = \"deny\"", ""),
+    ("FB0134", "[escalation.z]\nask = \"dev\"\nwithin = \"5m\"\nthen = \"deny\"", ""),
     ("FB0153", "[[governance]]\nconsequence = \"low\"\nreversibility = \"pure\"\ndurable = false", ""),
     ("FB0154", "[[label]]\nname = \"x\"\nowner = \"dev\"", ""),
     ("FB0160", "[facts]\na = 'DEEP'", ""),
@@ -35,6 +36,7 @@ fn every_code_of_charters_is_provoked() {
             if rule.is_empty() { String::new() } else { format!("@id(\"x\") @owner(\"dev\") @reason(\"r\") {rule}") };
         let toml = match *code {
             "FB0133" => HEAD.replace("[\"user:carol\"]", "[\"agent:claude\"]"),
+            "FB0134" => HEAD.replace("[\"user:carol\"]", "[\"key:ssh-ed25519 none\"]"),
             _ => format!("{HEAD}{}", toml.replace("DEEP", &deep)),
         };
         let found = codes(&[("charter.toml", &toml), ("rules.cedar", &rule)]);

@@ -188,7 +188,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         "FB0215",
-        "A standard stream is a socket of datagrams.\n\nA program keeps the standard input, output and error that flyball was started with. Through a socket of datagrams (or a raw one) it could send to whomever it names, with each send anew, in the network of the machine and not in the session's: no rule would be asked. Connected streams, pipes, files and terminals are fine: `flyball run ... < /dev/null 2>&1 | cat`. Nothing was run.",
+        "A standard stream is a socket of datagrams.\n\nA program keeps the standard input, output and error that flyball was started with. Through a socket of datagrams (or a raw one) it could send to whomever it names, with each send anew, in the network of the machine and not in the session's: no rule would be asked. Connected streams, pipes, files and terminals are fine: `flyball run -- CMD < /dev/null 2>&1 | cat`. Nothing was run.",
     ),
 ];
 
