@@ -15,6 +15,7 @@
 mod agent;
 mod answering;
 mod apart;
+mod bad_input;
 mod codex;
 mod constraining;
 mod content;
@@ -43,6 +44,7 @@ fn main() {
         agent::cases(),
         answering::cases(),
         apart::cases(),
+        bad_input::cases(),
         codex::cases(),
         constraining::cases(),
         content::cases(),
