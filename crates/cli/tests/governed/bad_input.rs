@@ -1,7 +1,7 @@
 //! Files made to break who reads them, archives made to write elsewhere, and more of everything than anyone needs: what can't
 //! be read is refused or asked about, what is left is what the rules let through, and the supervisor stays small.
 
-use crate::support::{Case, World, nothing, program, stderr};
+use crate::support::{Case, World, program, stderr};
 use flyball_testkit::user::User;
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
