@@ -281,7 +281,11 @@ fn govern(
     // The helpers hold the session weakly: when it is over, its stream is free for the next command at once.
     acts::serve(Arc::downgrade(&shared), listener).map_err(system("serve the control socket"))?;
     tick_at_deadlines(Arc::downgrade(&shared), woken).map_err(system("watch deadlines"))?;
-    terminal::forward_signals(&running).map_err(system("hand signals on"))?;
+    terminal::forward_signals({
+        let session = Arc::downgrade(&shared);
+        move || session.upgrade().and_then(|s| s.running.get().cloned())
+    })
+    .map_err(system("hand signals on"))?;
     let relay = match running.pty() {
         Some(pty) => {
             let pty = terminal::own(pty).map_err(system("use the pty"))?;

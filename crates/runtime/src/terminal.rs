@@ -125,18 +125,19 @@ fn pump(mut from: impl Read, mut to: impl Write) {
 }
 
 /// Hands the caller's signals on to the program until the process ends.
-pub(crate) fn forward_signals(running: &Running) -> std::io::Result<()> {
+pub(crate) fn forward_signals(running: impl Fn() -> Option<Running> + Send + 'static) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH])?;
-    let running = running.clone();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
+            // INVARIANT: asked for anew each time. Held here, the session's locks would be held as long as the process lives.
+            let running = running();
             if signal == SIGWINCH {
                 let (rows, columns) = window();
-                let _ = running.resize(rows, columns);
+                let _ = running.map(|running| running.resize(rows, columns));
             } else {
-                let is_over = running.signal(signal).is_err();
+                let is_over = running.is_none_or(|running| running.signal(signal).is_err());
                 if is_over {
                     // Nobody is left to hand it to: it is meant for us.
                     let _ = signal_hook::low_level::emulate_default_handler(signal);
