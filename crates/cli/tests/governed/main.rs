@@ -19,6 +19,7 @@ mod bad_input;
 mod codex;
 mod constraining;
 mod content;
+mod demo;
 mod fleet;
 mod hostile;
 mod labels;
@@ -48,6 +49,7 @@ fn main() {
         codex::cases(),
         constraining::cases(),
         content::cases(),
+        demo::cases(),
         fleet::cases(),
         hostile::cases(),
         labels::cases(),
