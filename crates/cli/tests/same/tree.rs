@@ -156,7 +156,7 @@ impl Walk {
             links: (kind != "directory" && meta.nlink() > 1).then(|| (String::new(), meta.nlink())),
             is_sparse: kind == "file" && meta.size() >= SPARSE_BYTES_MIN && meta.blocks() * 512 < meta.size(),
             xattrs: xattrs(&path),
-            mtime_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+            mtime_ns: modified_ns(&meta),
         };
         if entry.links.is_some() {
             self.links.entry((meta.dev(), meta.ino())).or_default().push(name.clone());
@@ -203,8 +203,12 @@ pub fn glob(pattern: &str) -> GlobMatcher {
     GlobBuilder::new(pattern).literal_separator(true).build().unwrap().compile_matcher()
 }
 
-/// Where a time lies before the run.
-pub fn now_ns() -> i128 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    i128::try_from(now.as_nanos()).unwrap()
+/// The time that a file made now gets. The clock's own may be a tick ahead of it: a file made after that would look older.
+pub fn now_ns(folder: &Path) -> i128 {
+    let file = tempfile::NamedTempFile::new_in(folder).unwrap();
+    modified_ns(&file.as_file().metadata().unwrap())
+}
+
+fn modified_ns(meta: &fs::Metadata) -> i128 {
+    i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())
 }

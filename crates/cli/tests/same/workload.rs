@@ -86,7 +86,7 @@ impl Workload {
         let scene = Scene::new(user);
         let script = scene.script(self.run);
         scene.prepare(self);
-        let began_ns = now_ns();
+        let began_ns = now_ns(scene.scratch.path());
         let plain = scene.plain(&script);
         scene.start_over("plain");
         let (governed, applied) = if std::env::var_os("FLYBALL_SAME_PLAIN").is_some() {
