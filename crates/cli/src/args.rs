@@ -61,6 +61,10 @@ pub enum Command {
     Test(Test),
     /// Govern a program
     Run(Run),
+    /// Rule on an event of an agent's harness that calls this as its hook: the event comes on standard input; exit code 2 stops
+    /// what it announces
+    #[command(subcommand)]
+    Hook(Hook),
     /// A governed run on a sample repository, told step by step
     Demo,
     /// Watch sessions on the terminal as they act: live actions, refusals, questions to answer, budgets; ? lists the keys
@@ -292,6 +296,45 @@ pub enum Apply {
     Contract,
     /// No: `flyball apply` does it later
     Never,
+}
+
+/// `flyball hook`.
+#[derive(Debug, Subcommand)]
+pub enum Hook {
+    /// An event of Claude Code
+    Claude(HookEvent),
+    /// An event of Codex
+    Codex(HookEvent),
+    /// An event of Gemini CLI
+    Gemini(HookEvent),
+    /// An event of Cursor
+    Cursor(HookEvent),
+    /// Supervise the session of a harness's hooks; started by the first of them
+    #[command(hide = true)]
+    Supervise {
+        /// The harness
+        harness: String,
+        /// The file that names the session
+        #[arg(long)]
+        key: String,
+        /// The harness's own name for its session
+        #[arg(long)]
+        session: String,
+        /// Where the harness works
+        #[arg(long)]
+        cwd: PathBuf,
+        /// The harness's process
+        #[arg(long)]
+        follow: Option<i32>,
+    },
+}
+
+/// An event of a harness.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct HookEvent {
+    /// How many seconds people may take to answer a question: less than the harness gives the hook
+    #[arg(long, value_name = "SECONDS", default_value_t = 570)]
+    pub within: u64,
 }
 
 /// `flyball suggest`.

@@ -104,6 +104,10 @@ and `--signature FILE.sig` brings what that made."),
 Answers of contacts `key:…` carry the statement that the key signed. `flyball verify` found one whose signature is missing,
 does not stand under its statement, or is for another question, action, answer, reason or time than the entry says. The
 record may be whole all the same: then whoever wrote it made the answer up."),
+    ("FB0537", "hook could not ask", "\
+The hook's process could not put its event to the session's supervisor, so what the event announces is denied: harnesses go on
+when a hook fails in any other way. The message says what stood in the way: an event that is none, a ledger that can't be
+used, a charter that does not compile."),
     ("FB0540", "no terminal to watch on", "\
 `flyball watch` draws on a terminal that can move its cursor: both its input and output must be one, and TERM must say which.
 `flyball ps`, `flyball asks` and `flyball log S --follow` tell the same in lines."),

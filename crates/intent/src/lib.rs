@@ -6,7 +6,7 @@
 //! better question and is not the boundary.
 //!
 //! Entry points: [`exec_actions`], a program about to run; [`command_actions`], the same where nothing beneath asks again;
-//! [`content_actions`], a file that changed.
+//! [`content_actions`], a file that changed; [`tool_call_actions`], a tool call of an agent's harness.
 //!
 //! | programs | read as |
 //! |---|---|
@@ -25,6 +25,7 @@
 
 mod content;
 mod exec;
+mod harness;
 mod names;
 mod options;
 mod programs;
@@ -36,6 +37,8 @@ mod words;
 
 pub use content::{CONTENT_ACTIONS_MAX, CONTENT_BYTES_MAX, Content, ContentWanted, content_actions, reads_content};
 pub use exec::{Exec, GitContext, Script, command_actions, exec_actions};
+pub use harness::{Harness, ToolCall, ToolCallError, tool_call_actions};
+pub use shell::all_succeeded_if_it_did;
 
 /// Wrappers, shells and substitutions inside one another, at most.
 pub const DEPTH_MAX: usize = 16;

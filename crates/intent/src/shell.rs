@@ -60,6 +60,19 @@ fn parse(text: &str, options: &ParserOptions) -> Option<Program> {
     brush_parser::parse_tokens(&tokens, options).ok()
 }
 
+/// Whether a shell that ran this script to exit code 0 has run every command in it to exit code 0: simple commands one after
+/// the other, each only if the one before succeeded.
+#[must_use]
+pub fn all_succeeded_if_it_did(text: &str) -> bool {
+    let Some(program) = parse(text, &ParserOptions::default()) else { return false };
+    let [CompoundList(items)] = program.complete_commands.as_slice() else { return false };
+    let [item] = items.as_slice() else { return false };
+    let is_simple = |p: &Pipeline| !p.bang && matches!(p.seq.as_slice(), [Node::Simple(_)]);
+    !matches!(item.1, SeparatorOperator::Async)
+        && is_simple(&item.0.first)
+        && item.0.additional.iter().all(|more| matches!(more, AndOr::And(p) if is_simple(p)))
+}
+
 /// Openers at which the tokenizer recurses.
 fn expansions(text: &str) -> usize {
     let pairs = text.as_bytes().windows(2).filter(|w| matches!(*w, b"$(" | b"${" | b"$[" | b"<(" | b">(")).count();

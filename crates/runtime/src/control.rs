@@ -10,6 +10,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
+/// Its name in the session's folder.
+const SOCKET: &str = "control.sock";
 /// A longer request or reply is refused.
 const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
 /// After a connection that could not be taken.
@@ -164,7 +166,7 @@ fn exchange(session_dir: &Path, session: &str, request: &Request, wait: Duration
 
 /// Connects through the folder's descriptor: a socket's path may be at most 107 bytes, a ledger's folder may be deeper.
 fn connect(session_dir: &Path) -> std::io::Result<UnixStream> {
-    with_short_path(session_dir, |path| UnixStream::connect(path))
+    with_short_path(session_dir, SOCKET, |path| UnixStream::connect(path))
 }
 
 /// The listening socket of a session's supervisor, mode 0600.
@@ -172,11 +174,11 @@ fn connect(session_dir: &Path) -> std::io::Result<UnixStream> {
 /// # Errors
 /// What the operating system said.
 pub fn listen(session_dir: &Path) -> std::io::Result<UnixListener> {
-    match std::fs::remove_file(session_dir.join("control.sock")) {
+    match std::fs::remove_file(session_dir.join(SOCKET)) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    with_short_path(session_dir, |path| UnixListener::bind(path))
+    with_short_path(session_dir, SOCKET, |path| UnixListener::bind(path))
 }
 
 /// Connections as they come; `None` for one that could not be taken. INVARIANT: never ends by itself. Descriptors that ran out
@@ -185,11 +187,15 @@ pub(crate) fn connections(listener: &UnixListener) -> impl Iterator<Item = Optio
     listener.incoming().map(|taken| taken.inspect_err(|_| std::thread::sleep(ACCEPT_AGAIN)).ok())
 }
 
-fn with_short_path<T>(dir: &Path, then: impl FnOnce(&Path) -> std::io::Result<T>) -> std::io::Result<T> {
+pub(crate) fn with_short_path<T>(
+    dir: &Path,
+    name: &str,
+    then: impl FnOnce(&Path) -> std::io::Result<T>,
+) -> std::io::Result<T> {
     use rustix::fs::{Mode, OFlags};
     use std::os::fd::AsRawFd;
     let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    then(Path::new(&format!("/proc/self/fd/{}/control.sock", dir.as_raw_fd())))
+    then(Path::new(&format!("/proc/self/fd/{}/{name}", dir.as_raw_fd())))
 }
 
 /// Serves one connection: reads a request, has it done, writes the reply.

@@ -650,7 +650,7 @@ fn is_bottomless(path: &Path) -> bool {
     path.starts_with("/dev") || path.starts_with("/proc")
 }
 
-fn parent_of(pid: i32) -> Option<i32> {
+pub(crate) fn parent_of(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything, parentheses included: the fields start after the last one.
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()

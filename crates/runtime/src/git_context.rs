@@ -14,13 +14,25 @@ pub(crate) fn read(layers: &Layers, argv: &[String]) -> Option<GitContext> {
     if !argv.iter().any(|a| a.contains("git") || a.contains("gh ")) {
         return None;
     }
-    let head = text(layers, ".git/HEAD").ok()??;
+    context(&|rel| text(layers, rel))
+}
+
+/// The repository in that very folder, as it lies on the disk.
+pub(crate) fn of_folder(folder: &Path) -> Option<GitContext> {
+    context(&|rel| match std::fs::File::open(folder.join(rel)) {
+        Ok(file) => whole(file).map(Some),
+        Err(_) => Ok(None),
+    })
+}
+
+fn context(text: &dyn Fn(&str) -> Result<Option<String>, Unread>) -> Option<GitContext> {
+    let head = text(".git/HEAD").ok()??;
     // INVARIANT: whole or not at all. Of half a file the other half could say the opposite.
-    let mut context = match text(layers, ".git/config") {
+    let mut context = match text(".git/config") {
         Ok(settings) => config(&settings.unwrap_or_default(), head.trim().strip_prefix("ref: refs/heads/")),
         Err(Unread) => GitContext { is_partly_read: true, ..GitContext::default() },
     };
-    context.default_branch = text(layers, ".git/refs/remotes/origin/HEAD")
+    context.default_branch = text(".git/refs/remotes/origin/HEAD")
         .ok()
         .flatten()
         .and_then(|h| h.trim().strip_prefix("ref: refs/remotes/origin/").map(str::to_owned));
@@ -33,9 +45,13 @@ struct Unread;
 /// The file's text; `None` where there is none.
 fn text(layers: &Layers, rel: &str) -> Result<Option<String>, Unread> {
     let Ok(file) = workspace::read(layers, Path::new(rel)) else { return Ok(None) };
+    whole(file).map(Some)
+}
+
+fn whole(file: impl Read) -> Result<String, Unread> {
     let mut text = String::new();
     file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|_| Unread)?;
-    if text.len() as u64 > FILE_BYTES_MAX { Err(Unread) } else { Ok(Some(text)) }
+    if text.len() as u64 > FILE_BYTES_MAX { Err(Unread) } else { Ok(text) }
 }
 
 /// Reads the keys of `.git/config` that a push depends on, as far as they are simple: of others, which rename remotes, map

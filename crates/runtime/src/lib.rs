@@ -1,6 +1,6 @@
 //! The runtime: where the kernel's rulings, the record, the sandbox and people meet.
 //!
-//! Entry points: [`run`] governs a program to its end; [`control`] acts on a live session; [`rollback`], [`apply`] and
+//! Entry points: [`run`] governs a program to its end; [`door`] what comes through hooks instead; [`control`] acts on a live session; [`rollback`], [`apply`] and
 //! [`discard`] on its workspace; [`read`] tells what the record holds; [`init`] writes a first charter.
 //!
 //! Invariants: nothing is allowed that the [`gate`] has not recorded; what it can't decide it denies; a person's act is
@@ -17,6 +17,7 @@ mod clock;
 mod constrain;
 pub mod control;
 mod core;
+pub mod door;
 pub mod gate;
 mod git_context;
 mod home;

@@ -165,7 +165,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
             crate::recover::dead_sessions(home, &ledger)?;
             Ok(ledger)
         });
-        (the_charter(options), ledger.join())
+        (charter_of(options.charter.as_deref(), &options.workspace), ledger.join())
     });
     let (charter, sources) = charter?;
     let id = session_id();
@@ -430,13 +430,14 @@ fn exit_code(status: Status) -> i32 {
     }
 }
 
-fn the_charter(options: &RunOptions) -> Result<(Charter, Sources), RunError> {
-    let own = options.workspace.join(".flyball");
-    let dir = match &options.charter {
-        Some(dir) => dir.clone(),
+/// The charter of that folder, or that of the workspace.
+pub(crate) fn charter_of(dir: Option<&Path>, workspace: &Path) -> Result<(Charter, Sources), RunError> {
+    let own = workspace.join(".flyball");
+    let dir = match dir {
+        Some(dir) => dir.to_path_buf(),
         // INVARIANT: only where nothing at all has that name: a charter that can't be read is not one that is not there.
         None if own.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) => {
-            return built_in(options);
+            return built_in(workspace);
         }
         None => own,
     };
@@ -445,19 +446,19 @@ fn the_charter(options: &RunOptions) -> Result<(Charter, Sources), RunError> {
 }
 
 /// Where the repository has no charter, it is run under the one that `init` would write for it.
-fn built_in(options: &RunOptions) -> Result<(Charter, Sources), RunError> {
-    let sources = crate::init::charter_for(&crate::init::look(&options.workspace));
+fn built_in(workspace: &Path) -> Result<(Charter, Sources), RunError> {
+    let sources = crate::init::charter_for(&crate::init::look(workspace));
     match Charter::compile(&sources) {
         Ok((charter, _)) => Ok((charter, sources)),
         Err(diagnostics) => {
-            let dir = options.workspace.join(".flyball");
+            let dir = workspace.join(".flyball");
             Err(RunError::Charter(CharterError::Wrong { dir, sources, diagnostics }))
         }
     }
 }
 
 /// Twelve characters that no two sessions share in practice: 60 random bits.
-fn session_id() -> String {
+pub(crate) fn session_id() -> String {
     const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut bytes = [0_u8; 12];
     if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) != Ok(bytes.len()) {

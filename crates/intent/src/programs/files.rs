@@ -324,8 +324,8 @@ fn renames(to: &mut Reading<'_>, by: &Command, line: &Line, words: &[Word]) {
 
 fn delete(to: &mut Reading<'_>, by: &Command, line: &Line, words: &[Word]) {
     let recursive = line.has("recursive") || line.has("R");
-    // A single file's end is seen when it comes; a tree's only here, as one.
-    if by.program != "shred" && !recursive && !line.is_uncertain {
+    // A single file's end is seen when it comes, where anything is; a tree's only here, as one.
+    if !to.commands && by.program != "shred" && !recursive && !line.is_uncertain {
         return;
     }
     for word in words {

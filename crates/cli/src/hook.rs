@@ -1,0 +1,72 @@
+//! `flyball hook`: the process that a harness starts for each event.
+//!
+//! INVARIANT: it ends with 0 only when the session's supervisor let the event pass. Harnesses go on whenever a hook ends with
+//! anything else than 2, so everything that goes wrong here ends with 2.
+
+use crate::args::{Hook, HookEvent};
+use crate::failure::Failure;
+use crate::place::Place;
+use flyball_gateway::hook::{EVENT_BYTES_MAX, Reply};
+use flyball_intent::Harness;
+use flyball_runtime::door::{self, Supervise};
+use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+const DENY: u8 = 2;
+/// Beyond what people may take: no harness is kept waiting for longer, whatever happens.
+const SLACK: Duration = Duration::from_secs(20);
+
+/// Serves one event, or supervises a session.
+pub fn hook(place: &Place, args: Hook) -> u8 {
+    let (harness, event) = match args {
+        Hook::Claude(event) => (Harness::Claude, event),
+        Hook::Codex(event) => (Harness::Codex, event),
+        Hook::Gemini(event) => (Harness::Gemini, event),
+        Hook::Cursor(event) => (Harness::Cursor, event),
+        Hook::Supervise { harness, key, session, cwd, follow } => {
+            let Some(harness) = Harness::ALL.into_iter().find(|h| h.name() == harness) else { return DENY };
+            let done = supervise(place, &Supervise { harness, key, session, cwd, follow });
+            return done.map_or_else(|failure| deny(&failure.message), |()| 0);
+        }
+    };
+    end_in_time(event);
+    let reply = catch_unwind(AssertUnwindSafe(|| rule(place, harness, event)));
+    match reply {
+        Ok(Ok(reply)) => say(&reply),
+        Ok(Err(failure)) => deny(&failure.message),
+        Err(_) => deny("an error in Flyball itself"),
+    }
+}
+
+fn rule(place: &Place, harness: Harness, event: HookEvent) -> Result<Reply, Failure> {
+    let mut bytes = Vec::new();
+    let fail = |e: &dyn std::fmt::Display| Failure::user("FB0537", e.to_string());
+    std::io::stdin().take(EVENT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|e| fail(&e))?;
+    let home = place.home()?;
+    door::hook(&home, harness, &bytes, Duration::from_secs(event.within)).map_err(|e| fail(&e))
+}
+
+fn supervise(place: &Place, options: &Supervise) -> Result<(), Failure> {
+    door::supervise(&place.home()?, options).map_err(|e| Failure::user("FB0537", e.to_string()))
+}
+
+/// Denies when the time is up: a harness whose hook takes longer than it gives it goes on.
+fn end_in_time(event: HookEvent) {
+    let _ = std::thread::Builder::new().name("deadline".into()).spawn(move || {
+        std::thread::sleep(Duration::from_secs(event.within) + SLACK);
+        std::process::exit(i32::from(deny("the session's supervisor does not answer")));
+    });
+}
+
+fn say(reply: &Reply) -> u8 {
+    // What a harness does not read has been said by the exit code.
+    let _ = std::io::stdout().write_all(reply.stdout.as_bytes());
+    let _ = std::io::stdout().flush();
+    let _ = std::io::stderr().write_all(reply.stderr.as_bytes());
+    reply.exit
+}
+
+fn deny(why: &str) -> u8 {
+    say(&Reply::deny(&format!("flyball: denied, the hook could not ask: {why}")))
+}

@@ -1,0 +1,53 @@
+//! The one thing that a door knows of governance: whom to ask.
+
+use flyball_kernel::{Action, Value};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// An attempt, put to the gate.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    /// All that it implies, the attempt itself first. They are ruled on together: the strictest verdict holds.
+    pub actions: Vec<Action>,
+    /// Entries that led to it.
+    pub cause: Vec<u64>,
+    /// How long people may take before whoever asks must go away without an answer.
+    pub wait: Duration,
+}
+
+/// What the gate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// Carry it out, then say what became of it ([`Gate::outcome`]).
+    Allowed {
+        /// Every action's entry, in the order asked.
+        attempts: Vec<u64>,
+    },
+    /// Don't.
+    Denied {
+        /// The attempt's entry; 0 when not even that could be recorded.
+        attempt: u64,
+        /// Rule, reason and what would make it pass, for the agent to read.
+        text: String,
+    },
+    /// People are asked and have not answered in time. The same attempt, made again, takes their answer.
+    Waiting {
+        /// The attempt's entry.
+        attempt: u64,
+        /// What is asked of whom until when, for the agent to read.
+        text: String,
+    },
+}
+
+/// Rules on attempts and records them. INVARIANT of every implementation: what can't be decided and recorded is denied.
+pub trait Gate: Send + Sync {
+    /// Rules on an attempt; waits for people as long as the asker can.
+    fn ask(&self, asking: Asking) -> Answered;
+
+    /// What became of an allowed attempt. `ok` is `None` where nobody can tell.
+    fn outcome(&self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>);
+
+    /// Records something that was seen and is no attempt; gives its entry.
+    fn observe(&self, actor: &str, cause: &[u64], body: Json) -> Option<u64>;
+}

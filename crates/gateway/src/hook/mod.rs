@@ -1,0 +1,219 @@
+//! Hooks of agents' harnesses: before a tool is called it is ruled on, afterwards its outcome is recorded.
+//!
+//! All harnesses go on when a hook crashes, times out or prints junk, and all stop a tool call when it exits with 2. So a
+//! denial is exit code 2 with its text on standard error, and so is everything that can't be understood. An allowance says
+//! nothing: the harness' own permissions still hold.
+//!
+//! An agent can go round a hook. What matters is stopped beneath it, by the sandbox of `flyball run`.
+
+mod wire;
+
+use crate::gate::{Answered, Asking, Gate};
+use crate::paths;
+use flyball_intent::{GitContext, Harness, ToolCall, all_succeeded_if_it_did, tool_call_actions};
+use flyball_kernel::{Action, Value};
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Read;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use wire::Event;
+
+/// A larger event is refused unread; Claude Code's own limit on a written file is far below.
+pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Calls whose end was not told yet; of more, the oldest end as unknown.
+const CALLS_MAX: usize = 1024;
+/// Bytes of a file that is read to tell what an edit makes of it.
+const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Characters of what people and agents say that an entry carries.
+const TEXT_CHARS_MAX: usize = 8192;
+
+/// What the hook's process prints, and its exit code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// 0, or 2 to stop what was announced.
+    pub exit: u8,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error: what the model reads of a denial.
+    pub stderr: String,
+}
+
+impl Reply {
+    /// A denial.
+    #[must_use]
+    pub fn deny(text: &str) -> Self {
+        Self { exit: 2, stdout: String::new(), stderr: format!("{}\n", text.trim_end()) }
+    }
+}
+
+/// What a hook's caller knows beside the event.
+pub struct Around<'a> {
+    /// The user's home.
+    pub home: &'a str,
+    /// How long people may take.
+    pub wait: Duration,
+    /// The repository around a working directory.
+    pub git: &'a dyn Fn(&str) -> Option<GitContext>,
+}
+
+/// The hook events of one harness session.
+pub struct Hooks {
+    harness: Harness,
+    calls: Mutex<VecDeque<Call>>,
+}
+
+/// An allowed call, until its end is told.
+struct Call {
+    id: String,
+    attempts: Vec<u64>,
+    /// The attempts of which a good end of the whole says that they ended well too, with exit code 0.
+    surely: Vec<u64>,
+}
+
+impl Hooks {
+    /// For a session in which nothing has happened yet.
+    #[must_use]
+    pub fn new(harness: Harness) -> Self {
+        Self { harness, calls: Mutex::default() }
+    }
+
+    /// Whether the event says that the harness session is over.
+    #[must_use]
+    pub fn is_end(&self, bytes: &[u8]) -> bool {
+        matches!(wire::read(self.harness, bytes), Ok(heard) if matches!(heard.event, Event::End))
+    }
+
+    /// Rules on an event, or records it.
+    pub fn handle(&self, bytes: &[u8], gate: &dyn Gate, around: &Around<'_>) -> Reply {
+        let heard = match wire::read(self.harness, bytes) {
+            Ok(heard) => heard,
+            Err(error) => {
+                let text = format!("flyball: denied, the hook's event can't be read: {error}");
+                gate.observe("hook", &[], json!({ "hook": "unreadable", "detail": error.to_string() }));
+                return Reply::deny(&text);
+            }
+        };
+        let agent = heard.agent(self.harness);
+        let seen = gate.observe(&agent, &[], heard.told());
+        let cause: Vec<u64> = seen.into_iter().collect();
+        match heard.event {
+            Event::Before { id, tool, input } => {
+                let asked = Asked { id, tool, input, cwd: heard.cwd, agent };
+                self.before(asked, &cause, gate, around)
+            }
+            Event::After { id, is_ok, exit } => {
+                self.after(&id, is_ok, exit, gate);
+                Reply::default()
+            }
+            Event::Told | Event::End => Reply::default(),
+        }
+    }
+
+    fn before(&self, asked: Asked, cause: &[u64], gate: &dyn Gate, around: &Around<'_>) -> Reply {
+        let actions = match asked.actions(self.harness, around) {
+            Ok(actions) => actions,
+            Err(error) => return Reply::deny(&format!("flyball: denied, the call can't be read: {error}")),
+        };
+        let surely = asked.surely(&actions);
+        let asking = Asking { actions, cause: cause.to_vec(), wait: around.wait };
+        match gate.ask(asking) {
+            Answered::Allowed { attempts } => {
+                let surely = attempts.iter().zip(surely).filter(|(_, is)| *is).map(|(of, _)| *of).collect();
+                self.remember(Call { id: asked.id, attempts, surely }, gate);
+                Reply::default()
+            }
+            Answered::Denied { text, .. } | Answered::Waiting { text, .. } => Reply::deny(&text),
+        }
+    }
+
+    fn remember(&self, call: Call, gate: &dyn Gate) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.push_back(call);
+        let forgotten = if calls.len() > CALLS_MAX { calls.pop_front() } else { None };
+        drop(calls);
+        if let Some(call) = forgotten {
+            gate.outcome(&call.attempts, None, &BTreeMap::new());
+        }
+    }
+
+    fn after(&self, id: &str, is_ok: Option<bool>, exit: Option<i64>, gate: &dyn Gate) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = calls.iter().position(|call| call.id == id);
+        let Some(call) = at.and_then(|at| calls.remove(at)) else { return };
+        drop(calls);
+        let Some((first, implied)) = call.attempts.split_first() else { return };
+        let attrs = |exit: Option<i64>| exit.map(|code| ("exit".to_owned(), Value::Long(code))).into_iter().collect();
+        gate.outcome(&[*first], is_ok, &attrs(exit));
+        // How a script ended says of what it held only this: if all had to end well for it to, and it did, they did.
+        let is_good = is_ok == Some(true);
+        for of in implied {
+            match is_good && call.surely.contains(of) {
+                true => gate.outcome(&[*of], Some(true), &attrs(exit)),
+                false => gate.outcome(&[*of], None, &BTreeMap::new()),
+            }
+        }
+    }
+}
+
+/// A call that is to be ruled on.
+struct Asked {
+    id: String,
+    tool: String,
+    input: Json,
+    cwd: String,
+    agent: String,
+}
+
+impl Asked {
+    fn actions(&self, harness: Harness, around: &Around<'_>) -> Result<Vec<Action>, flyball_intent::ToolCallError> {
+        let git = (around.git)(&self.cwd);
+        let mut actions = tool_call_actions(&ToolCall {
+            harness,
+            name: &self.tool,
+            input: &self.input,
+            cwd: &self.cwd,
+            home: around.home,
+            git: git.as_ref(),
+            file: &file,
+        })?;
+        paths::resolve(&mut actions);
+        for action in &mut actions {
+            action.agent.clone_from(&self.agent);
+        }
+        Ok(actions)
+    }
+
+    /// For each action, whether a good end of the call says that it ended well itself.
+    fn surely(&self, actions: &[Action]) -> Vec<bool> {
+        let script = ["command", "cmd"].iter().find_map(|name| self.input.get(name)).and_then(Json::as_str);
+        match script {
+            Some(script) => vec![all_succeeded_if_it_did(script); actions.len()],
+            // One effect in several words: a write, and what its content says.
+            None => vec![true; actions.len()],
+        }
+    }
+}
+
+fn file(path: &str) -> Option<Vec<u8>> {
+    // A pipe would keep whoever opens it waiting.
+    let file = std::fs::metadata(path).is_ok_and(|m| m.is_file()).then(|| std::fs::File::open(path).ok())??;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// The name of the harness session that an event belongs to.
+#[must_use]
+pub fn session_of(event: &[u8]) -> Option<String> {
+    wire::session(event)
+}
+
+/// As much of a text as an entry carries.
+fn clip(text: &str) -> String {
+    text.chars().take(TEXT_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests;

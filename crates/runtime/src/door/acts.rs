@@ -1,0 +1,119 @@
+//! What people do to a session without a sandbox: heard at its socket, recorded, done where the door is.
+
+use super::{Door, State};
+use crate::clock::wall_ns;
+use crate::control::{self, Reply, Request};
+use crate::gate::Answer;
+use serde_json::json;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How often time is looked at: a deadline is acted on at most this much later.
+const TICK: Duration = Duration::from_millis(200);
+
+pub(super) fn serve(door: &Arc<Door>) -> std::io::Result<()> {
+    let listener = control::listen(&door.session_dir)?;
+    let door = Arc::downgrade(door);
+    std::thread::Builder::new().name("control".into()).spawn(move || {
+        for stream in control::connections(&listener) {
+            let Some(door) = alive(&door) else { return };
+            let Some(stream) = stream else { continue };
+            let _ = std::thread::Builder::new()
+                .name("act".into())
+                .spawn(move || control::serve(stream, |request, by| act_on(&door, request, by)));
+        }
+    })?;
+    Ok(())
+}
+
+pub(super) fn tick_at_deadlines(door: &Arc<Door>) -> std::io::Result<()> {
+    let door = Arc::downgrade(door);
+    std::thread::Builder::new().name("ticks".into()).spawn(move || {
+        loop {
+            std::thread::sleep(TICK);
+            let Some(door) = alive(&door) else { return };
+            let mut state = door.lock();
+            if state.gate.next_deadline_ns().is_some_and(|at_ns| at_ns <= wall_ns())
+                && let Ok((settled, effects)) = state.gate.tick()
+            {
+                state.take_effects(&effects);
+                settled.into_iter().for_each(|settled| state.waiting.settle(settled));
+                door.settled.notify_all();
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn alive(door: &Weak<Door>) -> Option<Arc<Door>> {
+    door.upgrade().filter(|door| !door.is_over())
+}
+
+fn act_on(door: &Arc<Door>, request: Request, by: &str) -> Result<Reply, String> {
+    let mut state = door.lock();
+    let done = |seq| Ok(Reply { ok: true, seq: Some(seq), ..Reply::default() });
+    match request {
+        Request::Status => Ok(Reply { ok: true, status: Some(Box::new(state.gate.status())), ..Reply::default() }),
+        Request::Pause { reason } => done(recorded(&mut state, "pause", by, &reason)?),
+        Request::Resume { reason } => done(recorded(&mut state, "resume", by, &reason)?),
+        Request::Quarantine { reason } => done(recorded(&mut state, "quarantine", by, &reason)?),
+        Request::Kill { reason } => {
+            let seq = recorded(&mut state, "kill", by, &reason)?;
+            state.ended_by = Some("person");
+            // The kernel denies all from now on. The session stays open for as long as its agent may still ask: another one in its
+            // place would know nothing of this.
+            let begun = std::time::Instant::now();
+            let killed = door.agent.get().is_some_and(|agent| agent.kill());
+            let message =
+                if killed { "" } else { "everything is denied from now on; end the agent's program yourself" };
+            let took_us = u64::try_from(begun.elapsed().as_micros()).ok();
+            Ok(Reply { ok: true, seq: Some(seq), took_us, message: message.to_owned(), ..Reply::default() })
+        }
+        Request::Answer { id, verdict, with, reason, signed } => {
+            let answer = Answer { verdict, with, by: by.to_owned(), reason, signed };
+            let settled = state.gate.answer(&id, answer).map_err(|e| e.to_string())?;
+            let message = if settled.is_none() { "heard; others of the tier must answer too" } else { "" };
+            if let Some(settled) = settled {
+                let said = if settled.verdict == flyball_kernel::Verdict::Allow { "allowed" } else { "refused" };
+                state.inbox.tell(settled.group, "answered", &format!("entry {} was {said}", settled.group));
+                state.waiting.settle(settled);
+            }
+            door.settled.notify_all();
+            Ok(Reply { ok: true, message: message.to_owned(), ..Reply::default() })
+        }
+        Request::Autonomy { level, reason } => {
+            let levels = state.gate.autonomy_levels();
+            if !levels.contains(&level.as_str()) {
+                return Err(format!("the charter has no level `{level}`: it has {}", levels.join(", ")));
+            }
+            let was = state.gate.status().registers.autonomy;
+            let body = json!({ "level": level, "was": was });
+            let seq = state.gate.control("autonomy", by, &reason, body).map_err(|e| e.to_string())?;
+            state.gate.flush().map_err(|e| e.to_string())?;
+            let now = state.gate.status().registers.autonomy;
+            if now == level { done(seq) } else { Err(format!("`{by}` may not raise the level: it is `{now}`")) }
+        }
+        Request::Declassify { label, reason } => {
+            let who = state.gate.declassifiers(&label)?;
+            if !who.iter().any(|contact| contact == by) {
+                return Err(format!("`{by}` may not declassify `{label}`: its owner is {}", who.join(", ")));
+            }
+            let body = json!({ "label": label });
+            done(state.gate.control("declassify", by, &reason, body).map_err(|e| e.to_string())?)
+        }
+        Request::Constrain { .. } => {
+            Err("a session without a sandbox keeps the charter that it began with: end it, and start the agent anew"
+                .into())
+        }
+        Request::Rollback { .. } => {
+            Err("this session has no sandbox, and so no workspace of its own that could be taken back".into())
+        }
+    }
+}
+
+fn recorded(state: &mut State, act: &str, by: &str, reason: &str) -> Result<u64, String> {
+    let seq = state.gate.control(act, by, reason, json!({})).map_err(|e| e.to_string())?;
+    state.gate.flush().map_err(|e| e.to_string())?;
+    state.inbox.tell(seq, act, &format!("{act} by {by}: {reason}"));
+    Ok(seq)
+}

@@ -1,0 +1,290 @@
+//! A harness's hooks and the session that they belong to: the hook's own process is short and small, and hands its event to the
+//! session's supervisor, which it starts where there is none.
+//!
+//! The supervisor lives as long as the harness does. Which session is a harness session's is told by a file in `doors/`.
+//!
+//! INVARIANT: whatever goes wrong here denies ([`HookError`] is a denial to whoever calls).
+
+use super::agent::{self, Agent};
+use super::{Door, DoorOptions};
+use crate::control;
+use crate::git_context;
+use crate::home::{Home, HomeError};
+use crate::supervisor::RunError;
+use flyball_gateway::hook::{Around, EVENT_BYTES_MAX, Hooks, Reply, session_of};
+use flyball_intent::Harness;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub(super) const SOCKET: &str = "door.sock";
+const DOORS: &str = "doors";
+/// A supervisor is up in some ten milliseconds; on a machine that is short of everything it may take this long.
+const START_WAIT_MAX: Duration = Duration::from_secs(20);
+const START_LOOK: Duration = Duration::from_millis(2);
+/// Beyond people's time: until the supervisor's reply is there.
+const REPLY_SLACK: Duration = Duration::from_secs(10);
+/// Where nobody knows whose hooks these are, a session without events is over after this time.
+const IDLE_MAX: Duration = Duration::from_secs(12 * 3600);
+/// How often it is looked whether the session is over.
+const IDLE_LOOK: Duration = Duration::from_millis(500);
+const HEADER_BYTES_MAX: u64 = 4096;
+
+/// Why an event could not be put to a session. It is a denial.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each says what its inner error says")]
+pub enum HookError {
+    #[error("the event names no session")]
+    NoSession,
+    #[error("the event is over {EVENT_BYTES_MAX} bytes")]
+    Large,
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("the session's supervisor did not start: {0}")]
+    Start(String),
+    #[error("the session's supervisor can't be asked: {0}")]
+    Ask(#[from] std::io::Error),
+}
+
+/// What goes before the event.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    /// How long people may take, milliseconds.
+    wait_ms: u64,
+}
+
+/// Puts a hook's event to its session, starting that if need be, and gives what the hook's process is to print.
+///
+/// # Errors
+/// [`HookError`], which is a denial.
+pub fn hook(home: &Home, harness: Harness, event: &[u8], wait: Duration) -> Result<Reply, HookError> {
+    if event.len() > EVENT_BYTES_MAX {
+        return Err(HookError::Large);
+    }
+    let name = session_of(event).ok_or(HookError::NoSession)?;
+    let key = key(harness, &name);
+    let mut stream = match connect(home, &key) {
+        Some(stream) => stream,
+        None => start(home, harness, &key, &name, event)?,
+    };
+    stream.set_read_timeout(Some(wait + REPLY_SLACK))?;
+    let header = Header { wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) };
+    let mut bytes = serde_json::to_vec(&header).map_err(std::io::Error::from)?;
+    bytes.push(b'\n');
+    bytes.extend_from_slice(event);
+    stream.write_all(&bytes)?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said)?;
+    let said: Said =
+        serde_json::from_slice(&said).map_err(|_| HookError::Ask(std::io::ErrorKind::UnexpectedEof.into()))?;
+    Ok(Reply { exit: said.exit, stdout: said.stdout, stderr: said.stderr })
+}
+
+/// The supervisor's reply.
+#[derive(Debug, Serialize, Deserialize)]
+struct Said {
+    exit: u8,
+    stdout: String,
+    stderr: String,
+}
+
+/// One file name for a harness session, whatever the harness calls it.
+fn key(harness: Harness, name: &str) -> String {
+    let digest = Sha256::digest(name.as_bytes());
+    let short: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{short}", harness.name())
+}
+
+fn connect(home: &Home, key: &str) -> Option<UnixStream> {
+    let id = std::fs::read_to_string(home.dir().join(DOORS).join(key)).ok()?;
+    // INVARIANT: an id has letters and digits only; a file that says something else was not written here.
+    if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return None;
+    }
+    control::with_short_path(&home.session(&id), SOCKET, |path| UnixStream::connect(path)).ok()
+}
+
+/// Starts the session's supervisor, unless another hook of the same session has meanwhile.
+fn start(home: &Home, harness: Harness, key: &str, name: &str, event: &[u8]) -> Result<UnixStream, HookError> {
+    let doors = home.dir().join(DOORS);
+    std::fs::create_dir_all(&doors)?;
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let turn = rustix::fs::open(doors.join(format!("{key}.lock")), flags, Mode::RUSR | Mode::WUSR)
+        .map_err(std::io::Error::from)?;
+    rustix::fs::flock(&turn, FlockOperation::LockExclusive).map_err(std::io::Error::from)?;
+    if let Some(stream) = connect(home, key) {
+        return Ok(stream);
+    }
+    let cwd = serde_json::from_slice::<Json>(event).ok();
+    let cwd = cwd.as_ref().and_then(|e| e.get("cwd")).and_then(Json::as_str).unwrap_or("/").to_owned();
+    let said = doors.join(format!("{key}.log"));
+    let log = std::fs::File::create(&said)?;
+    let mut arguments: Vec<OsString> = vec!["--ledger".into(), home.dir().into(), "hook".into(), "supervise".into()];
+    arguments.extend([harness.name().into(), "--key".into(), key.into(), "--session".into(), name.into()]);
+    arguments.extend(["--cwd".into(), cwd.into()]);
+    if let Some(pid) = agent::of_this_hook() {
+        arguments.extend(["--follow".into(), pid.to_string().into()]);
+    }
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        // Signals of the harness's terminal are not for it.
+        .process_group(0)
+        .spawn()?;
+    let until = Instant::now() + START_WAIT_MAX;
+    loop {
+        if let Some(stream) = connect(home, key) {
+            return Ok(stream);
+        }
+        let has_ended = child.try_wait()?.is_some();
+        if has_ended || Instant::now() > until {
+            let text = std::fs::read_to_string(&said).unwrap_or_default();
+            return Err(HookError::Start(text.trim().to_owned()));
+        }
+        std::thread::sleep(START_LOOK);
+    }
+}
+
+/// What a supervisor of hooks is started with.
+#[derive(Clone, Debug)]
+pub struct Supervise {
+    /// The harness.
+    pub harness: Harness,
+    /// The file in `doors/` that names the session.
+    pub key: String,
+    /// The harness's own name for its session.
+    pub session: String,
+    /// Where the harness works.
+    pub cwd: PathBuf,
+    /// The harness's process.
+    pub follow: Option<i32>,
+}
+
+/// Supervises the session of a harness's hooks until the harness ends.
+///
+/// # Errors
+/// [`HookError`] when the session can't be opened or heard.
+pub fn supervise(home: &Home, options: &Supervise) -> Result<(), HookError> {
+    let name = options.harness.name();
+    let door = Door::open(
+        home,
+        &DoorOptions {
+            name: name.to_owned(),
+            agent: name.to_owned(),
+            workspace: workspace(&options.cwd),
+            charter: None,
+            origin: json!({ "surface": "hook", "harness": name, "session": options.session, "pid": options.follow }),
+            uncovered: vec![
+                "sandbox: there is none; what the agent does beside its hooks is not seen".to_owned(),
+                "fs, exec, net: by what a tool call says it would do, not by what it does".to_owned(),
+            ],
+        },
+    )?;
+    let listener = control::with_short_path(&door.session_dir, SOCKET, |path| UnixListener::bind(path))?;
+    door.serve_people()?;
+    point(home, &options.key, door.id())?;
+    let last = Arc::new(std::sync::Mutex::new(Instant::now()));
+    let hooks = Arc::new(Hooks::new(options.harness));
+    {
+        let (door, last) = (Arc::clone(&door), Arc::clone(&last));
+        std::thread::Builder::new().name("hooks".into()).spawn(move || {
+            for stream in control::connections(&listener).flatten() {
+                if let Ok(mut last) = last.lock() {
+                    *last = Instant::now();
+                }
+                let (door, hooks) = (Arc::clone(&door), Arc::clone(&hooks));
+                let _ = std::thread::Builder::new().name("hook".into()).spawn(move || serve(stream, &door, &hooks));
+            }
+        })?;
+    }
+    wait_for_end(&door, options.follow, &last);
+    door.close("program");
+    Ok(())
+}
+
+/// Names the session's id to the hooks that come, whole or not at all.
+fn point(home: &Home, key: &str, id: &str) -> std::io::Result<()> {
+    let doors = home.dir().join(DOORS);
+    let new = doors.join(format!("{key}.new"));
+    std::fs::write(&new, id)?;
+    std::fs::rename(new, doors.join(key))
+}
+
+/// The nearest folder upwards that has a charter; else where the harness works.
+fn workspace(cwd: &Path) -> PathBuf {
+    let found = cwd.ancestors().find(|folder| folder.join(".flyball").symlink_metadata().is_ok());
+    found.unwrap_or(cwd).to_path_buf()
+}
+
+fn wait_for_end(door: &Door, follow: Option<i32>, last: &std::sync::Mutex<Instant>) {
+    let Some(pid) = follow else {
+        while !door.is_over() && last.lock().is_ok_and(|last| last.elapsed() < IDLE_MAX) {
+            std::thread::sleep(IDLE_LOOK);
+        }
+        return;
+    };
+    // A harness that is gone already has no use for a session.
+    let Some(agent) = Agent::of(pid) else { return };
+    let agent = door.agent.get_or_init(|| agent);
+    while !door.is_over() && !agent.ends_within(IDLE_LOOK) {}
+}
+
+fn serve(stream: UnixStream, door: &Arc<Door>, hooks: &Hooks) {
+    let reply = match heard(&stream) {
+        Ok((header, event)) => {
+            let home = std::env::var("HOME").unwrap_or_default();
+            let git = |cwd: &str| git_context::of_folder(Path::new(cwd));
+            let around = Around { home: &home, wait: Duration::from_millis(header.wait_ms), git: &git };
+            let reply = hooks.handle(&event, door.as_ref(), &around);
+            if hooks.is_end(&event) {
+                door.close("program");
+            }
+            reply
+        }
+        Err(error) => Reply::deny(&format!("flyball: denied, the hook's event did not arrive: {error}")),
+    };
+    let said = Said { exit: reply.exit, stdout: reply.stdout, stderr: reply.stderr };
+    let mut stream = stream;
+    // A hook that has gone away has been answered by its harness's own time-out.
+    let _ = stream.write_all(&serde_json::to_vec(&said).unwrap_or_default());
+}
+
+fn heard(stream: &UnixStream) -> std::io::Result<(Header, Vec<u8>)> {
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.by_ref().take(HEADER_BYTES_MAX).read_line(&mut line)?;
+    let header: Header = serde_json::from_str(&line)?;
+    let mut event = Vec::new();
+    reader.take(EVENT_BYTES_MAX as u64 + 1).read_to_end(&mut event)?;
+    Ok((header, event))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_has_one_file_name_whatever_it_is_called() {
+        assert_eq!(key(Harness::Claude, "a"), key(Harness::Claude, "a"));
+        assert_ne!(key(Harness::Claude, "a"), key(Harness::Codex, "a"));
+        let odd = key(Harness::Claude, "../../etc/\0\u{1F600}");
+        assert!(odd.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{odd}");
+        assert_eq!(workspace(Path::new("/nowhere/at/all")), Path::new("/nowhere/at/all"));
+    }
+}

@@ -1,0 +1,321 @@
+//! A session without a sandbox: what an agent attempts comes through doors that it was told to use, a harness's hooks or a
+//! gateway, and is ruled on and recorded as in any other.
+//!
+//! INVARIANT: what the gate can't decide and record is denied, also once the session is over or its supervisor is in trouble.
+//!
+//! What this can't do: hold a program that goes round the door. The session's first entry says so.
+
+mod acts;
+mod agent;
+mod hooks;
+mod waiting;
+
+pub use hooks::{HookError, Supervise, hook, supervise};
+
+use crate::clock::{Clock, wall_ns};
+use crate::control;
+use crate::gate::{Gate, labelled_files};
+use crate::home::{Home, SessionLock};
+use crate::inbox::Inbox;
+use crate::supervisor::{RunError, charter_of, session_id};
+use crate::{refusal, translate};
+use agent::Agent;
+use flyball_gateway::{Answered, Asking};
+use flyball_kernel::{Action, Charter, Effect, Kernel, Reason, Session, Value, Verdict};
+use flyball_ledger::{Draft, Kind, Ledger};
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use waiting::Waiting;
+
+/// What a session without a sandbox is opened with.
+#[derive(Clone, Debug)]
+pub struct DoorOptions {
+    /// Its name.
+    pub name: String,
+    /// The agent that acts in it.
+    pub agent: String,
+    /// The folder that the agent works in.
+    pub workspace: PathBuf,
+    /// The charter's folder; `None` is `.flyball` in the workspace, or what `init` would write where there is none.
+    pub charter: Option<PathBuf>,
+    /// What the first entry says of where it comes from, such as the harness's own name for the session.
+    pub origin: Json,
+    /// What this session does not cover.
+    pub uncovered: Vec<String>,
+}
+
+/// An open session.
+pub struct Door {
+    pub(crate) id: String,
+    pub(crate) session_dir: PathBuf,
+    ledger: Arc<Ledger>,
+    uncovered: Vec<String>,
+    state: Mutex<State>,
+    /// Told when an attempt that people are asked about is settled.
+    settled: Condvar,
+    over: AtomicBool,
+    /// The agent's own process, where it is known.
+    agent: OnceLock<Agent>,
+    _lock: SessionLock,
+}
+
+struct State {
+    gate: Gate,
+    waiting: Waiting,
+    inbox: Inbox,
+    ended_by: Option<&'static str>,
+}
+
+impl Door {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// [`RunError`] when it can't be governed.
+    pub fn open(home: &Home, options: &DoorOptions) -> Result<Arc<Self>, RunError> {
+        let workspace =
+            options.workspace.canonicalize().map_err(|cause| RunError::System { what: "use the folder", cause })?;
+        let (charter, sources) = charter_of(options.charter.as_deref(), &workspace)?;
+        let charter = Arc::new(charter);
+        let ledger = Arc::new(Ledger::open(home.dir())?);
+        crate::recover::dead_sessions(home, &ledger)?;
+        let id = session_id();
+        let session_dir = home.make_session(&id)?;
+        let system = |what| move |cause| RunError::System { what, cause };
+        let lock = SessionLock::take(&session_dir)
+            .and_then(|held| held.ok_or_else(|| std::io::ErrorKind::WouldBlock.into()))
+            .map_err(system("lock the session's folder"))?;
+        let inbox = Inbox::create(&session_dir).map_err(system("make the session's inbox"))?;
+        let user_home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        let session = Session {
+            workspace: translate::text(&workspace),
+            home: translate::text(&user_home),
+            agent: options.agent.clone(),
+        };
+        let stream = ledger.stream(&id)?;
+        let mut clock = Clock::after(wall_ns());
+        stream.append(Draft {
+            at_ns: clock.now_ns(),
+            kind: Kind::Open,
+            actor: control::this_user(),
+            cause: Vec::new(),
+            body: json!({
+                "session": id, "name": options.name, "agent": options.agent, "argv": [options.agent],
+                "cwd": session.workspace, "workspace": session.workspace, "home": session.home,
+                "session_dir": translate::text(&session_dir), "charter": { "digest": charter.digest(), "files": sources },
+                "scratch": [], "environment": [], "pid": rustix::process::getpid().as_raw_nonzero().get(),
+                "accepted_weaker": [], "weaker": ["sandbox"], "uncovered": options.uncovered, "learning": false,
+                "door": options.origin, "version": env!("CARGO_PKG_VERSION"),
+            }),
+        })?;
+        let gate = gate(charter, session, stream, clock, &id, &ledger)?;
+        gate.flush().map_err(|e| RunError::Record(e.to_string()))?;
+        Ok(Arc::new(Self {
+            id,
+            session_dir,
+            ledger,
+            uncovered: options.uncovered.clone(),
+            state: Mutex::new(State { gate, waiting: Waiting::default(), inbox, ended_by: None }),
+            settled: Condvar::new(),
+            over: AtomicBool::new(false),
+            agent: OnceLock::new(),
+            _lock: lock,
+        }))
+    }
+
+    /// The session's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether nothing more is decided here.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    /// Ends the session: what waits is denied, what is open becomes unknown, and the record is closed.
+    pub fn close(&self, ended_by: &'static str) {
+        if self.over.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let mut state = self.lock();
+        let ended_by = *state.ended_by.get_or_insert(ended_by);
+        for group in state.waiting.take_all() {
+            let _ = state.gate.abandon(group, "the session is over");
+        }
+        for of in state.waiting.take_dispatched() {
+            let _ = state.gate.note(Kind::Outcome, "gate", &[of], json!({ "of": of, "ok": null, "unknown": true }));
+        }
+        let mut body = serde_json::to_value(state.gate.counts()).unwrap_or_default();
+        if let Some(body) = body.as_object_mut() {
+            body.extend([
+                ("session".to_owned(), self.id.as_str().into()),
+                ("ended_by".to_owned(), ended_by.into()),
+                ("exit".to_owned(), 0.into()),
+                ("changed_files".to_owned(), 0.into()),
+                ("uncovered".to_owned(), self.uncovered.clone().into()),
+                // What the agent did beside what it told is not known.
+                ("replay_level".to_owned(), 1.into()),
+                ("registers".to_owned(), serde_json::to_value(state.gate.status().registers).unwrap_or_default()),
+            ]);
+        }
+        let _ = state.gate.note(Kind::Close, "supervisor", &[], body);
+        let _ = state.gate.flush();
+        state.gate.end();
+        drop(state);
+        let _ = self.ledger.checkpoint();
+        self.settled.notify_all();
+        let _ = std::fs::remove_file(self.session_dir.join("control.sock"));
+        let _ = std::fs::remove_file(self.session_dir.join(hooks::SOCKET));
+    }
+
+    /// Hears people at the control socket, and time, until the session is over.
+    ///
+    /// # Errors
+    /// What the operating system said when that can't be begun.
+    pub fn serve_people(self: &Arc<Self>) -> std::io::Result<()> {
+        acts::serve(self)?;
+        acts::tick_at_deadlines(self)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask_once(&self, state: &mut State, asking: &Asking) -> First {
+        let actions = &asking.actions;
+        // The same attempt again, after people were asked about it: it takes their answer, or goes on waiting for it.
+        if let Some(group) = state.waiting.find(actions) {
+            return First::Waits(group);
+        }
+        let asked = state.gate.ask(actions.clone(), &asking.cause);
+        state.take_effects(&asked.effects);
+        match asked.verdict {
+            Verdict::Allow => {
+                state.waiting.dispatched(&asked.attempts);
+                First::Said(Answered::Allowed { attempts: asked.attempts })
+            }
+            Verdict::Hold => {
+                for question in &asked.questions {
+                    let text = crate::asking::for_the_agent(question);
+                    state.inbox.tell(question.of, "asked", &text);
+                }
+                state.waiting.wait(asked.group, actions, asked.questions);
+                First::Waits(asked.group)
+            }
+            Verdict::Deny | Verdict::Modify => First::Said(self.refused(state, asked.group, &asked.because)),
+        }
+    }
+
+    fn refused(&self, state: &mut State, group: u64, because: &[(Action, Reason)]) -> Answered {
+        let text = refusal::text(&self.id, group, because);
+        state.inbox.tell(group, "refused", &text);
+        Answered::Denied { attempt: group, text }
+    }
+}
+
+/// What there is to say at once.
+enum First {
+    Said(Answered),
+    /// People are asked about the attempt of this name.
+    Waits(u64),
+}
+
+impl flyball_gateway::Gate for Door {
+    fn ask(&self, asking: Asking) -> Answered {
+        let mut state = self.lock();
+        let group = match self.ask_once(&mut state, &asking) {
+            First::Said(said) => return said,
+            First::Waits(group) => group,
+        };
+        let deadline = std::time::Instant::now() + asking.wait;
+        loop {
+            if let Some(settled) = state.waiting.take_settled(group) {
+                return match settled.verdict {
+                    Verdict::Allow => {
+                        state.waiting.dispatched(&settled.attempts);
+                        Answered::Allowed { attempts: settled.attempts }
+                    }
+                    _ => self.refused(&mut state, group, &settled.because),
+                };
+            }
+            if self.is_over() || !state.waiting.is_waiting(group) {
+                let text = "flyball: denied, the session is over\n".to_owned();
+                return Answered::Denied { attempt: group, text };
+            }
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            if left == Duration::ZERO {
+                return Answered::Waiting { attempt: group, text: state.waiting.text(&self.id, group) };
+            }
+            state = self.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn outcome(&self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>) {
+        let mut state = self.lock();
+        for &of in attempts {
+            state.waiting.ended(of);
+            let told = match ok {
+                Some(ok) => state.gate.outcome(of, ok, attrs.clone()).map(drop),
+                None => {
+                    let body = json!({ "of": of, "ok": null, "unknown": true });
+                    state.gate.note(Kind::Outcome, "gate", &[of], body).map(drop)
+                }
+            };
+            if let Err(error) = told {
+                let body = json!({ "alert": "outcome", "detail": error.to_string() });
+                let _ = state.gate.note(Kind::Alert, "supervisor", &[of], body);
+            }
+        }
+    }
+
+    fn observe(&self, actor: &str, cause: &[u64], body: Json) -> Option<u64> {
+        self.lock().gate.note(Kind::Observe, actor, cause, body).ok()
+    }
+}
+
+impl State {
+    fn take_effects(&mut self, effects: &[Effect]) {
+        let more = self.gate.take_effects();
+        for effect in effects.iter().chain(&more) {
+            let (alert, detail) = match effect {
+                Effect::Warn { budget, used, limit } => {
+                    ("budget", format!("budget `{budget}` is at {used} of {limit}"))
+                }
+                Effect::Alert { alert, because } => (alert.as_str(), because.clone()),
+                // There is no tree to stop or take back: the session is stopped where the door is.
+                Effect::Cause { act, because, .. } if !act.starts_with("escalate:") => {
+                    let act = if act == "kill" { "kill" } else { "pause" };
+                    let _ = self.gate.control(act, "charter", because, json!({}));
+                    ("cause", because.clone())
+                }
+                Effect::Cause { because, .. } => ("cause", because.clone()),
+                Effect::Autonomy { .. } | Effect::Ask { .. } | Effect::Reserve { .. } => continue,
+            };
+            let _ = self.gate.note(Kind::Alert, "kernel", &[], json!({ "alert": alert, "detail": detail }));
+            self.inbox.tell(self.gate.last_seq(), "alert", &detail);
+        }
+    }
+}
+
+fn gate(
+    charter: Arc<Charter>,
+    session: Session,
+    stream: flyball_ledger::Stream,
+    clock: Clock,
+    id: &str,
+    ledger: &Arc<Ledger>,
+) -> Result<Gate, RunError> {
+    let kernel = Kernel::new(Arc::clone(&charter), session);
+    let mut gate = Gate::new(kernel, stream, clock, id).with_fleet(ledger, &charter);
+    if charter.has_labels() {
+        let files = labelled_files(ledger.registers(Gate::LABELS)?);
+        gate.know_labels(files).map_err(|e| RunError::Record(e.to_string()))?;
+    }
+    Ok(gate)
+}
