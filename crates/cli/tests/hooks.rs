@@ -86,6 +86,21 @@ fn what_the_rules_allow_goes_on_and_an_answer_is_taken_by_the_same_call() {
 }
 
 #[test]
+fn one_answer_lets_one_of_two_same_calls_pass() {
+    let world = World::new();
+    let push = json!({"command": "git push origin main"});
+    assert_eq!(world.before("Bash", &push).0, 2);
+    let asked: Value = serde_json::from_str(world.ok(&["asks", "--json"]).lines().next().unwrap()).unwrap();
+    world.ok(&["answer", asked["id"].as_str().unwrap(), "allow", "--reason", "once"]);
+    let mut codes = std::thread::scope(|scope| {
+        let both = [scope.spawn(|| world.before("Bash", &push)), scope.spawn(|| world.before("Bash", &push))];
+        both.map(|one| one.join().unwrap().0)
+    });
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 2]);
+}
+
+#[test]
 fn people_stop_a_session_that_has_no_sandbox() {
     let world = World::new();
     let ls = json!({"command": "ls"});

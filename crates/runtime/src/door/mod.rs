@@ -14,7 +14,7 @@ pub use hooks::{HookError, Supervise, hook, supervise};
 
 use crate::clock::{Clock, wall_ns};
 use crate::control;
-use crate::gate::{Gate, labelled_files};
+use crate::gate::{Gate, Settled, labelled_files};
 use crate::home::{Home, SessionLock};
 use crate::inbox::Inbox;
 use crate::supervisor::{RunError, charter_of, session_id};
@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use waiting::Waiting;
 
 /// What a session without a sandbox is opened with.
@@ -212,6 +212,17 @@ impl Door {
         }
     }
 
+    /// People's answer goes to whoever asks now.
+    fn taken(&self, state: &mut State, settled: Settled) -> Answered {
+        match settled.verdict {
+            Verdict::Allow => {
+                state.waiting.dispatched(&settled.attempts);
+                Answered::Allowed { attempts: settled.attempts }
+            }
+            _ => self.refused(state, settled.group, &settled.because),
+        }
+    }
+
     fn refused(&self, state: &mut State, group: u64, because: &[(Action, Reason)]) -> Answered {
         let text = refusal::text(&self.id, group, because);
         state.inbox.tell(group, "refused", &text);
@@ -228,31 +239,28 @@ enum First {
 
 impl flyball_gateway::Gate for Door {
     fn ask(&self, asking: Asking) -> Answered {
+        let deadline = Instant::now() + asking.wait;
         let mut state = self.lock();
-        let group = match self.ask_once(&mut state, &asking) {
-            First::Said(said) => return said,
-            First::Waits(group) => group,
-        };
-        let deadline = std::time::Instant::now() + asking.wait;
         loop {
-            if let Some(settled) = state.waiting.take_settled(group) {
-                return match settled.verdict {
-                    Verdict::Allow => {
-                        state.waiting.dispatched(&settled.attempts);
-                        Answered::Allowed { attempts: settled.attempts }
-                    }
-                    _ => self.refused(&mut state, group, &settled.because),
-                };
+            let group = match self.ask_once(&mut state, &asking) {
+                First::Said(said) => return said,
+                First::Waits(group) => group,
+            };
+            while !self.is_over() && state.waiting.is_waiting(group) {
+                if let Some(settled) = state.waiting.take_settled(group) {
+                    return self.taken(&mut state, settled);
+                }
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left == Duration::ZERO {
+                    return Answered::Waiting { attempt: group, text: state.waiting.text(&self.id, group) };
+                }
+                state = self.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             }
-            if self.is_over() || !state.waiting.is_waiting(group) {
+            if self.is_over() {
                 let text = "flyball: denied, the session is over\n".to_owned();
                 return Answered::Denied { attempt: group, text };
             }
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
-            if left == Duration::ZERO {
-                return Answered::Waiting { attempt: group, text: state.waiting.text(&self.id, group) };
-            }
-            state = self.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            // The same call of somebody else's took the answer: it was for one.
         }
     }
 
