@@ -132,7 +132,7 @@ impl Bench {
                     self.kernel.step(&Input { seq: self.seq, at_ns, event });
                 }
                 Verdict::Hold => {
-                    self.held.insert(ruling.of, ruling.action.clone());
+                    self.held.insert(ruling.of, ruling.action.to_string());
                 }
                 Verdict::Deny => {
                     self.held.remove(&ruling.of);

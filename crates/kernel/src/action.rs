@@ -1,8 +1,10 @@
 //! One thing that an agent attempts, parsed: a verb of the vocabulary, its resource, typed attributes.
 
+use crate::text::Text;
 use crate::vocabulary::{AttrType, COMMON_ATTRS, FieldSpec, ResourceKind, Verb};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A value of an attribute or field.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -105,23 +107,23 @@ impl Surface {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Resource {
     kind: ResourceKind,
-    fields: BTreeMap<&'static str, Value>,
+    /// Sorted by name. Shared: an action goes through many hands and seldom changes on the way.
+    fields: Arc<[(&'static str, Value)]>,
 }
 
 impl Resource {
     /// A resource with every field at its type's empty value.
     #[must_use]
     pub fn new(kind: ResourceKind) -> Self {
-        let fields = kind.fields().iter().map(|f| (f.name, empty(f.ty))).collect();
-        Self { kind, fields }
+        let mut fields: Vec<_> = kind.fields().iter().map(|f| (f.name, empty(f.ty))).collect();
+        fields.sort_unstable_by_key(|(name, _)| *name);
+        Self { kind, fields: fields.into() }
     }
 
     /// A file by its canonical absolute path.
     #[must_use]
     pub fn file(path: &str) -> Self {
-        let mut it = Self::new(ResourceKind::File);
-        it.fields.insert("path", path.into());
-        it
+        Self { kind: ResourceKind::File, fields: Arc::new([("path", path.into())]) }
     }
 
     /// The same with a field set; a name or type that the kind does not have is an error.
@@ -130,8 +132,10 @@ impl Resource {
     /// [`ActionError`] when the kind has no such field or it has another type.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Result<Self, ActionError> {
         let value = value.into();
-        let spec = typed(self.kind.fields(), name, &value, self.kind.name())?;
-        self.fields.insert(spec.name, value);
+        let spec = typed(self.kind.fields().iter(), name, &value, self.kind.name())?;
+        if let Some((_, there)) = Arc::make_mut(&mut self.fields).iter_mut().find(|(name, _)| *name == spec.name) {
+            *there = value;
+        }
         Ok(self)
     }
 
@@ -144,13 +148,13 @@ impl Resource {
     /// A field's value.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Value> {
-        self.fields.get(name)
+        self.fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value)
     }
 
     /// A string field's value, empty when there is none.
     #[must_use]
     pub fn str(&self, name: &str) -> &str {
-        self.fields.get(name).and_then(Value::as_str).unwrap_or_default()
+        self.field(name).and_then(Value::as_str).unwrap_or_default()
     }
 
     /// What names it within its kind: a path, `host:port`, or its strings joined by `/`.
@@ -177,6 +181,33 @@ impl Resource {
     }
 }
 
+/// Attributes by name, sorted; shared like a resource's fields, and nothing at all where there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Attrs(Option<Arc<[(&'static str, Value)]>>);
+
+impl Attrs {
+    fn all(&self) -> &[(&'static str, Value)] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    fn find(&self, name: &str) -> Option<&Value> {
+        self.all().iter().find(|(attr, _)| *attr == name).map(|(_, value)| value)
+    }
+
+    fn insert(&mut self, name: &'static str, value: Value) {
+        let others = self.all().iter().filter(|(attr, _)| *attr != name).cloned();
+        let mut all: Vec<_> = others.chain([(name, value)]).collect();
+        all.sort_unstable_by_key(|(attr, _)| *attr);
+        self.0 = Some(all.into());
+    }
+}
+
+impl Serialize for Attrs {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.all().iter().map(|(name, value)| (name, value)))
+    }
+}
+
 fn empty(ty: AttrType) -> Value {
     match ty {
         AttrType::Bool => Value::Bool(false),
@@ -196,11 +227,11 @@ pub struct Action {
     /// What it is done to.
     pub resource: Resource,
     /// Typed attributes, by name.
-    attrs: BTreeMap<&'static str, Value>,
+    attrs: Attrs,
     /// The way it came.
     pub surface: Surface,
     /// Who does it; empty for the session's own agent.
-    pub agent: String,
+    pub agent: Text,
 }
 
 /// Why something is no action.
@@ -269,7 +300,7 @@ impl Action {
                 got: resource.kind.name().into(),
             });
         }
-        Ok(Self { verb, resource, attrs: BTreeMap::new(), surface, agent: String::new() })
+        Ok(Self { verb, resource, attrs: Attrs::default(), surface, agent: Text::default() })
     }
 
     /// The same with an attribute set.
@@ -286,8 +317,8 @@ impl Action {
     /// # Errors
     /// [`ActionError`] when the verb has no such attribute or it has another type.
     pub fn set(&mut self, name: &str, value: Value) -> Result<(), ActionError> {
-        let specs: Vec<FieldSpec> = self.verb.spec().attrs.iter().chain(COMMON_ATTRS).copied().collect();
-        let spec = typed(&specs, name, &value, self.verb.name())?;
+        let specs = self.verb.spec().attrs.iter().chain(COMMON_ATTRS);
+        let spec = typed(specs, name, &value, self.verb.name())?;
         self.attrs.insert(spec.name, value);
         Ok(())
     }
@@ -295,7 +326,7 @@ impl Action {
     /// An attribute's value.
     #[must_use]
     pub fn attr(&self, name: &str) -> Option<&Value> {
-        self.attrs.get(name)
+        self.attrs.find(name)
     }
 
     /// Whether this is the second judgement of a write, on what it wrote ([`crate::CONTENT_ATTRS`]).
@@ -316,25 +347,21 @@ impl Action {
     #[must_use]
     pub fn foresees(&self, later: &Action) -> bool {
         // A command's reader says that a file would be created where it may be; whether it was there shows later.
-        let is_shown = |name: &str| match self.attrs.get(name) {
+        let is_shown = |name: &str| match self.attrs.find(name) {
             None => matches!(name, "create" | "truncate" | "kind"),
             Some(value) => name == "create" && *value == Value::Bool(true),
         };
-        let stated = |action: &Action| {
-            let mut attrs = action.attrs.clone();
-            attrs.retain(|name, _| !["implied_by", "reader"].contains(name) && !is_shown(name));
-            attrs
-        };
+        let is_stated = |name: &str| !["implied_by", "reader"].contains(&name) && !is_shown(name);
         self.verb == later.verb
             && self.resource == later.resource
             && self.agent == later.agent
             && self.attr("opaque").is_none()
-            && stated(self) == stated(later)
+            && self.attrs().filter(|(name, _)| is_stated(name)).eq(later.attrs().filter(|(name, _)| is_stated(name)))
     }
 
     /// All attributes, by name.
     pub fn attrs(&self) -> impl Iterator<Item = (&'static str, &Value)> {
-        self.attrs.iter().map(|(k, v)| (*k, v))
+        self.attrs.all().iter().map(|(k, v)| (*k, v))
     }
 }
 
@@ -348,9 +375,14 @@ fn unknown_verb(verb: &str) -> ActionError {
     ActionError::Verb { verb: verb.chars().take(80).collect(), hint }
 }
 
-fn typed(specs: &[FieldSpec], name: &str, value: &Value, of: &str) -> Result<FieldSpec, ActionError> {
-    let Some(spec) = specs.iter().find(|s| s.name == name) else {
-        let has = specs.iter().map(|s| format!("`{}`", s.name)).collect::<Vec<_>>().join(", ");
+fn typed(
+    specs: impl Iterator<Item = &'static FieldSpec> + Clone,
+    name: &str,
+    value: &Value,
+    of: &str,
+) -> Result<FieldSpec, ActionError> {
+    let Some(spec) = specs.clone().find(|s| s.name == name) else {
+        let has = specs.map(|s| format!("`{}`", s.name)).collect::<Vec<_>>().join(", ");
         return Err(ActionError::Name { of: of.into(), name: name.chars().take(80).collect(), has });
     };
     if spec.ty != value.ty() {
@@ -374,7 +406,7 @@ impl Serialize for Resource {
         map.serialize_entry("type", self.kind.name())?;
         // In the vocabulary's order, so that the bytes do not depend on how the map is kept.
         for spec in self.kind.fields() {
-            if let Some(value) = self.fields.get(spec.name) {
+            if let Some(value) = self.field(spec.name) {
                 map.serialize_entry(spec.name, value)?;
             }
         }
@@ -425,7 +457,7 @@ impl<'de> Deserialize<'de> for Action {
             #[serde(default = "sdk")]
             surface: Surface,
             #[serde(default)]
-            agent: String,
+            agent: Text,
         }
         fn sdk() -> Surface {
             Surface::Sdk

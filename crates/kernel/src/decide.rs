@@ -5,6 +5,7 @@ use crate::charter::{Charter, DefaultVerdict};
 use crate::facts::Lost;
 use crate::request::{Judged, Matched, RuleError};
 use crate::ruling::{Reason, Verdict};
+use crate::text::Text;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One voice in a decision.
@@ -36,14 +37,23 @@ pub(crate) struct Evidence {
 }
 
 /// A reason of the kernel's own.
-pub(crate) fn own(rule: &str, reason: impl Into<String>, needs: Option<String>) -> Reason {
+pub(crate) fn own(rule: &str, reason: impl Into<Text>, needs: Option<String>) -> Reason {
     Reason {
-        rule: rule.to_owned(),
-        owner: String::new(),
+        rule: rule.into(),
+        owner: Text::default(),
         reason: reason.into(),
         witnesses: Vec::new(),
         needs,
         source: None,
+    }
+}
+
+impl Decision {
+    /// Let through, for these reasons.
+    pub fn allow(mut reasons: Vec<Reason>) -> Self {
+        reasons.sort();
+        reasons.dedup();
+        Self { verdict: Verdict::Allow, reasons, asks: BTreeMap::new(), modified: None }
     }
 }
 
@@ -64,7 +74,7 @@ pub(crate) fn strictest(findings: Vec<Finding>) -> Decision {
     let mut reasons = Vec::new();
     for finding in findings.into_iter().filter(|f| f.verdict == verdict) {
         if let Some(path) = finding.escalate {
-            asks.entry(path).or_default().insert(finding.reason.rule.clone());
+            asks.entry(path).or_default().insert(finding.reason.rule.to_string());
         }
         reasons.push(finding.reason);
     }
@@ -108,15 +118,22 @@ pub(crate) struct Bench<'a> {
 }
 
 /// What the rules say of an action.
-pub(crate) fn rules(bench: &Bench, judged: &Judged) -> Vec<Finding> {
-    let (forbids, permits) = bench.charter.slice_for(judged.action).map(|s| s.judge(judged)).unwrap_or_default();
-    findings(bench, judged, &forbids, &permits)
+pub(crate) fn rules(bench: &Bench, judged: &Judged) -> Decision {
+    let mut findings = Vec::new();
+    let permits = objections(bench, judged, &mut findings);
+    if findings.is_empty() { allowed(bench, judged.action, &permits) } else { strictest(findings) }
 }
 
-fn findings(bench: &Bench, judged: &Judged, forbids: &Matched, permits: &Matched) -> Vec<Finding> {
+/// What the rules have against an action; gives the permits that let it through where nothing else has anything.
+pub(crate) fn objections(bench: &Bench, judged: &Judged, findings: &mut Vec<Finding>) -> Matched {
+    let (forbids, permits) = bench.charter.slice_for(judged.action).map(|s| s.judge(judged)).unwrap_or_default();
+    object(bench, judged, &forbids, &permits, findings);
+    permits
+}
+
+fn object(bench: &Bench, judged: &Judged, forbids: &Matched, permits: &Matched, findings: &mut Vec<Finding>) {
     let Bench { charter, evidence, lost, waived } = bench;
     let action = judged.action;
-    let mut findings = Vec::new();
     for RuleError { rule, message } in forbids.errors.iter().chain(&permits.errors) {
         let reads_lost =
             rule.as_ref().and_then(|id| charter.rule(id)).is_some_and(|r| r.facts.iter().any(|f| lost.contains_key(f)));
@@ -132,7 +149,7 @@ fn findings(bench: &Bench, judged: &Judged, forbids: &Matched, permits: &Matched
     for id in &forbids.ids {
         let Some(rule) = charter.rule(id) else { continue };
         match &rule.escalate {
-            Some(_) if waived.contains(id) => {}
+            Some(_) if waived.contains(id.as_str()) => {}
             Some(path) => {
                 let mut reason = reason_of(charter, id, evidence);
                 reason.needs = needs_answer(charter, path);
@@ -148,24 +165,28 @@ fn findings(bench: &Bench, judged: &Judged, forbids: &Matched, permits: &Matched
         let reason = format!("no rule permits {} here, and the charter's default is `deny`", action.verb);
         findings.push(Finding::deny(own("no-rule-permits", reason, Some(needs))));
     }
-    for id in &permits.ids {
-        let reason = Reason { needs: None, ..reason_of(charter, id, evidence) };
-        findings.push(Finding { verdict: Verdict::Allow, reason, escalate: None });
-    }
-    if findings.is_empty() {
+}
+
+/// The decision on an action that nothing objects to.
+pub(crate) fn allowed(bench: &Bench, action: &Action, permits: &Matched) -> Decision {
+    let reason = |id: &Text| Reason { needs: None, ..reason_of(bench.charter, id, bench.evidence) };
+    let mut reasons: Vec<Reason> = permits.ids.iter().map(reason).collect();
+    if reasons.is_empty() {
         let said = if action.is_content() {
             "no rule forbids what was written"
         } else {
             "no rule forbids it, and the charter's default is `allow`"
         };
-        let reason = own("default", said, None);
-        findings.push(Finding { verdict: Verdict::Allow, reason, escalate: None });
+        reasons.push(own("default", said, None));
     }
-    findings
+    Decision::allow(reasons)
 }
 
 fn reason_of(charter: &Charter, id: &str, evidence: &dyn Fn(&str) -> Evidence) -> Reason {
     let Some(rule) = charter.rule(id) else { return own(id, "", None) };
+    if rule.causes.is_empty() {
+        return rule.said.clone();
+    }
     // A fact that is the way it would have to be for the rule not to match did not make it match.
     let read: Vec<Evidence> = rule
         .causes
@@ -177,12 +198,9 @@ fn reason_of(charter: &Charter, id: &str, evidence: &dyn Fn(&str) -> Evidence) -
     let witnesses: BTreeSet<u64> = read.iter().flat_map(|e| e.witnesses.iter().copied()).collect();
     let needs: Vec<&str> = read.iter().filter_map(|e| e.needs.as_deref()).collect();
     Reason {
-        rule: rule.id.clone(),
-        owner: rule.owner.clone(),
-        reason: rule.reason.clone(),
         witnesses: witnesses.into_iter().collect(),
         needs: (!needs.is_empty()).then(|| needs.join("; ")),
-        source: Some(rule.source.clone()),
+        ..rule.said.clone()
     }
 }
 

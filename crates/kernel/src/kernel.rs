@@ -25,7 +25,7 @@ use crate::label::Labels;
 use crate::obligation::Obligations;
 use crate::question::{Approval, Question, Reply};
 use crate::registers::Registers;
-use crate::ruling::{Effect, Governance, Reason, Ruling, Verdict};
+use crate::ruling::{ActionDigest, Effect, Governance, Reason, Ruling, Verdict};
 use crate::session::{Session, Values};
 use crate::vocabulary::{Consequence, Reversibility};
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ enum Gate {
 #[derive(Clone, Debug)]
 struct Open {
     /// As it is carried out: changed, when people or an envelope changed it.
-    action: Arc<Action>,
+    action: Action,
     state: OpenState,
     /// What people agreed to, where this attempt names an action that is still to come.
     approval: Option<Approval>,
@@ -164,9 +164,13 @@ impl Kernel {
         }
         // What nobody answered in time is settled before anything else is ruled on.
         let mut rulings = self.expired();
-        rulings.extend(match &input.event {
-            Event::Attempt(action) => vec![self.attempt(input.seq, action)],
-            Event::Expected { of, action } => vec![self.expected(input.seq, *of, action)],
+        match &input.event {
+            Event::Attempt(action) => {
+                let ruling = self.attempt(input.seq, action);
+                rulings.reserve_exact(1);
+                rulings.push(ruling);
+            }
+            Event::Expected { of, action } => rulings.push(self.expected(input.seq, *of, action)),
             Event::Answer { of, action, verdict, with, by, reason } => {
                 let reply = Reply {
                     digest: action,
@@ -177,36 +181,30 @@ impl Kernel {
                     now_ns: self.last_at_ns,
                     seq: input.seq,
                 };
-                vec![self.answer(*of, &reply, reason)]
+                rulings.push(self.answer(*of, &reply, reason));
             }
             Event::Dispatch { of } => {
                 self.dispatch(*of, input.seq);
-                Vec::new()
             }
             Event::Outcome { of, ok, attrs } => {
                 self.outcome(*of, input.seq, *ok, attrs);
-                Vec::new()
             }
             Event::Control { act, level, by, .. } => {
                 if !self.is_agent(by) {
                     self.control(act, level.as_deref(), by);
                 }
-                Vec::new()
             }
             Event::Shared { found } => {
                 self.budgets.found(found);
-                Vec::new()
             }
             Event::Labelled { files } => {
                 self.labels.known(files);
-                Vec::new()
             }
             Event::Elsewhere(happened) => {
                 self.facts.elsewhere(happened, input.seq, self.last_at_ns);
-                Vec::new()
             }
-            Event::Withdraw { .. } | Event::Observe { .. } | Event::Tick => Vec::new(),
-        });
+            Event::Withdraw { .. } | Event::Observe { .. } | Event::Tick => {}
+        }
         if matches!(input.event, Event::Attempt(_) | Event::Expected { .. } | Event::Answer { .. }) {
             self.budgets.give_back();
         }
@@ -215,8 +213,8 @@ impl Kernel {
 
     fn refuse_out_of_order(&self, input: &Input, is_repeated: bool) -> Vec<Ruling> {
         let (of, action) = match &input.event {
-            Event::Attempt(action) | Event::Expected { action, .. } => (input.seq, Some(Arc::new(action.clone()))),
-            Event::Answer { of, .. } => (*of, self.open.get(of).map(|o| Arc::clone(&o.action))),
+            Event::Attempt(action) | Event::Expected { action, .. } => (input.seq, Some(action.clone())),
+            Event::Answer { of, .. } => (*of, self.open.get(of).map(|o| o.action.clone())),
             _ => return Vec::new(),
         };
         let why = if is_repeated {
@@ -229,7 +227,7 @@ impl Kernel {
         let is_held = matches!(self.open.get(&of), Some(Open { state: OpenState::Held(_), .. }))
             && matches!(input.event, Event::Answer { .. });
         let finding = if is_held { Finding::hold(reason, None) } else { Finding::deny(reason) };
-        vec![self.ruling(of, action.as_deref(), decide::strictest(vec![finding]), Vec::new())]
+        vec![self.ruling(of, action.as_ref(), decide::strictest(vec![finding]), Vec::new())]
     }
 
     fn is_agent(&self, who: &str) -> bool {
@@ -237,20 +235,23 @@ impl Kernel {
     }
 
     fn attempt(&mut self, seq: u64, action: &Action) -> Ruling {
-        let labelled = self.labelled(action).into_owned();
-        let action = &labelled;
-        let decision = self.decide(action, &BTreeSet::new());
-        // Facts are as of just before the action: it counts from here on, whatever was ruled.
+        let labelled = self.labelled(action);
+        let action = &*labelled;
         let session = Arc::clone(&self.session);
-        self.note(Phase::Attempt, action, &session.values(action), seq);
+        let values = session.values(action);
+        let decision = self.decide(action, &values, &BTreeSet::new());
+        // Facts are as of just before the action: it counts from here on, whatever was ruled.
+        self.note(Phase::Attempt, action, &values, seq);
         self.settle(seq, action, decision, &BTreeSet::new())
     }
 
     /// An attempt for which an earlier approval may stand.
     fn expected(&mut self, seq: u64, of: u64, action: &Action) -> Ruling {
-        let labelled = self.labelled(action).into_owned();
-        let action = &labelled;
-        let mut decision = self.decide(action, &BTreeSet::new());
+        let labelled = self.labelled(action);
+        let action = &*labelled;
+        let session = Arc::clone(&self.session);
+        let values = session.values(action);
+        let mut decision = self.decide(action, &values, &BTreeSet::new());
         let mut waived = BTreeSet::new();
         let mut used = None;
         if decision.verdict == Verdict::Hold
@@ -258,15 +259,14 @@ impl Kernel {
         {
             // Decided anew: what was told of the session the first time is told with this ruling.
             waived.clone_from(&approval.rules);
-            decision = self.decide(action, &waived);
+            decision = self.decide(action, &values, &waived);
             if decision.verdict == Verdict::Allow {
                 decision.reasons.push(approval.reason(of));
                 decision.reasons.sort();
             }
             used = Some(approval);
         }
-        let session = Arc::clone(&self.session);
-        self.note(Phase::Attempt, action, &session.values(action), seq);
+        self.note(Phase::Attempt, action, &values, seq);
         let ruling = self.settle(seq, action, decision, &waived);
         if ruling.verdict == Verdict::Allow
             && let (Some(open), Some(approval)) = (self.open.get_mut(&seq), used)
@@ -302,15 +302,21 @@ impl Kernel {
             return;
         }
         open.state = OpenState::Dispatched;
-        let action = Arc::clone(&open.action);
-        let session = Arc::clone(&self.session);
-        self.did(&action, &session.values(&action), seq);
+        let action = open.action.clone();
+        self.did(&action, seq);
     }
 
-    fn did(&mut self, action: &Action, values: &Values, seq: u64) {
-        self.note(Phase::Did, action, values, seq);
-        let (charter, session) = (Arc::clone(&self.charter), Arc::clone(&self.session));
-        self.labels.did(&charter.labels, &session, action, seq);
+    fn did(&mut self, action: &Action, seq: u64) {
+        if self.sees(Phase::Did, action) {
+            let session = Arc::clone(&self.session);
+            self.note(Phase::Did, action, &session.values(action), seq);
+        }
+        self.labels.did(&self.charter.labels, &self.session, action, seq);
+    }
+
+    /// Whether any fact or obligation can be moved by such an event.
+    fn sees(&self, phase: Phase, action: &Action) -> bool {
+        self.facts.is_watched(phase, action.verb) || !self.charter.obligations.is_empty()
     }
 
     fn outcome(&mut self, of: u64, seq: u64, ok: bool, attrs: &BTreeMap<String, Value>) {
@@ -327,6 +333,9 @@ impl Kernel {
     }
 
     fn result(&mut self, action: &Action, seq: u64, ok: bool, attrs: &BTreeMap<String, Value>) {
+        if !self.sees(Phase::Result, action) {
+            return;
+        }
         let session = Arc::clone(&self.session);
         let values = session.values(action).with_outcome(ok, attrs);
         self.note(Phase::Result, action, &values, seq);
@@ -354,8 +363,8 @@ impl Kernel {
             verdict: decision.verdict,
             reasons: decision.reasons,
             effects,
-            action: action.map(Action::digest).unwrap_or_default(),
-            charter: self.charter.digest().to_owned(),
+            action: action.map(ActionDigest::of).unwrap_or_default(),
+            charter: self.charter.digest.clone(),
             governance,
             modified: decision.modified,
         }

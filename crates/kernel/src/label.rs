@@ -122,6 +122,11 @@ impl Labels {
 
     /// Takes in what was done.
     pub fn did(&mut self, charter: &BTreeMap<String, Label>, session: &Session, action: &Action, seq: u64) {
+        // Nothing is labelled, and nothing was.
+        let Self { taint, files, made: _ } = self;
+        if charter.is_empty() && taint.is_empty() && files.is_empty() && action.attr("labels").is_none() {
+            return;
+        }
         // Read off a command before it ran: what it really opens and connects to is seen call by call.
         let is_seen_again = matches!(action.resource.kind(), ResourceKind::File | ResourceKind::Endpoint);
         if action.surface == Surface::Exec && is_seen_again {

@@ -37,7 +37,7 @@ impl Charter {
             bytes.push_str(path);
         }
         // Its rulings are others: they are not the charter's own.
-        self.digest = sha256(bytes.as_bytes());
+        self.digest = sha256(bytes.as_bytes()).into();
         self.learning = Some(Learning { kept });
         self
     }

@@ -31,6 +31,7 @@ mod request;
 mod rules;
 mod ruling;
 mod session;
+mod text;
 mod vocabulary;
 
 pub use action::{Action, ActionError, Resource, Surface, Value};
@@ -40,12 +41,13 @@ pub use charter::{
     Limits, Owner, Rule, RuleEffect, SandboxSettings, Sources, Tier, check_examples,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Related, Severity, Span};
-pub use facts::{FactBound, Phase};
+pub use facts::{FactBound, History, Phase};
 pub use input::{Elsewhere, Event, Input};
 pub use kernel::{Kernel, OWNER_QUESTIONS_MAX, OWNER_SMALL_QUESTIONS_MAX, Past, SnapshotError};
 pub use registers::{BudgetUse, EnvelopeUse, ObligationUse, OwnerLoad, Registers};
-pub use ruling::{Effect, Governance, Reason, Record, Ruling, Verdict};
+pub use ruling::{ActionDigest, Effect, Governance, Reason, Record, Ruling, Verdict};
 pub use session::Session;
+pub use text::Text;
 pub use vocabulary::{
     AttrType, CONTENT_ATTRS, Consequence, FieldSpec, ResourceKind, Reversibility, Verb, VerbSpec, verbs,
 };

@@ -109,12 +109,12 @@ impl Obligation {
             Otherwise::Escalate(path) => format!("escalate:{path}"),
         };
         let reason = Reason {
-            rule: name.to_owned(),
-            owner: self.owner.clone(),
-            reason: format!("{}{of}: {why}", self.reason),
+            rule: name.into(),
+            owner: self.owner.as_str().into(),
+            reason: format!("{}{of}: {why}", self.reason).into(),
             witnesses: vec![due.since],
             needs: None,
-            source: Some(self.source.clone()),
+            source: Some(self.source.as_str().into()),
         };
         let because = format!("obligation `{name}`{of}: {why}");
         Missed { rule: name.to_owned(), act, because, since: due.since, reason }
@@ -230,12 +230,12 @@ impl Obligations {
                 continue;
             }
             let reason = Reason {
-                rule: name.clone(),
-                owner: rule.owner.clone(),
-                reason: format!("{}: it was not met in time, and nobody has answered for it yet", rule.reason),
+                rule: name.into(),
+                owner: rule.owner.as_str().into(),
+                reason: format!("{}: it was not met in time, and nobody has answered for it yet", rule.reason).into(),
                 witnesses: since.clone(),
                 needs: needs_answer(charter, path),
-                source: Some(rule.source.clone()),
+                source: Some(rule.source.as_str().into()),
             };
             out.push(Finding::hold(reason, Some(path.clone())));
         }

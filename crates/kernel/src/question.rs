@@ -54,7 +54,7 @@ impl Approval {
         let by = self.by.join(", ");
         let message = format!("{by} allowed it when entry {of} named it: {}", self.why);
         Reason {
-            owner: by,
+            owner: by.into(),
             witnesses: vec![of.min(self.seq), of.max(self.seq)],
             ..own("answered-before", message, None)
         }

@@ -7,6 +7,7 @@ use crate::civil::{Civil, PARTS};
 use crate::facts::Known;
 use crate::ruling::Governance;
 use crate::session::Values;
+use crate::text::Text;
 use crate::vocabulary::{Consequence, Reversibility, Verb, verbs};
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Request,
@@ -36,7 +37,7 @@ pub(crate) struct RuleError {
 /// What the rules of one set said: the ids of those that matched, sorted, and what went wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Matched {
-    pub ids: Vec<String>,
+    pub ids: Vec<Text>,
     pub errors: Vec<RuleError>,
 }
 
@@ -186,7 +187,7 @@ pub(crate) fn ask(set: &PolicySet, request: &Request, entities: &Entities, wante
         .collect();
     let mut matched = Matched { ids: Vec::new(), errors };
     if response.decision() == wanted {
-        matched.ids = response.diagnostics().reason().map(ToString::to_string).collect();
+        matched.ids = response.diagnostics().reason().map(|id| AsRef::<str>::as_ref(id).into()).collect();
     }
     // Cedar's order is that of a hash table with a random seed.
     matched.ids.sort_unstable();

@@ -1,8 +1,13 @@
 //! What the kernel says of an input.
 
+mod digest;
+
 use crate::action::Action;
+use crate::text::Text;
 use crate::vocabulary::{Consequence, Reversibility};
 use serde::{Deserialize, Serialize};
+
+pub use digest::ActionDigest;
 
 /// What is to be done with an attempt. Ordered by strictness: `allow < modify < hold < deny`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,11 +27,11 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Reason {
     /// The rule's, envelope's or budget's id, or a kernel reason such as `no-rule-permits`, `session-quarantined`.
-    pub rule: String,
+    pub rule: Text,
     /// Who answers for it; empty for the kernel's own.
-    pub owner: String,
+    pub owner: Text,
     /// Why, in the charter's words.
-    pub reason: String,
+    pub reason: Text,
     /// Entries of the stream that made it so, ascending.
     #[serde(default)]
     pub witnesses: Vec<u64>,
@@ -35,7 +40,7 @@ pub struct Reason {
     pub needs: Option<String>,
     /// `file:line` of the rule in the charter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub source: Option<Text>,
 }
 
 /// What the runtime must do beside giving the verdict.
@@ -142,9 +147,9 @@ pub struct Ruling {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<Effect>,
     /// Digest of the action ruled on, `sha256:…`: what an approval is bound to.
-    pub action: String,
+    pub action: ActionDigest,
     /// The charter's digest, `sha256:…`.
-    pub charter: String,
+    pub charter: Text,
     /// How deeply it is governed.
     pub governance: Governance,
     /// The changed action, for `modify`.

@@ -44,6 +44,11 @@ impl<'a> Values<'a> {
         self.session.agent_of(self.action)
     }
 
+    /// Whether it is the second judgement of a write, on what it wrote.
+    pub fn is_content(&self) -> bool {
+        self.action.is_content()
+    }
+
     pub fn get(&self, name: &str) -> Option<&Value> {
         if let Some((ok, attrs)) = &self.outcome {
             let spec = self.action.verb.spec();
@@ -89,7 +94,7 @@ impl<'a> Values<'a> {
 impl Session {
     /// Who acts.
     pub(crate) fn agent_of<'a>(&'a self, action: &'a Action) -> &'a str {
-        if action.agent.is_empty() { &self.agent } else { &action.agent }
+        if action.agent.is_empty() { &self.agent } else { action.agent.as_str() }
     }
 
     pub(crate) fn values<'a>(&'a self, action: &'a Action) -> Values<'a> {

@@ -59,7 +59,7 @@ pub fn people(contacts: &[String]) -> String {
 /// Whose rule it is.
 #[must_use]
 pub fn rule(reason: &Reason) -> String {
-    if reason.owner.is_empty() { reason.rule.clone() } else { format!("{} (owner {})", reason.rule, reason.owner) }
+    if reason.owner.is_empty() { reason.rule.to_string() } else { format!("{} (owner {})", reason.rule, reason.owner) }
 }
 
 /// The notice at the terminal where a session runs. `command` is how Flyball is called so that it finds this ledger.

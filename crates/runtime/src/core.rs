@@ -305,7 +305,7 @@ impl Core {
             git: git.as_ref(),
         });
         for action in &mut actions {
-            self.agent.clone_into(&mut action.agent);
+            action.agent = self.agent.as_str().into();
             self.see_what_is_deleted(action)?;
         }
         Ok(actions)

@@ -118,8 +118,8 @@ impl Asked {
     fn denied_by(error: &dyn std::fmt::Display, actions: &[Action]) -> Self {
         let reason = Reason {
             rule: "gate-error".into(),
-            owner: String::new(),
-            reason: format!("could not be decided and recorded: {error}"),
+            owner: Default::default(),
+            reason: format!("could not be decided and recorded: {error}").into(),
             witnesses: Vec::new(),
             needs: None,
             source: None,

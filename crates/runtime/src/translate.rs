@@ -88,7 +88,7 @@ pub fn actions(
         _ => Vec::new(),
     };
     for action in &mut actions {
-        agent.clone_into(&mut action.agent);
+        action.agent = agent.into();
     }
     Ok(actions)
 }

@@ -134,7 +134,7 @@ pub(crate) fn event(
     for (name, value) in values {
         match (name, &value) {
             ("ok", Value::Bool(b)) => ok = *b,
-            ("agent", Value::Str(agent)) => action.agent.clone_from(agent),
+            ("agent", Value::Str(agent)) => action.agent = agent.into(),
             _ if pattern.phase == Phase::Result && spec.outcome.iter().any(|f| f.name == name) => {
                 outcome.insert(name.to_owned(), value);
             }

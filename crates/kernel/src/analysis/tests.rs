@@ -190,7 +190,7 @@ fn actions() -> Vec<Action> {
                     .unwrap(),
             );
             let mut other = bare;
-            other.agent = "a".to_owned();
+            other.agent = "a".into();
             other.surface = Surface::Hook;
             out.push(other);
         }

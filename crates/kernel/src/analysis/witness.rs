@@ -6,7 +6,7 @@ use super::words::word;
 use crate::action::{Action, Resource, Surface, Value};
 use crate::charter::{Charter, FactType, default_surface, rule_attrs, settings};
 use crate::civil::Civil;
-use crate::decide::{Bench, Decision, Evidence, rules, strictest};
+use crate::decide::{Bench, Decision, Evidence, rules};
 use crate::request::Judged;
 use crate::ruling::{Governance, Verdict};
 use crate::session::Session;
@@ -82,7 +82,7 @@ pub(crate) fn action(verb: Verb, is_content: bool, model: &Model, session: &Sess
         None => default_surface(verb),
     };
     let mut action = Action::new(verb.name(), resource, surface).ok()?;
-    action.agent = text(Slot::Principal).unwrap_or_default().to_owned();
+    action.agent = text(Slot::Principal).unwrap_or_default().into();
     for spec in rule_attrs(verb) {
         let slot = Slot::Attr(spec.name);
         let found = value(model, slot, spec.ty);
@@ -206,8 +206,12 @@ impl Case<'_> {
         self.judged(charter, |judged| {
             let (lost, waived) = (BTreeMap::new(), BTreeSet::new());
             let bench = Bench { charter, evidence: &|_| Evidence::default(), lost: &lost, waived: &waived };
-            let Decision { verdict, reasons, asks, .. } = strictest(rules(&bench, judged));
-            Said { verdict, rules: reasons.into_iter().map(|r| r.rule).collect(), asks: asks.into_keys().collect() }
+            let Decision { verdict, reasons, asks, .. } = rules(&bench, judged);
+            Said {
+                verdict,
+                rules: reasons.into_iter().map(|r| r.rule.into()).collect(),
+                asks: asks.into_keys().collect(),
+            }
         })
     }
 
@@ -216,7 +220,7 @@ impl Case<'_> {
         self.judged(charter, |judged| {
             let (forbids, permits) = charter.slice_for(self.action)?.judge(judged);
             let is_sound = forbids.errors.is_empty() && permits.errors.is_empty();
-            is_sound.then(|| forbids.ids.into_iter().chain(permits.ids).collect())
+            is_sound.then(|| forbids.ids.into_iter().chain(permits.ids).map(String::from).collect())
         })
     }
 

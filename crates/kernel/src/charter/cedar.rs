@@ -7,6 +7,7 @@ use super::schema::{FactType, schema_json};
 use super::settings::Owner;
 use crate::facts::Facts;
 use crate::rules::{Compiled, Slice};
+use crate::ruling::Reason;
 use crate::vocabulary::{ResourceKind, Verb, verbs};
 use cedar_policy::{
     ActionConstraint, Effect as CedarEffect, Policy, PolicyId, PolicySet, PrincipalConstraint, ResourceConstraint,
@@ -48,6 +49,8 @@ pub struct Rule {
     pub facts: Vec<String>,
     /// For each of them the value by which it helps the rule to match, where that is one.
     pub(crate) causes: BTreeMap<String, Option<bool>>,
+    /// What it says of an action that it matches, before any fact is looked at.
+    pub(crate) said: Reason,
     /// Where it stands.
     pub(crate) place: Place,
     /// The attributes that it reads of what a written file says ([`CONTENT_ATTRS`]).
@@ -296,8 +299,16 @@ fn annotated(
         );
     }
     let source = report.source(place);
+    let said = Reason {
+        rule: id.as_str().into(),
+        owner: owner.as_str().into(),
+        reason: reason.as_str().into(),
+        witnesses: Vec::new(),
+        needs: None,
+        source: Some(source.as_str().into()),
+    };
     let place = place.clone();
-    Rule { id, owner, reason, effect, escalate, source, verbs: Vec::new(), facts, causes, place, content }
+    Rule { id, owner, reason, effect, escalate, source, verbs: Vec::new(), facts, causes, said, place, content }
 }
 
 fn refuse_duplicates(report: &mut Report, parsed: &mut Vec<Parsed>) {

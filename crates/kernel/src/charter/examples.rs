@@ -277,7 +277,7 @@ fn parsed(text: &str) -> Result<(Phase, Action, bool, BTreeMap<String, Value>), 
     }
     let whole = verb_span.start..text.len();
     let mut action = Action::new(&name, resource, surface).map_err(|e| Fault::new("FB0122", whole, e.to_string()))?;
-    action.agent = agent;
+    action.agent = agent.into();
     for (name, value, span) in attrs {
         let known: Vec<_> = fields_of(verb, phase).map(|f| f.name).collect();
         action.set(&name, value).map_err(|e| {

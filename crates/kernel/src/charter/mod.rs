@@ -24,6 +24,7 @@ use crate::label::{self, Label};
 use crate::learning::Learning;
 use crate::obligation::{self, Obligation};
 use crate::rules::Slice;
+use crate::text::Text;
 use crate::vocabulary::Verb;
 use report::{Place, Report, clip};
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,7 +76,7 @@ pub struct Charter {
     pub(crate) fact_types: BTreeMap<String, FactType>,
     pub(crate) examples: Vec<Example>,
     pub(crate) fact_places: BTreeMap<String, Place>,
-    pub(crate) digest: String,
+    pub(crate) digest: Text,
     pub(crate) learning: Option<Learning>,
 }
 
@@ -294,7 +295,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     if !report.has_errors() {
         warn_of_idle(report, &rules, &facts, &autonomy, &examples);
     }
-    let digest = digest(sources);
+    let digest = Text::from(digest(sources));
     let mut charter = Charter {
         name,
         default,

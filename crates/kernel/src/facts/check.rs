@@ -1,8 +1,8 @@
 //! From a fact's tree to a monitor: names resolved, safe-range and bounded. What atoms may say is checked in `atoms`.
 
 use super::counter::Counter;
-use super::monitor::{Ended, Node, Prev, Since, Versus};
-use super::relation::{Relation, Var};
+use super::monitor::{Ended, Last, Node, Prev, Since, Versus};
+use super::relation::Var;
 use super::store::Store;
 use super::syntax::{Aggregate, AtomAst, Cmp, Expr, Fault, MatchAst, MatchOp, NumberAst, Operand, Tree, Window};
 use crate::charter::report::nearest;
@@ -280,7 +280,7 @@ impl<'c> Checker<'c> {
     fn atom(&mut self, atom: &AtomAst, tree: &Tree) -> Result<Built, Fault> {
         let (pattern, pending) = self.pattern(atom)?;
         let columns = pattern.columns();
-        let last = Relation::empty(columns.clone());
+        let last = Last::new(&pattern);
         Ok(Built { node: Node::Atom { pattern, last, text: self.snippet(tree) }, columns, pending })
     }
 

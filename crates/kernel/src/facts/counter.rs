@@ -6,6 +6,7 @@ use super::relation::{Relation, Row, Var, WITNESSES_MAX, Witnesses, agreeing, me
 use super::syntax::{Aggregate, Cmp, Window};
 use crate::action::Value;
 use serde::{Deserialize, Serialize};
+use smallvec::smallvec;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub(crate) struct Counter {
     /// Comparisons of columns that are there for nothing else with what is given: all keys that pass count as one.
     versus: Vec<Versus>,
     groups: BTreeMap<Arc<Row>, Group>,
+    /// The one group that there can be without columns, in the place of `groups` and `ages`.
+    alone: Group,
     /// Each kept event's key by its time and entry, where the window has an end.
     ages: BTreeMap<(u64, u64), Arc<Row>>,
     bytes: usize,
@@ -81,6 +84,7 @@ impl Counter {
             keep_max: None,
             versus: Vec::new(),
             groups: BTreeMap::new(),
+            alone: Group::default(),
             ages: BTreeMap::new(),
             bytes: 0,
         }
@@ -107,12 +111,30 @@ impl Counter {
 
     /// How many records it keeps.
     pub fn records(&self) -> usize {
-        if self.window.max_ns.is_some() { self.ages.len() } else { self.groups.len() }
+        match self.window.max_ns {
+            Some(_) => self.ages.len().saturating_add(self.alone.recent.len()),
+            None => self.groups.len().saturating_add(usize::from(self.alone.count > 0)),
+        }
     }
 
     /// About how much memory they take.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        let alone = match (self.alone.recent.len(), self.alone.count) {
+            (0, 0) => 0,
+            (0, _) => row_bytes(&Row::new()).saturating_add(EVENT_BYTES + 8 * WITNESSES_MAX),
+            (kept, _) => row_bytes(&Row::new()).saturating_add(kept.saturating_mul(EVENT_BYTES)),
+        };
+        self.bytes.saturating_add(alone)
+    }
+
+    /// Whether there can be but one group: it counts by nothing.
+    fn is_alone(&self) -> bool {
+        self.pattern.binds.is_empty()
+    }
+
+    /// The one group, where anything is in it.
+    fn alone(&self) -> Option<&Group> {
+        Some(&self.alone).filter(|group| !group.recent.is_empty() || group.count > 0)
     }
 
     pub fn commit(&mut self, event: &Occurrence) {
@@ -127,6 +149,11 @@ impl Counter {
             },
             None => 0,
         };
+        if self.is_alone() {
+            self.expire(event.at_ns);
+            self.count_alone(event.at_ns, event.seq, value);
+            return;
+        }
         let row = self.pattern.row(event);
         let key = self.groups.get_key_value(&row).map(|(key, _)| Arc::clone(key));
         let key = key.unwrap_or_else(|| Arc::new(row));
@@ -143,54 +170,39 @@ impl Counter {
         if !self.groups.contains_key(key) {
             self.bytes = self.bytes.saturating_add(row_bytes(key)).saturating_add(EVENT_BYTES + 8 * WITNESSES_MAX);
         }
-        let group = self.groups.entry(Arc::clone(key)).or_default();
-        let is_first = group.count == 0;
-        group.min = if is_first { value } else { group.min.min(value) };
-        let is_least = group.min == value;
-        group.max = if is_first { value } else { group.max.max(value) };
-        let is_most = group.max == value;
-        group.count = group.count.saturating_add(1);
-        group.sum = group.sum.saturating_add(i128::from(value));
-        match self.aggregate {
-            Aggregate::Count | Aggregate::Sum => group.witnesses = merge(&group.witnesses, &[seq]),
-            Aggregate::Min if is_least => group.witnesses = vec![seq],
-            Aggregate::Max if is_most => group.witnesses = vec![seq],
-            Aggregate::Min | Aggregate::Max => {}
+        self.groups.entry(Arc::clone(key)).or_default().add(self.aggregate, seq, value);
+    }
+
+    fn count_alone(&mut self, at_ns: u64, seq: u64, value: i64) {
+        let (aggregate, starts_now) = (self.aggregate, self.window.min_ns == 0);
+        if self.window.max_ns.is_some() {
+            self.alone.keep(aggregate, starts_now, self.keep_max, Seen { at_ns, seq, value, sum: 0 }, |_| {});
+        } else {
+            self.alone.add(aggregate, seq, value);
         }
     }
 
     fn keep(&mut self, key: &Arc<Row>, at_ns: u64, seq: u64, value: i64) {
-        let is_outdone = |other: i64| match self.aggregate {
-            _ if self.window.min_ns > 0 => false,
-            Aggregate::Min => other >= value,
-            Aggregate::Max => other <= value,
-            Aggregate::Count | Aggregate::Sum => false,
-        };
         let group = self.groups.entry(Arc::clone(key)).or_insert_with(|| {
             self.bytes = self.bytes.saturating_add(row_bytes(key));
             Group::default()
         });
-        let mut gone = Vec::new();
-        while let Some(last) = group.recent.back().copied().filter(|last| is_outdone(last.value)) {
-            group.recent.pop_back();
-            gone.push(last);
-        }
-        group.sum = group.sum.saturating_add(i128::from(value));
-        group.recent.push_back(Seen { at_ns, seq, value, sum: group.sum });
-        while self.keep_max.is_some_and(|max| group.recent.len() > max) {
-            gone.extend(group.recent.pop_front());
-        }
         self.bytes = self.bytes.saturating_add(EVENT_BYTES);
         self.ages.insert((at_ns, seq), Arc::clone(key));
-        for seen in gone {
-            self.ages.remove(&(seen.at_ns, seen.seq));
-            self.bytes = self.bytes.saturating_sub(EVENT_BYTES);
-        }
+        let (ages, bytes) = (&mut self.ages, &mut self.bytes);
+        let seen = Seen { at_ns, seq, value, sum: 0 };
+        group.keep(self.aggregate, self.window.min_ns == 0, self.keep_max, seen, |gone| {
+            ages.remove(&(gone.at_ns, gone.seq));
+            *bytes = bytes.saturating_sub(EVENT_BYTES);
+        });
     }
 
     /// Drops what no question can reach any more.
     pub fn expire(&mut self, now_ns: u64) {
         let Some(max_ns) = self.window.max_ns else { return };
+        while self.alone.recent.front().is_some_and(|oldest| now_ns.saturating_sub(oldest.at_ns) > max_ns) {
+            self.alone.recent.pop_front();
+        }
         while let Some(((at_ns, seq), key)) = self.ages.first_key_value().map(|(at, key)| (*at, Arc::clone(key))) {
             if now_ns.saturating_sub(at_ns) <= max_ns {
                 return;
@@ -229,11 +241,14 @@ impl Counter {
     pub fn at(&self, query: Query) -> (i128, Witnesses) {
         let groups = self.groups_of(query);
         let number = self.combined(&groups, query);
-        (number, groups.iter().fold(Vec::new(), |all, group| merge(&all, &group.witnesses(self, query.now_ns))))
+        (number, groups.iter().fold(Witnesses::new(), |all, group| merge(&all, &group.witnesses(self, query.now_ns))))
     }
 
     /// The number alone.
     pub fn number(&self, query: Query) -> i128 {
+        if self.is_alone() {
+            return self.alone.number(self, query.now_ns);
+        }
         if self.is_compared() {
             return self.combined(&self.groups_of(query), query);
         }
@@ -249,6 +264,9 @@ impl Counter {
 
     /// The groups of the key that is given.
     fn groups_of(&self, query: Query) -> Vec<&Group> {
+        if self.is_alone() {
+            return self.alone().into_iter().collect();
+        }
         let columns = self.columns();
         let mut out = Vec::new();
         agreeing(&self.groups, &columns, query.given, None, |row, group| {
@@ -296,15 +314,18 @@ impl Counter {
             keep_max: _,
             versus: _,
             groups,
+            alone: _,
             ages: _,
             bytes: _,
         } = self;
-        Tally(groups.iter().map(|(row, group)| (row.to_vec(), kept(group))).collect())
+        let alone = self.alone().map(|group| (Row::new(), kept(group)));
+        Tally(groups.iter().map(|(row, group)| (row.to_vec(), kept(group))).chain(alone).collect())
     }
 
     /// Takes up what such a counter remembered; nothing when it was another's.
     pub fn load(&mut self, tally: Tally) -> Option<()> {
         self.groups.clear();
+        self.alone = Group::default();
         self.ages.clear();
         self.bytes = 0;
         for (row, kept) in tally.0 {
@@ -312,15 +333,24 @@ impl Counter {
                 return None;
             }
             let key = Arc::new(row);
+            let is_alone = self.is_alone();
             match (kept, self.window.max_ns) {
                 (Kept::Recent(events), Some(_)) => {
                     for (at_ns, seq, value) in events {
+                        if is_alone {
+                            self.count_alone(at_ns, seq, value);
+                            continue;
+                        }
                         self.keep(&key, at_ns, seq, value);
                     }
                 }
                 (Kept::All { count, sum, min, max, witnesses }, None) => {
-                    self.add(&key, 0, 0);
                     let group = Group { recent: VecDeque::new(), count, sum: sum.parse().ok()?, min, max, witnesses };
+                    if is_alone {
+                        self.alone = group;
+                        continue;
+                    }
+                    self.add(&key, 0, 0);
                     self.groups.insert(key, group);
                 }
                 _ => return None,
@@ -331,6 +361,50 @@ impl Counter {
 }
 
 impl Group {
+    /// Counts an event where the window has no end.
+    fn add(&mut self, aggregate: Aggregate, seq: u64, value: i64) {
+        let is_first = self.count == 0;
+        self.min = if is_first { value } else { self.min.min(value) };
+        let is_least = self.min == value;
+        self.max = if is_first { value } else { self.max.max(value) };
+        let is_most = self.max == value;
+        self.count = self.count.saturating_add(1);
+        self.sum = self.sum.saturating_add(i128::from(value));
+        match aggregate {
+            Aggregate::Count | Aggregate::Sum => self.witnesses = merge(&self.witnesses, &[seq]),
+            Aggregate::Min if is_least => self.witnesses = smallvec![seq],
+            Aggregate::Max if is_most => self.witnesses = smallvec![seq],
+            Aggregate::Min | Aggregate::Max => {}
+        }
+    }
+
+    /// Keeps an event where the window has one; `drop` is told of those that it makes superfluous.
+    fn keep(
+        &mut self,
+        aggregate: Aggregate,
+        starts_now: bool,
+        keep_max: Option<usize>,
+        event: Seen,
+        mut drop: impl FnMut(&Seen),
+    ) {
+        let is_outdone = |other: &Seen| match aggregate {
+            _ if !starts_now => false,
+            Aggregate::Min => other.value >= event.value,
+            Aggregate::Max => other.value <= event.value,
+            Aggregate::Count | Aggregate::Sum => false,
+        };
+        while let Some(last) = self.recent.back().copied().filter(is_outdone) {
+            self.recent.pop_back();
+            drop(&last);
+        }
+        self.sum = self.sum.saturating_add(i128::from(event.value));
+        self.recent.push_back(Seen { sum: self.sum, ..event });
+        while keep_max.is_some_and(|max| self.recent.len() > max) {
+            let Some(first) = self.recent.pop_front() else { break };
+            drop(&first);
+        }
+    }
+
     /// Whether any of its events is within the window.
     fn has_any(&self, counter: &Counter, now_ns: u64) -> bool {
         let (from, to) = self.within(counter, now_ns);
@@ -372,7 +446,7 @@ impl Group {
         }
         let (from, to) = self.within(counter, now_ns);
         let within = || self.recent.range(from.min(to)..to);
-        let newest: Vec<u64> = match counter.aggregate {
+        let newest: Witnesses = match counter.aggregate {
             Aggregate::Count | Aggregate::Sum => within().rev().take(WITNESSES_MAX).map(|s| s.seq).collect(),
             Aggregate::Min => within().min_by_key(|s| (s.value, s.seq)).map(|s| s.seq).into_iter().collect(),
             Aggregate::Max => within().max_by_key(|s| (s.value, s.seq)).map(|s| s.seq).into_iter().collect(),
@@ -383,8 +457,12 @@ impl Group {
     /// Which of the kept events are within the window. Oldest first: they stand together.
     fn within(&self, counter: &Counter, now_ns: u64) -> (usize, usize) {
         let age = |seen: &Seen| now_ns.saturating_sub(seen.at_ns);
-        let from = self.recent.partition_point(|s| counter.window.max_ns.is_some_and(|max| age(s) > max));
-        let to = self.recent.partition_point(|s| age(s) >= counter.window.min_ns);
+        let is_past = |seen: &Seen| counter.window.max_ns.is_some_and(|max| age(seen) > max);
+        let from = if self.recent.front().is_some_and(is_past) { self.recent.partition_point(is_past) } else { 0 };
+        let to = match counter.window.min_ns {
+            0 => self.recent.len(),
+            min_ns => self.recent.partition_point(|s| age(s) >= min_ns),
+        };
         (from, to)
     }
 }

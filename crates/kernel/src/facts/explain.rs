@@ -11,13 +11,13 @@ pub(crate) type Explanation = (Witnesses, Option<String>);
 /// Of a formula that does not hold: what is missing.
 pub(crate) fn why_not(node: &Node, query: Query) -> Explanation {
     match node {
-        Node::Atom { text, .. } => (Vec::new(), Some(text.clone())),
-        Node::Guard(_) => (Vec::new(), None),
-        Node::Once { text, store, .. } => (Vec::new(), Some(since_when(store.window(), text))),
+        Node::Atom { text, .. } => (Witnesses::new(), Some(text.clone())),
+        Node::Guard(_) => (Witnesses::new(), None),
+        Node::Once { text, store, .. } => (Witnesses::new(), Some(since_when(store.window(), text))),
         Node::Prev(prev) => {
             let before = match prev.query(query) {
                 Some(before) => why_not(&prev.inner, before).0,
-                None => Vec::new(),
+                None => Witnesses::new(),
             };
             (before, Some(format!("`{}` right before", prev.text)))
         }
@@ -26,7 +26,7 @@ pub(crate) fn why_not(node: &Node, query: Query) -> Explanation {
                 let after = by.last().map(|seq| format!(" after {seq}"));
                 (merge(held, by), Some(format!("{}{}", since.text, after.unwrap_or_else(|| " anew".to_owned()))))
             }
-            None => (Vec::new(), Some(since.text.clone())),
+            None => (Witnesses::new(), Some(since.text.clone())),
         },
         Node::And(left, right) => {
             let rows = left.at(query);
@@ -68,7 +68,7 @@ pub(crate) fn why(node: &Node, query: Query) -> Explanation {
     let witnesses = || node.at(query).witnesses();
     match node {
         Node::Atom { .. } | Node::Prev(_) => (witnesses(), Some("another event first".to_owned())),
-        Node::Guard(_) => (Vec::new(), None),
+        Node::Guard(_) => (Witnesses::new(), None),
         Node::Once { store, text, .. } => (witnesses(), until(store.window(), text)),
         Node::Since(_) => (witnesses(), None),
         Node::And(left, right) => {

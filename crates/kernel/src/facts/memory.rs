@@ -5,7 +5,7 @@
 
 use super::check::Compiled;
 use super::counter::Tally;
-use super::monitor::{Ended, Node, Pending, Prev, Since};
+use super::monitor::{Ended, Last, Node, Pending, Prev, Since};
 use super::relation::Relation;
 use super::store::Rows;
 use super::{Facts, Monitor};
@@ -81,7 +81,7 @@ impl Facts {
 
 fn save(node: &Node, out: &mut Vec<Part>) {
     match node {
-        Node::Atom { pattern: _, last, text: _ } => out.push(Part::Last(last.clone())),
+        Node::Atom { pattern: _, last, text: _ } => out.push(Part::Last(last.relation())),
         Node::Once { inner: _, store, text: _ } => out.push(Part::Once(store.save())),
         Node::Since(since) => {
             let Since { is_negated: _, left: _, guard: _, right: _, store, text: _, ended } = &**since;
@@ -107,7 +107,13 @@ fn save(node: &Node, out: &mut Vec<Part>) {
 fn load(node: &mut Node, from: &mut impl Iterator<Item = Part>) -> Option<()> {
     match node {
         Node::Atom { last, pattern, .. } => match from.next()? {
-            Part::Last(kept) if kept.columns == pattern.columns() => *last = kept,
+            Part::Last(kept) if kept.columns == pattern.columns() => {
+                *last = match last {
+                    Last::Rows(_) => Last::Rows(kept),
+                    Last::Entry(_) if !kept.holds() => Last::Entry(None),
+                    Last::Entry(_) => Last::Entry(Some(*kept.witnesses().first()?)),
+                }
+            }
             _ => return None,
         },
         Node::Once { store, .. } => match from.next()? {

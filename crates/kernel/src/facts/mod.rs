@@ -4,6 +4,7 @@
 //! that lacks the attribute. An attribute that an event lacks passes no test, `!=` included. `min` and `max` of nothing
 //! are 0. A variable that stands free in a whole fact ranges over all there was.
 
+mod alone;
 mod atoms;
 mod bound;
 mod check;
@@ -35,11 +36,13 @@ use crate::vocabulary::Verb;
 use check::{Checker, Compiled};
 use monitor::Query;
 use relation::{Given, given};
+use smallvec::SmallVec;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use syntax::{Expr, Fault, Tree};
 
+pub use alone::History;
 pub(crate) use atoms::fields_of;
 pub use bound::FactBound;
 pub(crate) use explain::span_text;
@@ -89,9 +92,27 @@ pub(crate) struct Facts {
 /// The facts that an event may change, by its phase and verb.
 #[derive(Debug, Default)]
 struct Watchers {
-    by_event: BTreeMap<(Phase, usize), Vec<usize>>,
+    /// By [`at`].
+    by_event: Vec<Vec<usize>>,
     /// Those that change by any event.
     every: Vec<usize>,
+}
+
+/// Where events of that phase and verb stand, by the verb's place in the vocabulary.
+fn at(phase: Phase, verb: usize) -> usize {
+    let phase = match phase {
+        Phase::Attempt => 0,
+        Phase::Did => 1,
+        Phase::Result => 2,
+    };
+    verb.saturating_mul(3).saturating_add(phase)
+}
+
+impl Watchers {
+    /// The places of the facts that such an event may change.
+    fn of(&self, phase: Phase, verb: Verb) -> impl Iterator<Item = &usize> {
+        self.by_event.get(at(phase, verb.index())).into_iter().flatten().chain(&self.every)
+    }
 }
 
 /// What compiling `[facts]` gives.
@@ -277,8 +298,14 @@ impl Facts {
         let mut watchers = Watchers::default();
         for (place, monitor) in monitors.iter().enumerate() {
             match monitor.events() {
-                Some(events) => events.into_iter().for_each(|event| {
-                    watchers.by_event.entry(event).or_default().push(place);
+                Some(events) => events.into_iter().for_each(|(phase, verb)| {
+                    let at = at(phase, verb);
+                    if watchers.by_event.len() <= at {
+                        watchers.by_event.resize_with(at.saturating_add(1), Vec::new);
+                    }
+                    if let Some(places) = watchers.by_event.get_mut(at) {
+                        places.push(place);
+                    }
                 }),
                 None => watchers.every.push(place),
             }
@@ -311,14 +338,17 @@ impl Facts {
 
     /// Whether an event of another session can matter.
     pub fn sees_elsewhere(&self, phase: Phase, verb: Verb) -> bool {
-        let of_event = self.watchers.by_event.get(&(phase, verb.index()));
-        let mut watching = of_event.into_iter().flatten().chain(&self.watchers.every);
+        let mut watching = self.watchers.of(phase, verb);
         watching.any(|place| self.monitors.get(*place).is_some_and(|m| m.is_fleet))
     }
 
+    /// Whether such an event can change any fact.
+    pub fn is_watched(&self, phase: Phase, verb: Verb) -> bool {
+        self.watchers.of(phase, verb).next().is_some()
+    }
+
     fn take(&mut self, event: &Occurrence, is_elsewhere: bool) {
-        let of_event = self.watchers.by_event.get(&(event.phase, event.verb.index()));
-        for place in of_event.into_iter().flatten().chain(&self.watchers.every) {
+        for place in self.watchers.of(event.phase, event.verb) {
             let Some(monitor) = self.monitors.get_mut(*place) else { continue };
             if !monitor.is_overflowed && (monitor.is_fleet || !is_elsewhere) {
                 monitor.commit(event);
@@ -386,7 +416,7 @@ impl Facts {
             Compiled::Formula(node) => (explain::why_not(node, query), Some(false)),
             Compiled::Number(counter) => (explain::number(counter, None, query), None),
         };
-        Evidence { witnesses, needs, holds }
+        Evidence { witnesses: witnesses.into_vec(), needs, holds }
     }
 
     /// What the fact may keep at most, and why.
@@ -401,7 +431,7 @@ pub(crate) struct Known<'a> {
     facts: &'a Facts,
     values: &'a Values<'a>,
     now_ns: u64,
-    cells: Vec<OnceCell<Result<Value, Lost>>>,
+    cells: SmallVec<[OnceCell<Result<Value, Lost>>; 16]>,
 }
 
 impl Known<'_> {

@@ -6,12 +6,13 @@
 
 use super::counter::Counter;
 use super::pattern::{Occurrence, Pattern, Seen, compare};
-use super::relation::{Given, Relation, Row, Var, Witnesses, pick};
+use super::relation::{Given, Relation, Row, Var, Witnesses, merge, pick};
 use super::store::Store;
 use super::syntax::{Cmp, Phase, Window};
 use crate::action::Value;
 use crate::vocabulary::Verb;
 use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A compiled formula with its memory.
@@ -20,7 +21,7 @@ pub(crate) enum Node {
     /// Holds at the last event, if that matched.
     Atom {
         pattern: Pattern,
-        last: Relation,
+        last: Last,
         text: String,
     },
     /// The rows that are asked about, at these of their columns: what is negated needs something to be taken from.
@@ -42,6 +43,37 @@ pub(crate) enum Node {
     Since(Box<Since>),
     Prev(Box<Prev>),
     Compare(Box<Counter>, Cmp, i64),
+}
+
+/// What an atom bound at the last event, if it matched.
+#[derive(Clone, Debug)]
+pub(crate) enum Last {
+    Rows(Relation),
+    /// It binds nothing: the event's entry says all.
+    Entry(Option<u64>),
+}
+
+impl Last {
+    pub fn new(pattern: &Pattern) -> Self {
+        if pattern.binds.is_empty() { Last::Entry(None) } else { Last::Rows(Relation::empty(pattern.columns())) }
+    }
+
+    pub fn relation(&self) -> Relation {
+        match self {
+            Last::Rows(rows) => rows.clone(),
+            Last::Entry(Some(seq)) => Relation::truth(smallvec![*seq]),
+            Last::Entry(None) => Relation::of(false),
+        }
+    }
+
+    fn note(&mut self, pattern: &Pattern, event: &Occurrence) {
+        let is_match = pattern.matches(event);
+        match self {
+            Last::Entry(entry) => *entry = is_match.then_some(event.seq),
+            Last::Rows(rows) if is_match => *rows = pattern.relation(event),
+            Last::Rows(rows) => rows.rows.clear(),
+        }
+    }
 }
 
 /// A comparison of a column that is there for nothing else with another, or with what is given.
@@ -117,11 +149,7 @@ impl Node {
     /// Takes the next time-point in.
     pub fn commit(&mut self, event: &Occurrence) {
         match self {
-            Node::Atom { pattern, last, .. } => {
-                if last.holds() || pattern.matches(event) {
-                    *last = pattern.relation(event);
-                }
-            }
+            Node::Atom { pattern, last, .. } => last.note(pattern, event),
             Node::And(left, right) | Node::AndNot(left, right) | Node::Or(left, right) => {
                 left.commit(event);
                 right.commit(event);
@@ -129,7 +157,7 @@ impl Node {
             Node::Not(inner) | Node::Exists(_, inner) | Node::Filter(inner, _) => inner.commit(event),
             Node::Once { inner, store, .. } => {
                 inner.commit(event);
-                store.insert(&inner.at_event(event), event.at_ns);
+                remember(inner, store, event);
             }
             Node::Since(since) => since.commit(event),
             Node::Prev(prev) => prev.commit(event),
@@ -138,16 +166,12 @@ impl Node {
         }
     }
 
-    fn at_event(&self, event: &Occurrence) -> Relation {
-        self.at(Query { now_ns: event.at_ns, ..Query::default() })
-    }
-
     /// The satisfying rows at the last time-point.
     pub fn at(&self, query: Query) -> Relation {
         match self {
-            Node::Atom { last, .. } => match query.given {
-                Some(given) => last.restrict(given),
-                None => last.clone(),
+            Node::Atom { last, .. } => match (last, query.given) {
+                (Last::Rows(rows), Some(given)) => rows.restrict(given),
+                (last, _) => last.relation(),
             },
             Node::Guard(columns) => match query.guard {
                 Some(guard) => guard.project_onto(columns),
@@ -188,9 +212,39 @@ impl Node {
         }
     }
 
+    /// The witnesses of a formula without columns where it holds, told without making rows; nothing where that can't be.
+    fn closed(&self, query: Query) -> Option<Option<Witnesses>> {
+        Some(match self {
+            Node::Atom { last: Last::Entry(entry), .. } => entry.map(|seq| smallvec![seq]),
+            Node::Not(inner) => match inner.closed(query)? {
+                Some(_) => None,
+                None => Some(Witnesses::new()),
+            },
+            Node::And(left, right) => match left.closed(query)? {
+                Some(left) => right.closed(query)?.map(|right| merge(&left, &right)),
+                None => None,
+            },
+            Node::AndNot(left, right) => match left.closed(query)? {
+                Some(left) => match right.closed(query)? {
+                    Some(_) => None,
+                    None => Some(left),
+                },
+                None => None,
+            },
+            Node::Or(left, right) => match (left.closed(query)?, right.closed(query)?) {
+                (Some(left), Some(right)) => Some(merge(&left, &right)),
+                (left, right) => left.or(right),
+            },
+            Node::Once { store, .. } => store.alone(query.now_ns)?,
+            Node::Since(since) => since.store.alone(query.now_ns)?,
+            _ => return None,
+        })
+    }
+
     /// Whether it holds, where that is told without making rows: of formulas that join nothing.
     pub fn truth(&self, query: Query) -> Option<bool> {
         Some(match self {
+            Node::Atom { last: Last::Entry(entry), .. } => entry.is_some(),
             Node::Once { store, .. } => store.any(query.now_ns, query.given)?,
             Node::Since(since) => since.store.any(query.now_ns, query.given)?,
             Node::Not(inner) => !inner.truth(query)?,
@@ -223,28 +277,28 @@ impl Node {
     }
 
     /// The formulas right below.
-    pub fn below(&self) -> Vec<&Node> {
+    pub fn below(&self) -> SmallVec<[&Node; 2]> {
         match self {
-            Node::Atom { .. } | Node::Guard(_) | Node::Compare(..) => Vec::new(),
-            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => vec![a, b],
+            Node::Atom { .. } | Node::Guard(_) | Node::Compare(..) => SmallVec::new(),
+            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => smallvec![&**a, &**b],
             Node::Not(inner) | Node::Exists(_, inner) | Node::Filter(inner, _) | Node::Once { inner, .. } => {
-                vec![inner]
+                smallvec![&**inner]
             }
-            Node::Since(since) => vec![&since.left, &since.right],
-            Node::Prev(prev) => vec![&prev.inner],
+            Node::Since(since) => smallvec![&since.left, &since.right],
+            Node::Prev(prev) => smallvec![&prev.inner],
         }
     }
 
     /// The same, to change them.
-    pub fn below_mut(&mut self) -> Vec<&mut Node> {
+    pub fn below_mut(&mut self) -> SmallVec<[&mut Node; 2]> {
         match self {
-            Node::Atom { .. } | Node::Guard(_) | Node::Compare(..) => Vec::new(),
-            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => vec![a, b],
+            Node::Atom { .. } | Node::Guard(_) | Node::Compare(..) => SmallVec::new(),
+            Node::And(a, b) | Node::AndNot(a, b) | Node::Or(a, b) => SmallVec::from_buf([&mut **a, &mut **b]),
             Node::Not(inner) | Node::Exists(_, inner) | Node::Filter(inner, _) | Node::Once { inner, .. } => {
-                vec![inner]
+                smallvec![&mut **inner]
             }
-            Node::Since(since) => vec![&mut since.left, &mut since.right],
-            Node::Prev(prev) => vec![&mut prev.inner],
+            Node::Since(since) => SmallVec::from_buf([&mut since.left, &mut since.right]),
+            Node::Prev(prev) => smallvec![&mut prev.inner],
         }
     }
 
@@ -366,25 +420,55 @@ impl Since {
         self.store.expire(event.at_ns);
         if !self.store.is_empty() {
             let query = Query { now_ns: event.at_ns, ..Query::default() };
-            let left = if self.guard.is_empty() {
-                self.left.at(query)
-            } else {
-                self.left.at(Query { guard: Some(&self.store.candidates(&self.guard)), ..query })
-            };
-            self.store.mark(left.is_cut);
-            let gone = match (self.is_negated, left.holds()) {
-                (true, false) => Vec::new(),
-                (true, true) => self.store.remove_agreeing(&left),
-                (false, _) => self.store.retain_agreeing(&left),
-            };
-            let unseen = gone.len().saturating_sub(ENDED_MAX);
-            for (row, held) in gone.into_iter().skip(unseen) {
-                let by = if self.is_negated { ended_by(&left, &self.store.columns, &row) } else { vec![event.seq] };
-                self.ended.note(row, held, by);
+            let closed = if self.store.is_alone() && self.guard.is_empty() { self.left.closed(query) } else { None };
+            match closed {
+                Some(by) => self.end_alone(by, event.seq),
+                None => self.end(query, event.seq),
             }
         }
-        let right = self.right.at_event(event);
-        self.store.insert(&right, event.at_ns);
+        remember(&self.right, &mut self.store, event);
+    }
+
+    /// Ends what the left side ends.
+    fn end(&mut self, query: Query, seq: u64) {
+        let left = if self.guard.is_empty() {
+            self.left.at(query)
+        } else {
+            self.left.at(Query { guard: Some(&self.store.candidates(&self.guard)), ..query })
+        };
+        self.store.mark(left.is_cut);
+        let gone = match (self.is_negated, left.holds()) {
+            (true, false) => Vec::new(),
+            (true, true) => self.store.remove_agreeing(&left),
+            (false, _) => self.store.retain_agreeing(&left),
+        };
+        let unseen = gone.len().saturating_sub(ENDED_MAX);
+        for (row, held) in gone.into_iter().skip(unseen) {
+            let by = if self.is_negated { ended_by(&left, &self.store.columns, &row) } else { smallvec![seq] };
+            self.ended.note(row, held, by);
+        }
+    }
+
+    /// The same of the one row that there is without columns; `left`: its witnesses, where it holds.
+    fn end_alone(&mut self, left: Option<Witnesses>, seq: u64) {
+        let by = match (self.is_negated, left) {
+            (true, Some(by)) => by,
+            (false, None) => smallvec![seq],
+            _ => return,
+        };
+        if let Some(held) = self.store.take_alone() {
+            self.ended.note(Row::new(), held, by);
+        }
+    }
+}
+
+/// Takes into the store what the formula that it remembers says at an event.
+fn remember(inner: &Node, store: &mut Store, event: &Occurrence) {
+    let query = Query { now_ns: event.at_ns, ..Query::default() };
+    match if store.is_alone() { inner.closed(query) } else { None } {
+        Some(Some(witnesses)) => store.insert_truth(witnesses, event.at_ns),
+        Some(None) => store.expire(event.at_ns),
+        None => store.insert(&inner.at(query), event.at_ns),
     }
 }
 

@@ -370,7 +370,7 @@ fn facts_of_the_fleet_see_other_sessions() {
     };
     assert_eq!(ask(1, 105 * second, crate::Event::Elsewhere(Box::new(elsewhere))), None);
     let denied = ask(2, 106 * second, crate::Event::Attempt(apply.clone())).unwrap();
-    assert_eq!(denied, [("all".to_owned(), vec![1])], "by the entry that tells of it here");
+    assert_eq!(denied, [("all".into(), vec![1])], "by the entry that tells of it here");
     let later = ask(3, 111 * second, crate::Event::Attempt(apply)).unwrap();
-    assert_eq!(later, [("default".to_owned(), vec![])], "as old as it is, not as old as the news");
+    assert_eq!(later, [("default".into(), vec![])], "as old as it is, not as old as the news");
 }

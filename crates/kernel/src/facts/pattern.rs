@@ -6,6 +6,7 @@ use crate::action::Value;
 use crate::session::Values;
 use crate::vocabulary::Verb;
 use globset::GlobMatcher;
+use smallvec::smallvec;
 use std::collections::BTreeMap;
 
 /// One event of an action's life, as facts see it.
@@ -32,6 +33,14 @@ impl<'a> Seen<'a> {
         match self {
             Seen::Live(values) => values.get(name),
             Seen::Kept(values) => values.get(name),
+        }
+    }
+
+    /// Whether it is of what a file's content says.
+    fn is_content(&self) -> bool {
+        match self {
+            Seen::Live(values) => values.is_content(),
+            Seen::Kept(values) => values.get("content") == Some(&Value::Bool(true)),
         }
     }
 }
@@ -68,7 +77,7 @@ impl Pattern {
     pub fn matches(&self, event: &Occurrence) -> bool {
         self.phase == event.phase
             && self.verbs.contains(&event.verb)
-            && (self.names_content || event.values.get("content") != Some(&Value::Bool(true)))
+            && (self.names_content || !event.values.is_content())
             && self.tests.iter().all(|(attr, test)| event.values.get(attr).is_some_and(|v| test.holds(v, event.values)))
             && self.binds.values().all(|attr| event.values.get(attr).is_some())
     }
@@ -78,11 +87,10 @@ impl Pattern {
         self.binds.values().filter_map(|attr| event.values.get(attr).cloned()).collect()
     }
 
+    /// What an event that it matches binds.
     pub fn relation(&self, event: &Occurrence) -> Relation {
         let mut out = Relation::empty(self.columns());
-        if self.matches(event) {
-            out.rows.insert(self.row(event), vec![event.seq]);
-        }
+        out.rows.insert(self.row(event), smallvec![event.seq]);
         out
     }
 

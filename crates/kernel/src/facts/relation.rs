@@ -3,6 +3,7 @@
 use crate::action::Value;
 use crate::session::Values;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ pub(crate) type Var = u16;
 pub(crate) type Row = Vec<Value>;
 
 /// Entries' numbers, ascending.
-pub(crate) type Witnesses = Vec<u64>;
+pub(crate) type Witnesses = SmallVec<[u64; 2]>;
 
 /// Most witnesses that are kept for one row: the newest.
 pub(crate) const WITNESSES_MAX: usize = 64;
@@ -45,7 +46,7 @@ impl Relation {
     }
 
     pub fn of(is_true: bool) -> Self {
-        if is_true { Self::truth(Vec::new()) } else { Self::empty(Vec::new()) }
+        if is_true { Self::truth(Witnesses::new()) } else { Self::empty(Vec::new()) }
     }
 
     pub fn holds(&self) -> bool {
@@ -54,7 +55,7 @@ impl Relation {
 
     /// All witnesses of all rows, the newest ones.
     pub fn witnesses(&self) -> Witnesses {
-        self.rows.values().fold(Vec::new(), |all, more| merge(&all, more))
+        self.rows.values().fold(Witnesses::new(), |all, more| merge(&all, more))
     }
 
     pub fn add(&mut self, row: Row, witnesses: Witnesses) {
@@ -230,7 +231,7 @@ pub(crate) fn pick<T: Clone>(from: &[T], at: &[usize]) -> Vec<T> {
 
 /// Both, ascending, without repetition; the newest when there are too many.
 pub(crate) fn merge(a: &[u64], b: &[u64]) -> Witnesses {
-    let mut all: Vec<u64> = a.iter().chain(b).copied().collect();
+    let mut all: Witnesses = a.iter().chain(b).copied().collect();
     all.sort_unstable();
     all.dedup();
     let beyond = all.len().saturating_sub(WITNESSES_MAX);

@@ -27,6 +27,8 @@ pub(crate) struct Store {
     pub columns: Vec<Var>,
     window: Window,
     rows: BTreeMap<Arc<Row>, VecDeque<Record>>,
+    /// The records of the one row that there can be without columns, in the place of `rows` and `ages`.
+    alone: VecDeque<Record>,
     /// Each record's row by its time, where the window has an end.
     ages: BTreeSet<(u64, Arc<Row>)>,
     records: usize,
@@ -34,6 +36,9 @@ pub(crate) struct Store {
     /// It was given a relation that was not whole.
     is_cut: bool,
 }
+
+/// About how much memory a row without columns takes: what [`row_bytes`] says of it.
+const ROW_BYTES: usize = 96;
 
 /// What a store remembers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +49,16 @@ pub(crate) struct Rows {
 
 impl Store {
     pub fn new(columns: Vec<Var>, window: Window) -> Self {
-        Self { columns, window, rows: BTreeMap::new(), ages: BTreeSet::new(), records: 0, bytes: 0, is_cut: false }
+        Self {
+            columns,
+            window,
+            rows: BTreeMap::new(),
+            alone: VecDeque::new(),
+            ages: BTreeSet::new(),
+            records: 0,
+            bytes: 0,
+            is_cut: false,
+        }
     }
 
     pub fn window(&self) -> Window {
@@ -62,14 +76,22 @@ impl Store {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.is_empty() && self.alone.is_empty()
+    }
+
+    /// Whether there can be but one row, the one without columns.
+    pub fn is_alone(&self) -> bool {
+        self.columns.is_empty()
     }
 
     /// What it remembers.
     pub fn save(&self) -> Rows {
         // The rest follows from the rows.
-        let Self { columns: _, window: _, rows, ages: _, records: _, bytes: _, is_cut } = self;
-        let rows = rows.iter().map(|(row, kept)| (row.to_vec(), kept.clone())).collect();
+        let Self { columns: _, window: _, rows, alone, ages: _, records: _, bytes: _, is_cut } = self;
+        let mut rows: Vec<_> = rows.iter().map(|(row, kept)| (row.to_vec(), kept.clone())).collect();
+        if !alone.is_empty() {
+            rows.push((Row::new(), alone.clone()));
+        }
         Rows { rows, is_cut: *is_cut }
     }
 
@@ -80,6 +102,10 @@ impl Store {
         for (row, kept) in saved.rows {
             if row.len() != self.columns.len() {
                 return None;
+            }
+            if self.is_alone() {
+                kept.into_iter().for_each(|record| self.push_alone(record));
+                continue;
             }
             let row = Arc::new(row);
             for record in kept {
@@ -96,6 +122,7 @@ impl Store {
 
     pub fn clear(&mut self) {
         self.rows.clear();
+        self.alone.clear();
         self.ages.clear();
         (self.records, self.bytes) = (0, 0);
     }
@@ -104,6 +131,10 @@ impl Store {
         self.is_cut |= relation.is_cut;
         self.expire(at_ns);
         for (row, witnesses) in &relation.rows {
+            if self.is_alone() {
+                self.insert_alone(Record { at_ns, witnesses: witnesses.clone() });
+                continue;
+            }
             let there = self.rows.get_key_value(row).map(|(key, kept)| (Arc::clone(key), kept.back().map(|r| r.at_ns)));
             let is_there = there.is_some();
             let newest = there.as_ref().and_then(|(_, at)| *at);
@@ -120,6 +151,58 @@ impl Store {
             }
             self.push(&key, Record { at_ns, witnesses: witnesses.clone() });
         }
+    }
+
+    /// The same for a formula that holds, of no columns.
+    pub fn insert_truth(&mut self, witnesses: Witnesses, at_ns: u64) {
+        self.expire(at_ns);
+        self.insert_alone(Record { at_ns, witnesses });
+    }
+
+    fn insert_alone(&mut self, record: Record) {
+        let newest = self.alone.back().map(|r| r.at_ns);
+        if self.window.min_ns == 0 {
+            while let Some(gone) = self.alone.pop_back() {
+                self.dropped_alone(&gone);
+            }
+        } else if self.window.max_ns.is_none() {
+            if newest.is_some() {
+                return;
+            }
+        } else if newest == Some(record.at_ns)
+            && let Some(gone) = self.alone.pop_back()
+        {
+            self.dropped_alone(&gone);
+        }
+        self.push_alone(record);
+    }
+
+    fn push_alone(&mut self, record: Record) {
+        let row = if self.alone.is_empty() { ROW_BYTES } else { 0 };
+        self.records = self.records.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(record.bytes()).saturating_add(row);
+        self.alone.push_back(record);
+    }
+
+    fn dropped_alone(&mut self, record: &Record) {
+        let row = if self.alone.is_empty() { ROW_BYTES } else { 0 };
+        self.records = self.records.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(record.bytes()).saturating_sub(row);
+    }
+
+    /// Drops the one row; gives its newest witnesses.
+    pub fn take_alone(&mut self) -> Option<Witnesses> {
+        let newest = self.alone.pop_back()?;
+        self.dropped_alone(&newest);
+        while let Some(gone) = self.alone.pop_back() {
+            self.dropped_alone(&gone);
+        }
+        Some(newest.witnesses)
+    }
+
+    /// The witnesses of the one row, where it held within the window; nothing when that can't be believed.
+    pub fn alone(&self, now_ns: u64) -> Option<Option<Witnesses>> {
+        (self.is_alone() && !self.is_cut).then(|| self.held(&self.alone, now_ns))
     }
 
     fn push(&mut self, key: &Arc<Row>, record: Record) {
@@ -162,6 +245,11 @@ impl Store {
     /// Drops what no question can reach any more.
     pub fn expire(&mut self, now_ns: u64) {
         let Some(max_ns) = self.window.max_ns else { return };
+        while self.alone.front().is_some_and(|oldest| now_ns.saturating_sub(oldest.at_ns) > max_ns) {
+            if let Some(gone) = self.alone.pop_front() {
+                self.dropped_alone(&gone);
+            }
+        }
         while let Some((at_ns, key)) = self.ages.first().cloned() {
             if now_ns.saturating_sub(at_ns) <= max_ns {
                 return;
@@ -177,6 +265,10 @@ impl Store {
 
     /// Drops the rows that agree with one of these; gives them with their newest witnesses.
     pub fn remove_agreeing(&mut self, with: &Relation) -> Vec<(Row, Witnesses)> {
+        if self.is_alone() {
+            let gone = if with.holds() { self.take_alone() } else { None };
+            return gone.into_iter().map(|held| (Row::new(), held)).collect();
+        }
         let mut gone = Vec::new();
         agreeing(&self.rows, &self.columns, None, Some(with), |row, _| {
             gone.push(Arc::clone(row));
@@ -189,6 +281,10 @@ impl Store {
 
     /// Keeps only the rows that agree with one of these; gives the others.
     pub fn retain_agreeing(&mut self, with: &Relation) -> Vec<(Row, Witnesses)> {
+        if self.is_alone() {
+            let gone = if with.holds() { None } else { self.take_alone() };
+            return gone.into_iter().map(|held| (Row::new(), held)).collect();
+        }
         let at = columns_at(&self.columns, &with.columns);
         let gone: Vec<Arc<Row>> =
             self.rows.keys().filter(|row| !with.rows.contains_key(&pick(row, &at))).cloned().collect();
@@ -210,7 +306,10 @@ impl Store {
         let at = columns_at(&self.columns, columns);
         let mut out = Relation::empty(columns.to_vec());
         for row in self.rows.keys() {
-            out.rows.insert(pick(row, &at), Vec::new());
+            out.rows.insert(pick(row, &at), Witnesses::new());
+        }
+        if !self.alone.is_empty() {
+            out.rows.insert(Row::new(), Witnesses::new());
         }
         out
     }
@@ -224,6 +323,9 @@ impl Store {
     pub fn any(&self, now_ns: u64, given: Option<Given>) -> Option<bool> {
         if self.is_cut {
             return None;
+        }
+        if self.is_alone() {
+            return Some(self.alone.iter().any(|r| self.window.holds(now_ns.saturating_sub(r.at_ns))));
         }
         let mut is_any = false;
         agreeing(&self.rows, &self.columns, given, None, |_, kept| {
@@ -239,6 +341,9 @@ impl Store {
         let lead = given.map_or(0, |given| self.columns.iter().take_while(|c| given.contains_key(c)).count());
         let columns = self.columns.get(lead..).unwrap_or_default().to_vec();
         let mut out = Relation { is_cut: self.is_cut, ..Relation::empty(columns) };
+        if let Some(witnesses) = self.held(&self.alone, now_ns) {
+            out.rows.insert(Row::new(), witnesses);
+        }
         agreeing(&self.rows, &self.columns, given, guard, |row, kept| {
             if let Some(witnesses) = self.held(kept, now_ns) {
                 out.add(row.get(lead..).unwrap_or_default().to_vec(), witnesses);

@@ -130,7 +130,7 @@ impl Kernel {
         let (charter, session) = (Arc::clone(&self.charter), Arc::clone(&self.session));
         self.budgets.reserve(&charter.budgets, of, &action, &session.values(&action));
         self.positions.reserve(&charter.envelopes, of, &action, self.last_at_ns);
-        self.open.insert(of, Open { action: Arc::new(action), state: OpenState::Allowed, approval: None });
+        self.open.insert(of, Open { action, state: OpenState::Allowed, approval: None });
     }
 
     /// Whether the session's labels mean the same under another charter. Where they don't, it can't be adopted: which files

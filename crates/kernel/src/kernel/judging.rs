@@ -15,13 +15,12 @@ use std::sync::Arc;
 
 impl Kernel {
     /// The session gate, autonomy, facts, rules, envelopes and budgets, to one decision.
-    pub(super) fn decide(&mut self, action: &Action, waived: &BTreeSet<String>) -> Decision {
+    pub(super) fn decide(&mut self, action: &Action, values: &Values, waived: &BTreeSet<String>) -> Decision {
         // What was written before a session was stopped is judged for itself: stopping it is no reason to undo its work.
         if let Some(finding) = self.session_gate().filter(|_| !action.is_from_content()) {
             return decide::strictest(vec![finding]);
         }
-        let (findings, clamped) = self.findings(action, waived);
-        let decision = decide::strictest(findings);
+        let (decision, clamped) = self.judge(action, values, waived);
         if decision.verdict != Verdict::Modify {
             return decision;
         }
@@ -30,8 +29,8 @@ impl Kernel {
             return decide::strictest(vec![Finding::deny(reason)]);
         };
         // Once more, on what would really be done, and never a third time.
-        let (findings, clamped_again) = self.findings(&changed, waived);
-        let mut second = decide::strictest(findings);
+        let session = Arc::clone(&self.session);
+        let (mut second, clamped_again) = self.judge(&changed, &session.values(&changed), waived);
         match second.verdict {
             Verdict::Modify => {
                 let last = clamped_again.map(|a| a.resource.id()).unwrap_or_default();
@@ -47,20 +46,50 @@ impl Kernel {
         }
     }
 
-    /// Every voice on an action, and the action as envelopes would clamp it.
-    fn findings(&mut self, action: &Action, waived: &BTreeSet<String>) -> (Vec<Finding>, Option<Action>) {
-        let session = Arc::clone(&self.session);
-        let values = session.values(action);
-        let governance = self.governance(action);
-        let mut findings = self.lower_autonomy(&values, waived);
+    /// Every voice on an action, to the strictest; and the action as envelopes would clamp it.
+    fn judge(&mut self, action: &Action, values: &Values, waived: &BTreeSet<String>) -> (Decision, Option<Action>) {
         let charter = Arc::clone(&self.charter);
-        findings.extend(self.rule_findings(action, &values, &governance, waived));
-        if action.is_content() {
-            // The write itself was counted, bounded and agreed to when the file was opened.
-            return (findings, None);
+        let governance = self.governance(action);
+        let mut findings = self.lower_autonomy(values, waived);
+        let facts = self.facts.known(values, self.last_at_ns);
+        let lost = match charter.slice_for(action) {
+            Some(slice) => facts.lost(&slice.facts),
+            None => BTreeMap::new(),
+        };
+        for (fact, why) in &lost {
+            findings.extend(self.lost_finding(fact, *why, waived));
         }
-        findings.extend(self.autonomy_finding(&governance, waived));
-        findings.extend(self.governance_findings(&governance, waived));
+        let autonomy = self.autonomy.index();
+        let judged =
+            Judged { action, values, governance: &governance, autonomy, at_ns: self.last_at_ns, facts: &facts };
+        let evidence = |fact: &str| self.facts.evidence(fact, values, self.last_at_ns);
+        let bench = Bench { charter: &charter, evidence: &evidence, lost: &lost, waived };
+        let permits = decide::objections(&bench, &judged, &mut findings);
+        // A write was counted, bounded and agreed to when the file was opened: what it wrote meets only rules.
+        let clamped = match action.is_content() {
+            true => None,
+            false => self.further(action, values, &governance, waived, &mut findings),
+        };
+        // Why it is let through is told only where it is.
+        let decision = match findings.is_empty() {
+            true => decide::allowed(&bench, action, &permits),
+            false => decide::strictest(findings),
+        };
+        (decision, clamped)
+    }
+
+    /// What is no rule and has a say; gives the action as envelopes would clamp it.
+    fn further(
+        &self,
+        action: &Action,
+        values: &Values,
+        governance: &Governance,
+        waived: &BTreeSet<String>,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Action> {
+        let charter = &self.charter;
+        findings.extend(self.autonomy_finding(governance, waived));
+        findings.extend(self.governance_findings(governance, waived));
         findings.extend(self.labels.findings(action));
         let mut clamped: Option<Action> = None;
         for (name, envelope) in charter.envelopes.iter().filter(|(name, _)| !waived.contains(*name)) {
@@ -75,10 +104,10 @@ impl Kernel {
                 }
             }
         }
-        findings.extend(self.budgets.findings(&charter.budgets, action, &values));
+        findings.extend(self.budgets.findings(&charter.budgets, action, values));
         let reversibility = governance.reversibility;
-        findings.extend(self.obligations.findings(&charter, action, &values, reversibility, waived));
-        (findings, clamped)
+        findings.extend(self.obligations.findings(charter, action, values, reversibility, waived));
+        clamped
     }
 
     fn session_gate(&self) -> Option<Finding> {
@@ -100,6 +129,9 @@ impl Kernel {
     /// Lowers the level where a fact asks for it; a fact without a value is an error like any other.
     fn lower_autonomy(&mut self, values: &Values, waived: &BTreeSet<String>) -> Vec<Finding> {
         let mut findings = Vec::new();
+        if self.charter.autonomy.lower.is_empty() {
+            return findings;
+        }
         let charter = Arc::clone(&self.charter);
         for (fact, level) in &charter.autonomy.lower {
             let is_known = self.autonomy_known.contains(fact);
@@ -158,36 +190,6 @@ impl Kernel {
             Lost::Unknown => ("fact-error", "there is no such fact"),
         };
         decide::error(&self.charter, rule, format!("the fact `{fact}` has no value: {why}"), waived)
-    }
-
-    fn rule_findings(
-        &self,
-        action: &Action,
-        values: &Values,
-        governance: &Governance,
-        waived: &BTreeSet<String>,
-    ) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let facts = self.facts.known(values, self.last_at_ns);
-        let lost = match self.charter.slice_for(action) {
-            Some(slice) => facts.lost(&slice.facts),
-            None => BTreeMap::new(),
-        };
-        for (fact, why) in &lost {
-            findings.extend(self.lost_finding(fact, *why, waived));
-        }
-        let judged = Judged {
-            action,
-            values,
-            governance,
-            autonomy: self.autonomy.index(),
-            at_ns: self.last_at_ns,
-            facts: &facts,
-        };
-        let evidence = |fact: &str| self.facts.evidence(fact, values, self.last_at_ns);
-        let bench = Bench { charter: &self.charter, evidence: &evidence, lost: &lost, waived };
-        findings.extend(decide::rules(&bench, &judged));
-        findings
     }
 
     /// How deeply an action is governed.

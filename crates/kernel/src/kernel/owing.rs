@@ -5,13 +5,14 @@ use crate::decide::{self, Finding};
 use crate::input::Event;
 use crate::obligation::Missed;
 use crate::ruling::{Effect, Ruling};
-use std::sync::Arc;
 
 impl Kernel {
     /// Acts on the obligations whose deadline has passed.
     pub(super) fn pass_time(&mut self, is_tick: bool) {
-        let charter = Arc::clone(&self.charter);
-        let missed = self.obligations.due(&charter.obligations, self.last_at_ns, is_tick);
+        if self.charter.obligations.is_empty() {
+            return;
+        }
+        let missed = self.obligations.due(&self.charter.obligations, self.last_at_ns, is_tick);
         self.miss(missed);
     }
 

@@ -5,7 +5,7 @@ use crate::action::Action;
 use crate::charter::Level;
 use crate::decide::{self, Decision, Finding, own};
 use crate::question::{Answered, Demand, Question, Reply};
-use crate::ruling::{Effect, Ruling, Verdict};
+use crate::ruling::{ActionDigest, Effect, Ruling, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -31,9 +31,11 @@ impl Kernel {
                 self.open.remove(&of);
             }
             Verdict::Allow | Verdict::Modify => {
-                let action = Arc::new(decision.modified.as_deref().unwrap_or(action).clone());
-                let values = self.session.values(&action);
-                effects.extend(self.budgets.reserve(&self.charter.budgets, of, &action, &values));
+                let action = decision.modified.as_deref().unwrap_or(action).clone();
+                if !self.charter.budgets.is_empty() {
+                    let values = self.session.values(&action);
+                    effects.extend(self.budgets.reserve(&self.charter.budgets, of, &action, &values));
+                }
                 self.positions.reserve(&self.charter.envelopes, of, &action, self.last_at_ns);
                 self.open.insert(of, Open { action, state: OpenState::Allowed, approval: None });
             }
@@ -73,7 +75,7 @@ impl Kernel {
             changed: BTreeMap::new(),
             answered_for: waived.clone(),
         };
-        let action = Arc::new(action.clone());
+        let action = action.clone();
         self.open.insert(of, Open { action, state: OpenState::Held(Box::new(question)), approval: None });
         effects
     }
@@ -83,7 +85,7 @@ impl Kernel {
             let reason = own("no-open-question", format!("entry {of} is no attempt that waits for an answer"), None);
             return self.ruling(of, None, decide::strictest(vec![Finding::deny(reason)]), Vec::new());
         };
-        let action = Arc::clone(&open.action);
+        let action = open.action.clone();
         let OpenState::Held(question) = &mut open.state else {
             // It was settled before: what was ruled then stands, and this answer changes nothing.
             let reason = own("no-open-question", format!("entry {of} has been settled already"), None);
@@ -109,18 +111,19 @@ impl Kernel {
                 self.ruling(of, Some(&action), decide::strictest(vec![finding]), Vec::new())
             }
             Answered::Denied => {
-                let reason = crate::Reason { owner: reply.by.to_owned(), ..own("answered", reason, None) };
+                let reason = crate::Reason { owner: reply.by.into(), ..own("answered", reason, None) };
                 self.settle(of, &action, decide::strictest(vec![Finding::deny(reason)]), &waived)
             }
             Answered::Agreed(agreed, is_changed) => {
                 // What was read since, or what a person put in its place, may carry more.
                 let agreed = Box::new(self.labelled(&agreed).into_owned());
-                let mut decision = self.decide(&agreed, &waived);
+                let session = Arc::clone(&self.session);
+                let mut decision = self.decide(&agreed, &session.values(&agreed), &waived);
                 // The approval is spent: what still stops the action now asks again, or refuses.
                 self.open.remove(&of);
                 if matches!(decision.verdict, Verdict::Allow | Verdict::Modify) {
                     self.obligations.answered(&waived);
-                    let reason = crate::Reason { owner: reply.by.to_owned(), ..own("answered", reason, None) };
+                    let reason = crate::Reason { owner: reply.by.into(), ..own("answered", reason, None) };
                     decision.reasons.push(reason);
                     decision.reasons.sort();
                     if is_changed && decision.verdict == Verdict::Allow {
@@ -136,7 +139,7 @@ impl Kernel {
                 }
                 if ruling.verdict == Verdict::Modify {
                     // It answers the attempt as it was made; what is done instead stands in `modified`.
-                    ruling.action = action.digest();
+                    ruling.action = ActionDigest::of(&action);
                 }
                 ruling
             }
@@ -187,7 +190,7 @@ impl Kernel {
     fn expire(&mut self, of: u64) -> Option<Ruling> {
         let now_ns = self.last_at_ns;
         let open = self.open.get_mut(&of)?;
-        let action = Arc::clone(&open.action);
+        let action = open.action.clone();
         let OpenState::Held(question) = &mut open.state else { return None };
         let mut effects = Vec::new();
         let mut reasons = Vec::new();

@@ -25,7 +25,7 @@ impl Kernel {
         match &input.event {
             Event::Attempt(action) | Event::Expected { action, .. } => self.grant_alone(action, input.at_ns),
             Event::Answer { of, with, .. } => {
-                let open = self.open.get(of).map(|open| open.action.as_ref().clone());
+                let open = self.open.get(of).map(|open| open.action.clone());
                 if let Some(action) = with.as_deref().cloned().or(open) {
                     self.grant_alone(&action, input.at_ns);
                 }

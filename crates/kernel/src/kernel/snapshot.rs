@@ -135,9 +135,7 @@ impl Kernel {
             last_at_ns: *last_at_ns,
             open: open
                 .iter()
-                .map(|(of, Open { action, state, approval })| {
-                    (*of, (**action).clone(), state.clone(), approval.clone())
-                })
+                .map(|(of, Open { action, state, approval })| (*of, action.clone(), state.clone(), approval.clone()))
                 .collect(),
             overloaded: overloaded.clone(),
         };
@@ -181,10 +179,8 @@ impl Kernel {
         let mut facts = charter.facts.clone();
         let misfit = |fact: String| SnapshotError::Unreadable(format!("its memory of `{fact}` does not fit the fact"));
         facts.recall(memory).map_err(misfit)?;
-        let open = open
-            .into_iter()
-            .map(|(of, action, state, approval)| (of, Open { action: Arc::new(action), state, approval }))
-            .collect();
+        let open =
+            open.into_iter().map(|(of, action, state, approval)| (of, Open { action, state, approval })).collect();
         let session = Arc::new(session);
         Ok(Self {
             charter,

@@ -32,7 +32,7 @@ impl Kernel {
             self.budgets.reserve(&self.charter.budgets, of, action, &values);
             self.budgets.give_back();
             self.positions.reserve(&self.charter.envelopes, of, action, at_ns);
-            self.did(action, &values, seq);
+            self.did(action, seq);
         }
         if phase >= Phase::Result {
             let seq = self.next_seq();

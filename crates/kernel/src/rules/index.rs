@@ -7,6 +7,7 @@
 use super::node::{Node, Path, TextTest};
 use crate::action::Value;
 use crate::request::Judged;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A condition without which a rule does not match.
@@ -82,34 +83,37 @@ impl Index {
     }
 
     /// The places of the rules that may match, ascending, each once.
-    pub fn candidates(&self, judged: &Judged) -> Vec<usize> {
-        let mut out = self.always.clone();
+    pub fn candidates(&self, judged: &Judged) -> SmallVec<[usize; 16]> {
+        let mut out = SmallVec::from_slice(&self.always);
+        if self.texts.is_empty() && self.facts.is_empty() {
+            return out;
+        }
         for (path, texts) in &self.texts {
             let Some(text) = path.text(judged) else {
                 // No such text: Cedar says what that means for each of them.
                 let all = [&texts.is, &texts.starts, &texts.ends, &texts.within].into_iter().flat_map(BTreeMap::values);
-                all.for_each(|places| out.extend(places));
+                all.for_each(|places| out.extend_from_slice(places));
                 continue;
             };
-            out.extend(texts.is.get(text).into_iter().flatten());
+            out.extend(texts.is.get(text).into_iter().flatten().copied());
             for length in &texts.lengths {
                 let head = text.get(..*length);
-                out.extend(head.and_then(|head| texts.starts.get(head)).into_iter().flatten());
+                out.extend(head.and_then(|head| texts.starts.get(head)).into_iter().flatten().copied());
             }
             if !texts.within.is_empty() {
                 let found = text.split('/').filter_map(|component| texts.within.get(component));
-                found.for_each(|places| out.extend(places));
+                found.for_each(|places| out.extend_from_slice(places));
             }
             for length in &texts.end_lengths {
                 let tail = text.len().checked_sub(*length).and_then(|at| text.get(at..));
-                out.extend(tail.and_then(|tail| texts.ends.get(tail)).into_iter().flatten());
+                out.extend(tail.and_then(|tail| texts.ends.get(tail)).into_iter().flatten().copied());
             }
         }
         for (fact, [when_false, when_true]) in &self.facts {
             match judged.facts.value(*fact) {
-                Some(Value::Bool(true)) => out.extend(when_true),
-                Some(Value::Bool(false)) => out.extend(when_false),
-                _ => out.extend(when_true.iter().chain(when_false)),
+                Some(Value::Bool(true)) => out.extend_from_slice(when_true),
+                Some(Value::Bool(false)) => out.extend_from_slice(when_false),
+                _ => out.extend(when_true.iter().chain(when_false).copied()),
             }
         }
         out.sort_unstable();

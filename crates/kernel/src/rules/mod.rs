@@ -19,12 +19,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::charter::{FactType, RuleEffect};
+use crate::text::Text;
 use crate::vocabulary::Verb;
 
 /// A rule, ready to be evaluated.
 #[derive(Clone, Debug)]
 pub(crate) struct Compiled {
-    id: String,
+    id: Text,
     effect: RuleEffect,
     /// Its condition; nothing for a rule that is Cedar's.
     node: Option<Arc<Node>>,
@@ -48,7 +49,7 @@ impl Compiled {
         let is_plain = read.as_ref().is_some_and(|read| types::is_plain(read, scope, types));
         let node = read.map(read::Read::into_node);
         Self {
-            id: policy.id().to_string(),
+            id: AsRef::<str>::as_ref(policy.id()).into(),
             effect,
             computes: node.as_ref().is_none_or(types::computes),
             node: node.map(Arc::new),

@@ -261,7 +261,7 @@ fn action() -> impl Strategy<Value = Action> {
         for (name, value) in attrs {
             let _ = action.set(name, value);
         }
-        action.agent = agent.to_owned();
+        action.agent = agent.into();
         action
     })
 }

@@ -126,7 +126,7 @@ proptest! {
                 }
                 Move::Answer { nth, who, verdict, other } => {
                     let Some(of) = nth_open(*nth) else { continue };
-                    let action = if *other { file("fs.read", "/w/z").digest() } else { model.open[&of].0.action.clone() };
+                    let action = if *other { file("fs.read", "/w/z").digest() } else { model.open[&of].0.action.to_string() };
                     let with = (*verdict == Verdict::Modify).then(|| Box::new(actions[&of].clone()));
                     Event::Answer { of, action, verdict: *verdict, with, by: PEOPLE[usize::from(*who)].into(), reason: String::new() }
                 }

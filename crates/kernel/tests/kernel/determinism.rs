@@ -128,7 +128,7 @@ fn chain_adopting(steps: u64, every: Option<u64>, adopt: Option<u64>) -> (String
                     [usize::try_from(dice.roll(4)).unwrap()];
                 Event::Answer {
                     of: ruling.of,
-                    action: ruling.action,
+                    action: ruling.action.into(),
                     verdict,
                     with: (verdict == Verdict::Modify).then(|| Box::new(dice.action())),
                     by: dice.pick(&["user:alice", "user:bob", "user:carol", "claude"]).to_owned(),

@@ -113,7 +113,7 @@ impl Run {
     pub fn answer(&mut self, ruling: &Ruling, by: &str, verdict: Verdict, with: Option<Action>) -> Ruling {
         let event = Event::Answer {
             of: ruling.of,
-            action: ruling.action.clone(),
+            action: ruling.action.to_string(),
             verdict,
             with: with.map(Box::new),
             by: by.to_owned(),

@@ -14,7 +14,7 @@ fn run(rules: &str) -> Run {
 fn answered(held: &Ruling, by: &str) -> Event {
     Event::Answer {
         of: held.of,
-        action: held.action.clone(),
+        action: held.action.to_string(),
         verdict: Verdict::Allow,
         with: None,
         by: by.to_owned(),
@@ -49,7 +49,7 @@ fn an_answer_settles_its_attempt_once() {
 fn answers_that_do_not_count_change_nothing() {
     let mut run = run(CI);
     let held = run.attempt(&file("fs.write", "/w/a"));
-    let other = Ruling { action: file("fs.write", "/w/b").digest(), ..held.clone() };
+    let other = Ruling { action: file("fs.write", "/w/b").digest().into(), ..held.clone() };
     for (ruling, by, verdict, with, expect) in [
         (&other, "user:alice", Verdict::Allow, None, "hold answer-other-action"),
         (&other, "user:alice", Verdict::Deny, None, "hold answer-other-action"),
@@ -286,7 +286,7 @@ fn order_and_time_are_kept() {
     let held = at(&mut run, 7, 102, Event::Attempt(file("fs.write", "/w/a"))).remove(0);
     let answer = Event::Answer {
         of: held.of,
-        action: held.action.clone(),
+        action: held.action.to_string(),
         verdict: Verdict::Allow,
         with: None,
         by: "user:alice".into(),

@@ -148,7 +148,7 @@ impl Contents {
         let head = write.filter(|w| !packages.is_empty() || says(w) || is_opaque(w));
         let mut actions: Vec<Action> = head.into_iter().chain(packages).collect();
         for action in &mut actions {
-            agent.clone_into(&mut action.agent);
+            action.agent = agent.into();
         }
         actions
     }
@@ -565,7 +565,7 @@ impl Core {
                 Judged { path, rel, accepted: entry.accepted, node: entry.judged, through: None, is_open: false };
             let reason = Reason {
                 rule: "question-expired".into(),
-                owner: String::new(),
+                owner: Default::default(),
                 reason: "the session ended before anybody had answered".into(),
                 witnesses: Vec::new(),
                 needs: None,

@@ -92,7 +92,7 @@ impl Core {
             return Ok(None);
         }
         let mut action = Action::new("fs.read", Resource::file(&path), Surface::Fs)?;
-        self.agent.clone_into(&mut action.agent);
+        action.agent = self.agent.as_str().into();
         Ok(Some(action))
     }
 }

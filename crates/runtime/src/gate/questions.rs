@@ -163,7 +163,7 @@ impl Gate {
                 Some(Question {
                     id: format!("{}-{}", self.session, ruling.of),
                     of: ruling.of,
-                    action: ruling.action.clone(),
+                    action: ruling.action.to_string(),
                     tier: tier.clone(),
                     who: who.clone(),
                     quorum: *quorum,

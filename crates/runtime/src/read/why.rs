@@ -206,7 +206,7 @@ fn ruling(history: &History, entry: &Entry) -> Result<WhyRuling, ReadError> {
         said: attempt,
         at: rfc3339(entry.at_ns),
         verdict: ruling.verdict,
-        charter: ruling.charter,
+        charter: ruling.charter.into(),
         reasons,
     })
 }
@@ -214,7 +214,8 @@ fn ruling(history: &History, entry: &Entry) -> Result<WhyRuling, ReadError> {
 fn reason(history: &History, seq: u64, reason: Reason) -> WhyReason {
     let witnesses = reason.witnesses.iter().filter_map(|w| history.find(*w)).map(|e| said(history, e)).collect();
     let source = reason.source.as_deref().and_then(|s| quote(history, seq, s));
-    WhyReason { rule: reason.rule, owner: reason.owner, reason: reason.reason, source, witnesses, needs: reason.needs }
+    let Reason { rule, owner, reason, needs, .. } = reason;
+    WhyReason { rule: rule.into(), owner: owner.into(), reason: reason.into(), source, witnesses, needs }
 }
 
 /// The lines at `file:line` of the charter that was in force at an entry, as it was recorded.

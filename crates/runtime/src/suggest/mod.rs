@@ -286,7 +286,7 @@ fn groups(bench: &Bench<'_>) -> Vec<Group> {
     let mut by: BTreeMap<(String, Vec<String>, Option<&'static str>), Group> = BTreeMap::new();
     for (of, ruling) in bench.rulings.iter().filter(|(_, r)| r.verdict != Verdict::Allow) {
         let Some(action) = bench.record.actions.get(of) else { continue };
-        let rules: Vec<String> = ruling.reasons.iter().map(|r| r.rule.clone()).collect();
+        let rules: Vec<String> = ruling.reasons.iter().map(|r| r.rule.to_string()).collect();
         let touched = bench.protected.touched_by(action);
         let verb = action.verb.name().to_owned();
         let group = by.entry((verb.clone(), rules.clone(), touched)).or_insert_with(|| Group {
