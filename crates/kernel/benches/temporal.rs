@@ -3,6 +3,8 @@
 //! `events PATH N` writes N events, a line each: seconds, `request` or `response`, what, and for a request whether it may pass,
 //! by a plain loop that knows nothing of facts. `run PATH` has the kernel rule on them and prints: events, requests, wrong
 //! verdicts, nanoseconds, bytes that the kernel's state takes at most as a snapshot, KiB that the process grew by while at it.
+//! `write PATH` does the same and has each ruling's JSON written too, digest and all, as the record has it. `facts PATH` has
+//! the three facts alone take the events in, and say after each whether they hold: no rules, no ruling, no witnesses.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -13,7 +15,8 @@
 )]
 
 use flyball_kernel::{
-    Action, Charter, Event, Input, Kernel, Resource, ResourceKind, Session, Sources, Surface, Verdict,
+    Action, Charter, Event, History, Input, Kernel, Phase, Resource, ResourceKind, Session, Sources, Surface, Value,
+    Verdict,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -43,7 +46,9 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["events", path, n] => std::fs::write(path, events(n.parse().unwrap())).unwrap(),
-        ["run", path] => run(&std::fs::read_to_string(path).unwrap()),
+        ["run", path] => run(&std::fs::read_to_string(path).unwrap(), false),
+        ["write", path] => run(&std::fs::read_to_string(path).unwrap(), true),
+        ["facts", path] => facts(&std::fs::read_to_string(path).unwrap()),
         _ => println!("temporal: run it by `cargo xtask bench temporal`"),
     }
 }
@@ -88,10 +93,73 @@ fn events(n: usize) -> String {
     out
 }
 
-fn run(text: &str) {
+fn charter() -> (Charter, Session) {
     let files = [("charter.toml".to_owned(), TOML.to_owned()), ("rules.cedar".to_owned(), RULES.to_owned())];
     let (charter, _) = Charter::compile(&Sources::from(files)).unwrap_or_else(|e| panic!("{e:#?}"));
     let session = Session { workspace: "/w".into(), home: "/h".into(), agent: "a".into() };
+    (charter, session)
+}
+
+/// What happened, as the other engines get it: decoded, by what it is.
+struct Happened<'a> {
+    action: &'a Action,
+    at_ns: u64,
+    /// A response is a dispatch and an outcome.
+    is_response: bool,
+    /// Of a request: which of the three says whether it may pass, and what has to be said.
+    may: Option<(usize, bool)>,
+}
+
+fn facts(text: &str) {
+    let (charter, session) = charter();
+    let mut history = History::new(&charter, session);
+    let places = ["green", "deleted", "approved"].map(|name| history.place(name).unwrap());
+    let names = ["Write", "Test", "Approve", "Deploy", "Delete", "Push"];
+    let actions = names.map(attempt);
+    let happened = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let at = names.iter().position(|name| *name == words[2]).unwrap();
+        // The last three names are those that facts speak of, in the order of `places`.
+        let fact = at.checked_sub(3).unwrap_or(usize::MAX);
+        Happened {
+            action: &actions[at],
+            at_ns: words[0].parse::<u64>().unwrap() * 1_000_000_000,
+            is_response: words[1] == "response",
+            may: (words[1] == "request").then(|| (fact, words[3] == "1")),
+        }
+    };
+    let events: Vec<Happened> = text.lines().map(happened).collect();
+    let outcome = BTreeMap::new();
+    let (mut wrong, mut requests, mut seq) = (0, 0, 0);
+    let before_kib = peak_kib();
+    let start = Instant::now();
+    for Happened { action, at_ns, is_response, may } in &events {
+        if *is_response {
+            history.note(Phase::Did, action, None, seq + 1, *at_ns);
+            history.note(Phase::Result, action, Some((true, &outcome)), seq + 2, *at_ns);
+            seq += 2;
+        } else {
+            seq += 1;
+        }
+        let holds = history.values(&places, black_box(action), *at_ns).map(|value| value == Some(Value::Bool(true)));
+        if let Some((fact, may)) = may {
+            requests += 1;
+            let [green, deleted, approved] = holds;
+            let passes = [green, !deleted, approved].get(*fact).copied().unwrap_or(true);
+            wrong += usize::from(passes != *may);
+        }
+        black_box(holds);
+        if !is_response {
+            history.note(Phase::Attempt, action, None, seq, *at_ns);
+        }
+    }
+    let took = start.elapsed();
+    let grown_kib = peak_kib().saturating_sub(before_kib);
+    println!("{} {requests} {wrong} {} 0 {grown_kib}", events.len(), took.as_nanos());
+}
+
+fn run(text: &str, is_written: bool) {
+    let (charter, session) = charter();
     let mut kernel = Kernel::new(Arc::new(charter), session);
     let (mut inputs, mut open) = (Vec::new(), BTreeMap::new());
     let (mut seq, mut events) = (0, 0usize);
@@ -120,6 +188,9 @@ fn run(text: &str) {
     let start = Instant::now();
     for (input, may) in &inputs {
         let rulings = kernel.step(black_box(input));
+        if is_written {
+            rulings.iter().for_each(|ruling| drop(black_box(serde_json::to_vec(ruling))));
+        }
         if let Some(may) = may {
             requests += 1;
             wrong += usize::from((rulings[0].verdict == Verdict::Allow) != *may);

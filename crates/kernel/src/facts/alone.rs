@@ -6,7 +6,7 @@ use crate::charter::Charter;
 use crate::session::Session;
 use std::collections::BTreeMap;
 
-/// The facts over one history. Entry points: [`Self::note`], [`Self::value`].
+/// The facts over one history. Entry points: [`Self::note`], [`Self::values`].
 #[derive(Clone, Debug)]
 pub struct History {
     facts: Facts,
@@ -46,9 +46,10 @@ impl History {
         self.facts.commit(&Occurrence { phase, verb: action.verb, values: Seen::Live(&values), seq, at_ns });
     }
 
-    /// A fact's value as this action would find it at that time; nothing where it has none.
+    /// The values of the facts at these places as this action would find them at that time; nothing for one that has none.
     #[must_use]
-    pub fn value(&self, place: usize, action: &Action, now_ns: u64) -> Option<Value> {
-        self.facts.monitors.get(place)?.value(&self.session.values(action), now_ns).ok()
+    pub fn values<const N: usize>(&self, places: &[usize; N], action: &Action, now_ns: u64) -> [Option<Value>; N] {
+        let values = self.session.values(action);
+        places.map(|place| self.facts.monitors.get(place)?.value(&values, now_ns).ok())
     }
 }
