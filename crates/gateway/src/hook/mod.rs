@@ -180,7 +180,7 @@ impl Asked {
         })?;
         paths::resolve(&mut actions);
         for action in &mut actions {
-            action.agent.clone_from(&self.agent);
+            action.agent = self.agent.as_str().into();
         }
         Ok(actions)
     }
