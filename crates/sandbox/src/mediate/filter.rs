@@ -70,9 +70,9 @@ enum Rule {
         values: &'static [u32],
         errno: i32,
     },
-    /// Let through when this pointer is null, notify otherwise.
+    /// Let through when one of these pointers is null, notify otherwise.
     NotifyUnlessNull {
-        at: u32,
+        at: &'static [u32],
     },
     /// `socket` and `socketpair`, with datagrams between unix sockets or without.
     Socket {
@@ -125,8 +125,8 @@ fn rules_apart() -> Vec<(u32, Rule)> {
     all(SocketApart, &[libc::SYS_socket]);
     // Which files change is told whoever may read them.
     all(Notify, &[libc::SYS_inotify_add_watch]);
-    // Times by descriptor: no mount is read-only here.
-    all(Notify, &[libc::SYS_utimensat, libc::SYS_futimesat]);
+    // Times by descriptor, and of now: no mount is read-only here.
+    all(Notify, &[libc::SYS_utimensat, libc::SYS_futimesat, libc::SYS_utime, libc::SYS_utimes]);
     all(IoctlApart, &[libc::SYS_ioctl]);
     all(
         Errno(libc::ENOSYS),
@@ -204,16 +204,16 @@ fn rules_of_all(reads: bool, host_sockets: bool) -> Vec<(u32, Rule)> {
             libc::SYS_removexattr,
             libc::SYS_lremovexattr,
             libc::SYS_fremovexattr,
-            libc::SYS_utime,
-            libc::SYS_utimes,
             libc::SYS_bind,
             libc::SYS_connect,
             // Register-only, always continued: the supervisor must know that a umask that it remembers is stale.
             libc::SYS_umask,
         ],
     );
-    // A null path means the descriptor's own times: writes by descriptor are the barrier's.
-    all(NotifyUnlessNull { at: 1 }, &[libc::SYS_utimensat, libc::SYS_futimesat]);
+    // A null path means the descriptor's own times: writes by descriptor are the barrier's. Null times mean now, which no
+    // charter has a say in: where it may not be, a mount is read-only. git sets them by the thousand.
+    all(NotifyUnlessNull { at: &[1, 2] }, &[libc::SYS_utimensat, libc::SYS_futimesat]);
+    all(NotifyUnlessNull { at: &[1] }, &[libc::SYS_utime, libc::SYS_utimes]);
     all(Open { flags_at: 1, reads }, &[libc::SYS_open]);
     all(Open { flags_at: 2, reads }, &[libc::SYS_openat]);
 
@@ -411,11 +411,15 @@ impl Assembler {
                 self.ret(ALLOW);
             }
             Rule::NotifyUnlessNull { at } => {
-                self.load(argument(at));
-                self.unless_eq(0, NOTIFY);
-                self.load(argument(at) + 4);
-                self.unless_eq(0, NOTIFY);
-                self.ret(ALLOW);
+                for at in at {
+                    // Not null in its low word, or in its high one: on to the next.
+                    self.load(argument(*at));
+                    self.push(JEQ, 0, 0, 3);
+                    self.load(argument(*at) + 4);
+                    self.push(JEQ, 0, 0, 1);
+                    self.ret(ALLOW);
+                }
+                self.ret(NOTIFY);
             }
             Rule::Socket { datagrams } => self.socket(datagrams),
             // Of the families that can make pairs all but this one would be loaded as modules.

@@ -1,5 +1,5 @@
 use crate::scene::{Event, Scene, allow, deny, deny_name, paths};
-use flyball_sandbox::{Attempt, Below, Decision, EndedBy, FileKind, Status};
+use flyball_sandbox::{Attempt, Below, Decision, EndedBy, FileKind, MetadataChange, Status};
 use flyball_testkit::lack::Lack;
 use flyball_testkit::user::User;
 use libtest_mimic::Trial;
@@ -22,6 +22,7 @@ pub fn all() -> Vec<Trial> {
         trial("a_held_call_whose_asker_dies_is_withdrawn", withdrawn),
         trial("nothing_nameless_is_run_and_no_memory_is_opened", nameless),
         trial("every_call_is_the_same_as_alone", same),
+        trial("a_file_made_new_asks_nobody_and_one_made_old_does", touched),
         trial("git_and_shell_pipelines_work", git),
         trial("a_program_runs_and_is_recorded", runs),
         trial("nobody_loses_a_core_to_a_descriptor_that_is_handed_over", cores),
@@ -121,6 +122,21 @@ fn git() {
     assert_eq!(scene.text("commits"), "1\n");
     assert_eq!(scene.text("r/q"), "through\n");
     assert!(asked > 1200, "{asked}");
+}
+
+/// Whatever the charter, times of now are allowed where a file may be written at all: they are not worth a question.
+fn touched() {
+    let scene = Scene::new();
+    let script = "import os\nopen('f','w').close()\nos.utime('f', (1, 2))\nassert os.stat('f').st_mtime == 2\n\
+        for i in range(100): os.utime('f')\nassert os.stat('f').st_mtime > 1e9\n\
+        try: os.utime('/usr/bin/env')\nexcept OSError as e: assert e.errno == 30, e\nelse: assert False";
+    let (exit, log) = scene.run(&["/usr/bin/python3", "-c", script], allow);
+    assert_eq!(exit.status, Status::Code(0));
+    let asks = |event: &&Event| {
+        let Event::Asked(call) = event else { return false };
+        matches!(call.attempt, Attempt::Metadata { change: MetadataChange::Times, .. })
+    };
+    assert_eq!(log.iter().filter(asks).count(), 1, "{log:?}");
 }
 
 fn same() {
