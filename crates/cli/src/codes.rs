@@ -83,8 +83,8 @@ its own rules, so nothing was applied. Roll back to a step before the change, or
     ("FB0531", "cut off half-way", "\
 An apply or a rollback could go neither on nor back: a full disk, a failing one, or something of somebody else's in the
 way. Its journal stands and knows the rest. Mend what the message names, then give the command again: it first undoes or
-completes what was cut off. So does any later `flyball run`. A live session stays paused meanwhile; `flyball kill` ends it
-and puts its workspace back to what it was before the rollback."),
+completes what was cut off. So does any later `flyball run`. A live session stays paused meanwhile; end it with
+`flyball kill`, and the next start makes its workspace what the record says: as before the rollback, or as of its step."),
     ("FB0532", "refused content stands in the workspace", "\
 A file of the session holds what a rule refused, or what people were asked about and have not allowed. Such content is put
 back while the session runs; it stands there again when the session was rolled back to a step at which it was there, or

@@ -17,7 +17,7 @@ pub struct Exec<'a> {
     pub home: &'a str,
     /// What stands behind a `#!`.
     pub script: Option<Script<'a>>,
-    /// The repository around `cwd`, as far as the caller knows it.
+    /// The repository around `cwd`, as far as the caller knows it; without it no push is certain.
     pub git: Option<&'a GitContext>,
 }
 

@@ -189,6 +189,12 @@ impl Reading<'_> {
     }
 }
 
+/// Whether an assignment, or a variable by its name, can make git read another repository or other settings.
+pub(crate) fn moves_git(word: &str) -> bool {
+    let name = word.split_once('=').map_or(word, |(name, _)| name.trim_end_matches('+'));
+    name.starts_with("GIT_") || matches!(name, "HOME" | "XDG_CONFIG_HOME" | "PATH")
+}
+
 fn make(
     by: &Command,
     reader: &'static str,

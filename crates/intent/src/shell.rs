@@ -1,6 +1,6 @@
 //! Scripts for `sh -c` and its kin, read by a shell's grammar: every simple command in them, and where they write to.
 
-use crate::reading::{Command, Reading, Stdin, Word, absolute, shorten};
+use crate::reading::{Command, Reading, Stdin, Word, absolute, moves_git, shorten};
 use crate::words::{self, Known, OPENERS_MAX};
 use crate::{DEPTH_MAX, SCRIPT_BYTES_MAX, names};
 use brush_parser::ast::{
@@ -293,10 +293,14 @@ impl Walk<'_, '_> {
         let mut assigned = false;
         let before = simple.prefix.iter().flat_map(|p| &p.0);
         for item in before {
-            assigned |= matches!(item, Item::AssignmentWord(..));
+            assigned |= matches!(item, Item::AssignmentWord(_, word) if moves_git(&word.value));
             self.item(item, None, &mut stdin);
         }
-        let Some(name) = &simple.word_or_name else { return };
+        let Some(name) = &simple.word_or_name else {
+            // Alone it holds for all that follows.
+            self.place.is_home_repository &= !assigned;
+            return;
+        };
         let name = self.word(&name.value);
         let mut args = Vec::new();
         for item in simple.suffix.iter().flat_map(|s| &s.0) {
@@ -307,7 +311,7 @@ impl Walk<'_, '_> {
             Some(name) => names::program(name, Some(name)),
             None => String::new(),
         };
-        // `GIT_DIR=… git push`, `HOME=… npm …`: another place than the one that is known.
+        // `GIT_DIR=… git push`: another place than the one that is known.
         let is_home_repository = self.place.is_home_repository && !assigned;
         let command = Command { program, args, stdin, is_home_repository, ..self.place.clone() };
         if !self.built_in(&command) {
@@ -471,6 +475,12 @@ impl Walk<'_, '_> {
                 if let Some(file) = command.args.first() {
                     self.to.on_path(command, READER, "fs.read", file, &[]);
                 }
+            }
+            "export" | "declare" | "typeset" | "readonly" | "local" | "read" | "unset" | "printf" | "mapfile"
+            | "readarray"
+                if command.args.iter().any(|arg| arg.known().is_none_or(moves_git)) =>
+            {
+                self.place.is_home_repository = false;
             }
             // What a word means from here on may be another.
             "alias" if !command.args.is_empty() => self.to.is_opaque = true,

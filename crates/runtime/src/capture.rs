@@ -27,6 +27,8 @@ pub struct Capture {
     moved: BTreeSet<Rel>,
     /// Paths that are told of at the next look even if they are as the record has them.
     forced: BTreeSet<Rel>,
+    /// What a look that failed midway had found by then: the next one begins with it.
+    untold: Vec<Seen>,
     /// Whether a file's times tell of every change that nobody holds it open for.
     stamps_tell: bool,
     /// The workspace as the record has it.
@@ -37,7 +39,7 @@ pub struct Capture {
 pub(crate) type Rel = OsString;
 
 /// What a look at one path found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Seen {
     /// Relative to the workspace.
     pub rel: PathBuf,
@@ -115,6 +117,7 @@ impl Capture {
             watched: BTreeMap::new(),
             moved: BTreeSet::new(),
             forced: BTreeSet::new(),
+            untold: Vec::new(),
             stamps_tell: false,
             state,
         }
@@ -172,7 +175,7 @@ impl Capture {
 
     /// Whether nothing is to be looked at.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.watched.is_empty()
+        self.watched.is_empty() && self.untold.is_empty()
     }
 
     /// Looks at every watched path; keeps contents in the ledger and gives what changed since the last look.
@@ -183,29 +186,47 @@ impl Capture {
 
     /// Looks at watched paths that are not in `done` yet, and adds them to it. Gives what was found, and whether there
     /// are more: call again then.
+    ///
+    /// INVARIANT: what was taken into the state is told, by this look or, should it fail, by the next that does not.
     pub(crate) fn look(
         &mut self,
         ledger: &Ledger,
         wanted: &Wanted<'_>,
         done: &mut BTreeSet<Rel>,
     ) -> Result<(Vec<Seen>, bool), CaptureError> {
+        let mut found = std::mem::take(&mut self.untold);
+        match self.look_on(ledger, wanted, done, &mut found) {
+            Ok(more) => Ok((found, more)),
+            Err(error) => {
+                self.untold = found;
+                Err(error)
+            }
+        }
+    }
+
+    fn look_on(
+        &mut self,
+        ledger: &Ledger,
+        wanted: &Wanted<'_>,
+        done: &mut BTreeSet<Rel>,
+        found: &mut Vec<Seen>,
+    ) -> Result<bool, CaptureError> {
         if self.watched.is_empty() {
-            return Ok((Vec::new(), false));
+            return Ok(false);
         }
         self.stamps_tell = workspace::stamps_tell(&self.layers);
         let mut look = Look::new(&self.layers)?;
-        let mut found = Vec::new();
         let mut bytes = 0_usize;
         loop {
             // Looking at a directory that came can put more on watch, before or behind the place that was reached.
             let next: Vec<Rel> =
                 self.watched.keys().filter(|rel| !done.contains(*rel)).take(wanted.found_max).cloned().collect();
             if next.is_empty() {
-                return Ok((found, false));
+                return Ok(false);
             }
             for rel in next {
                 if bytes >= wanted.bytes_max || found.len() >= wanted.found_max {
-                    return Ok((found, true));
+                    return Ok(true);
                 }
                 let rel = PathBuf::from(rel);
                 let full = self.workspace.join(&rel);
@@ -257,13 +278,14 @@ impl Capture {
         let stamp = found.stamp;
         let last = self.watched.get(rel.as_os_str()).copied().flatten();
         let is_open = stamp.is_some_and(|s| s.has_writers);
-        let is_forced = self.forced.remove(rel.as_os_str());
+        let is_forced = self.forced.contains(rel.as_os_str());
         let is_same = self.stamps_tell
             && !is_forced
             && !is_open
             && last.is_some_and(|(seen, at)| Some(seen) == stamp && is_settled(seen, at));
         let seen = if is_same { None } else { self.read(look, ledger, rel, found.what, (keep_bytes, keep_base))? };
         let seen = seen.map(|seen| Seen { is_open, ..seen });
+        self.forced.remove(rel.as_os_str());
         let is_link = keep_bytes.is_some()
             && seen.as_ref().map(|s| &s.node).or(self.state.node(&translate::text(rel))).is_some_and(is_symlink);
         if is_link || stamp.is_some_and(|s| s.has_writers || s.links > 1) {
@@ -345,7 +367,7 @@ impl Capture {
         }
         let kept = match (&base, keep) {
             (Some(Node::File { size, .. }), Some((ledger, max))) if *size <= max as u64 => {
-                keep_base(&self.layers, rel, ledger)?
+                keep_base(&self.layers, rel, ledger, max)?
             }
             _ => None,
         };
@@ -422,21 +444,29 @@ fn capture(
     }
     let at_once = AT_ONCE_BYTES_MAX.max(keep_bytes.unwrap_or_default() as u64);
     // It may grow meanwhile: what was read is what is recorded, and whoever writes to it keeps it on watch.
-    let mut file = file.take(FILE_BYTES_MAX);
     if bytes <= at_once {
         let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default().saturating_add(1));
-        file.read_to_end(&mut content).map_err(look)?;
-        let (digest, size) = (ledger.put_blob(&content)?.to_string(), content.len() as u64);
-        content.truncate(keep_bytes.map_or(0, |max| max.saturating_add(1)));
-        return Ok((Node::File { digest, size, mode }, keep_bytes.map(|_| content)));
+        (&file).take(at_once.saturating_add(1)).read_to_end(&mut content).map_err(look)?;
+        if content.len() as u64 <= at_once {
+            let (digest, size) = (ledger.put_blob(&content)?.to_string(), content.len() as u64);
+            content.truncate(keep_bytes.map_or(0, |max| max.saturating_add(1)));
+            return Ok((Node::File { digest, size, mode }, keep_bytes.map(|_| content)));
+        }
     }
-    let start = match keep_bytes {
-        Some(max) => Some(beginning(file.get_ref(), max).map_err(look)?),
-        None => None,
-    };
-    std::io::Seek::rewind(file.get_mut()).map_err(look)?;
-    let (digest, size) = ledger.put_blob_from(file)?;
-    Ok((Node::File { digest: digest.to_string(), size, mode }, start))
+    let mut start = None;
+    if let Some(max) = keep_bytes {
+        rewind(&file).map_err(look)?;
+        start = Some(beginning(&file, max).map_err(look)?);
+    }
+    rewind(&file).map_err(look)?;
+    let mut rest = (&file).take(FILE_BYTES_MAX.saturating_add(1));
+    let (digest, size) = ledger.put_blob_from(&mut rest)?;
+    let node = if size > FILE_BYTES_MAX { Node::Other } else { Node::File { digest: digest.to_string(), size, mode } };
+    Ok((node, start))
+}
+
+fn rewind(mut file: &std::fs::File) -> std::io::Result<()> {
+    std::io::Seek::rewind(&mut file)
 }
 
 /// The first bytes, one more than `max` where there are as many.
@@ -447,9 +477,15 @@ fn beginning(file: &std::fs::File, max: usize) -> std::io::Result<Vec<u8>> {
 }
 
 /// Keeps what the real tree has at a path: the user may change it there while the session runs.
-fn keep_base(layers: &Layers, rel: &Path, ledger: &Ledger) -> Result<Option<Kept>, CaptureError> {
-    let Ok(mut file) = workspace::lower_file(layers, rel) else { return Ok(None) };
-    let mut content = Vec::new();
-    file.read_to_end(&mut content).map_err(|cause| CaptureError::Look { path: rel.to_path_buf(), cause })?;
+fn keep_base(layers: &Layers, rel: &Path, ledger: &Ledger, max: usize) -> Result<Option<Kept>, CaptureError> {
+    let Ok(file) = workspace::lower_file(layers, rel) else { return Ok(None) };
+    // It may be longer by now, and then it is not what was there.
+    let content = beginning(&file, max).map_err(|cause| CaptureError::Look { path: rel.to_path_buf(), cause })?;
+    if content.len() > max {
+        return Ok(None);
+    }
     Ok(Some(Kept { blob: ledger.put_blob(&content)?.to_string() }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -155,6 +155,8 @@ pub(crate) struct Parts {
     pub opened: u64,
 }
 
+/// Attempts of one process that wait for its end: each exec of it adds those that it implies.
+const OPEN_OF_ONE_MAX: usize = 4096;
 /// Forked children that did not exec, whose cause is remembered; beyond it the memory starts anew.
 const PROCESSES_MAX: usize = 8192;
 
@@ -290,10 +292,11 @@ impl Core {
             return Ok(actions);
         };
         let argv: Vec<String> = argv.iter().map(|a| translate::lossless(a)).collect();
+        let below = cwd.strip_prefix(&self.workspace).ok();
+        let git = git_context::read(&self.capture.layers, below, &argv, || self.contents.git_settings(&self.home));
         let cwd = translate::text(cwd);
         let behind =
             script.as_ref().map(|s| (translate::text(&s.interpreter), s.argument.as_deref().map(translate::lossless)));
-        let git = git_context::read(&self.capture.layers, &argv);
         let mut actions = flyball_intent::exec_actions(&Exec {
             program: &translate::text(path),
             argv: &argv,
@@ -370,11 +373,12 @@ impl Core {
         }
         if underway.is_exec && ok {
             let Some(&exec) = underway.attempts.first() else { return };
-            let replaced = self.processes.insert(pid, Process { exec, attempts: underway.attempts });
-            // The image that exec'ed is over; what follows is another attempt's doing.
-            if let Some(old) = replaced.filter(|p| !p.attempts.is_empty()) {
-                self.record_outcomes(&old.attempts, true, &BTreeMap::new());
-            }
+            // What replaced itself has not ended: how this process ends is what whoever started it will see of each.
+            let mut attempts = self.processes.remove(&pid).map(|old| old.attempts).unwrap_or_default();
+            attempts.extend(underway.attempts);
+            let beyond = attempts.len().saturating_sub(OPEN_OF_ONE_MAX);
+            self.close_unknown(attempts.drain(..beyond).collect());
+            self.processes.insert(pid, Process { exec, attempts });
             return;
         }
         let mut attrs = BTreeMap::new();
@@ -404,9 +408,10 @@ impl Core {
         }
     }
 
-    /// A process that had exec'ed ended.
-    pub(crate) fn exited(&mut self, pid: i32, status: i32) {
+    /// A process that had exec'ed ended; without a status nobody saw how.
+    pub(crate) fn exited(&mut self, pid: i32, status: Option<i32>) {
         let Some(process) = self.processes.remove(&pid) else { return };
+        let Some(status) = status else { return self.close_unknown(process.attempts) };
         let mut attrs = BTreeMap::new();
         // The kernel's wait status: the signal in the low seven bits, else the exit code in the next byte.
         let (signal, code) = (status & 0x7f, (status >> 8) & 0xff);
@@ -566,7 +571,11 @@ impl Core {
         }
         open.sort_unstable();
         open.dedup();
-        for of in open {
+        self.close_unknown(open);
+    }
+
+    fn close_unknown(&mut self, attempts: Vec<u64>) {
+        for of in attempts {
             let body = json!({ "of": of, "ok": null, "unknown": true });
             let _ = self.gate.note(Kind::Outcome, "gate", &[of], body);
         }

@@ -2,36 +2,68 @@
 //! changed them.
 
 use flyball_intent::GitContext;
-use flyball_sandbox::workspace::{self, Layers};
+use flyball_sandbox::workspace::{self, Layers, Look, Node, What};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A file of the repository's larger than this is not read; what needs it is then opaque.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
-/// The workspace's repository, where the command line could speak of it.
-pub(crate) fn read(layers: &Layers, argv: &[String]) -> Option<GitContext> {
+/// The workspace's repository, where the command line could speak of it and it is the one that git finds from `cwd`: a path
+/// relative to the workspace, `None` elsewhere. `settings` are the user's own files of them.
+pub(crate) fn read(
+    layers: &Layers,
+    cwd: Option<&Path>,
+    argv: &[String],
+    settings: impl FnOnce() -> Vec<Settings>,
+) -> Option<GitContext> {
     if !argv.iter().any(|a| a.contains("git") || a.contains("gh ")) {
         return None;
     }
-    context(&|rel| text(layers, rel))
+    let mut look = Look::new(layers).ok()?;
+    let mut is_absent = |rel: &Path| look.at(rel).is_ok_and(|found| matches!(found.what, What::Node(Node::Absent)));
+    // A repository below, a bare one, a worktree, a submodule.
+    let mut is_other = |at: &Path| [".git", "HEAD"].iter().any(|name| !is_absent(&at.join(name)));
+    if cwd?.ancestors().any(|at| !at.as_os_str().is_empty() && is_other(at)) {
+        return None;
+    }
+    context(&|rel| text(layers, rel), settings)
 }
 
 /// The repository in that very folder, as it lies on the disk.
-pub(crate) fn of_folder(folder: &Path) -> Option<GitContext> {
-    context(&|rel| match std::fs::File::open(folder.join(rel)) {
-        Ok(file) => whole(file).map(Some),
-        Err(_) => Ok(None),
-    })
+pub(crate) fn of_folder(folder: &Path, home: &Path) -> Option<GitContext> {
+    let opened = |path: &Path| std::fs::File::open(path).ok();
+    let of_user = || user_settings(home).iter().filter_map(|path| opened(path)).map(settings).collect();
+    context(&|rel| opened(&folder.join(rel)).map(whole).transpose(), of_user)
 }
 
-fn context(text: &dyn Fn(&str) -> Result<Option<String>, Unread>) -> Option<GitContext> {
+/// Where git keeps settings beside a repository's own.
+pub(crate) fn user_settings(home: &Path) -> [PathBuf; 3] {
+    [PathBuf::from("/etc/gitconfig"), home.join(".gitconfig"), home.join(".config/git/config")]
+}
+
+fn context(
+    text: &dyn Fn(&str) -> Result<Option<String>, Unread>,
+    settings: impl FnOnce() -> Vec<Settings>,
+) -> Option<GitContext> {
     let head = text(".git/HEAD").ok()??;
     // INVARIANT: whole or not at all. Of half a file the other half could say the opposite.
     let mut context = match text(".git/config") {
         Ok(settings) => config(&settings.unwrap_or_default(), head.trim().strip_prefix("ref: refs/heads/")),
         Err(Unread) => GitContext { is_partly_read: true, ..GitContext::default() },
     };
+    // Another folder's settings, or one more file of them.
+    context.is_partly_read |=
+        [".git/commondir", ".git/config.worktree"].iter().any(|rel| !matches!(text(rel), Ok(None)));
+    for of_user in settings() {
+        let Ok(user) = of_user.map(|text| config(&text, None)) else {
+            context.is_partly_read = true;
+            continue;
+        };
+        context.is_partly_read |= user.is_partly_read || !user.remotes.is_empty();
+        // The repository's own word goes before.
+        context.push_default = context.push_default.or(user.push_default);
+    }
     context.default_branch = text(".git/refs/remotes/origin/HEAD")
         .ok()
         .flatten()
@@ -40,7 +72,15 @@ fn context(text: &dyn Fn(&str) -> Result<Option<String>, Unread>) -> Option<GitC
 }
 
 /// A file that can't be read as a whole.
-struct Unread;
+pub(crate) struct Unread;
+
+/// The text of one file of settings that is there.
+pub(crate) type Settings = Result<String, Unread>;
+
+/// One of the user's own.
+pub(crate) fn settings(file: std::fs::File) -> Settings {
+    whole(file)
+}
 
 /// The file's text; `None` where there is none.
 fn text(layers: &Layers, rel: &str) -> Result<Option<String>, Unread> {
@@ -114,6 +154,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("upper")).unwrap();
         let layers = Layers::new(dir.path().join("w"), dir.path().join("upper"));
         let argv = ["git".to_owned(), "push".to_owned()];
+        let read = |layers: &Layers, argv: &[String]| read(layers, Some(Path::new("")), argv, Vec::new);
         assert!(read(&layers, &argv).is_none());
         std::fs::write(git.join("HEAD"), "ref: refs/heads/main\n").unwrap();
         assert_eq!(read(&layers, &argv).unwrap().remotes, []);
@@ -125,6 +166,39 @@ mod tests {
         assert!(read(&layers, &argv).unwrap().is_partly_read);
         std::fs::write(git.join("config"), [remote.as_bytes(), b"# \xff\n"].concat()).unwrap();
         assert!(read(&layers, &argv).unwrap().is_partly_read);
+    }
+
+    #[test]
+    fn only_the_repository_that_git_finds_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("w");
+        for folder in ["w/.git", "w/sub/below", "w/other/.git", "w/other/deep", "w/bare.git/refs", "w/linked", "upper"]
+        {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        for file in [".git/HEAD", "other/.git/HEAD", "bare.git/HEAD"] {
+            std::fs::write(at.join(file), "ref: refs/heads/main\n").unwrap();
+        }
+        std::fs::write(at.join(".git/config"), "[remote \"origin\"]\n\turl = ../o.git\n").unwrap();
+        std::fs::write(at.join("linked/.git"), "gitdir: ../other/.git\n").unwrap();
+        // Of the workspace itself it says nothing: `.git` goes before.
+        std::fs::write(at.join("HEAD"), "notes").unwrap();
+        let layers = Layers::new(at.clone(), dir.path().join("upper"));
+        let argv = ["git".to_owned(), "push".to_owned()];
+        let from = |cwd: Option<&str>| read(&layers, cwd.map(Path::new), &argv, Vec::new);
+        for own in ["", "sub", "sub/below"] {
+            assert!(from(Some(own)).is_some_and(|context| !context.is_partly_read), "{own}");
+        }
+        for other in [Some("other"), Some("other/deep"), Some("bare.git/refs"), Some("linked"), Some(".git"), None] {
+            assert!(from(other).is_none(), "{other:?}");
+        }
+        let with = |text: &str| read(&layers, Some(Path::new("")), &argv, || vec![Ok(text.to_owned())]).unwrap();
+        assert!(!with("[user]\n\tname = A\n").is_partly_read);
+        assert_eq!(with("[push]\n\tdefault = nothing\n").push_default.as_deref(), Some("nothing"));
+        assert!(with("[remote \"origin\"]\n\tpush = topic:main\n").is_partly_read);
+        assert!(with("[url \"x\"]\n\tinsteadOf = y\n").is_partly_read);
+        std::fs::write(at.join(".git/commondir"), "../other/.git\n").unwrap();
+        assert!(from(Some("")).unwrap().is_partly_read);
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub enum RewindError {
     Gone(String),
     /// A live session's workspace is in between, and its processes stand still.
     #[error(
-        "cut off half-way ({0}); the session stays paused: roll back again once the cause is mended, or kill it, which puts the workspace back"
+        "cut off half-way ({0}); the session stays paused: roll back again once the cause is mended, or kill it; the next start then \
+         makes the workspace what its record says"
     )]
     Between(String),
     /// The workspace of a session that ended is as of that step, and its record does not say so yet.
@@ -139,34 +140,36 @@ pub(crate) fn live(core: &mut Core, running: &Running, seq: u64, by: &str, reaso
         core.capture.touched(&layers.lower.join(path));
     }
     let state = core.capture.state.clone();
-    let recorded = core.capture.barrier(&ledger).map_err(failed).and_then(|changes| {
+    let looked = core.capture.barrier(&ledger).map_err(failed).and_then(|changes| {
         let (found, wanted) = (core.capture.state.digest(), target.digest());
-        if found != wanted {
-            return Err(RewindError::Differs { found, recorded: wanted });
-        }
-        record(&found, &wanted, &changes, seq, |act, observed| {
-            let seq_act = core.gate.control("rollback", by, reason, act).map_err(failed)?;
-            core.gate.note(Kind::Observe, "rollback", &[seq_act], observed).map_err(failed)?;
-            core.gate.flush().map_err(failed)?;
-            Ok(seq_act)
-        })
+        if found == wanted { Ok(changes) } else { Err(RewindError::Differs { found, recorded: wanted }) }
     });
-    match recorded {
-        Ok(seq) => {
-            // INVARIANT: on record before its way back goes.
-            journal::close(&dir).map_err(failed)?;
-            core.rewound(nodes.into_iter().map(|(path, _)| path)).map_err(failed)?;
-            Ok(seq)
+    let changes = match looked {
+        Ok(changes) => changes,
+        Err(error) => {
+            return Err(match set(&before) {
+                Ok(()) => {
+                    // What was seen in between is on no record, and is no more.
+                    core.capture.state = state;
+                    given_up(&dir, &error)
+                }
+                Err(worse) => RewindError::Between(format!("{error}; then: {worse}")),
+            });
         }
-        Err(error) => match set(&before) {
-            Ok(()) => {
-                // What was seen in between is on no record, and is no more.
-                core.capture.state = state;
-                Err(given_up(&dir, &error))
-            }
-            Err(worse) => Err(RewindError::Between(format!("{error}; then: {worse}"))),
-        },
-    }
+    };
+    let digest = target.digest();
+    let recorded = record(&digest, &digest, &changes, seq, |act, observed| {
+        let seq_act = core.gate.control("rollback", by, reason, act).map_err(failed)?;
+        core.gate.note(Kind::Observe, "rollback", &[seq_act], observed).map_err(failed)?;
+        core.gate.flush().map_err(failed)?;
+        Ok(seq_act)
+    });
+    // INVARIANT: the journal stays until it is on record. What could not be committed may stand in flight, and the next start
+    // commits it: that start makes the layer what the record says then.
+    let seq = recorded.map_err(|error| RewindError::Between(error.to_string()))?;
+    journal::close(&dir).map_err(failed)?;
+    core.rewound(nodes.into_iter().map(|(path, _)| path)).map_err(failed)?;
+    Ok(seq)
 }
 
 /// Nothing was changed: the journal goes. Should that fail, the next start finds twin and layer alike.

@@ -218,14 +218,20 @@ impl State {
     /// The state, and the last entry that changed it.
     fn fold(ledger: &Ledger, stream: &str, seq: u64) -> Result<(Self, Option<Entry>), StateError> {
         let (mut state, mut last) = (Self::default(), None);
-        // What one look found may take several entries: it counts by the last of them.
-        let mut parts = Vec::new();
+        // What one look found may take several entries, one behind the other: it counts by the last of them. Without that the
+        // supervisor died, and what was there then is told by others.
+        let (mut parts, mut goes_on) = (Vec::new(), None);
         let only_observed = Filter { kinds: vec![Kind::Observe], ..Filter::default() };
         for entry in ledger.entries(stream, 1..=seq, only_observed)? {
             let entry = entry?;
             let (changes, is_part) = found(ledger, &entry)?;
+            if goes_on.take().is_some_and(|(next, actor)| next != entry.seq || actor != entry.actor) {
+                parts.clear();
+            }
             parts.extend(changes);
-            if !is_part && !parts.is_empty() {
+            if is_part {
+                goes_on = Some((entry.seq + 1, entry.actor));
+            } else if !parts.is_empty() {
                 parts.drain(..).for_each(|c| state.take(&c));
                 last = Some(entry);
             }
@@ -236,6 +242,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     /// As the layers' own digest is defined.
@@ -247,6 +254,84 @@ mod tests {
         hash.update(b"flyball-workspace-1\n");
         lines.iter().for_each(|(path, node)| hash.update(format!("{} {node}\n", workspace::escape(path))));
         format!("sha256:{}", hash.finalize().iter().map(|b| format!("{b:02x}")).collect::<String>())
+    }
+
+    fn file(text: &str) -> Node {
+        Node::File {
+            digest: flyball_ledger::Digest::of(text.as_bytes()).to_string(),
+            size: text.len() as u64,
+            mode: 0o644,
+        }
+    }
+
+    fn change(path: &str, node: Node, base: Option<Node>) -> Change {
+        Change { path: path.into(), node, base, blob: None, kept: None }
+    }
+
+    /// Appends what a look found, as so many entries as there are groups of changes; gives their numbers.
+    fn observe(
+        stream: &flyball_ledger::Stream,
+        state: &mut State,
+        actor: &str,
+        parts: &[&[Change]],
+        is_cut_off: bool,
+    ) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        for (nth, changes) in parts.iter().enumerate() {
+            changes.iter().for_each(|change| state.take(change));
+            let workspace = match is_cut_off || nth + 1 < parts.len() {
+                true => serde_json::json!({ "changes": changes, "part": true }),
+                false => serde_json::json!({ "changes": changes, "state": state.digest() }),
+            };
+            seqs.push(append(stream, Kind::Observe, actor, serde_json::json!({ "workspace": workspace })));
+        }
+        seqs
+    }
+
+    fn append(stream: &flyball_ledger::Stream, kind: Kind, actor: &str, body: serde_json::Value) -> u64 {
+        stream.append(flyball_ledger::Draft { at_ns: 1, kind, actor: actor.into(), cause: Vec::new(), body }).unwrap()
+    }
+
+    #[test]
+    fn what_one_look_found_counts_by_its_last_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let stream = ledger.stream("s").unwrap();
+        let mut state = State::default();
+        append(&stream, Kind::Open, "user:a", serde_json::json!({}));
+        let first = observe(&stream, &mut state, "barrier", &[&[change("a", file("1"), Some(Node::Absent))]], false);
+        let before = state.clone();
+        let (two, three) = (change("b", file("2"), Some(file("0"))), change("c", file("3"), Some(Node::Absent)));
+        let look = observe(
+            &stream,
+            &mut state,
+            "barrier",
+            &[&[two.clone()], &[change("a", Node::Absent, None)], &[three.clone()]],
+            false,
+        );
+        let after = state.clone();
+        // Then one of which the supervisor did not live to see the end, and what the next start found.
+        let mut cut = state.clone();
+        let lost = observe(
+            &stream,
+            &mut cut,
+            "barrier",
+            &[&[change("b", file("4"), None)], &[change("d", file("5"), Some(Node::Absent))]],
+            true,
+        );
+        let found = observe(&stream, &mut state, "recovery", &[&[change("c", file("6"), None)]], false);
+        let recovered = state.clone();
+        let mut cut = state.clone();
+        observe(&stream, &mut cut, "barrier", &[&[change("a", file("7"), None)]], true);
+        append(&stream, Kind::Alert, "sandbox", serde_json::json!({ "alert": "x" }));
+        let last = observe(&stream, &mut state, "barrier", &[&[change("e", file("8"), Some(Node::Absent))]], false);
+        ledger.flush().unwrap();
+        let at = |seq| State::as_recorded(&ledger, "s", seq).unwrap();
+        assert_eq!((at(1), at(first[0])), (State::default(), before.clone()));
+        assert_eq!([at(look[0]), at(look[1])], [before.clone(), before], "in the middle it is what it was");
+        assert_eq!(at(look[2]), after);
+        assert_eq!([at(lost[0]), at(lost[1])], [after.clone(), after]);
+        assert_eq!((at(found[0]), at(last[0])), (recovered, state));
     }
 
     #[test]

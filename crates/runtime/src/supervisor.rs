@@ -523,7 +523,7 @@ impl Mediator for Mediation {
     fn withdrawn(&mut self, ticket: Ticket) {
         self.with(|core| core.withdrawn(ticket));
     }
-    fn exited(&mut self, pid: i32, status: i32) {
+    fn exited(&mut self, pid: i32, status: Option<i32>) {
         self.with(|core| core.exited(pid, status));
     }
     fn breached(&mut self, what: &str) {

@@ -27,7 +27,7 @@ impl Mediator for Allow {
     }
     fn done(&mut self, _: Ticket, _: i32, _: Done) {}
     fn withdrawn(&mut self, _: Ticket) {}
-    fn exited(&mut self, _: i32, _: i32) {}
+    fn exited(&mut self, _: i32, _: Option<i32>) {}
     fn breached(&mut self, what: &str) {
         panic!("{what}");
     }

@@ -250,8 +250,8 @@ pub trait Mediator: Send {
     /// A parked call's asker died or was interrupted; its ticket is dead.
     fn withdrawn(&mut self, ticket: Ticket);
 
-    /// A process that had exec'ed ended, with its wait status, where the supervisor can see it.
-    fn exited(&mut self, pid: i32, status: i32);
+    /// A process that had exec'ed ended, with its wait status, where that could be seen.
+    fn exited(&mut self, pid: i32, status: Option<i32>);
 
     /// The boundary itself was attacked (another image ran than was ruled on, say): the tree is being killed.
     fn breached(&mut self, what: &str);

@@ -219,6 +219,7 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
         place.is_home_repository = false;
     }
     let is_other = line.has("git-dir") || line.has("work-tree") || line.has("namespace") || line.has("config-env");
+    // The command line itself may set where pushes go.
     let is_configured = config.iter().any(|c| {
         ["remote.", "push.", "url.", "branch.", "include"].iter().any(|p| c.to_ascii_lowercase().starts_with(p))
     });
@@ -228,7 +229,7 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
         args.push(Word::Known("--".into()));
         args.extend(after);
     }
-    let git = Git { by: &place, args: &args, is_configured };
+    let git = Git { by: &place, args: &args };
     match sub.as_str() {
         "push" => git.push(to),
         "commit" => git.commit(to),
@@ -249,8 +250,6 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
 struct Git<'a> {
     by: &'a Command,
     args: &'a [Word],
-    /// The command line itself sets where pushes go.
-    is_configured: bool,
 }
 
 /// One ref that a push changes.
@@ -319,9 +318,7 @@ impl Git<'_> {
                 continue;
             }
             let one = self.refspec(to, spec, force, line.has("delete"));
-            // `remote.NAME.push` says where a ref goes of which only the source is named.
-            let is_mapped = self.is_configured && !spec.contains(':') && !one.delete;
-            let sure = is_sure && !one.name.is_empty() && !is_mapped;
+            let sure = is_sure && !one.name.is_empty();
             self.pushed(to, remote.as_ref(), &one, sure, None);
         }
     }
@@ -380,7 +377,8 @@ impl Git<'_> {
             attrs.push(("default_branch", default.into()));
         }
         let fields = [("remote", remote.into()), ("name", one.name.as_str().into())];
-        let is_sure = is_sure && !context.is_some_and(|g| g.is_partly_read);
+        // Which remote a name means, which URL a URL, and where a ref goes says the configuration: of one that nobody read, nothing.
+        let is_sure = is_sure && context.is_some_and(|g| !g.is_partly_read);
         to.imply(self.by, READER, "git.push", &fields, &attrs, is_sure);
     }
 

@@ -8,6 +8,7 @@
 
 use super::{BarrierError, Core, Notice, OnHold};
 use crate::capture::{Seen, Wanted};
+use crate::git_context;
 use crate::inbox::Inbox;
 use crate::refusal;
 use crate::rewind;
@@ -153,6 +154,13 @@ impl Contents {
         actions
     }
 
+    /// What git reads beside the repository's own settings, as far as the program could.
+    pub(super) fn git_settings(&self, home: &Path) -> Vec<git_context::Settings> {
+        let Some((root, _)) = &self.root else { return Vec::new() };
+        let places = git_context::user_settings(home);
+        places.iter().filter_map(|path| open_inside(root.as_fd(), path)).map(git_context::settings).collect()
+    }
+
     fn remember(&mut self, digest: &str, content: Vec<u8>) {
         if content.len() <= REMEMBERED_BYTES_MAX / 8 && !self.remembered.iter().any(|(d, _)| d == digest) {
             self.remembered.push_back((digest.to_owned(), Arc::new(content)));
@@ -247,14 +255,36 @@ impl Core {
             let observed = self.observe(&seen, cause)?;
             last = observed.or(last);
             let cause: Vec<u64> = observed.into_iter().chain(cause.iter().copied()).collect();
-            for seen in seen {
-                self.judge(seen, &cause)?;
+            let mut rest = seen.into_iter();
+            while let Some(seen) = rest.next() {
+                let again = self.as_not_judged(&seen);
+                if let Err(error) = self.judge(seen, &cause) {
+                    let rest: Vec<_> = rest.map(|seen| self.as_not_judged(&seen)).collect();
+                    self.judge_later(std::iter::once(again).chain(rest));
+                    return Err(error);
+                }
             }
             if !more {
                 break;
             }
         }
         Ok(last)
+    }
+
+    /// A path as it stands before its new content is judged.
+    fn as_not_judged(&self, seen: &Seen) -> (PathBuf, Unaccepted) {
+        let before = self.contents.unaccepted.get(&translate::text(&seen.rel));
+        let accepted = before.map_or(&seen.was, |before| &before.accepted).clone();
+        (seen.rel.clone(), Unaccepted { accepted, judged: seen.node.clone(), group: None, refused: None })
+    }
+
+    /// They are on record and could not be judged: the next barrier does.
+    fn judge_later(&mut self, paths: impl Iterator<Item = (PathBuf, Unaccepted)>) {
+        for (rel, entry) in paths {
+            // One that is asked about stays so: its next judgement abandons the question.
+            self.contents.unaccepted.entry(translate::text(&rel)).or_insert(entry);
+            self.capture.force(rel);
+        }
     }
 
     fn observe(&mut self, seen: &[Seen], cause: &[u64]) -> Result<Option<u64>, BarrierError> {
@@ -592,8 +622,8 @@ impl Core {
         self.gate.flush()?;
         let found = rewind::content(&self.ledger, &self.capture.layers, rel, node).ok().and_then(|mut from| {
             let mut content = Vec::new();
-            from.read_to_end(&mut content).ok()?;
-            Some(Arc::new(content))
+            from.by_ref().take(CONTENT_BYTES_MAX as u64 + 1).read_to_end(&mut content).ok()?;
+            (content.len() as u64 == *size).then(|| Arc::new(content))
         });
         if let Some(found) = &found {
             self.contents.remember(digest, found.to_vec());
@@ -603,22 +633,23 @@ impl Core {
 
     /// What a link leads to, where that is a file that can be read.
     fn behind_link(&self, rel: &Path) -> Option<Vec<u8>> {
-        let open = |at: BorrowedFd<'_>, path: &Path| {
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            let file = std::fs::File::from(rustix::fs::openat2(at, path, flags, Mode::empty(), resolve).ok()?);
-            file.metadata().is_ok_and(|m| m.is_file()).then_some(file)
-        };
-        let root = self.contents.root.as_ref().and_then(|(root, workspace)| {
-            let inside = workspace.join(rel);
-            open(root.as_fd(), inside.strip_prefix("/").unwrap_or(&inside))
-        });
+        let root = self.contents.root.as_ref();
+        let root = root.and_then(|(root, workspace)| open_inside(root.as_fd(), &workspace.join(rel)));
         // Once the program has ended only the workspace itself is left to look into.
-        let file = root.or_else(|| open(self.contents.view.as_ref()?.as_fd(), rel))?;
+        let file = root.or_else(|| open_inside(self.contents.view.as_ref()?.as_fd(), rel))?;
         let mut content = Vec::new();
         file.take(CONTENT_BYTES_MAX as u64 + 1).read_to_end(&mut content).ok()?;
         Some(content)
     }
+}
+
+/// A regular file as who runs below that root would find it.
+fn open_inside(root: BorrowedFd<'_>, path: &Path) -> Option<std::fs::File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let below = path.strip_prefix("/").unwrap_or(path);
+    let file = std::fs::File::from(rustix::fs::openat2(root, below, flags, Mode::empty(), resolve).ok()?);
+    file.metadata().is_ok_and(|m| m.is_file()).then_some(file)
 }
 
 /// One path that was judged.

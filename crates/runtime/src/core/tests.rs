@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::state::State;
 use flyball_kernel::{Charter, Kernel, Session, Sources};
 use flyball_ledger::Draft;
+use flyball_sandbox::FileId;
 use flyball_sandbox::workspace::Layers;
 
 const TOML: &str = r#"
@@ -65,4 +66,46 @@ fn who_waits_is_denied_when_nothing_can_be_recorded_any_more() {
     assert_eq!(released[0].0, Ticket(7));
     assert!(matches!(&released[0].1, Decision::Deny(refusal) if refusal.text.contains("could not be decided")));
     assert!(core.tick().is_empty(), "told once");
+}
+
+#[test]
+fn an_image_that_is_replaced_ends_with_its_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut core = session(dir.path());
+    let exec = |core: &mut Core, ticket, pid, argv: &[&str]| {
+        let attempt = Attempt::Exec {
+            path: format!("/usr/bin/{}", argv[0]).into(),
+            argv: argv.iter().map(Into::into).collect(),
+            cwd: dir.path().join("w"),
+            script: None,
+            file: FileId { dev: 0, ino: 0, size: 0, mtime_ns: 0 },
+        };
+        let call = Call { ticket: Ticket(ticket), pid, attempt };
+        assert!(matches!(core.decide(&call), Decision::Allow));
+        core.done(call.ticket, pid, &Done::Ok);
+    };
+    let outcomes = |core: &Core| -> Vec<serde_json::Value> {
+        core.gate.flush().unwrap();
+        let only = flyball_ledger::Filter { kinds: vec![Kind::Outcome], ..Default::default() };
+        let entries = core.ledger.entries("s", 1.., only).unwrap();
+        entries.map(|entry| core.ledger.body(&entry.unwrap()).unwrap()).collect()
+    };
+    exec(&mut core, 1, 40_001, &["sh", "-c", "exec env git push origin main"]);
+    exec(&mut core, 2, 40_001, &["env", "git", "push", "origin", "main"]);
+    exec(&mut core, 3, 40_001, &["git", "push", "origin", "main"]);
+    assert!(outcomes(&core).is_empty(), "none of them has ended, and nothing was pushed");
+    core.exited(40_001, Some(1 << 8));
+    let ended = outcomes(&core);
+    assert_eq!(ended.len(), 6, "three programs, and the push that each implies: {ended:?}");
+    assert!(ended.iter().all(|body| body["ok"] == false && body["exit"] == 1), "{ended:?}");
+    // Whose end nobody saw is not called well, nor ill.
+    exec(&mut core, 4, 40_002, &["true"]);
+    core.exited(40_002, None);
+    let last = outcomes(&core).pop().unwrap();
+    assert_eq!((&last["ok"], &last["unknown"]), (&json!(null), &json!(true)));
+    // One that replaces itself for ever does not fill the memory.
+    for round in 0..OPEN_OF_ONE_MAX as u64 + 10 {
+        exec(&mut core, 10 + round, 40_003, &["true"]);
+    }
+    assert_eq!(outcomes(&core).len(), 7 + 10);
 }

@@ -248,7 +248,7 @@ fn serve(stream: UnixStream, door: &Arc<Door>, hooks: &Hooks) {
     let reply = match heard(&stream) {
         Ok((header, event)) => {
             let home = std::env::var("HOME").unwrap_or_default();
-            let git = |cwd: &str| git_context::of_folder(Path::new(cwd));
+            let git = |cwd: &str| git_context::of_folder(Path::new(cwd), Path::new(&home));
             let around = Around { home: &home, wait: Duration::from_millis(header.wait_ms), git: &git };
             let reply = hooks.handle(&event, door.as_ref(), &around);
             if hooks.is_end(&event) {

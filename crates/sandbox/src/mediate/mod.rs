@@ -556,10 +556,12 @@ impl Loop {
             match outcome {
                 trace::Outcome::Ran { ticket, pid, process } => {
                     self.statuses.forget(pid);
-                    self.events.watch(pid, process);
+                    if self.events.watch(pid, process) {
+                        self.parts.mediator.exited(pid, None);
+                    }
                     self.parts.mediator.done(ticket, pid, Done::Ok);
                 }
-                trace::Outcome::Ended { pid, status } => self.parts.mediator.exited(pid, status),
+                trace::Outcome::Ended { pid, status } => self.parts.mediator.exited(pid, Some(status)),
                 trace::Outcome::Failed { ticket, pid, errno } => {
                     self.parts.mediator.done(ticket, pid, Done::Failed(errno));
                 }

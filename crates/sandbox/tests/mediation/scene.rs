@@ -48,8 +48,8 @@ impl Mediator for Recorder {
     fn withdrawn(&mut self, ticket: Ticket) {
         self.note(Event::Withdrawn(ticket));
     }
-    fn exited(&mut self, pid: i32, status: i32) {
-        self.note(Event::Exited(pid, status));
+    fn exited(&mut self, pid: i32, status: Option<i32>) {
+        self.note(Event::Exited(pid, status.expect("it was seen how it ended")));
     }
     fn breached(&mut self, what: &str) {
         self.note(Event::Breached(what.to_owned()));

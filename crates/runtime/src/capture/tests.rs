@@ -1,0 +1,98 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+use super::*;
+
+struct Scene {
+    dir: tempfile::TempDir,
+    ledger: Ledger,
+    capture: Capture,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = dir.path().join("w");
+        for folder in [&workspace, &dir.path().join("upper")] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let layers = Layers::new(workspace.clone(), dir.path().join("upper"));
+        let ledger = Ledger::open(&dir.path().join("ledger")).unwrap();
+        let capture = Capture::new(layers, &workspace, Arc::default(), State::default());
+        Self { dir, ledger, capture }
+    }
+
+    /// As a mediated call would.
+    fn write(&mut self, rel: &str, content: &str) {
+        std::fs::write(self.dir.path().join("upper").join(rel), content).unwrap();
+        self.capture.touched(&self.dir.path().join("w").join(rel));
+    }
+
+    fn look(&mut self) -> Result<Vec<PathBuf>, CaptureError> {
+        let wanted = Wanted { path: &|_| true, file_bytes_max: 100, ..NOTHING };
+        let (seen, more) = self.capture.look(&self.ledger, &wanted, &mut BTreeSet::new())?;
+        assert!(!more);
+        assert!(seen.iter().all(|s| s.content.is_some()));
+        Ok(seen.into_iter().map(|s| s.rel).collect())
+    }
+}
+
+#[test]
+fn a_look_that_fails_midway_loses_nothing_of_what_it_found() {
+    let mut scene = Scene::new();
+    scene.write("a", "one");
+    scene.write("same", "same");
+    scene.look().unwrap();
+    scene.write("a", "two");
+    scene.write("b", "one");
+    scene.capture.force("same".into());
+    // No path of the workspace's: looking at it fails, after those before it.
+    for nowhere in ["../x", "t/../.."] {
+        scene.capture.force(nowhere.into());
+    }
+    for _ in 0..2 {
+        scene.look().unwrap_err();
+    }
+    scene.capture.watched.retain(|rel, _| !rel.to_string_lossy().contains(".."));
+    let mut told = scene.look().unwrap();
+    told.sort();
+    assert_eq!(told, ["a", "b", "same"].map(PathBuf::from));
+    assert!(scene.look().unwrap().is_empty(), "once");
+    // And what changed since is told after what had been found before.
+    scene.write("a", "three");
+    scene.capture.force("t/../..".into());
+    scene.look().unwrap_err();
+    scene.write("a", "four");
+    scene.capture.watched.remove(std::ffi::OsStr::new("t/../.."));
+    let (seen, _) = scene.capture.look(&scene.ledger, &NOTHING, &mut BTreeSet::new()).unwrap();
+    let nodes: Vec<_> = seen.iter().map(|s| (&s.was, &s.node)).collect();
+    assert_eq!(nodes.len(), 2);
+    assert_eq!(nodes[0].1, nodes[1].0);
+    assert_eq!(scene.capture.state.node("a"), Some(nodes[1].1));
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_read_is_never_in_memory_as_a_whole() {
+    let scene = Scene::new();
+    let at = scene.dir.path().join("upper/long");
+    let as_it_was = |bytes| What::File { file: std::fs::File::open(&at).unwrap(), bytes, mode: 0o644 };
+    let read = |bytes, keep| capture(as_it_was(bytes), Path::new("long"), &scene.ledger, keep).unwrap();
+    std::fs::write(&at, vec![b'x'; 6 << 20]).unwrap();
+    let whole = read(6 << 20, Some(10));
+    assert!(matches!(&whole.0, Node::File { size, .. } if *size == 6 << 20));
+    assert_eq!(whole.1.as_deref(), Some([b'x'; 11].as_slice()));
+    // It had ten bytes when it was opened.
+    assert_eq!(read(10, Some(10)), whole);
+    assert_eq!(read(10, None), (whole.0, None));
+    // Sparse, and longer than is read at all.
+    std::fs::File::options().write(true).open(&at).unwrap().set_len(300 << 20).unwrap();
+    let before = peak_kib();
+    assert_eq!(read(10, Some(10)).0, Node::Other);
+    assert_eq!(read(300 << 20, None).0, Node::Other);
+    assert!(peak_kib() < before + (100 << 10), "{before} KiB, then {}", peak_kib());
+}
+
+/// The most memory that this process ever had.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
