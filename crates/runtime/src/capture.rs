@@ -9,7 +9,7 @@ use crate::translate;
 use flyball_ledger::{Ledger, LedgerError};
 use flyball_sandbox::workspace::{self, Found, Layers, Look, Node, Stamp, What, WorkspaceError};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Capture {
     workspace: PathBuf,
     scratch: Arc<Scratch>,
     /// Paths (relative) that are to be looked at, with how they were found last, and when.
-    watched: BTreeMap<Rel, Option<(Stamp, Instant)>>,
+    watched: BTreeMap<Rel, Option<Box<(Stamp, Instant)>>>,
     /// Directories that one call moved, with all below them.
     moved: BTreeSet<Rel>,
     /// Paths that are told of at the next look even if they are as the record has them.
@@ -36,7 +36,7 @@ pub struct Capture {
 }
 
 /// A path relative to the workspace, ordered by its bytes: a [`PathBuf`] is taken apart at each comparison.
-pub(crate) type Rel = OsString;
+pub(crate) type Rel = Box<OsStr>;
 
 /// What a look at one path found.
 #[derive(Clone, Debug)]
@@ -138,19 +138,19 @@ impl Capture {
         if let Ok(rel) = path.strip_prefix(&self.workspace)
             && !self.scratch.covers(path)
         {
-            self.moved.insert(rel.as_os_str().to_owned());
+            self.moved.insert(rel.as_os_str().into());
         }
     }
 
     /// The next look tells of this path, changed or not.
     pub(crate) fn force(&mut self, rel: PathBuf) {
         self.watch(&rel);
-        self.forced.insert(rel.into_os_string());
+        self.forced.insert(rel.as_os_str().into());
     }
 
     fn watch(&mut self, rel: &Path) {
         if !self.watched.contains_key(rel.as_os_str()) {
-            self.watched.insert(rel.as_os_str().to_owned(), None);
+            self.watched.insert(rel.as_os_str().into(), None);
         }
     }
 
@@ -228,10 +228,10 @@ impl Capture {
                 if bytes >= wanted.bytes_max || found.len() >= wanted.found_max {
                     return Ok(true);
                 }
-                let rel = PathBuf::from(rel);
+                let rel = PathBuf::from(OsString::from(rel));
                 let full = self.workspace.join(&rel);
                 let counts = (wanted.path)(&full);
-                done.insert(rel.as_os_str().to_owned());
+                done.insert(rel.as_os_str().into());
                 if wanted.only_closed && !counts {
                     continue;
                 }
@@ -276,7 +276,7 @@ impl Capture {
         keep_base: bool,
     ) -> Result<Option<Seen>, CaptureError> {
         let stamp = found.stamp;
-        let last = self.watched.get(rel.as_os_str()).copied().flatten();
+        let last = self.watched.get(rel.as_os_str()).and_then(Option::as_deref).copied();
         let is_open = stamp.is_some_and(|s| s.has_writers);
         let is_forced = self.forced.contains(rel.as_os_str());
         let is_same = self.stamps_tell
@@ -287,9 +287,12 @@ impl Capture {
         let seen = seen.map(|seen| Seen { is_open, ..seen });
         self.forced.remove(rel.as_os_str());
         let is_link = keep_bytes.is_some()
-            && seen.as_ref().map(|s| &s.node).or(self.state.node(&translate::text(rel))).is_some_and(is_symlink);
+            && match &seen {
+                Some(seen) => is_symlink(&seen.node),
+                None => self.state.node(&translate::text(rel)).as_ref().is_some_and(is_symlink),
+            };
         if is_link || stamp.is_some_and(|s| s.has_writers || s.links > 1) {
-            self.watched.insert(rel.as_os_str().to_owned(), stamp.map(|s| (s, Instant::now())));
+            self.watched.insert(rel.as_os_str().into(), stamp.map(|s| Box::new((s, Instant::now()))));
         } else {
             self.watched.remove(rel.as_os_str());
         }
@@ -307,7 +310,7 @@ impl Capture {
         let (node, content) = capture(there, rel, ledger, keep_bytes)?;
         let path = translate::text(rel);
         self.watch_below(rel, &path, &node);
-        let was = self.state.node(&path).or(self.state.base(&path)).cloned();
+        let was = self.state.node(&path).or_else(|| self.state.base(&path));
         let keep = keep_bytes.filter(|_| keep_base).map(|max| (ledger, max));
         let change = self.changed(look, rel, path, node.clone(), keep)?;
         let was = match (was, &change) {
@@ -330,7 +333,7 @@ impl Capture {
             below.extend(children(&self.layers.upper, rel));
             // What was moved with it lies deeper, in directories that the record may know under this very name.
             if moved {
-                self.moved.extend(below.iter().map(|rel| rel.as_os_str().to_owned()));
+                self.moved.extend(below.iter().map(|rel| rel.as_os_str().into()));
             }
         }
         let went = *node == Node::Absent && (was_directory || was_unknown);
@@ -355,7 +358,7 @@ impl Capture {
         node: Node,
         keep: Option<(&Ledger, usize)>,
     ) -> Result<Option<Change>, CaptureError> {
-        if self.state.node(&path) == Some(&node) {
+        if self.state.has(&path, &node) {
             return Ok(None);
         }
         let base = match self.state.base(&path) {

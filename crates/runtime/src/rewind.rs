@@ -273,15 +273,15 @@ fn wanted(now: &State, target: &State, all: bool) -> Vec<(PathBuf, Node)> {
     for (path, is) in now.touched() {
         // A path that the session first touched after that step was what the real tree had.
         let Some(wanted) = target.node(path).or_else(|| now.base(path)) else { continue };
-        if wanted != is || (all && *wanted != Node::Other) {
-            out.push((translate::path(path), wanted.clone()));
+        if wanted != is || (all && wanted != Node::Other) {
+            out.push((translate::path(path), wanted));
         }
     }
     out
 }
 
 fn standing(now: &State, path: &Path) -> Node {
-    now.node(&translate::text(path)).cloned().unwrap_or(Node::Absent)
+    now.node(&translate::text(path)).unwrap_or(Node::Absent)
 }
 
 /// What must be set, in an order that works: removals deepest first, then parents before children.
@@ -291,8 +291,8 @@ fn steps(now: &State, target: &State) -> Vec<(String, Node)> {
     for (path, wanted) in wanted(now, target, false) {
         let path = translate::text(&path);
         let Some(is) = now.node(&path) else { continue };
-        let replaced = std::mem::discriminant(&wanted) != std::mem::discriminant(is);
-        if replaced && *is != Node::Absent {
+        let replaced = std::mem::discriminant(&wanted) != std::mem::discriminant(&is);
+        if replaced && is != Node::Absent {
             removals.push((path.clone(), Node::Absent));
         }
         if wanted != Node::Absent {

@@ -1,8 +1,11 @@
 //! The workspace as the record has it: which paths differ from the real tree, and how, at any step.
 
+mod packed;
+
 use crate::translate;
 use flyball_ledger::{Entry, Filter, Kind, Ledger, LedgerError};
 use flyball_sandbox::workspace::{self, Node};
+use packed::{Base, Packed};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -89,55 +92,72 @@ fn found(ledger: &Ledger, entry: &Entry) -> Result<(Vec<Change>, bool), StateErr
 /// Every path that the session touched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    nodes: BTreeMap<String, Node>,
-    bases: BTreeMap<String, Node>,
+    paths: BTreeMap<Box<str>, Stands>,
+}
+
+/// What stands at a path, and what the real tree had there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stands {
+    now: Packed,
+    base: Base,
 }
 
 impl State {
     /// Takes one more change in.
     pub fn take(&mut self, change: &Change) {
-        if let Some(base) = &change.base {
-            self.bases.entry(change.path.clone()).or_insert_with(|| base.clone());
+        let now = Packed::of(&change.node);
+        match self.paths.get_mut(change.path.as_str()) {
+            Some(stands) => {
+                stands.now = now;
+                if stands.base == Base::Unknown {
+                    stands.base = Base::of(change.base.as_ref());
+                }
+            }
+            None => {
+                let stands = Stands { now, base: Base::of(change.base.as_ref()) };
+                self.paths.insert(change.path.as_str().into(), stands);
+            }
         }
-        self.nodes.insert(change.path.clone(), change.node.clone());
     }
 
     /// What is at a path the session touched.
     #[must_use]
-    pub fn node(&self, path: &str) -> Option<&Node> {
-        self.nodes.get(path)
+    pub fn node(&self, path: &str) -> Option<Node> {
+        self.paths.get(path).map(|stands| stands.now.node())
+    }
+
+    /// Whether that is at a path the session touched.
+    #[must_use]
+    pub fn has(&self, path: &str, node: &Node) -> bool {
+        self.paths.get(path).is_some_and(|stands| stands.now.is(node))
     }
 
     /// What the real tree had there when the session first touched it.
     #[must_use]
-    pub fn base(&self, path: &str) -> Option<&Node> {
-        self.bases.get(path)
+    pub fn base(&self, path: &str) -> Option<Node> {
+        self.paths.get(path).and_then(|stands| stands.base.node())
     }
 
     /// What the real tree had, for every touched path: what `apply` expects to find.
-    #[must_use]
-    pub fn bases(&self) -> &BTreeMap<String, Node> {
-        &self.bases
+    pub fn bases(&self) -> impl Iterator<Item = (&str, Node)> {
+        self.paths.iter().filter_map(|(path, stands)| Some((&**path, stands.base.node()?)))
+    }
+
+    fn differing(&self) -> impl Iterator<Item = (&str, &Stands)> {
+        self.paths.iter().filter(|(_, stands)| !stands.base.is(&stands.now)).map(|(p, stands)| (&**p, stands))
     }
 
     /// The paths that differ from what the real tree had.
-    pub fn changed(&self) -> impl Iterator<Item = (&str, &Node)> {
-        // Side by side: looking each path up in the other map would take its whole path apart once more.
-        let mut bases = self.bases.iter().peekable();
-        let mut is_changed = move |(path, node): &(&String, &Node)| {
-            while bases.next_if(|(base, _)| base.as_str() < path.as_str()).is_some() {}
-            bases.peek().filter(|(base, _)| base == path).map(|(_, base)| *base) != Some(*node)
-        };
-        self.nodes.iter().filter(move |entry| is_changed(entry)).map(|(p, n)| (p.as_str(), n))
+    pub fn changed(&self) -> impl Iterator<Item = (&str, Node)> {
+        self.differing().map(|(path, stands)| (path, stands.now.node()))
     }
 
     /// The paths that differ from what the real tree had, and how: `added`, `modified` or `deleted`.
     pub fn changes(&self) -> impl Iterator<Item = (&str, &'static str)> {
-        self.changed().map(|(path, node)| {
-            let was = self.bases.get(path).unwrap_or(&Node::Absent);
-            let how = match (was, node) {
-                (_, Node::Absent) => "deleted",
-                (Node::Absent, _) => "added",
+        self.differing().map(|(path, stands)| {
+            let how = match (&stands.base, &stands.now) {
+                (_, Packed::Absent) => "deleted",
+                (Base::Absent | Base::Unknown, _) => "added",
                 _ => "modified",
             };
             (path, how)
@@ -145,8 +165,8 @@ impl State {
     }
 
     /// Every path ever touched, with what is there now.
-    pub fn touched(&self) -> impl Iterator<Item = (&str, &Node)> {
-        self.nodes.iter().map(|(p, n)| (p.as_str(), n))
+    pub fn touched(&self) -> impl Iterator<Item = (&str, Node)> {
+        self.paths.iter().map(|(path, stands)| (&**path, stands.now.node()))
     }
 
     /// Digest of the workspace's difference from the real tree, in the form of [`workspace::digest`]: equal to it when
@@ -156,23 +176,23 @@ impl State {
         let mut hash = Sha256::new();
         hash.update(b"flyball-workspace-1\n");
         let mut line = String::new();
-        let mut add = |path: &str, node: &Node| {
+        let mut add = |path: &str, stands: &Stands| {
             line.clear();
             // Writing to a string can't fail.
-            let _ = writeln!(line, "{path} {node}");
+            let _ = writeln!(line, "{path} {}", stands.now.node());
             hash.update(line.as_bytes());
         };
         // A text without a backslash has the very bytes of its path, and so their order.
-        if self.changed().any(|(path, _)| path.contains('\\')) {
-            let mut lines: Vec<(PathBuf, &Node)> = self.changed().map(|(p, n)| (translate::path(p), n)).collect();
+        if self.differing().any(|(path, _)| path.contains('\\')) {
+            let mut lines: Vec<(PathBuf, &Stands)> = self.differing().map(|(p, s)| (translate::path(p), s)).collect();
             lines.sort_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()));
-            lines.iter().for_each(|(path, node)| add(&workspace::escape(path), node));
+            lines.iter().for_each(|(path, stands)| add(&workspace::escape(path), stands));
         } else {
-            for (path, node) in self.changed() {
+            for (path, stands) in self.differing() {
                 if path.bytes().all(|b| b.is_ascii_graphic() && b != b'%') {
-                    add(path, node);
+                    add(path, stands);
                 } else {
-                    add(&workspace::escape(Path::new(path)), node);
+                    add(&workspace::escape(Path::new(path)), stands);
                 }
             }
         }
@@ -184,9 +204,9 @@ impl State {
     /// The paths below a directory at which something stands.
     pub fn standing_below(&self, path: &str) -> impl Iterator<Item = &str> {
         let prefix = format!("{path}/");
-        let from = (Bound::Included(prefix.clone()), Bound::Unbounded);
-        let below = self.nodes.range(from).take_while(move |(p, _)| p.starts_with(&prefix));
-        below.filter(|(_, node)| **node != Node::Absent).map(|(p, _)| p.as_str())
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let below = self.paths.range::<str, _>(from).take_while(move |(p, _)| p.starts_with(&prefix));
+        below.filter(|(_, stands)| stands.now != Packed::Absent).map(|(p, _)| &**p)
     }
 
     /// The state as of an entry of a session's stream, folded from the record.
@@ -247,8 +267,8 @@ mod tests {
 
     /// As the layers' own digest is defined.
     fn naive(state: &State) -> String {
-        let changed = state.nodes.iter().filter(|(path, node)| state.bases.get(*path) != Some(*node));
-        let mut lines: Vec<(PathBuf, &Node)> = changed.map(|(p, n)| (translate::path(p), n)).collect();
+        let changed = state.touched().filter(|(path, node)| state.base(path).as_ref() != Some(node));
+        let mut lines: Vec<(PathBuf, Node)> = changed.map(|(p, n)| (translate::path(p), n)).collect();
         lines.sort_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()));
         let mut hash = Sha256::new();
         hash.update(b"flyball-workspace-1\n");

@@ -77,8 +77,8 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
     }
     let expected: BTreeMap<_, _> =
         // What was never read (a device, a file too large to keep) can't be compared; the layers' own word has to do.
-        past.capture.state.bases().iter().filter(|(_, node)| **node != Node::Other)
-            .map(|(p, node)| (translate::path(p), node.clone())).collect();
+        past.capture.state.bases().filter(|(_, node)| *node != Node::Other)
+            .map(|(p, node)| (translate::path(p), node)).collect();
     let digest = past.capture.state.digest();
     // What is scratch can be made again, and was never looked at: it is not taken.
     let changes = workspace::changes(&past.capture.layers, past.capture.scratch()).map_err(failed)?;
@@ -156,7 +156,7 @@ fn not_accepted(past: &Past, session: &str) -> Result<Vec<String>, StateError> {
         }
     }
     let stands = past.capture.state.changed().filter_map(|(path, node)| match node {
-        Node::File { digest, .. } => Some((path.to_owned(), digest.clone())),
+        Node::File { digest, .. } => Some((path.to_owned(), digest)),
         _ => None,
     });
     Ok(stands.filter(|what| accepted.get(what) == Some(&false)).map(|(path, _)| path).collect())

@@ -66,7 +66,7 @@ fn a_look_that_fails_midway_loses_nothing_of_what_it_found() {
     let nodes: Vec<_> = seen.iter().map(|s| (&s.was, &s.node)).collect();
     assert_eq!(nodes.len(), 2);
     assert_eq!(nodes[0].1, nodes[1].0);
-    assert_eq!(scene.capture.state.node("a"), Some(nodes[1].1));
+    assert_eq!(scene.capture.state.node("a").as_ref(), Some(nodes[1].1));
 }
 
 #[test]

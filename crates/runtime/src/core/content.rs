@@ -494,10 +494,10 @@ impl Core {
                 self.contents.asked.remove(&group);
                 self.gate.abandon(group, "the workspace was rolled back")?;
             }
-            let Some(judged) = self.capture.state.node(&path).cloned() else { continue };
+            let Some(judged) = self.capture.state.node(&path) else { continue };
             if matches!(&judged, Node::File { digest, .. } if self.contents.refused.contains(&(path.clone(), digest.clone())))
             {
-                let accepted = self.capture.state.base(&path).cloned().unwrap_or(Node::Absent);
+                let accepted = self.capture.state.base(&path).unwrap_or(Node::Absent);
                 self.contents.unaccepted.insert(path, Unaccepted { accepted, judged, group: None, refused: None });
                 self.capture.force(rel);
             }
