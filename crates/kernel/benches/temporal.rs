@@ -15,8 +15,7 @@
 )]
 
 use flyball_kernel::{
-    Action, Charter, Event, History, Input, Kernel, Phase, Resource, ResourceKind, Session, Sources, Surface, Value,
-    Verdict,
+    Action, Charter, Event, History, Input, Kernel, Phase, Resource, ResourceKind, Session, Sources, Surface, Verdict,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -141,7 +140,8 @@ fn facts(text: &str) {
         } else {
             seq += 1;
         }
-        let holds = history.values(&places, black_box(action), *at_ns).map(|value| value == Some(Value::Bool(true)));
+        let seen = history.seen_by(black_box(action), *at_ns);
+        let holds = places.map(|place| seen.holds(place) == Some(true));
         if let Some((fact, may)) = may {
             requests += 1;
             let [green, deleted, approved] = holds;

@@ -26,7 +26,7 @@ use crate::obligation::Obligations;
 use crate::question::{Approval, Question, Reply};
 use crate::registers::Registers;
 use crate::ruling::{ActionDigest, Effect, Governance, Reason, Ruling, Verdict};
-use crate::session::{Session, Values};
+use crate::session::Session;
 use crate::vocabulary::{Consequence, Reversibility};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +52,7 @@ struct Open {
     action: Action,
     state: OpenState,
     /// What people agreed to, where this attempt names an action that is still to come.
-    approval: Option<Approval>,
+    approval: Option<Box<Approval>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +83,10 @@ pub struct Kernel {
     missed: Vec<Reason>,
     last_seq: Option<u64>,
     last_at_ns: u64,
-    open: BTreeMap<u64, Open>,
+    /// Each apart: else every node of the tree has room for eleven of them.
+    open: BTreeMap<u64, Box<Open>>,
+    /// Before this time no question's deadline comes: until then, none of the open attempts is looked at.
+    undue_until_ns: u64,
     /// Owners at their cap of open questions, of whom that was told.
     overloaded: BTreeSet<String>,
 }
@@ -108,6 +111,7 @@ impl Kernel {
             last_seq: None,
             last_at_ns: 0,
             open: BTreeMap::new(),
+            undue_until_ns: u64::MAX,
             overloaded: BTreeSet::new(),
         }
     }
@@ -224,7 +228,7 @@ impl Kernel {
         };
         let reason = own("input-out-of-order", format!("the input was not taken: {why}"), None);
         // A held attempt stays held: a misplaced answer must not settle it.
-        let is_held = matches!(self.open.get(&of), Some(Open { state: OpenState::Held(_), .. }))
+        let is_held = matches!(self.open.get(&of).map(|open| &**open), Some(Open { state: OpenState::Held(_), .. }))
             && matches!(input.event, Event::Answer { .. });
         let finding = if is_held { Finding::hold(reason, None) } else { Finding::deny(reason) };
         vec![self.ruling(of, action.as_ref(), decide::strictest(vec![finding]), Vec::new())]
@@ -238,10 +242,9 @@ impl Kernel {
         let labelled = self.labelled(action);
         let action = &*labelled;
         let session = Arc::clone(&self.session);
-        let values = session.values(action);
-        let decision = self.decide(action, &values, &BTreeSet::new());
+        let decision = self.decide(action, &session.values(action), &BTreeSet::new());
         // Facts are as of just before the action: it counts from here on, whatever was ruled.
-        self.note(Phase::Attempt, action, &values, seq);
+        self.note(Phase::Attempt, action, None, seq);
         self.settle(seq, action, decision, &BTreeSet::new())
     }
 
@@ -266,7 +269,7 @@ impl Kernel {
             }
             used = Some(approval);
         }
-        self.note(Phase::Attempt, action, &values, seq);
+        self.note(Phase::Attempt, action, None, seq);
         let ruling = self.settle(seq, action, decision, &waived);
         if ruling.verdict == Verdict::Allow
             && let (Some(open), Some(approval)) = (self.open.get_mut(&seq), used)
@@ -277,21 +280,27 @@ impl Kernel {
     }
 
     /// The approval that an attempt holds for this action: taken from it, so that it serves once.
-    fn spend(&mut self, of: u64, action: &Action) -> Option<Approval> {
+    fn spend(&mut self, of: u64, action: &Action) -> Option<Box<Approval>> {
         let now_ns = self.last_at_ns;
         let open = self.open.get_mut(&of)?;
         let serves = |a: &Approval| now_ns <= a.until_ns && open.action.foresees(action);
-        if open.approval.as_ref().is_some_and(serves) { open.approval.take() } else { None }
+        if open.approval.as_deref().is_some_and(serves) { open.approval.take() } else { None }
     }
 
-    /// Lets facts see an event.
-    fn note(&mut self, phase: Phase, action: &Action, values: &Values, seq: u64) {
-        let values = Seen::Live(values);
-        let event = Occurrence { phase, verb: action.verb, values, seq, at_ns: self.last_at_ns };
-        self.facts.commit(&event);
-        if !self.charter.obligations.is_empty() {
-            let charter = Arc::clone(&self.charter);
-            let missed = self.obligations.note(&charter.obligations, &event);
+    /// Lets facts and obligations see an event; `outcome`: what a result carries.
+    fn note(&mut self, phase: Phase, action: &Action, outcome: Option<(bool, &BTreeMap<String, Value>)>, seq: u64) {
+        let Self { charter, session, facts, obligations, last_at_ns, .. } = self;
+        if !facts.is_watched(phase, action.verb) && charter.obligations.is_empty() {
+            return;
+        }
+        let mut values = session.values(action);
+        if let Some((ok, attrs)) = outcome {
+            values = values.with_outcome(ok, attrs);
+        }
+        let event = Occurrence { phase, verb: action.verb, values: Seen::Live(&values), seq, at_ns: *last_at_ns };
+        facts.commit(&event);
+        if !charter.obligations.is_empty() {
+            let missed = obligations.note(&charter.obligations, &event);
             self.miss(missed);
         }
     }
@@ -307,16 +316,8 @@ impl Kernel {
     }
 
     fn did(&mut self, action: &Action, seq: u64) {
-        if self.sees(Phase::Did, action) {
-            let session = Arc::clone(&self.session);
-            self.note(Phase::Did, action, &session.values(action), seq);
-        }
+        self.note(Phase::Did, action, None, seq);
         self.labels.did(&self.charter.labels, &self.session, action, seq);
-    }
-
-    /// Whether any fact or obligation can be moved by such an event.
-    fn sees(&self, phase: Phase, action: &Action) -> bool {
-        self.facts.is_watched(phase, action.verb) || !self.charter.obligations.is_empty()
     }
 
     fn outcome(&mut self, of: u64, seq: u64, ok: bool, attrs: &BTreeMap<String, Value>) {
@@ -327,18 +328,9 @@ impl Kernel {
             Some(OpenState::Dispatched) => {}
         }
         let Some(open) = self.open.remove(&of) else { return };
-        self.result(&open.action, seq, ok, attrs);
+        self.note(Phase::Result, &open.action, Some((ok, attrs)), seq);
         self.budgets.settle(&self.charter.budgets, of, ok, attrs);
         self.positions.settle(&self.charter.envelopes, of, &open.action, ok, self.last_at_ns);
-    }
-
-    fn result(&mut self, action: &Action, seq: u64, ok: bool, attrs: &BTreeMap<String, Value>) {
-        if !self.sees(Phase::Result, action) {
-            return;
-        }
-        let session = Arc::clone(&self.session);
-        let values = session.values(action).with_outcome(ok, attrs);
-        self.note(Phase::Result, action, &values, seq);
     }
 
     fn withdraw(&mut self, of: u64) {

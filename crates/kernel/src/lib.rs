@@ -41,7 +41,7 @@ pub use charter::{
     Limits, Owner, Rule, RuleEffect, SandboxSettings, Sources, Tier, check_examples,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Related, Severity, Span};
-pub use facts::{FactBound, History, Phase};
+pub use facts::{FactBound, History, Moment, Phase};
 pub use input::{Elsewhere, Event, Input};
 pub use kernel::{Kernel, OWNER_QUESTIONS_MAX, OWNER_SMALL_QUESTIONS_MAX, Past, SnapshotError};
 pub use registers::{BudgetUse, EnvelopeUse, ObligationUse, OwnerLoad, Registers};

@@ -13,6 +13,7 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Request,
     RestrictedExpression,
 };
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::str::FromStr as _;
 use std::sync::LazyLock;
@@ -37,7 +38,7 @@ pub(crate) struct RuleError {
 /// What the rules of one set said: the ids of those that matched, sorted, and what went wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Matched {
-    pub ids: Vec<Text>,
+    pub ids: SmallVec<[Text; 2]>,
     pub errors: Vec<RuleError>,
 }
 
@@ -134,9 +135,9 @@ impl Judged<'_> {
     fn context(&self, facts: &BTreeSet<usize>) -> Result<Context, RuleError> {
         let record =
             |pairs: Vec<(String, RestrictedExpression)>| RestrictedExpression::new_record(pairs).map_err(|e| fault(&e));
-        let facts = facts
-            .iter()
-            .filter_map(|place| Some((self.facts.name(*place).to_owned(), expression(self.facts.value(*place)?))));
+        let facts = facts.iter().filter_map(|place| {
+            Some((self.facts.name(*place).to_owned(), expression(&self.facts.value(*place)?.into())))
+        });
         let attrs = rule_attrs(self.action.verb)
             .filter_map(|a| Some((a.name.to_owned(), expression(self.action.attr(a.name)?))))
             .collect();
@@ -185,7 +186,7 @@ pub(crate) fn ask(set: &PolicySet, request: &Request, entities: &Entities, wante
             RuleError { rule: Some(error.policy_id().to_string()), message: error.inner().to_string() }
         })
         .collect();
-    let mut matched = Matched { ids: Vec::new(), errors };
+    let mut matched = Matched { ids: SmallVec::new(), errors };
     if response.decision() == wanted {
         matched.ids = response.diagnostics().reason().map(|id| AsRef::<str>::as_ref(id).into()).collect();
     }

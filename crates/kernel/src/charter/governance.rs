@@ -122,6 +122,9 @@ pub(crate) fn depth(
         out.snapshot |= row.snapshot;
         out.record = if row.payload { Record::Payload } else { out.record };
     }
+    if rows.is_empty() {
+        return out;
+    }
     out.approvals = asked(rows, &out).iter().filter_map(|path| tiers.get(*path)).map(|tier| tier.quorum).sum();
     out
 }

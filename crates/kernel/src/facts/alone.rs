@@ -1,12 +1,12 @@
 //! A charter's facts without its rules: events in, values out. For whoever has events and no attempts to rule on.
 
-use super::{Facts, Occurrence, Phase, Seen};
+use super::{Answer, Facts, Occurrence, Phase, Seen};
 use crate::action::{Action, Value};
 use crate::charter::Charter;
 use crate::session::Session;
 use std::collections::BTreeMap;
 
-/// The facts over one history. Entry points: [`Self::note`], [`Self::values`].
+/// The facts over one history. Entry points: [`Self::note`], [`Self::seen_by`].
 #[derive(Clone, Debug)]
 pub struct History {
     facts: Facts,
@@ -46,10 +46,44 @@ impl History {
         self.facts.commit(&Occurrence { phase, verb: action.verb, values: Seen::Live(&values), seq, at_ns });
     }
 
-    /// The values of the facts at these places as this action would find them at that time; nothing for one that has none.
+    /// The facts as this action would find them at that time.
     #[must_use]
-    pub fn values<const N: usize>(&self, places: &[usize; N], action: &Action, now_ns: u64) -> [Option<Value>; N] {
-        let values = self.session.values(action);
-        places.map(|place| self.facts.monitors.get(place)?.value(&values, now_ns).ok())
+    pub fn seen_by<'a>(&'a self, action: &'a Action, now_ns: u64) -> Moment<'a> {
+        Moment { history: self, action, now_ns }
+    }
+}
+
+/// The facts as one action finds them.
+#[derive(Debug)]
+pub struct Moment<'a> {
+    history: &'a History,
+    action: &'a Action,
+    now_ns: u64,
+}
+
+impl Moment<'_> {
+    /// Whether the fact at that place holds; nothing for a number, and for one that has no value.
+    #[must_use]
+    pub fn holds(&self, place: usize) -> Option<bool> {
+        match self.answer(place)? {
+            Answer::Bool(is_true) => Some(is_true),
+            Answer::Long(_) => None,
+        }
+    }
+
+    /// The value of the fact at that place, if it has one.
+    #[must_use]
+    pub fn value(&self, place: usize) -> Option<Value> {
+        self.answer(place).map(Value::from)
+    }
+
+    fn answer(&self, place: usize) -> Option<Answer> {
+        let History { facts, session } = self.history;
+        let monitor = facts.monitors.get(place)?;
+        let value = match monitor.dollars.is_empty() {
+            true => monitor.value_for_all(self.now_ns),
+            false => monitor.value(&session.values(self.action), self.now_ns),
+        };
+        value.ok()
     }
 }

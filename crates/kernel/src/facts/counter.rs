@@ -447,7 +447,9 @@ impl Group {
         let (from, to) = self.within(counter, now_ns);
         let within = || self.recent.range(from.min(to)..to);
         let newest: Witnesses = match counter.aggregate {
-            Aggregate::Count | Aggregate::Sum => within().rev().take(WITNESSES_MAX).map(|s| s.seq).collect(),
+            Aggregate::Count | Aggregate::Sum => {
+                within().skip(to.saturating_sub(from).saturating_sub(WITNESSES_MAX)).map(|s| s.seq).collect()
+            }
             Aggregate::Min => within().min_by_key(|s| (s.value, s.seq)).map(|s| s.seq).into_iter().collect(),
             Aggregate::Max => within().max_by_key(|s| (s.value, s.seq)).map(|s| s.seq).into_iter().collect(),
         };

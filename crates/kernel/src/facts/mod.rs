@@ -35,14 +35,14 @@ use crate::session::Values;
 use crate::vocabulary::Verb;
 use check::{Checker, Compiled};
 use monitor::Query;
-use relation::{Given, given};
+use relation::{Given, Var, given};
 use smallvec::SmallVec;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use syntax::{Expr, Fault, Tree};
 
-pub use alone::History;
+pub use alone::{History, Moment};
 pub(crate) use atoms::fields_of;
 pub use bound::FactBound;
 pub(crate) use explain::span_text;
@@ -281,6 +281,22 @@ fn atoms_in(tree: &Tree, out: &mut BTreeSet<String>) {
     tree.below().into_iter().for_each(|inner| atoms_in(inner, out));
 }
 
+/// A fact's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Bool(bool),
+    Long(i64),
+}
+
+impl From<Answer> for Value {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Bool(is_true) => Value::Bool(is_true),
+            Answer::Long(n) => Value::Long(n),
+        }
+    }
+}
+
 /// Why a fact has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lost {
@@ -394,13 +410,17 @@ impl Facts {
 
     /// The facts as they are supposed to be, by place, whatever happened.
     pub fn supposed<'a>(&'a self, values: &'a Values<'a>, suppose: impl Fn(usize) -> Value) -> Known<'a> {
-        let cells = (0..self.monitors.len()).map(|place| OnceCell::from(Ok(suppose(place)))).collect();
+        let answer = |value| match value {
+            Value::Long(n) => Answer::Long(n),
+            value => Answer::Bool(value == Value::Bool(true)),
+        };
+        let cells = (0..self.monitors.len()).map(|place| OnceCell::from(Ok(answer(suppose(place))))).collect();
         Known { facts: self, values, now_ns: 0, cells }
     }
 
     /// A fact's value for the action with these values.
     pub fn value(&self, name: &str, values: &Values, now_ns: u64) -> Result<Value, Lost> {
-        self.named(name).ok_or(Lost::Unknown)?.value(values, now_ns)
+        self.named(name).ok_or(Lost::Unknown)?.value(values, now_ns).map(Value::from)
     }
 
     /// The entries behind the value, and what would turn it.
@@ -412,7 +432,9 @@ impl Facts {
         };
         let query = Query { now_ns, given: Some(&given), guard: None };
         let ((witnesses, needs), holds) = match &monitor.compiled {
-            Compiled::Formula(node) if node.at(query).holds() => (explain::why(node, query), Some(true)),
+            Compiled::Formula(node) if node.truth(query).unwrap_or_else(|| node.at(query).holds()) => {
+                (explain::why(node, query), Some(true))
+            }
             Compiled::Formula(node) => (explain::why_not(node, query), Some(false)),
             Compiled::Number(counter) => (explain::number(counter, None, query), None),
         };
@@ -431,18 +453,18 @@ pub(crate) struct Known<'a> {
     facts: &'a Facts,
     values: &'a Values<'a>,
     now_ns: u64,
-    cells: SmallVec<[OnceCell<Result<Value, Lost>>; 16]>,
+    cells: SmallVec<[OnceCell<Result<Answer, Lost>>; 16]>,
 }
 
 impl Known<'_> {
     /// The value of the fact at that place, if it has one.
-    pub fn value(&self, place: usize) -> Option<&Value> {
-        self.at(place).as_ref()?.as_ref().ok()
+    pub fn value(&self, place: usize) -> Option<Answer> {
+        self.at(place)?.ok()
     }
 
-    fn at(&self, place: usize) -> Option<&Result<Value, Lost>> {
+    fn at(&self, place: usize) -> Option<Result<Answer, Lost>> {
         let (cell, monitor) = (self.cells.get(place)?, self.facts.monitors.get(place)?);
-        Some(cell.get_or_init(|| monitor.value(self.values, self.now_ns)))
+        Some(*cell.get_or_init(|| monitor.value(self.values, self.now_ns)))
     }
 
     pub fn name(&self, place: usize) -> &str {
@@ -463,7 +485,7 @@ impl Known<'_> {
             return BTreeMap::new();
         }
         let lost = |place: &usize| match self.at(*place)? {
-            Err(why) => Some((self.name(*place).to_owned(), *why)),
+            Err(why) => Some((self.name(*place).to_owned(), why)),
             Ok(_) => None,
         };
         places.iter().filter_map(lost).collect()
@@ -495,28 +517,41 @@ impl Monitor {
         }
     }
 
-    fn value(&self, values: &Values, now_ns: u64) -> Result<Value, Lost> {
+    fn value(&self, values: &Values, now_ns: u64) -> Result<Answer, Lost> {
+        if self.dollars.is_empty() {
+            return self.value_for_all(now_ns);
+        }
+        let given = given(&self.dollars, values);
+        self.answer(given.as_ref().map(|given| Query { now_ns, given: Some(given as Given), guard: None }))
+    }
+
+    /// Of a fact that reads nothing of the judged action.
+    fn value_for_all(&self, now_ns: u64) -> Result<Answer, Lost> {
+        static NOTHING: BTreeMap<Var, &Value> = BTreeMap::new();
+        self.answer(Some(Query { now_ns, given: Some(&NOTHING), guard: None }))
+    }
+
+    /// The answer to a question; to none, where the action lacks what the fact reads of it.
+    fn answer(&self, query: Option<Query>) -> Result<Answer, Lost> {
         if self.is_overflowed {
             return Err(Lost::Overflow);
         }
-        let given = given(&self.dollars, values);
-        let query = given.as_ref().map(|given| Query { now_ns, given: Some(given as Given), guard: None });
         Ok(match (&self.compiled, query) {
             (Compiled::Formula(node), Some(query)) => match node.truth(query) {
-                Some(is_true) => Value::Bool(is_true),
+                Some(is_true) => Answer::Bool(is_true),
                 None => {
                     let relation = node.at(query);
                     if relation.is_cut {
                         return Err(Lost::Overflow);
                     }
-                    Value::Bool(relation.holds())
+                    Answer::Bool(relation.holds())
                 }
             },
-            (Compiled::Formula(_), None) => Value::Bool(false),
+            (Compiled::Formula(_), None) => Answer::Bool(false),
             (Compiled::Number(counter), Some(query)) => {
-                Value::Long(i64::try_from(counter.number(query)).map_err(|_| Lost::Broken)?)
+                Answer::Long(i64::try_from(counter.number(query)).map_err(|_| Lost::Broken)?)
             }
-            (Compiled::Number(_), None) => Value::Long(0),
+            (Compiled::Number(_), None) => Answer::Long(0),
         })
     }
 

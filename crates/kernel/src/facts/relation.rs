@@ -231,6 +231,11 @@ pub(crate) fn pick<T: Clone>(from: &[T], at: &[usize]) -> Vec<T> {
 
 /// Both, ascending, without repetition; the newest when there are too many.
 pub(crate) fn merge(a: &[u64], b: &[u64]) -> Witnesses {
+    let is_whole = |list: &[u64]| list.len() <= WITNESSES_MAX && list.is_sorted_by(|x, y| x < y);
+    match (a, b) {
+        (only, []) | ([], only) if is_whole(only) => return Witnesses::from_slice(only),
+        _ => {}
+    }
     let mut all: Witnesses = a.iter().chain(b).copied().collect();
     all.sort_unstable();
     all.dedup();

@@ -57,6 +57,7 @@ impl Kernel {
             last_seq,
             last_at_ns,
             open,
+            undue_until_ns,
             overloaded,
         } = self;
         let mut next = Self {
@@ -74,6 +75,7 @@ impl Kernel {
             last_seq: (*last_seq).max(Some(seq)),
             last_at_ns: (*last_at_ns).max(at_ns),
             open: open.clone(),
+            undue_until_ns: *undue_until_ns,
             overloaded: overloaded.clone(),
             charter,
         };
@@ -97,10 +99,9 @@ impl Kernel {
         for Past { input, rulings } in history {
             self.last_seq = Some(input.seq);
             self.last_at_ns = self.last_at_ns.max(input.at_ns);
-            let session = Arc::clone(&self.session);
             match input.event {
                 Event::Attempt(action) | Event::Expected { action, .. } => {
-                    self.note(Phase::Attempt, &action, &session.values(&action), input.seq);
+                    self.note(Phase::Attempt, &action, None, input.seq);
                     waiting.insert(input.seq, action);
                 }
                 Event::Dispatch { of } => self.dispatch(of, input.seq),
@@ -130,7 +131,7 @@ impl Kernel {
         let (charter, session) = (Arc::clone(&self.charter), Arc::clone(&self.session));
         self.budgets.reserve(&charter.budgets, of, &action, &session.values(&action));
         self.positions.reserve(&charter.envelopes, of, &action, self.last_at_ns);
-        self.open.insert(of, Open { action, state: OpenState::Allowed, approval: None });
+        self.open.insert(of, Box::new(Open { action, state: OpenState::Allowed, approval: None }));
     }
 
     /// Whether the session's labels mean the same under another charter. Where they don't, it can't be adopted: which files

@@ -37,7 +37,7 @@ impl Kernel {
                     effects.extend(self.budgets.reserve(&self.charter.budgets, of, &action, &values));
                 }
                 self.positions.reserve(&self.charter.envelopes, of, &action, self.last_at_ns);
-                self.open.insert(of, Open { action, state: OpenState::Allowed, approval: None });
+                self.open.insert(of, Box::new(Open { action, state: OpenState::Allowed, approval: None }));
             }
             // A hold that nobody is asked about ends when its cause does: the caller attempts again.
             Verdict::Hold if decision.asks.is_empty() => {}
@@ -66,6 +66,7 @@ impl Kernel {
             let Some(tier) = self.charter.tiers.get(path) else { continue };
             let demand = Demand::new(path, rules.clone(), tier.within_ns, self.last_at_ns);
             effects.push(demand.ask(tier));
+            self.undue_until_ns = self.undue_until_ns.min(demand.deadline_ns);
             demands.push(demand);
         }
         let question = Question {
@@ -76,7 +77,8 @@ impl Kernel {
             answered_for: waived.clone(),
         };
         let action = action.clone();
-        self.open.insert(of, Open { action, state: OpenState::Held(Box::new(question)), approval: None });
+        let state = OpenState::Held(Box::new(question));
+        self.open.insert(of, Box::new(Open { action, state, approval: None }));
         effects
     }
 
@@ -135,7 +137,7 @@ impl Kernel {
                 if ruling.verdict == Verdict::Allow
                     && let Some(open) = self.open.get_mut(&of)
                 {
-                    open.approval = Some(approval);
+                    open.approval = Some(Box::new(approval));
                 }
                 if ruling.verdict == Verdict::Modify {
                     // It answers the attempt as it was made; what is done instead stands in `modified`.
@@ -178,12 +180,14 @@ impl Kernel {
     /// Acts on the deadlines that have come, in order of the attempts.
     pub(super) fn expired(&mut self) -> Vec<Ruling> {
         let now_ns = self.last_at_ns;
-        let is_due = |open: &Open| match &open.state {
-            OpenState::Held(question) => question.demands.iter().any(|d| d.deadline_ns <= now_ns),
-            OpenState::Allowed | OpenState::Dispatched => false,
-        };
-        let due: Vec<u64> = self.open.iter().filter(|(_, open)| is_due(open)).map(|(of, _)| *of).collect();
-        due.into_iter().filter_map(|of| self.expire(of)).collect()
+        if now_ns < self.undue_until_ns {
+            return Vec::new();
+        }
+        let due: Vec<u64> =
+            self.open.iter().filter(|(_, open)| deadline_ns(open) <= now_ns).map(|(of, _)| *of).collect();
+        let rulings = due.into_iter().filter_map(|of| self.expire(of)).collect();
+        self.undue_until_ns = self.open.values().map(|open| deadline_ns(open)).min().unwrap_or(u64::MAX);
+        rulings
     }
 
     /// Hands a question to the next tiers, or answers it with a refusal.
@@ -220,6 +224,14 @@ impl Kernel {
             effects.clear();
         }
         Some(self.ruling(of, Some(&action), decision, effects))
+    }
+}
+
+/// When the first of an attempt's demands is due, where it waits for any.
+fn deadline_ns(open: &Open) -> u64 {
+    match &open.state {
+        OpenState::Held(question) => question.demands.iter().map(|d| d.deadline_ns).min().unwrap_or(u64::MAX),
+        OpenState::Allowed | OpenState::Dispatched => u64::MAX,
     }
 }
 

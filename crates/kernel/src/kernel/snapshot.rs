@@ -115,6 +115,7 @@ impl Kernel {
             last_seq,
             last_at_ns,
             open,
+            undue_until_ns: _,
             overloaded,
         } = self;
         let state = State {
@@ -135,7 +136,10 @@ impl Kernel {
             last_at_ns: *last_at_ns,
             open: open
                 .iter()
-                .map(|(of, Open { action, state, approval })| (*of, action.clone(), state.clone(), approval.clone()))
+                .map(|(of, open)| {
+                    let Open { action, state, approval } = &**open;
+                    (*of, action.clone(), state.clone(), approval.as_deref().cloned())
+                })
                 .collect(),
             overloaded: overloaded.clone(),
         };
@@ -179,8 +183,12 @@ impl Kernel {
         let mut facts = charter.facts.clone();
         let misfit = |fact: String| SnapshotError::Unreadable(format!("its memory of `{fact}` does not fit the fact"));
         facts.recall(memory).map_err(misfit)?;
-        let open =
-            open.into_iter().map(|(of, action, state, approval)| (of, Open { action, state, approval })).collect();
+        let open = open
+            .into_iter()
+            .map(|(of, action, state, approval)| {
+                (of, Box::new(Open { action, state, approval: approval.map(Box::new) }))
+            })
+            .collect();
         let session = Arc::new(session);
         Ok(Self {
             charter,
@@ -198,6 +206,8 @@ impl Kernel {
             last_seq,
             last_at_ns,
             open,
+            // Looked for at the next input.
+            undue_until_ns: 0,
             overloaded,
         })
     }

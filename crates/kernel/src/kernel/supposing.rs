@@ -25,7 +25,7 @@ impl Kernel {
         let session = Arc::clone(&self.session);
         let values = session.values(action);
         let of = self.next_seq();
-        self.note(Phase::Attempt, action, &values, of);
+        self.note(Phase::Attempt, action, None, of);
         if phase >= Phase::Did {
             let seq = self.next_seq();
             self.grant_alone(action, at_ns);
@@ -36,7 +36,7 @@ impl Kernel {
         }
         if phase >= Phase::Result {
             let seq = self.next_seq();
-            self.result(action, seq, ok, outcome);
+            self.note(Phase::Result, action, Some((ok, outcome)), seq);
             self.budgets.settle(&self.charter.budgets, of, ok, outcome);
             self.positions.settle(&self.charter.envelopes, of, action, ok, at_ns);
         } else if phase >= Phase::Did {

@@ -5,7 +5,7 @@
 //! evaluated before everything in it that could fail.
 
 use super::node::{Node, Path, TextTest};
-use crate::action::Value;
+use crate::facts::Answer;
 use crate::request::Judged;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,8 +111,8 @@ impl Index {
         }
         for (fact, [when_false, when_true]) in &self.facts {
             match judged.facts.value(*fact) {
-                Some(Value::Bool(true)) => out.extend_from_slice(when_true),
-                Some(Value::Bool(false)) => out.extend_from_slice(when_false),
+                Some(Answer::Bool(true)) => out.extend_from_slice(when_true),
+                Some(Answer::Bool(false)) => out.extend_from_slice(when_false),
                 _ => out.extend(when_true.iter().chain(when_false).copied()),
             }
         }

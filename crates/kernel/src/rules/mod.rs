@@ -15,6 +15,7 @@ use crate::request::{Judged, Matched, ask, request};
 use cedar_policy::{Decision, Policy, PolicySet};
 use index::Index;
 use node::Node;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -138,7 +139,7 @@ fn ask_cedar(
         Ok(both) => both,
         Err(fault) => {
             // An action that can't be put to all rules is put to none.
-            *forbids = Matched { ids: Vec::new(), errors: vec![fault] };
+            *forbids = Matched { ids: SmallVec::new(), errors: vec![fault] };
             *permits = Matched::default();
             return;
         }

@@ -6,6 +6,7 @@
 
 use super::like::Pattern;
 use crate::action::Value;
+use crate::facts::Answer;
 use crate::request::Judged;
 use crate::vocabulary::Verb;
 use std::collections::BTreeSet;
@@ -247,7 +248,10 @@ impl Path {
             Path::Principal => Val::Str(judged.agent()),
             Path::Field(name) => judged.field(name).ok_or(Bail)?.into(),
             Path::Attr(name) => judged.attr(name).ok_or(Bail)?.into(),
-            Path::Fact(n) => judged.facts.value(*n).ok_or(Bail)?.into(),
+            Path::Fact(n) => match judged.facts.value(*n).ok_or(Bail)? {
+                Answer::Bool(is_true) => Val::Bool(is_true),
+                Answer::Long(n) => Val::Long(n),
+            },
             Path::Autonomy => Val::Long(judged.autonomy),
             Path::Consequence => Val::Str(crate::request::consequence_name(judged.governance.consequence)),
             Path::Reversibility => Val::Str(crate::request::reversibility_name(judged.governance.reversibility)),
