@@ -22,6 +22,7 @@ pub fn suggest(out: Output, place: &Place, args: &Suggest) -> Result<(), Failure
     let folder = dir.as_deref().and_then(Path::file_name).map_or(FOLDER.into(), |name| name.to_string_lossy());
     let options = Options {
         charter: sources,
+        is_named: args.charter.is_some(),
         folder: format!("{folder}/"),
         generalise: args.generalise,
         only: args.only.clone(),
@@ -63,6 +64,9 @@ fn print(out: Output, found: &Suggestions, workspace: &Path, dir: Option<&Path>)
     if found.charter_changed {
         out.note("  the charter is another one than the session ran under: what it lets pass today is left out");
     }
+    if let Some(seq) = found.adopted {
+        out.note(&format!("  the charter is the one that entry {seq} put in force, and not the workspace's"));
+    }
     if found.refused == 0 {
         out.line("nothing that this session did would be refused or asked about");
         return;
@@ -84,7 +88,9 @@ fn print(out: Output, found: &Suggestions, workspace: &Path, dir: Option<&Path>)
         s(n),
         s(sessions)
     ));
-    if n > 0 {
+    if n > 0 && found.adopted.is_some() {
+        out.note("  to take them in, apply `--patch` to a copy of that charter; `--charter DIR` changes another one");
+    } else if n > 0 {
         let at = dir.and_then(Path::parent).map(|d| format!(" -d {}", d.display())).unwrap_or_default();
         let session = &found.session;
         out.note(&format!("  to take them in: flyball suggest {session} --patch | patch -p1{at}, then flyball check"));

@@ -42,6 +42,11 @@ when { resource.rel like \".flyball/*\" };
 
 /// A session of these attempts; what was allowed is left out, since it is judged again.
 fn session(scene: &Scene, id: &str, attempts: &[Value]) {
+    session_of(scene, id, attempts, None);
+}
+
+/// The same, with these rules and further attempts after the charter was changed.
+fn session_of(scene: &Scene, id: &str, attempts: &[Value], then: Option<(&str, &[Value])>) {
     let ledger = Ledger::open(&scene.ledger()).unwrap();
     let stream = ledger.stream(id).unwrap();
     let repo = scene.repo();
@@ -57,6 +62,17 @@ fn session(scene: &Scene, id: &str, attempts: &[Value]) {
     put(Kind::Open, &[], open);
     for attempt in attempts {
         put(Kind::Attempt, &[1], attempt.clone());
+    }
+    if let Some((rules, attempts)) = then {
+        let files = json!({"charter.toml": text("charter.toml"), "rules.cedar": rules});
+        put(
+            Kind::Charter,
+            &[],
+            json!({"charter": "sha256:1", "before": "sha256:0", "files": files, "by": "user:ann", "reason": "narrower", "widens": []}),
+        );
+        for attempt in attempts {
+            put(Kind::Attempt, &[1], attempt.clone());
+        }
     }
     let close = json!({"ended_by": "program", "exit": 0, "actions": 0, "allowed": 0, "denied": 0, "held": 0, "modified": 0, "changed_files": 0});
     put(Kind::Close, &[], close);
@@ -149,4 +165,118 @@ fn the_patch_is_taken_and_changes_what_it_says() {
     let rest = scene.transcript();
     let rest = rest.split_once("$ flyball check").unwrap().1;
     assert!(rest.contains("0 suggestions") && !rest.contains("\n1. "), "{rest}");
+}
+
+/// Suggested changes, taken; then what is said of these actions.
+fn after_taking(scene: &mut Scene, id: &str, actions: &[Value]) -> Vec<String> {
+    scene.type_in(&["suggest", id, "--json"]);
+    let text = scene.transcript();
+    let said: Value =
+        serde_json::from_str(text.lines().find(|l| l.starts_with('{')).unwrap_or_else(|| panic!("{text}"))).unwrap();
+    scene.write("p.diff", said["patch"].as_str().unwrap());
+    let patch =
+        std::process::Command::new("patch").args(["-p1", "-i", "p.diff"]).current_dir(scene.repo()).output().unwrap();
+    assert!(patch.status.success(), "{text}\n{}", String::from_utf8_lossy(&patch.stdout));
+    let lines: String = actions.iter().map(|a| format!("{a}\n")).collect();
+    scene.write("after.jsonl", &lines);
+    scene.type_in(&["check", "-q"]).type_in(&["test", "after.jsonl", "--json"]);
+    let text = scene.transcript();
+    let text = text.rsplit_once("$ flyball test").unwrap().1;
+    let rulings: Vec<Value> =
+        text.lines().filter(|l| l.starts_with('{')).map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(rulings.len(), actions.len(), "{text}");
+    rulings.iter().map(|r| r["verdict"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Without `--generalise` nothing passes that was not seen, whatever the names look like.
+#[test]
+fn nothing_beyond_what_was_seen_is_suggested() {
+    let mut scene = Scene::new();
+    scene.charter(TOML, RULES);
+    let odd =
+        ["a/b", "a/c", "a/*", "b/**", "q/\" || true || \"", "q/\\", "q/x\"); permit (principal, action, resource); //"];
+    let write = |scene: &Scene, path: &str| file(scene, "fs.write", path);
+    let mut seen: Vec<Value> = odd.iter().map(|path| write(&scene, path)).collect();
+    seen.extend([host("*.example", 443), host("one.example", 443)]);
+    session(&scene, "0attack0sess1", &seen);
+    let others = [
+        "a/d",
+        "a",
+        "a/b/c",
+        "a/bc",
+        "a/",
+        "b/x",
+        "b/x/y",
+        "b",
+        "q/y",
+        "q/",
+        "docs/x.md",
+        "A/b",
+        "a/B",
+        "x/a/b",
+        "q/\\\\",
+        "q/x",
+    ];
+    let mut asked = seen.clone();
+    asked.extend(others.iter().filter(|p| !p.ends_with('/')).map(|path| write(&scene, path)));
+    asked.extend([host("two.example", 443), host("x.one.example", 443), host("one.example", 80), host("example", 443)]);
+    let verdicts = after_taking(&mut scene, "0attack0sess1", &asked);
+    for (n, verdict) in verdicts.iter().enumerate() {
+        assert_eq!(*verdict == "allow", n < seen.len(), "{}: {verdict}", asked[n]);
+    }
+}
+
+/// What was refused is what the charter that was in force then refused; what is changed is the one in force at the end.
+#[test]
+fn each_refusal_is_of_the_charter_in_force() {
+    let mut scene = Scene::new();
+    scene.charter(TOML, RULES);
+    let narrower = format!(
+        "{RULES}\n@id(\"no-secrets\") @owner(\"team\") @reason(\"Not these.\")\nforbid (principal, action == Action::\"fs.read\", resource)\nwhen {{ resource.rel like \"secret/*\" }};\n"
+    );
+    let read = |scene: &Scene, path: &str| file(scene, "fs.read", path);
+    let (first, then) =
+        ([read(&scene, "secret/before"), file(&scene, "fs.write", "docs/a.md")], [read(&scene, "secret/after")]);
+    session_of(&scene, "0change0sess1", &first, Some((&narrower, &then)));
+    scene.type_in(&["suggest", "0change0sess1", "--json"]);
+    let text = scene.transcript();
+    let said: Value =
+        serde_json::from_str(text.lines().find(|l| l.starts_with('{')).unwrap_or_else(|| panic!("{text}"))).unwrap();
+    assert_eq!((said["refused"].as_u64(), said["charter_changed"].as_bool()), (Some(2), Some(false)), "{text}");
+    let mut of: Vec<u64> = Vec::new();
+    for suggestion in said["suggestions"].as_array().unwrap() {
+        of.extend(suggestion["attempts"].as_array().unwrap().iter().filter_map(Value::as_u64));
+    }
+    of.sort_unstable();
+    // The opening is 1, the first read 2: it passed. The write is 3, the change 4, the refused read 5.
+    assert_eq!(of, [3, 5], "{text}");
+    let patch = said["patch"].as_str().unwrap();
+    assert!(patch.contains("no-secrets") && patch.contains("secret/after"), "{patch}");
+    assert_eq!(said["adopted"].as_u64(), Some(4), "{text}");
+    // Of the workspace's own charter, which knows no such rule, only the write is a refusal.
+    scene.type_in(&["suggest", "0change0sess1", "--json", "--charter", ".flyball"]);
+    let text = scene.transcript();
+    let said: Value = serde_json::from_str(text.lines().rfind(|l| l.starts_with('{')).unwrap()).unwrap();
+    assert_eq!((said["refused"].as_u64(), said["adopted"].as_u64()), (Some(1), None), "{text}");
+    assert_eq!(said["suggestions"][0]["attempts"], json!([3]), "{text}");
+}
+
+/// What the charter of then let pass is no refusal, though the one that followed would stop it.
+#[test]
+fn what_passed_then_is_no_refusal_now() {
+    let mut scene = Scene::new();
+    scene.charter(TOML, RULES);
+    session(
+        &scene,
+        "0then0sess001",
+        &[file(&scene, "fs.read", "secret/before"), file(&scene, "fs.write", "docs/a.md")],
+    );
+    scene.charter(TOML, &format!(
+        "{RULES}\n@id(\"no-secrets\") @owner(\"team\") @reason(\"Not these.\")\nforbid (principal, action == Action::\"fs.read\", resource)\nwhen {{ resource.rel like \"secret/*\" }};\n"
+    ));
+    scene.type_in(&["suggest", "0then0sess001", "--json"]);
+    let text = scene.transcript();
+    let said: Value = serde_json::from_str(text.lines().rfind(|l| l.starts_with('{')).unwrap()).unwrap();
+    assert_eq!((said["refused"].as_u64(), said["charter_changed"].as_bool()), (Some(1), Some(true)), "{text}");
+    assert_eq!(said["suggestions"][0]["attempts"], json!([3]), "{text}");
 }

@@ -45,8 +45,11 @@ const SAMPLES_MAX: usize = 5;
 /// How to look.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The charter to change; `None` is the session's own, as it was recorded.
+    /// The charter to change; `None` is the session's own, as it was in force at its end. So it is as well where another was
+    /// put in force during the session, unless this one was asked for by name.
     pub charter: Option<Sources>,
+    /// Whether it was.
+    pub is_named: bool,
     /// What stands before the files' names in a patch, such as `.flyball/`.
     pub folder: String,
     /// Whether rules may reach beyond what was seen: common folders, subcommands, domains.
@@ -64,7 +67,10 @@ pub struct Suggestions {
     pub charter: String,
     /// Whether that is another one than the session ran under.
     pub charter_changed: bool,
-    /// Attempts that this charter does not let pass.
+    /// The entry that put it in force during the session, where the workspace has another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<u64>,
+    /// Attempts that the charter in force refused at their time, and that this one does not let pass.
     pub refused: usize,
     /// Changes, each on its own.
     pub suggestions: Vec<Suggestion>,
@@ -168,9 +174,14 @@ pub fn suggest(ledger: &Ledger, session: &str, options: &Options) -> Result<Sugg
     let history = History::read(ledger, session)?;
     let no_opening = || SuggestError::NoOpening(session.to_owned());
     let record = Record::of(&history).ok_or_else(no_opening)?;
-    let sources = options.charter.clone().unwrap_or_else(|| record.charter.clone());
+    let last = record.charter().ok_or_else(no_opening)?;
+    // Another charter may have been put in force than the workspace has.
+    let is_adopted = last.seq.is_some() && !options.is_named;
+    let own = options.charter.as_ref().filter(|_| !is_adopted).unwrap_or(&last.files);
+    let adopted = last.seq.filter(|_| is_adopted && options.charter.as_ref() != Some(&last.files));
+    let sources = own.clone();
     let (charter, _) = Charter::compile(&sources).map_err(|found| SuggestError::Charter(sources.clone(), found))?;
-    let recorded = Charter::compile(&record.charter).map(|(c, _)| c.digest().to_owned()).unwrap_or_default();
+    let recorded = Charter::compile(&last.files).map(|(c, _)| c.digest().to_owned()).unwrap_or_default();
     let protected = Protected::new(&record.session, &ledger.dir().to_string_lossy());
     let bench = Bench::new(&record, sources, protected, options.generalise).ok_or_else(no_opening)?;
     let others = others(ledger, session, &bench)?;
@@ -178,7 +189,8 @@ pub fn suggest(ledger: &Ledger, session: &str, options: &Options) -> Result<Sugg
         session: session.to_owned(),
         charter: charter.digest().to_owned(),
         charter_changed: recorded != charter.digest(),
-        refused: bench.rulings.values().filter(|r| r.verdict != Verdict::Allow).count(),
+        adopted,
+        refused: bench.refused.len(),
         suggestions: Vec::new(),
         not_suggested: Vec::new(),
         sessions_compared: others.len(),
@@ -284,7 +296,7 @@ struct Group {
 
 fn groups(bench: &Bench<'_>) -> Vec<Group> {
     let mut by: BTreeMap<(String, Vec<String>, Option<&'static str>), Group> = BTreeMap::new();
-    for (of, ruling) in bench.rulings.iter().filter(|(_, r)| r.verdict != Verdict::Allow) {
+    for (of, ruling) in bench.rulings.iter().filter(|(of, _)| bench.refused.contains(of)) {
         let Some(action) = bench.record.actions.get(of) else { continue };
         let rules: Vec<String> = ruling.reasons.iter().map(|r| r.rule.to_string()).collect();
         let touched = bench.protected.touched_by(action);

@@ -3,7 +3,7 @@
 //! The record is one history; under another charter it would have gone on differently. What is refused on record and
 //! passes here counts as done at once, so that budgets and facts see it; everything else happens as it is on record.
 
-use flyball_kernel::{Action, Charter, Event, Input, Kernel, Ruling, Session, Verdict};
+use flyball_kernel::{Action, Charter, Event, Input, Kernel, Past, Ruling, Session, Sources, Verdict};
 use flyball_ledger::{Entry, Kind};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,13 +18,22 @@ const STRIDE: u64 = 4;
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub session: Session,
-    /// The charter's files, as the session's opening has them.
-    pub charter: BTreeMap<String, String>,
+    /// The charters that were in force, one after another: first the opening's.
+    charters: Vec<InForce>,
     pub inputs: Vec<Input>,
     /// Attempts that were carried out.
     dispatched: BTreeSet<u64>,
     /// Actions by attempt.
     pub actions: BTreeMap<u64, Action>,
+}
+
+/// A charter that was in force.
+#[derive(Clone, Debug)]
+pub(crate) struct InForce {
+    /// The entry that put it in force during the session.
+    pub seq: Option<u64>,
+    at_ns: u64,
+    pub files: Sources,
 }
 
 /// The first ruling on each attempt, by attempt.
@@ -37,10 +46,15 @@ impl Record {
         let text = |key: &str| open.body.get(key).and_then(Json::as_str).map(str::to_owned);
         let session = Session { workspace: text("workspace")?, home: text("home")?, agent: text("agent")? };
         let files = open.body.get("charter").and_then(|c| c.get("files")).cloned().unwrap_or_default();
-        let charter = serde_json::from_value(files).ok()?;
+        let charters = vec![InForce { seq: None, at_ns: open.at_ns, files: serde_json::from_value(files).ok()? }];
         let mut record =
-            Self { session, charter, inputs: Vec::new(), dispatched: BTreeSet::new(), actions: BTreeMap::new() };
+            Self { session, charters, inputs: Vec::new(), dispatched: BTreeSet::new(), actions: BTreeMap::new() };
         for entry in history.entries() {
+            if entry.kind == Kind::Charter {
+                let files = entry.body.get("files").cloned().unwrap_or_default();
+                let files = serde_json::from_value(files).ok()?;
+                record.charters.push(InForce { seq: Some(entry.seq), at_ns: entry.at_ns, files });
+            }
             let Some(event) = event(entry) else { continue };
             match &event {
                 Event::Attempt(action) => {
@@ -56,14 +70,47 @@ impl Record {
         Some(record)
     }
 
+    /// The charter that was in force at the end.
+    pub fn charter(&self) -> Option<&InForce> {
+        self.charters.last()
+    }
+
     /// What a charter says to each attempt.
     pub fn judge(&self, charter: &Arc<Charter>) -> Rulings {
-        let mut kernel = Kernel::new(Arc::clone(charter), self.session.clone());
+        self.judge_by(charter, &[])
+    }
+
+    /// What the charter in force said to each attempt at its time; nothing where one of them does not compile any more.
+    pub fn judge_as_it_was(&self) -> Option<Rulings> {
+        let compile = |files: &Sources| Some(Arc::new(Charter::compile(files).ok()?.0));
+        let (first, following) = self.charters.split_first()?;
+        let following: Option<Vec<_>> = following.iter().map(|c| Some((c, compile(&c.files)?))).collect();
+        Some(self.judge_by(&compile(&first.files)?, &following?))
+    }
+
+    /// Under the first charter, and from their entries on under those that follow.
+    fn judge_by(&self, first: &Arc<Charter>, following: &[(&InForce, Arc<Charter>)]) -> Rulings {
         let mut out = Rulings::new();
+        let mut kernel = Kernel::new(Arc::clone(first), self.session.clone());
+        // A charter that follows knows the session's past.
+        let mut past: Vec<Past> = Vec::new();
+        let mut to_come = following.iter().peekable();
         for input in &self.inputs {
+            while let Some((at, charter)) = to_come.next_if(|(at, _)| at.seq.is_some_and(|seq| seq < input.seq)) {
+                let seq = at.seq.unwrap_or_default().saturating_mul(STRIDE);
+                kernel = kernel.adopted(Arc::clone(charter), past.clone(), seq, at.at_ns);
+            }
+            let is_to_follow = to_come.peek().is_some();
+            let mut told = |kernel: &mut Kernel, input: Input| {
+                // Another charter's shared budgets were not asked of the ledger then: they are counted here alone.
+                let rulings = kernel.step_alone(&input);
+                if is_to_follow {
+                    past.push(Past { input, rulings: rulings.clone() });
+                }
+                rulings
+            };
             let seq = input.seq.saturating_mul(STRIDE);
-            // Another charter's shared budgets were not asked of the ledger then: they are counted here alone.
-            let rulings = kernel.step_alone(&Input { seq, at_ns: input.at_ns, event: scaled(&input.event) });
+            let rulings = told(&mut kernel, Input { seq, at_ns: input.at_ns, event: scaled(&input.event) });
             if !matches!(input.event, Event::Attempt(_)) {
                 continue;
             }
@@ -73,8 +120,8 @@ impl Record {
             out.insert(input.seq, ruling);
             if passes && !self.dispatched.contains(&input.seq) {
                 let then = |n: u64, event: Event| Input { seq: seq + n, at_ns: input.at_ns, event };
-                kernel.step(&then(1, Event::Dispatch { of: seq }));
-                kernel.step(&then(2, Event::Outcome { of: seq, ok: true, attrs: BTreeMap::new() }));
+                told(&mut kernel, then(1, Event::Dispatch { of: seq }));
+                told(&mut kernel, then(2, Event::Outcome { of: seq, ok: true, attrs: BTreeMap::new() }));
             }
         }
         out

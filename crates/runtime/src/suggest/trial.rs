@@ -35,6 +35,8 @@ pub(crate) struct Bench<'r> {
     pub sources: Sources,
     pub charter: Arc<Charter>,
     pub rulings: Rulings,
+    /// The attempts for which changes are looked for.
+    pub refused: BTreeSet<u64>,
     pub protected: Protected,
     pub is_general: bool,
     warnings: usize,
@@ -56,7 +58,22 @@ impl<'r> Bench<'r> {
         let charter = Arc::new(charter);
         let rulings = record.judge(&charter);
         let wrong = check_examples(&charter).into_iter().filter(|o| !o.passed).map(|o| o.index).collect();
-        Some(Self { record, sources, charter, rulings, protected, is_general, warnings: warnings.0.len(), wrong })
+        let stopped = |of: &u64, by: &Rulings| by.get(of).is_some_and(|r| r.verdict != Verdict::Allow);
+        // What passed under the charter that was in force at its time was never refused.
+        let then = record.judge_as_it_was();
+        let refused = rulings.keys().filter(|of| stopped(of, &rulings) && then.as_ref().is_none_or(|t| stopped(of, t)));
+        let refused = refused.copied().collect();
+        Some(Self {
+            record,
+            sources,
+            charter,
+            rulings,
+            refused,
+            protected,
+            is_general,
+            warnings: warnings.0.len(),
+            wrong,
+        })
     }
 
     /// The changes that let these attempts pass, or why there are none.
