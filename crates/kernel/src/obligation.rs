@@ -6,6 +6,7 @@
 //!
 //! INVARIANT: each rule's list is in the order of its deadlines.
 
+mod adopting;
 mod section;
 
 use crate::action::{Action, Value};
@@ -122,16 +123,6 @@ impl Obligation {
 }
 
 impl Obligations {
-    /// What is owed goes on under another charter that has the obligation, by its name.
-    pub fn adopted(&self, is: &BTreeMap<String, Obligation>) -> Self {
-        let Self { open, unmet } = self;
-        let of = |name: &String| is.contains_key(name);
-        Self {
-            open: open.iter().filter(|(name, _)| of(name)).map(|(name, due)| (name.clone(), due.clone())).collect(),
-            unmet: unmet.iter().filter(|(name, _)| of(name)).map(|(name, at)| (name.clone(), at.clone())).collect(),
-        }
-    }
-
     /// Takes an event in. Gives what could not be kept: it counts as missed at once.
     pub fn note(&mut self, charter: &BTreeMap<String, Obligation>, event: &Occurrence) -> Vec<Missed> {
         let mut missed = Vec::new();
@@ -145,6 +136,10 @@ impl Obligations {
             }
             let bound = rule.trigger.row(event);
             let open = self.open.entry(name.clone()).or_default();
+            // Those whose time was over are gone already, but for a past that is only gone through again.
+            if open.len() >= rule.open_max {
+                open.retain(|due| due.deadline_ns >= event.at_ns);
+            }
             if open.iter().any(|due| due.bound == bound) {
                 continue;
             }

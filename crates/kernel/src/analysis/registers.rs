@@ -4,7 +4,7 @@
 use super::settings::Differences;
 use crate::budget::{Budget, Per};
 use crate::envelope::{Breach, Envelope};
-use crate::facts::{Pattern, span_text};
+use crate::facts::span_text;
 use crate::obligation::{Obligation, Otherwise};
 use crate::vocabulary::Verb;
 use std::cmp::Ordering;
@@ -126,9 +126,8 @@ pub(super) fn envelopes(out: &mut Differences, a: &BTreeMap<String, Envelope>, b
 }
 
 pub(super) fn obligations(out: &mut Differences, a: &BTreeMap<String, Obligation>, b: &BTreeMap<String, Obligation>) {
-    let same = |a: &Pattern, b: &Pattern| format!("{a:?}") == format!("{b:?}");
     for (what, was, is) in paired(out, "obligation", a, b) {
-        if !same(&was.trigger, &is.trigger) || !same(&was.must, &is.must) || was.shared != is.shared {
+        if !was.is_of_the_same(is) {
             out.tell(true, format!("the {what} is of something else"));
             continue;
         }

@@ -26,8 +26,8 @@ impl Kernel {
     /// session's kernel was told before it, in order.
     ///
     /// Facts are those that the new charter's monitors make of the history. Budgets and envelopes that count the same under
-    /// the same name go on as they stand, others are counted from the history; obligations of the same name go on, and what was owed
-    /// under none begins with the next event. The session's gate, open attempts and questions stay. The autonomy level is at
+    /// the same name go on as they stand, others are counted from the history; what is owed stays owed, by the earlier deadline, and
+    /// what was owed under no name of before begins with the next event. The session's gate, open attempts and questions stay. The autonomy level is at
     /// most the one at which sessions of the new charter start.
     ///
     /// Pure: the same kernel and history give the same state.
@@ -68,7 +68,12 @@ impl Kernel {
             facts: past.facts,
             budgets: budgets.adopted(&was.budgets, &charter.budgets, past.budgets),
             positions: positions.adopted(&was.envelopes, &charter.envelopes, past.positions),
-            obligations: obligations.adopted(&charter.obligations),
+            obligations: obligations.adopted(
+                &was.obligations,
+                &charter.obligations,
+                &past.obligations,
+                (*last_at_ns).max(at_ns),
+            ),
             labels: labels.clone(),
             effects: Vec::new(),
             missed: Vec::new(),
@@ -167,6 +172,11 @@ fn is_same(was: &Charter, is: &Charter, name: &str) -> bool {
     rule(was) == rule(is)
         && was.rule(name).map(|r| &r.escalate) == is.rule(name).map(|r| &r.escalate)
         && was.envelopes.get(name) == is.envelopes.get(name)
+        && match (was.obligations.get(name), is.obligations.get(name)) {
+            (None, None) => true,
+            (Some(a), Some(b)) => a.is_of_the_same(b) && a.otherwise == b.otherwise,
+            _ => false,
+        }
 }
 
 /// The level that the session is at, as far as the new charter goes along with it.

@@ -153,3 +153,87 @@ fn who_is_not_asked_any_more_does_not_count_any_more() {
     assert!(one.reasons[0].reason.contains("1 of 2"), "{one:?}");
     assert_eq!(said(&run.answer(&held, "user:carol", Verdict::Allow, None)), "allow all answered");
 }
+
+const OWED: &str = r#"
+[[obligation]]
+name = "tell"
+reason = "an incident is passed on"
+when = 'did incident.open(id: i)'
+must = 'did incident.escalate(id: i)'
+within = "60s"
+owner = "dev"
+otherwise = "pause"
+"#;
+
+fn incident(verb: &str, id: &str) -> Action {
+    let resource = Resource::new(ResourceKind::Incident).with("id", id).unwrap();
+    Action::new(verb, resource, Surface::Sdk).unwrap()
+}
+
+/// Two incidents, of which one was passed on; then this charter. Gives what is owed: variables, and seconds left.
+fn owed_after(was: &str, is: &str) -> (Told, Vec<(String, i64)>) {
+    let mut told = Told::new(was, "");
+    told.does(&incident("incident.open", "1"));
+    told.does(&incident("incident.open", "2"));
+    told.does(&incident("incident.escalate", "2"));
+    told.run.now_ns += 20 * SECOND;
+    told.adopt(is, "");
+    let now = told.run.now_ns;
+    let left = |at: u64| (i64::try_from(at).unwrap() - i64::try_from(now).unwrap()) / i64::try_from(SECOND).unwrap();
+    let owed = told.run.kernel.registers().obligations;
+    let owed = owed.into_iter().map(|o| (o.bound, o.deadline_ns.map_or(-1, left))).collect();
+    (told, owed)
+}
+
+#[test]
+fn what_is_owed_stays_owed_by_the_earlier_deadline() {
+    let (_, same) = owed_after(OWED, OWED);
+    let [(bound, left)] = &same[..] else { panic!("{same:?}") };
+    assert_eq!(bound, "i = \"1\"");
+    let shorter = owed_after(OWED, &OWED.replace("60s", "45s")).1;
+    assert_eq!(shorter, [(bound.clone(), left - 15)]);
+    let longer = owed_after(OWED, &OWED.replace("60s", "2h")).1;
+    assert_eq!(longer, same, "nobody has more time for what was begun");
+    // A time that is over already is missed with the next input.
+    let (mut told, _) = owed_after(OWED, &OWED.replace("60s", "5s"));
+    told.step(Event::Tick);
+    assert_eq!(told.run.kernel.registers().gate, "paused");
+}
+
+#[test]
+fn an_obligation_of_other_events_is_made_from_the_history() {
+    // Writing it down is what counts now: neither was.
+    let other = OWED.replace("did incident.escalate(id: i)", "did state.write(key: i)");
+    let (mut told, owed) = owed_after(OWED, &other);
+    let bounds: Vec<&str> = owed.iter().map(|(bound, _)| bound.as_str()).collect();
+    assert_eq!(bounds, ["i = \"1\"", "i = \"2\""]);
+    let key = Resource::new(ResourceKind::Key).with("store", "log").unwrap().with("key", "1").unwrap();
+    told.does(&Action::new("state.write", key, Surface::Sdk).unwrap());
+    assert_eq!(told.run.kernel.registers().obligations.len(), 1);
+    // What nobody owed, and whose time is over, is not held against anyone; what was owed is.
+    let late = owed_after(OWED, &other.replace("60s", "5s"));
+    assert_eq!(late.1.iter().map(|(bound, _)| bound.as_str()).collect::<Vec<_>>(), ["i = \"1\""]);
+    // Met already, as it reads now.
+    assert_eq!(owed_after(&other, OWED).1.len(), 1);
+    // A name of its own begins with the next event.
+    assert_eq!(owed_after("", OWED).1, []);
+}
+
+#[test]
+fn what_was_escalated_is_due_where_there_is_no_question_any_more() {
+    let asks = OWED.replace("\"pause\"", "\"escalate:dev\"");
+    let mut told = Told::new(&asks, "");
+    told.does(&incident("incident.open", "1"));
+    told.run.now_ns += 100 * SECOND;
+    told.step(Event::Tick);
+    let held = told.attempt(&file("fs.write", "/w/a"));
+    assert_eq!(said(&held), "hold tell");
+    let mut asked = told.run.kernel.clone();
+    told.adopt(&OWED.replace("\"pause\"", "\"kill\""), "");
+    told.step(Event::Tick);
+    assert_eq!(told.run.kernel.registers().gate, "killed");
+    // And an answer is for the obligation that its person read.
+    std::mem::swap(&mut told.run.kernel, &mut asked);
+    told.adopt(&asks.replace("did incident.escalate(id: i)", "did state.write(key: i)"), "");
+    assert_eq!(said(&told.run.answer(&held, "user:alice", Verdict::Allow, None)), "hold tell");
+}
