@@ -3,7 +3,7 @@
 //! INVARIANT: what could not be shown to let nothing more pass is widening, and needs who answers for what it would loosen.
 
 use flyball_kernel::analysis::{Comparison, Narrower, compare, is_plainly_narrower};
-use flyball_kernel::{Charter, Session, Sources};
+use flyball_kernel::{Charter, Limits, Session, Sources};
 use std::collections::BTreeSet;
 
 /// Differences that one message names.
@@ -79,11 +79,6 @@ fn fixed_at_the_start(was: &Charter, is: &Charter) -> Vec<(&'static str, &'stati
              `fs.delete` and `fs.move` of it stop from the next action on; a rule that forbids `net.connect` closes the network.",
         ),
         (
-            was.limits() != is.limits(),
-            "[limits]",
-            "The next session has the new limits; `flyball pause` stops what takes too much now.",
-        ),
-        (
             was.env_pass() != is.env_pass(),
             "[env]",
             "What the program was given can't be taken back: `flyball kill` it and start another session.",
@@ -91,6 +86,16 @@ fn fixed_at_the_start(was: &Charter, is: &Charter) -> Vec<(&'static str, &'stati
         (was.home_keep() != is.home_keep(), "[home]", "The next session has the new setting."),
     ];
     differs.into_iter().filter(|(differs, ..)| *differs).map(|(_, section, instead)| (section, instead)).collect()
+}
+
+/// The stricter of two charters' limits, one by one: what holds while the one gives way to the other.
+pub(crate) fn stricter(a: &Limits, b: &Limits) -> Limits {
+    let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+    Limits {
+        pids_max: least(a.pids_max, b.pids_max),
+        memory_bytes_max: least(a.memory_bytes_max, b.memory_bytes_max),
+        cpu_percent_max: least(a.cpu_percent_max, b.cpu_percent_max),
+    }
 }
 
 fn widened(found: &Comparison) -> Vec<String> {

@@ -163,11 +163,7 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         protect,
         expose,
         programs,
-        limits: Limits {
-            pids_max: limits.pids_max,
-            memory_bytes_max: limits.memory_bytes_max,
-            cpu_percent_max: limits.cpu_percent_max,
-        },
+        limits: limits_of(limits),
         terminal,
         network: if charter.mentions_network() { Network::Brokered } else { Network::Closed },
         // Who reads what is labelled must be known: those reads are decided, others pass unseen.
@@ -344,6 +340,15 @@ fn uncovered(spec: &Spec, all_reads: bool) -> Vec<String> {
     out.push("http: requests inside an allowed connection".to_owned());
     out.push("mcp, sql, model: no gateway in this session".to_owned());
     out
+}
+
+/// A charter's limits, as the sandbox takes them.
+pub(crate) fn limits_of(limits: &flyball_kernel::Limits) -> Limits {
+    Limits {
+        pids_max: limits.pids_max,
+        memory_bytes_max: limits.memory_bytes_max,
+        cpu_percent_max: limits.cpu_percent_max,
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Another charter while a program runs.
 
+use crate::fleet::Live;
 use crate::people::{asked, start, wait_for};
 use crate::support::{Case, World, nothing, stderr};
 use flyball_testkit::user::User;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "a_narrower_charter_holds_from_the_next_action_on", needs: nothing, run: narrower },
+        Case { name: "lower_limits_hold_from_then_on", needs: nothing, run: limits },
         Case { name: "a_wider_charter_needs_who_answers_for_it", needs: nothing, run: wider },
     ]
 }
@@ -93,10 +95,8 @@ fn narrower(user: User) {
     world.verifies();
 }
 
-fn wider(user: User) {
-    let world = World::new(user);
-    world.init("", "");
-    // A small one: charters that are not plainly narrower are compared action by action.
+/// A small charter: those that are not plainly narrower are compared action by action. Gives who answers for it.
+fn small(world: &World, user: User) -> String {
     let me = flyball_runtime::control::user(user.uid());
     world.change("charter.toml", |_| {
         format!(
@@ -115,6 +115,13 @@ fn wider(user: User) {
          forbid (principal, action == Action::\"fs.write\", resource) when { resource.name == \"notes.txt\" };\n"
             .to_owned()
     });
+    me
+}
+
+fn wider(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let me = small(&world, user);
     let loose = copy(&world, "loose", |file, text| if file == "more.cedar" { String::new() } else { text });
     std::fs::write(
         world.repo.workspace().join("work.sh"),
@@ -151,4 +158,77 @@ fn wider(user: User) {
     assert!(!is_ok && said.contains("is no contact of `maintainer`"), "{said}");
     world.ok(&["kill", "@", "--reason", "over"]);
     drop(child.wait());
+}
+
+/// Fewer processes from now on, fewer still, and as many as before again.
+fn limits(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    small(&world, user);
+    let limited = |name: &str, limits: &str| {
+        copy(&world, name, |file, text| match file {
+            "charter.toml" => format!("{text}[limits]\n{limits}\n"),
+            _ => text,
+        })
+    };
+    let as_before = copy(&world, "as-before", |_, text| text);
+    let twenty = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 0.5 & done; wait\n";
+    std::fs::write(world.repo.workspace().join("twenty.sh"), twenty).unwrap();
+    let mut live = Live::start(&world);
+    assert!(live.act("sh twenty.sh"));
+    let (is_ok, said) = constrain(&world, &limited("lower", "pids = 12\ncpu = \"50%\""), &[]);
+    if !is_ok {
+        assert!(said.contains("pids") && said.contains("FB0254"), "{said}");
+        let can = user.is_root() && Path::new("/sys/fs/cgroup/pids").is_dir();
+        assert!(!can, "{said}");
+        println!("skipped: {said}");
+        assert!(live.act("sh twenty.sh"), "nothing was changed");
+        let (_, log) = live.end(&world);
+        assert!(!log.iter().any(|e| e["kind"] == "charter"));
+        return world.verifies();
+    }
+    let group = format!("flyball-{}-", live.pid());
+    let held = |controller: &str, file: &str| -> Option<String> {
+        let groups = std::fs::read_dir(format!("/sys/fs/cgroup/{controller}")).ok()?.flatten();
+        let mut own = groups.filter(|g| g.file_name().to_string_lossy().starts_with(&group));
+        Some(std::fs::read_to_string(own.next()?.path().join(file)).ok()?.trim().to_owned())
+    };
+    // A shell that can't start anything ends: whoever is asleep still is waited for.
+    let started_twenty = |live: &mut Live| {
+        wait_for("those that sleep", || {
+            held("pids", "pids.current").is_none_or(|n| n.parse::<u32>().unwrap() <= 2).then_some(())
+        });
+        live.act("sh twenty.sh")
+    };
+    assert!(!started_twenty(&mut live), "the processes that were there count");
+    // The rest says what controllers of version 1 hold.
+    let is_v1 = Path::new("/sys/fs/cgroup/pids").is_dir() && Path::new("/sys/fs/cgroup/cpu").is_dir();
+    if is_v1 {
+        assert_eq!(held("pids", "pids.max").as_deref(), Some("12"));
+        assert_eq!(held("cpu", "cpu.cfs_quota_us").as_deref(), Some("50000"));
+        // Where one limit can't be had none is changed: memory in use would not count in a group that is come into now.
+        let all = limited("all", "pids = 9\ncpu = \"50%\"\nmemory = \"1GiB\"");
+        let (is_ok, said) = constrain(&world, &all, &[]);
+        assert!(!is_ok && said.contains("`memory`"), "{said}");
+        assert_eq!(held("pids", "pids.max").as_deref(), Some("12"));
+    }
+    let (is_ok, said) = constrain(&world, &limited("lowest", "pids = 8\ncpu = \"50%\""), &[]);
+    assert!(is_ok, "{said}");
+    assert!(!started_twenty(&mut live));
+    let (is_ok, said) = constrain(&world, &as_before, &[]);
+    assert!(!is_ok && said.contains("[limits] pids is higher"), "{said}");
+    assert!(!started_twenty(&mut live));
+    let (is_ok, said) = constrain(&world, &as_before, &["--widen"]);
+    assert!(is_ok, "{said}");
+    assert!(started_twenty(&mut live), "and it can have them back");
+    if is_v1 {
+        assert_eq!(held("pids", "pids.max").as_deref(), Some("max"));
+    }
+    let (_, log) = live.end(&world);
+    let changes: Vec<&Value> = log.iter().filter(|e| e["kind"] == "charter").collect();
+    let limit = |change: &Value| change["body"]["files"]["charter.toml"].as_str().unwrap().contains("pids = 12");
+    assert!(changes.len() == 3 && limit(changes[0]), "{changes:?}");
+    assert!(!log.iter().any(|e| e["kind"] == "alert"), "{log:?}");
+    assert_eq!(held("pids", "pids.max"), None, "its group goes with it");
+    world.verifies();
 }

@@ -24,7 +24,7 @@ fn fact(window: &str) -> String {
 }
 
 /// A session whose shell does what it is told, line by line.
-struct Live {
+pub struct Live {
     child: Child,
     to: Option<ChildStdin>,
     from: BufReader<ChildStdout>,
@@ -32,7 +32,7 @@ struct Live {
 }
 
 impl Live {
-    fn start(world: &World) -> Self {
+    pub fn start(world: &World) -> Self {
         let before = ids(world);
         let shell = "while read line; do eval \"$line\"; echo \"said $?\"; done";
         let words = ["run", "--on-hold", "deny", "--apply", "never", "--", "sh", "-c", shell];
@@ -46,7 +46,7 @@ impl Live {
     }
 
     /// Whether the shell says that it went well.
-    fn act(&mut self, line: &str) -> bool {
+    pub fn act(&mut self, line: &str) -> bool {
         writeln!(self.to.as_mut().unwrap(), "{line}").unwrap();
         loop {
             let mut said = String::new();
@@ -57,8 +57,12 @@ impl Live {
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it; gives what it wrote to standard error, and its record.
-    fn end(mut self, world: &World) -> (String, Vec<Value>) {
+    pub fn end(mut self, world: &World) -> (String, Vec<Value>) {
         self.to = None;
         let mut said = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();

@@ -1,8 +1,12 @@
 //! Another charter for a live session: examined beside it, adopted between two decisions.
 
 use super::{Shared, lock};
+use crate::constrain::stricter;
 use crate::control::Reply;
-use flyball_kernel::Sources;
+use crate::plan::limits_of;
+use flyball_kernel::{Limits, Sources};
+use flyball_ledger::Kind;
+use serde_json::json;
 use std::sync::Arc;
 
 /// Puts another charter in force, if it may be.
@@ -32,7 +36,29 @@ pub(super) fn constrain(
     }
     let reading = change.charter.reads_content().clone();
     let ledger = Arc::clone(&core.ledger);
-    let seq = core.gate.adopt(&ledger, change.charter, files, &change.widens, by, reason).map_err(|e| e.to_string())?;
+    let (old, new) = (*was.limits(), *change.charter.limits());
+    let hold = |before: &Limits, limits: &Limits| match shared.running.get() {
+        Some(running) => {
+            running.limit(&limits_of(before), &limits_of(limits)).map_err(|e| format!("{e} ({})", e.code()))
+        }
+        None => Err("the session is still starting; ask again".to_owned()),
+    };
+    // What is stricter holds before it is on record, and what is looser only after it: the record never promises too much.
+    let between = stricter(&old, &new);
+    if between != old {
+        hold(&old, &between)?;
+    }
+    let adopted = core.gate.adopt(&ledger, change.charter, files, &change.widens, by, reason);
+    let seq = adopted.map_err(|error| {
+        let left = if between == old { Ok(()) } else { hold(&between, &old) };
+        format!("{error}{}", left.err().map(|why| format!("; the new limits stay: {why}")).unwrap_or_default())
+    })?;
+    if new != between
+        && let Err(why) = hold(&between, &new)
+    {
+        let detail = json!({ "alert": "limits", "detail": format!("the stricter limits of before stay: {why}") });
+        core.gate.note(Kind::Alert, "supervisor", &[seq], detail).map_err(|e| e.to_string())?;
+    }
     core.read_for(reading);
     core.tell_act(seq, "constrain", by, reason);
     let said = if change.widens.is_empty() { "it is narrower" } else { "it lets more pass" };

@@ -3,12 +3,15 @@
 //!
 //! The agent and all that it starts are members; pid 1 is not, so that it can still answer and end while they are frozen.
 
+mod limiting;
+
 use crate::spec::Limits;
 use rustix::fd::OwnedFd;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a freeze may take before it counts as failed.
@@ -23,7 +26,10 @@ const PREFIX: &str = "flyball-";
 /// The groups of one session.
 #[derive(Debug)]
 pub(crate) struct Cgroup {
+    name: String,
     groups: Vec<PathBuf>,
+    /// Those that were made for limits that came while it ran.
+    later: Mutex<Vec<PathBuf>>,
     freezer: Option<Freezer>,
     /// The version 2 group.
     unified: Option<PathBuf>,
@@ -60,8 +66,16 @@ impl Cgroup {
     pub(crate) fn new(limits: &Limits) -> Option<Self> {
         let hierarchies = Hierarchies::of_this_process();
         hierarchies.remove_stale();
-        let mut made = Self { groups: Vec::new(), freezer: None, unified: None, killer: None, unlimited: Vec::new() };
         let name = fresh_name();
+        let mut made = Self {
+            name: name.clone(),
+            groups: Vec::new(),
+            later: Mutex::default(),
+            freezer: None,
+            unified: None,
+            killer: None,
+            unlimited: Vec::new(),
+        };
         let unified = hierarchies.v2.iter().find_map(|parent| {
             let _ = fs::write(parent.join("cgroup.subtree_control"), "+pids +memory +cpu");
             made.make(&parent.join(&name))
@@ -172,6 +186,7 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         let _ = self.thaw();
+        self.groups.append(self.later.get_mut().unwrap_or_else(PoisonError::into_inner));
         let started = Instant::now();
         self.groups.retain(|group| fs::remove_dir(group).is_err());
         while !self.groups.is_empty() && started.elapsed() < LEAVE_WAIT_MAX {
@@ -215,15 +230,19 @@ impl Wanted {
     }
 }
 
+/// A share of one core as a quota for each period.
+fn quota_us(percent: u64) -> u64 {
+    percent.saturating_mul(CPU_PERIOD_US / 100).max(1000)
+}
+
 fn wanted(limits: &Limits) -> Vec<Wanted> {
-    let quota = |percent: u64| percent.saturating_mul(CPU_PERIOD_US / 100).max(1000);
     let limit = |value: Option<u64>, name, controller, v2, v1| {
         value.map(|value| Wanted { name, controller, v2: (v2, value), v1: (v1, value) })
     };
     [
         limit(limits.pids_max, "pids", "pids", "pids.max", "pids.max"),
         limit(limits.memory_bytes_max, "memory", "memory", "memory.max", "memory.limit_in_bytes"),
-        limit(limits.cpu_percent_max.map(quota), "cpu", "cpu", "cpu.max", "cpu.cfs_quota_us"),
+        limit(limits.cpu_percent_max.map(quota_us), "cpu", "cpu", "cpu.max", "cpu.cfs_quota_us"),
     ]
     .into_iter()
     .flatten()

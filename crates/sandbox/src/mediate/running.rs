@@ -5,7 +5,7 @@ use super::{Control, Mailbox, Parts, Tree, filter};
 use crate::call::{Decision, Mediator, Ticket};
 use crate::launch::{self, End, LaunchError, Launched, NetHelper, Untested};
 use crate::places::Places;
-use crate::spec::{Network, Spec, Weakness};
+use crate::spec::{Limits, Network, Spec, Weakness};
 use crate::workspace::{self, Layers, WorkspaceError};
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -35,6 +35,10 @@ pub const CODES: &[(&str, &str)] = &[
     (
         "FB0253",
         "The session has ended.\n\nThe program and everything that it started are gone; there is nothing left to pause, resume or signal.",
+    ),
+    (
+        "FB0254",
+        "A limit can't be changed while the program runs.\n\nOther `[limits]` hold for a running session through its control groups. This machine or this user has none for that limit, or the controller of version 1 would have to be entered now, which does not count the memory in use; or the program uses more memory than the limit already. Nothing was changed. Leave the limit as it is, stop what takes too much (`flyball pause`, `flyball kill`), or start another session under the new charter; `flyball doctor` says what this machine has.",
     ),
 ];
 
@@ -99,6 +103,17 @@ pub enum ControlError {
     /// It is over.
     #[error("the session has ended: {0}")]
     Over(io::Error),
+    /// A limit can't be changed while it runs.
+    #[error("no control group of the session holds a limit of `{names}`: {source}")]
+    Limit {
+        /// Which.
+        names: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It uses more than the limit already.
+    #[error("the session uses more than the limit of `{0}` already")]
+    InUse(&'static str),
 }
 
 impl ControlError {
@@ -108,6 +123,7 @@ impl ControlError {
         match self {
             Self::Pause(_) => "FB0252",
             Self::Over(_) => "FB0253",
+            Self::Limit { .. } | Self::InUse(_) => "FB0254",
         }
     }
 }
@@ -397,6 +413,26 @@ impl Running {
         .map_err(ControlError::Over)?;
         *is_paused = false;
         Ok(())
+    }
+
+    /// Puts other resource limits in force than those `before`, each or none of them.
+    ///
+    /// # Errors
+    /// [`ControlError::Limit`], [`ControlError::InUse`]: all limits are as they were.
+    pub fn limit(&self, before: &Limits, limits: &Limits) -> Result<(), ControlError> {
+        let Some(cgroup) = &self.0.group.launched.cgroup else {
+            let pairs = [
+                ("pids", before.pids_max != limits.pids_max),
+                ("memory", before.memory_bytes_max != limits.memory_bytes_max),
+                ("cpu", before.cpu_percent_max != limits.cpu_percent_max),
+            ];
+            let names: Vec<&str> = pairs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
+            return Err(ControlError::Limit { names: names.join(", "), source: io::ErrorKind::Unsupported.into() });
+        };
+        cgroup.limit(before, limits).map_err(|(name, source)| match source.kind() {
+            io::ErrorKind::ResourceBusy if name == "memory" => ControlError::InUse(name),
+            _ => ControlError::Limit { names: name.to_owned(), source },
+        })
     }
 
     /// Ends everything inside, paused or not, questions outstanding or not.
