@@ -28,6 +28,9 @@ struct Side<'c> {
     dir: String,
 }
 
+/// Examples for which a history is looked for.
+const HISTORIES_MAX: usize = 64;
+
 /// `flyball diff A B`.
 pub fn compare(out: Output, first: &str, second: &str, is_proving: bool) -> Result<(), Failure> {
     for named in [first, second] {
@@ -40,7 +43,10 @@ pub fn compare(out: Output, first: &str, second: &str, is_proving: bool) -> Resu
     let (first, second) = (charter_dir::locate(Some(Path::new(first)))?, charter_dir::locate(Some(Path::new(second)))?);
     let (before, after) = (charter_dir::load(out, &first)?.0, charter_dir::load(out, &second)?.0);
     let session = crate::test::session(&first, None);
-    let comparison = analysis::compare(&before, &after, &session);
+    let mut comparison = analysis::compare(&before, &after, &session);
+    for example in comparison.widened.iter_mut().chain(&mut comparison.narrowed).take(HISTORIES_MAX) {
+        example.look_back(&before, &after, &session);
+    }
     let proof = is_proving.then(|| proving::prove(&before, &after, &session));
     if out.is_json {
         let side = |charter: &'_ flyball_kernel::Charter, dir: &Path| {
@@ -127,6 +133,10 @@ fn example(out: Output, example: &Example) {
     supposed.extend(example.autonomy.map(|level| format!("the autonomy level is {level}")));
     if !supposed.is_empty() {
         out.line(&format!("    where {}", supposed.join(", ")));
+    }
+    match example.history.as_deref() {
+        None | Some([]) => {}
+        Some(given) => out.line(&visible(&format!("    after {}", given.join(", ")))),
     }
     let mut line = serde_json::to_value(&example.action).unwrap_or_default();
     if let Some(object) = line.as_object_mut() {

@@ -1,10 +1,11 @@
 //! `check --prove`: what a solver says of a charter, and histories that make its facts true.
 
 use crate::output::{Cell, Output, Style, table};
-use flyball_kernel::Charter;
 use flyball_kernel::analysis::{Answer, FactTrace, fact_traces, questions};
+use flyball_kernel::{Charter, Value};
 use flyball_runtime::solver::Solver;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What `--prove` found.
@@ -67,18 +68,27 @@ pub fn print(out: Output, proof: &Proof) {
 fn row(proved: &Proved) -> Vec<Cell> {
     let (answer, shown) = match &proved.answer {
         Answer::Never => (Cell::new("never").styled(Style::Red), String::new()),
-        Answer::Sometimes { action, facts } => {
-            let supposed = if facts.is_empty() {
-                String::new()
-            } else {
-                format!(" where {}", serde_json::to_string(facts).unwrap_or_default())
-            };
+        Answer::Sometimes { action, facts, after } => {
+            let supposed = supposed(facts, after.as_deref());
             let action = serde_json::to_string(&action.resource).unwrap_or_default();
             (Cell::new("sometimes").styled(Style::Green), format!("{action}{supposed}"))
         }
         Answer::Unknown { why } => (Cell::new("unknown").styled(Style::Yellow), why.clone()),
     };
     vec![Cell::new(format!("{:18}", proved.verb)), answer, Cell::new(shown)]
+}
+
+/// What facts are supposed to be, and the history that leads there.
+pub fn supposed(facts: &BTreeMap<String, Value>, after: Option<&[String]>) -> String {
+    if facts.is_empty() {
+        return String::new();
+    }
+    let way = match after {
+        None => ", after nothing that was tried".to_owned(),
+        Some([]) => ", from the start".to_owned(),
+        Some(given) => format!(", after {}", given.join(", ")),
+    };
+    format!(" where {}{way}", serde_json::to_string(facts).unwrap_or_default())
 }
 
 fn fact(found: &FactTrace) -> Vec<Cell> {

@@ -1,7 +1,7 @@
 //! `diff A B --prove`: what a solver says of two charters, verb by verb and rule by rule.
 
 use crate::output::{Cell, Output, Style, table};
-use crate::prove::LIMIT;
+use crate::prove::{LIMIT, supposed};
 use flyball_kernel::analysis::{Side, Widening, widening_questions};
 use flyball_kernel::{Charter, Session};
 use flyball_runtime::solver::Solver;
@@ -120,10 +120,7 @@ fn row(name: String, answer: &Widening) -> Vec<Cell> {
     let (answer, shown) = match answer {
         Widening::Never => (Cell::new("never").styled(Style::Green), String::new()),
         Widening::Sometimes { example } => {
-            let supposed = match example.facts.is_empty() {
-                true => String::new(),
-                false => format!(" where {}", serde_json::to_string(&example.facts).unwrap_or_default()),
-            };
+            let supposed = supposed(&example.facts, example.history.as_deref());
             let resource = serde_json::to_string(&example.action.resource).unwrap_or_default();
             (Cell::new("sometimes").styled(Style::Red), format!("{} {resource}{supposed}", example.action.verb))
         }

@@ -1,6 +1,7 @@
 //! What one charter allows that another did not, each shown by an action on which the real rules of both were asked.
 
 use super::formula::{Atom, Formulas, Id, Slot};
+use super::histories::after;
 use super::settings;
 use super::solve::{Found, Model, Steps, solve};
 use super::verdicts::{Judgement, Verdicts, judgements, verdicts};
@@ -31,6 +32,9 @@ pub struct Example {
     /// What the session's history is supposed to be: the facts that matter, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, Value>,
+    /// Such a history, as the `given` of an example: where facts matter, [`Self::look_back`] was asked and found one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<Vec<String>>,
     /// The autonomy level (0 is observe), where a rule reads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autonomy: Option<i64>,
@@ -48,6 +52,23 @@ pub struct Example {
     /// Further verbs with the same difference by the same rules.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<&'static str>,
+}
+
+/// What follows a fact's name where the first charter has another one by it.
+const OF_THE_SECOND: &str = " (of the second)";
+
+impl Example {
+    /// Looks for a history that leads there.
+    pub fn look_back(&mut self, a: &Charter, b: &Charter, session: &Session) {
+        let of_a = self.facts.iter().filter(|(name, _)| a.fact_types.contains_key(*name));
+        let of_a = of_a.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let of_b = b.fact_types.keys().filter_map(|name| {
+            let value = self.facts.get(&format!("{name}{OF_THE_SECOND}")).or_else(|| self.facts.get(name))?;
+            Some((name.clone(), value.clone()))
+        });
+        let of_b = of_b.collect();
+        self.history = after(&[(a, &of_a), (b, &of_b)], &self.action, session);
+    }
 }
 
 /// Two charters, compared.
@@ -174,7 +195,7 @@ impl Pair<'_> {
             match facts.get(&name) {
                 // The same name for two facts: each charter has its own.
                 Some(other) if *other != value => {
-                    facts.insert(format!("{name} (of the second)"), value);
+                    facts.insert(format!("{name}{OF_THE_SECOND}"), value);
                 }
                 _ => {
                     facts.insert(name, value);
@@ -184,6 +205,7 @@ impl Pair<'_> {
         Some(Example {
             action,
             facts,
+            history: None,
             autonomy,
             at: (!model.times.is_empty()).then(|| Civil::of(at_ns).text()),
             before: before.verdict,

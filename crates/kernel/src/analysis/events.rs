@@ -1,6 +1,7 @@
 //! Events that an atom of a fact or an obligation speaks of: whether there can be any, and one that it matches.
 
 use super::coverage::is_mediated;
+use super::witness::text;
 use crate::action::{Action, Resource, Value};
 use crate::charter::{Charter, default_surface};
 use crate::facts::{Cmp, Occurrence, Pattern, Phase, Seen, Test};
@@ -68,6 +69,23 @@ fn shown(value: &Value) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
+/// The event as the `given` of an example.
+pub(crate) fn given(event: &Event, session: &Session) -> String {
+    let phase = match event.phase {
+        Phase::Attempt => "attempt",
+        Phase::Did => "did",
+        Phase::Result => "result",
+    };
+    let call = text(&event.action, session);
+    let mut outcome: Vec<String> = event.outcome.iter().map(|(k, v)| format!("{k}: {}", shown(v))).collect();
+    if event.phase == Phase::Result && !event.ok {
+        outcome.push("ok: false".to_owned());
+    }
+    let args = call.strip_suffix(')').unwrap_or(&call);
+    let between = if outcome.is_empty() || args.ends_with('(') { "" } else { ", " };
+    format!("{phase} {args}{between}{})", outcome.join(", "))
+}
+
 /// The verbs of an atom that nothing in this version mediates, when that is all of them.
 pub(crate) fn unmediated(charter: &Charter, pattern: &Pattern) -> Option<Vec<&'static str>> {
     let names: Vec<&'static str> = pattern.verbs.iter().map(|v| v.name()).collect();
@@ -115,14 +133,22 @@ pub(crate) fn event(
         let value = values.remove(field.name).unwrap_or_else(|| usual(field.ty));
         resource = resource.with(field.name, value).ok()?;
     }
+    // Where it is to be: below, a path that says nothing else is the workspace's.
+    let zone = values.remove("zone").filter(|_| resource.field("zone").is_none());
+    let folder = match zone.as_ref().and_then(Value::as_str) {
+        Some("home") => session.home.clone(),
+        Some("temp") => "/tmp".to_owned(),
+        Some("system") => "/etc".to_owned(),
+        _ => session.workspace.clone(),
+    };
     let path = if let Some(Value::Str(rel)) = values.remove("rel") {
         Some(format!("{}/{rel}", session.workspace))
     } else if let Some(Value::Str(rel)) = values.remove("home_rel") {
         Some(format!("{}/{rel}", session.home))
     } else if let Some(Value::Str(name)) = values.remove("name").filter(|_| resource.field("name").is_none()) {
-        Some(format!("{}/{name}", session.workspace))
+        Some(format!("{folder}/{name}"))
     } else if resource.field("path") == Some(&usual(AttrType::Str)) {
-        Some(format!("{}/x", session.workspace))
+        Some(format!("{folder}/x"))
     } else {
         None
     };

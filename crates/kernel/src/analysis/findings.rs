@@ -3,7 +3,7 @@
 
 use super::coverage::{self, RuleCoverage, is_mediated};
 use super::events::{contradiction, unmediated};
-use super::rules::{Idle, IdleRule, idle};
+use super::rules::{Conflict, Idle, IdleRule, Shown, questionable};
 use super::witness::text;
 use crate::charter::report::{More, Place, Report};
 use crate::charter::{Charter, Example, RuleEffect, Sources, before, check_examples, example_session};
@@ -48,17 +48,34 @@ pub fn analyse(charter: &Charter, sources: &Sources) -> Analysis {
 
 fn idle_rules(report: &mut Report, charter: &Charter) {
     let session = example_session();
-    let (found, missed) = idle(charter, &session);
-    for IdleRule { rule: id, idle, shown } in found {
+    let found = questionable(charter, &session);
+    for IdleRule { rule: id, idle, shown } in found.idle {
         let Some(rule) = charter.rule(&id) else { continue };
-        let such_as = shown.as_ref().map(|a| format!("; such as `{}`", text(a, &session))).unwrap_or_default();
+        let such_as = shown.as_ref().map(|shown| such_as(shown, &session)).unwrap_or_default();
         let (code, message, hint, by) = match idle {
             Idle::Vacuous => {
                 let message = format!("rule `{id}` matches nothing: no action meets all of its conditions");
                 ("FB0180", message, "mend its conditions, or remove it", Vec::new())
             }
+            Idle::Duplicate { of } if !is_of_owner(charter, &of, &rule.owner) => {
+                let message = format!(
+                    "rule `{id}` of `{}` says the same as `{of}`, which is another owner's{such_as}",
+                    rule.owner
+                );
+                ("FB0188", message, TWO_OWNERS, vec![of])
+            }
             Idle::Duplicate { of } => {
-                ("FB0181", format!("rule `{id}` says the same as `{of}`"), "remove one of them", vec![of])
+                ("FB0181", format!("rule `{id}` says the same as `{of}`{such_as}"), "remove one of them", vec![of])
+            }
+            Idle::Shadowed { by }
+                if by.iter().any(|other| other != "…" && !is_of_owner(charter, other, &rule.owner)) =>
+            {
+                let message = format!(
+                    "rule `{id}` of `{}` says nothing that {} of another owner does not say wherever it matches{such_as}",
+                    rule.owner,
+                    names(&by)
+                );
+                ("FB0188", message, TWO_OWNERS, by)
             }
             Idle::Shadowed { by } => {
                 let message =
@@ -79,18 +96,56 @@ fn idle_rules(report: &mut Report, charter: &Charter) {
                 ("FB0183", message, "permit what people are to be asked about: a question is no permit", Vec::new())
             }
         };
-        let related = by
-            .iter()
-            .filter_map(|other| charter.rule(other))
-            .map(|other| (other.place.clone(), format!("rule `{}`", other.id)))
-            .collect();
-        let more = More { related, request: shown };
+        let more = More { related: related(charter, &by), request: shown.map(|shown| shown.action) };
         report.tell(Severity::Warning, code, &rule.place, message, Some(hint.to_owned()), more);
     }
-    if missed > 0 {
-        let message =
-            format!("the analysis of rules stopped short: {missed} of {} were not looked at", charter.rules().len());
+    for Conflict { paths: [first, second], rules, shown } in found.conflicts {
+        let Some(rule) = rules.last().and_then(|id| charter.rule(id)) else { continue };
+        let message = format!(
+            "`{first}` and `{second}` are asked about the same action, by {}: it waits for both{}",
+            names(&rules),
+            such_as(&shown, &session)
+        );
+        let hint =
+            "have one of the rules leave out what the other asks about (`unless`), unless both are meant to agree";
+        let others: Vec<String> = rules.iter().filter(|id| **id != rule.id).cloned().collect();
+        let more = More { related: related(charter, &others), request: Some(shown.action) };
+        report.tell(Severity::Warning, "FB0188", &rule.place, message, Some(hint.to_owned()), more);
+    }
+    if found.missed > 0 {
+        let (missed, all) = (found.missed, charter.rules().len());
+        let message = format!("the analysis of rules stopped short: {missed} of {all} were not looked at");
         report.warning("FB0187", &start(), message, "`flyball explain FB0187` says what that means");
+    }
+}
+
+const TWO_OWNERS: &str = "whoever loosens the one changes nothing while the other stands: have one owner answer for both, or leave it so on purpose";
+
+fn is_of_owner(charter: &Charter, rule: &str, owner: &str) -> bool {
+    charter.rule(rule).is_some_and(|r| r.owner == owner)
+}
+
+fn related(charter: &Charter, rules: &[String]) -> Vec<(Place, String)> {
+    let rules = rules.iter().filter_map(|other| charter.rule(other));
+    rules.map(|other| (other.place.clone(), format!("rule `{}`", other.id))).collect()
+}
+
+/// What shows it, and what happened before.
+fn such_as(shown: &Shown, session: &crate::Session) -> String {
+    let action = text(&shown.action, session);
+    match &shown.after {
+        _ if shown.facts.is_empty() => format!("; such as `{action}`"),
+        Some(given) if given.is_empty() => format!("; such as `{action}`"),
+        Some(given) => {
+            let given: Vec<String> = given.iter().map(|one| format!("`{one}`")).collect();
+            format!("; such as `{action}` after {}", given.join(", "))
+        }
+        None => {
+            let json = |value| serde_json::to_string(value).unwrap_or_default();
+            let facts: Vec<String> =
+                shown.facts.iter().map(|(name, value)| format!("`{name}` is {}", json(value))).collect();
+            format!("; such as `{action}` where {}, if that can be", facts.join(", "))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod coverage;
 mod events;
 mod findings;
 mod formula;
+mod histories;
 mod plain;
 mod prove;
 mod reachable;

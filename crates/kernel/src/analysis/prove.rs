@@ -3,6 +3,7 @@
 use super::compare::ordered;
 use super::coverage::is_mediated;
 use super::formula::Formulas;
+use super::histories::after;
 use super::smt::{Query, encode};
 use super::solve::{Found, Model, Steps, solve};
 use super::verdicts::{judgements, verdicts};
@@ -36,6 +37,9 @@ pub enum Answer {
         action: Box<Action>,
         /// What the history is supposed to be.
         facts: BTreeMap<String, Value>,
+        /// Such a history, as the `given` of an example, where facts matter and one was found.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after: Option<Vec<String>>,
     },
     /// The solver gave no answer that could be used, with why.
     Unknown {
@@ -108,7 +112,9 @@ impl Question {
         let facts = supposed(charter, SharedFacts::of(&[charter]).of_charter(0), model);
         let autonomy = model.longs.get(&super::formula::Slot::Autonomy).copied().unwrap_or(2);
         let case = Case { action: &action, facts: &facts, autonomy, at_ns: time(model)?, session };
-        (case.judge(charter).verdict == Verdict::Allow)
-            .then(|| Answer::Sometimes { action: Box::new(action), facts: facts.clone() })
+        (case.judge(charter).verdict == Verdict::Allow).then(|| {
+            let after = after(&[(charter, &facts)], &action, session);
+            Answer::Sometimes { action: Box::new(action), facts: facts.clone(), after }
+        })
     }
 }

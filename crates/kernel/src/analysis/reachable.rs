@@ -1,10 +1,8 @@
 //! Whether a fact can ever be true: the shortest history that makes it so, by bounded search with the real monitor.
 
-use super::events::{Event, event};
-use super::witness::text;
+use super::events::{Event, event, given};
 use crate::action::Value;
 use crate::charter::{Charter, FactType, example_session};
-use crate::facts::Phase;
 use crate::kernel::Kernel;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -50,18 +48,6 @@ fn search(charter: &Arc<Charter>, fact: &str, place: usize) -> Option<Vec<String
         }
     }
     candidates.truncate(CANDIDATES_MAX);
-    let said = |event: &Event| {
-        let phase = match event.phase {
-            Phase::Attempt => "attempt",
-            Phase::Did => "did",
-            Phase::Result => "result",
-        };
-        let call = text(&event.action, &session);
-        let outcome: Vec<String> = event.outcome.iter().map(|(k, v)| format!("{k}: {}", shown(v))).collect();
-        let args = call.strip_suffix(')').unwrap_or(&call);
-        let between = if outcome.is_empty() || args.ends_with('(') { "" } else { ", " };
-        format!("{phase} {args}{between}{})", outcome.join(", "))
-    };
     // Breadth first: the first that is found is the shortest.
     let mut level: Vec<(Kernel, Vec<usize>)> = vec![(Kernel::new(Arc::clone(charter), session.clone()), Vec::new())];
     for length in 0..=EVENTS_MAX {
@@ -71,7 +57,7 @@ fn search(charter: &Arc<Charter>, fact: &str, place: usize) -> Option<Vec<String
                 .iter()
                 .any(|c| matches!(kernel.supposed_fact(fact, at_ns, &c.action).0, Some(Value::Bool(true))));
             if is_true {
-                return Some(way.iter().filter_map(|n| candidates.get(*n)).map(said).collect());
+                return Some(way.iter().filter_map(|n| candidates.get(*n)).map(|e| given(e, &session)).collect());
             }
         }
         if length == EVENTS_MAX {
@@ -88,8 +74,4 @@ fn search(charter: &Arc<Charter>, fact: &str, place: usize) -> Option<Vec<String
         level = next;
     }
     None
-}
-
-fn shown(value: &Value) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }

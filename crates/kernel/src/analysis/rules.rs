@@ -5,12 +5,14 @@
 
 use super::compare::ordered;
 use super::formula::{Formulas, Id};
-use super::solve::{Found, Model, Steps, solve};
+use super::histories::after;
+use super::solve::{Found as Solved, Model, Steps, solve};
 use super::texts::Known;
 use super::verdicts::{Judgement, RuleSay, Verdicts, judgements, verdicts};
 use super::witness::{Case, SharedFacts, action, supposed, time};
-use crate::action::Action;
+use crate::action::{Action, Value};
 use crate::charter::{Charter, DefaultVerdict, Rule, RuleEffect};
+use crate::ruling::Verdict;
 use crate::session::Session;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +37,34 @@ pub(crate) struct IdleRule {
     pub rule: String,
     pub idle: Idle,
     /// The smallest action that it matches.
-    pub shown: Option<Action>,
+    pub shown: Option<Shown>,
+}
+
+/// An action that shows something, on which the real rules were asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub action: Action,
+    /// What the history is supposed to be.
+    pub facts: BTreeMap<String, Value>,
+    /// Such a history, where facts matter and one was found.
+    pub after: Option<Vec<String>>,
+}
+
+/// Two paths that are asked about the same action, each by rules of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Conflict {
+    pub paths: [String; 2],
+    pub rules: Vec<String>,
+    pub shown: Shown,
+}
+
+/// All that was found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    pub idle: Vec<IdleRule>,
+    pub conflicts: Vec<Conflict>,
+    /// How many rules the search did not come to.
+    pub missed: usize,
 }
 
 /// What a rule does, to what of each judgement.
@@ -45,8 +74,11 @@ type Saying<'s> = (RuleEffect, &'s Option<String>, &'s [(usize, Id)]);
 const STEPS: u64 = 8_000_000;
 const STEPS_PER_QUESTION: u64 = 1_000_000;
 
-/// All idle rules, and how many rules the search did not come to.
-pub(crate) fn idle(charter: &Charter, session: &Session) -> (Vec<IdleRule>, usize) {
+/// Pairs of paths that are looked at.
+const PATHS_MAX: usize = 100;
+
+/// All idle rules, and those that ask different people about the same.
+pub(crate) fn questionable(charter: &Charter, session: &Session) -> Found {
     let facts = SharedFacts::of(&[charter]);
     let mut formulas = Formulas::new();
     let all: Vec<(Judgement, Verdicts)> =
@@ -64,6 +96,9 @@ pub(crate) fn idle(charter: &Charter, session: &Session) -> (Vec<IdleRule>, usiz
         silent: BTreeSet::new(),
     };
     let mut out = bench.duplicates();
+    for one in &mut out {
+        one.shown = bench.smallest(&one.rule);
+    }
     bench.silent.extend(out.iter().map(|found| found.rule.clone()));
     let mut missed = 0;
     // Of two rules that cover each other the earlier one stands.
@@ -80,7 +115,8 @@ pub(crate) fn idle(charter: &Charter, session: &Session) -> (Vec<IdleRule>, usiz
         }
     }
     out.sort_by(|a, b| a.rule.cmp(&b.rule));
-    (out, missed)
+    let conflicts = bench.conflicts();
+    Found { idle: out, conflicts, missed }
 }
 
 struct CutOff;
@@ -128,6 +164,64 @@ impl Bench<'_> {
         out
     }
 
+    /// The smallest action that a rule matches.
+    fn smallest(&mut self, rule: &str) -> Option<Shown> {
+        let says = self.all.iter().enumerate().filter_map(|(n, (_, v))| Some((n, v.rule(rule)?.matches)));
+        for (n, matches) in says.collect::<Vec<_>>() {
+            if let Ok(Some(model)) = self.solve(n, matches) {
+                let matched = |case: &Case| case.matching(self.charter)?.contains(rule).then_some(());
+                return self.confirmed(n, &model, matched).map(|(shown, ())| shown);
+            }
+        }
+        None
+    }
+
+    /// What the model stands for, with what is made of it there, if anything is.
+    fn confirmed<T>(&self, n: usize, model: &Model, see: impl Fn(&Case) -> Option<T>) -> Option<(Shown, T)> {
+        let (judgement, _) = self.all.get(n)?;
+        let action = action(judgement.verb, judgement.is_content, model, self.session)?;
+        let facts = supposed(self.charter, self.facts.of_charter(0), model);
+        let autonomy = model.longs.get(&super::formula::Slot::Autonomy).copied().unwrap_or(2);
+        let case = Case { action: &action, facts: &facts, autonomy, at_ns: time(model)?, session: self.session };
+        let seen = see(&case)?;
+        let after = after(&[(self.charter, &facts)], &action, self.session);
+        Some((Shown { action, facts, after }, seen))
+    }
+
+    /// Paths that are asked about the same action, where no rule refuses it: one example for each two.
+    fn conflicts(&mut self) -> Vec<Conflict> {
+        let mut paths: Vec<&String> = self.charter.rules().iter().filter_map(|r| r.escalate.as_ref()).collect();
+        paths.sort();
+        paths.dedup();
+        let of = |n: usize, p: &String| paths.iter().skip(n + 1).map(|q| [p.clone(), (*q).clone()]).collect::<Vec<_>>();
+        let pairs: Vec<[String; 2]> = paths.iter().enumerate().flat_map(|(n, p)| of(n, p)).take(PATHS_MAX).collect();
+        pairs.into_iter().filter_map(|pair| self.conflict(pair)).collect()
+    }
+
+    fn conflict(&mut self, paths: [String; 2]) -> Option<Conflict> {
+        for n in 0..self.all.len() {
+            let (_, verdicts) = self.all.get(n)?;
+            let [Some(one), Some(other)] = paths.each_ref().map(|path| verdicts.asks.get(path).copied()) else {
+                continue;
+            };
+            let denied = verdicts.denied;
+            let passes = self.formulas.not(denied);
+            let goal = self.formulas.and([one, other, passes]);
+            let Ok(Some(model)) = self.solve(n, goal) else { continue };
+            let asking = |case: &Case| {
+                let said = case.judge(self.charter);
+                let are_asked = said.verdict == Verdict::Hold && paths.iter().all(|path| said.asks.contains(path));
+                let asks = |id: &String| self.charter.rule(id)?.escalate.as_ref().filter(|path| paths.contains(path));
+                let matching = case.matching(self.charter).filter(|_| are_asked)?;
+                Some(matching.into_iter().filter(|id| asks(id).is_some()).collect())
+            };
+            if let Some((shown, rules)) = self.confirmed(n, &model, asking) {
+                return Some(Conflict { paths, rules, shown });
+            }
+        }
+        None
+    }
+
     /// What is the matter with a rule, if it is the same wherever it matches.
     fn question(&mut self, rule: &Rule) -> Result<Option<IdleRule>, CutOff> {
         let of_rule: Vec<(usize, RuleSay)> =
@@ -170,7 +264,12 @@ impl Bench<'_> {
 
     /// The one of these that makes the rule idle by itself; or all of them, and `…` for further ones.
     fn alone(&mut self, live: &[(usize, RuleSay)], by: Vec<String>, kind: Kind) -> Vec<String> {
-        let candidates: Vec<&String> = by.iter().filter(|other| !self.silent.contains(*other)).take(8).collect();
+        let mut candidates: Vec<&String> = by.iter().filter(|other| !self.silent.contains(*other)).collect();
+        // Another owner's word is another one.
+        let owner = |id: &str| self.charter.rule(id).map(|r| r.owner.as_str());
+        let own = live.first().and_then(|(_, say)| owner(&say.id));
+        candidates.sort_by_key(|other| owner(other) != own);
+        candidates.truncate(8);
         for other in candidates {
             let is_enough = live.iter().all(|(n, say)| {
                 let Some(cover) = self.all.get(*n).and_then(|(_, v)| v.rule(other)).filter(|r| kind.covers(r, say))
@@ -201,26 +300,21 @@ impl Bench<'_> {
 
     /// The finding, if the real rules agree on the action that shows it.
     fn shown(&self, rule: &Rule, kind: Kind, n: usize, model: &Model) -> Option<IdleRule> {
-        let (judgement, verdicts) = self.all.get(n)?;
-        let action = action(judgement.verb, judgement.is_content, model, self.session)?;
-        let facts = supposed(self.charter, self.facts.of_charter(0), model);
-        let autonomy = model.longs.get(&super::formula::Slot::Autonomy).copied().unwrap_or(2);
-        let case = Case { action: &action, facts: &facts, autonomy, at_ns: time(model)?, session: self.session };
-        let matching = case.matching(self.charter)?;
+        let (_, verdicts) = self.all.get(n)?;
         let say = verdicts.rule(&rule.id)?;
-        let by: Vec<String> = verdicts
-            .rules
-            .iter()
-            .filter(|r| r.id != rule.id && matching.contains(&r.id) && kind.covers(r, say))
-            .map(|r| r.id.clone())
-            .collect();
-        let is_agreed = matching.contains(&rule.id) && (by.is_empty() == (kind == Kind::Unpermitted));
+        let agreed = |case: &Case| {
+            let matching = case.matching(self.charter).filter(|all| all.contains(&rule.id))?;
+            let others = verdicts.rules.iter().filter(|r| r.id != rule.id && matching.contains(&r.id));
+            let by: Vec<String> = others.filter(|r| kind.covers(r, say)).map(|r| r.id.clone()).collect();
+            (by.is_empty() == (kind == Kind::Unpermitted)).then_some(by)
+        };
+        let (shown, by) = self.confirmed(n, model, agreed)?;
         let idle = match kind {
             Kind::Shadowed => Idle::Shadowed { by },
             Kind::Overruled => Idle::Overruled { by },
             Kind::Unpermitted => Idle::Unpermitted,
         };
-        is_agreed.then(|| IdleRule { rule: rule.id.clone(), idle, shown: Some(action) })
+        Some(IdleRule { rule: rule.id.clone(), idle, shown: Some(shown) })
     }
 
     fn solve(&mut self, n: usize, goal: Id) -> Result<Option<Box<Model>>, CutOff> {
@@ -232,9 +326,9 @@ impl Bench<'_> {
         self.known = steps.known;
         self.steps = self.steps.saturating_sub(before.saturating_sub(steps.left));
         match found {
-            Found::Model(model) => Ok(Some(model)),
-            Found::Nothing => Ok(None),
-            Found::CutOff => Err(CutOff),
+            Solved::Model(model) => Ok(Some(model)),
+            Solved::Nothing => Ok(None),
+            Solved::CutOff => Err(CutOff),
         }
     }
 }

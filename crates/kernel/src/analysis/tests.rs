@@ -289,6 +289,48 @@ fn facts_are_the_same_only_where_they_say_the_same() {
     assert!(supposed(&a, shared.of_charter(0), &model).is_empty());
 }
 
+/// What an example supposes of facts is shown by a history: as the `given` of an `[[example]]` it leads to that ruling.
+#[test]
+fn a_history_leads_to_what_is_supposed() {
+    let cases = [
+        ("once did fs.write(path like \"src/**\")", 1),
+        ("no did fs.write since result process.exec(program: \"cargo\", argv has \"test\", exit: 0)", 1),
+        ("once result process.exec(program: \"make\", ok: false)", 1),
+        ("count[10m] did fs.read >= 3", 1),
+        ("count[1m] did fs.delete(zone: \"workspace\", kind: \"file\") > 500", 1),
+        ("once did fs.read(path: $path)", 1),
+        ("prev once did fs.read", 2),
+        ("not once did fs.write", 0),
+        ("exists p . (once did fs.read(path: p) and once did fs.write(path: p))", 2),
+        ("once did fs.read(label: \"secret\") and not once did fs.write", 1),
+        ("once (did fs.write and once did fs.read(rel: \"a\"))", 2),
+    ];
+    let session = example_session();
+    let label = "[[label]]\nname = \"secret\"\nowner = \"dev\"\npaths = [\"secrets/**\"]\n";
+    let stops = "forbid (principal, action == Action::\"fs.delete\", resource) when { context.fact.f };";
+    for (fact, events) in cases {
+        let toml = format!("f = '{fact}'\n{label}");
+        let (a, b) = (charter(&toml, &rules(&[ALL])), charter(&toml, &rules(&[ALL, stops])));
+        let mut found = compare(&a, &b, &session).narrowed;
+        assert_eq!(found.len(), 1, "{fact}");
+        found[0].look_back(&a, &b, &session);
+        let given = found[0].history.clone().unwrap_or_else(|| panic!("nothing leads to {fact}"));
+        assert_eq!(given.len(), events, "{fact}: {given:?}");
+        let quoted: Vec<String> = given.iter().map(|one| format!("'''{one}'''")).collect();
+        let attempt = super::witness::text(&found[0].action, &session);
+        let example =
+            format!("[[example]]\ngiven = [{}]\nattempt = \"{attempt}\"\nexpect = \"deny r1\"\n", quoted.join(", "));
+        let it = charter(&format!("{toml}{example}"), &rules(&[ALL, stops]));
+        assert!(crate::charter::check_examples(&it)[0].passed, "{fact}: {given:?}");
+    }
+    // What can't be has none.
+    let toml = "f = 'once did fs.write and not once did fs.write'\n";
+    let (a, b) = (charter(toml, &rules(&[ALL])), charter(toml, &rules(&[ALL, stops])));
+    let mut found = compare(&a, &b, &session).narrowed;
+    found[0].look_back(&a, &b, &session);
+    assert_eq!(found[0].history, None);
+}
+
 #[test]
 fn settings_are_compared() {
     let session = example_session();

@@ -152,7 +152,10 @@ impl WideningQuestion {
                     Some(_) if own == Some(false) => {
                         unknown("the solver found an action, and our search says never: please report this", true)
                     }
-                    Some(example) => Widening::Sometimes { example: Box::new(example) },
+                    Some(mut example) => {
+                        example.look_back(a, b, session);
+                        Widening::Sometimes { example: Box::new(example) }
+                    }
                     None => unknown("it hangs on a condition that only Cedar evaluates", false),
                 }
             }

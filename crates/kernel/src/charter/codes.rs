@@ -233,6 +233,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Analysis takes a bounded number of steps, whatever the charter. Here they were used up before every rule had been looked at, so that idle rules may be untold. Nothing else depends on it: rules are evaluated in full at every step.\n\nSplit very large conditions, or lists of literals into fewer patterns.",
     ),
     (
+        "FB0188",
+        "two owners or two paths for the same",
+        "Two rules with the same effect speak of the same action, and other people answer for each. Where both ask, by other paths, the action waits until all of them have agreed, and one who does not answer in time refuses it. Where one rule refuses, permits or asks only what another owner's rule does as well, neither owner can loosen it alone, and each may think that the other has it. It was found by search, and the real rules were asked about what is shown.\n\nHave one rule leave out what the other is for (`unless { … }`), or give both to one owner. Leave it where both are meant to agree.",
+    ),
+    (
         "FB0199",
         "an error of Flyball's own",
         "The schema that Flyball generated is not valid. This is a mistake in Flyball.\n\nPlease report it with the charter.",

@@ -88,13 +88,14 @@ impl<'s> Report<'s> {
         if self.found.len() >= FINDINGS_MAX {
             return;
         }
+        let (message, hint) = (bounded(&message), hint.as_deref().map(bounded));
         let (span, Position { line, column }, end) = self.where_is(at);
         let related = more
             .related
             .into_iter()
             .map(|(at, message)| {
                 let (span, Position { line, column }, end) = self.where_is(&at);
-                Related { file: at.file.to_string(), span, line, column, end, message }
+                Related { file: at.file.to_string(), span, line, column, end, message: bounded(&message) }
             })
             .collect();
         let (file, request) = (at.file.to_string(), more.request);
@@ -188,9 +189,35 @@ pub(crate) fn clip(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
+/// Longest text in backticks, and longest message, in characters.
+const QUOTED_MAX: usize = 160;
+const MESSAGE_MAX: usize = 1_200;
+
+/// What is told, with every quotation cut: the one place that all findings pass.
+fn bounded(said: &str) -> String {
+    let cut = |text: &str, max: usize| match text.char_indices().nth(max) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
+    };
+    let parts = said.split('`').zip([false, true].into_iter().cycle());
+    let parts: Vec<String> =
+        parts.map(|(part, is_quoted)| if is_quoted { cut(part, QUOTED_MAX) } else { part.to_owned() }).collect();
+    // Quoted text may hold backticks itself, so that what follows counts as the message's own.
+    cut(&parts.join("`"), MESSAGE_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_is_bounded() {
+        let long = "é".repeat(3_000);
+        let quoted = bounded(&format!("no verb `{long}`: mend it"));
+        assert_eq!(quoted, format!("no verb `{}…`: mend it", "é".repeat(QUOTED_MAX)));
+        assert_eq!(bounded(&format!("`a`b{long}`")).chars().count(), MESSAGE_MAX + 1);
+        assert_eq!(bounded("`a` and `b`"), "`a` and `b`");
+    }
 
     #[test]
     fn places_are_told_by_line_and_character() {

@@ -403,6 +403,20 @@ impl Facts {
         out
     }
 
+    /// The attributes of the judged action that the fact reads, in the order of their variables, which come before all others.
+    pub fn dollars(&self, place: usize) -> &[&'static str] {
+        self.monitors.get(place).map(|m| m.dollars.as_slice()).unwrap_or_default()
+    }
+
+    /// The numbers that the fact compares counts with.
+    pub fn limits(&self, place: usize) -> Vec<i64> {
+        let mut out = Vec::new();
+        if let Some(Compiled::Formula(node)) = self.monitors.get(place).map(|m| &m.compiled) {
+            node.limits(&mut out);
+        }
+        out
+    }
+
     /// What the fact says, all that it names included: two facts of which this is equal have equal values for ever.
     pub fn identity(&self, place: usize) -> String {
         self.monitors.get(place).map(|monitor| format!("{monitor:?}")).unwrap_or_default()

@@ -353,6 +353,14 @@ impl Node {
         }
     }
 
+    /// The numbers that its counts are compared with.
+    pub fn limits(&self, out: &mut Vec<i64>) {
+        match self {
+            Node::Compare(_, _, limit) => out.push(*limit),
+            _ => self.below().into_iter().for_each(|node| node.limits(out)),
+        }
+    }
+
     /// The attributes that its atoms and numbers read.
     pub fn attrs(&self, out: &mut BTreeSet<&'static str>) {
         match self {

@@ -148,6 +148,53 @@ fn findings_of_the_analysis_read_well() {
     insta::assert_snapshot!(out);
 }
 
+/// The same refusal by two owners, and two paths for one action. What differs in neither is no conflict.
+#[test]
+fn two_owners_or_two_paths_for_the_same() {
+    let rule = |id: &str, more: &str, rule: &str| format!("@id(\"{id}\") {more} @reason(\"r\") {rule};\n");
+    let ours = "@owner(\"dev\")";
+    let theirs = "@owner(\"boss\")";
+    let writes = "forbid (principal, action == Action::\"fs.write\", resource) when { resource.zone == \"home\" }";
+    let push = "forbid (principal, action == Action::\"git.push\", resource) when { resource.name == \"main\" }";
+    let force = "forbid (principal, action == Action::\"git.push\", resource) when { context.attrs has force && context.attrs.force && context.fact.late }";
+    let toml = "[facts]\nlate = 'count[1h] did git.push by remote >= 3'\n";
+    let cedar = [
+        rule("all", ours, "permit (principal, action, resource)"),
+        rule("home", ours, writes),
+        rule("home-too", theirs, writes),
+        rule("notes", theirs, &writes.replace("\"home\"", "\"home\" && resource.name == \"notes\"")),
+        rule("main", &format!("{ours} @escalate(\"dev\")"), push),
+        rule("force", &format!("{theirs} @escalate(\"boss\")"), force),
+        rule(
+            "other",
+            &format!("{ours} @escalate(\"dev\")"),
+            "forbid (principal, action == Action::\"git.tag\", resource)",
+        ),
+    ]
+    .concat();
+    let found = analysed(toml, &cedar).findings;
+    insta::assert_snapshot!(render(&found));
+    let conflict = found.0.iter().find(|d| d.message.contains("both")).expect("two paths");
+    assert!(conflict.request.is_some() && conflict.related.len() == 1, "{conflict:?}");
+    // The run that it shows is one: as an example it comes to both questions.
+    let given: Vec<String> =
+        conflict.message.split('`').filter(|part| part.contains("did git.push")).map(|g| format!("\"{g}\"")).collect();
+    assert!(!given.is_empty(), "{}", conflict.message);
+    let attempt = conflict.message.split('`').find(|part| part.starts_with("git.push(")).unwrap();
+    for expect in ["hold main", "hold force"] {
+        let example =
+            format!("[[example]]\ngiven = [{}]\nattempt = \"{attempt}\"\nexpect = \"{expect}\"\n", given.join(", "));
+        let found = analysed(&format!("{toml}{example}"), &cedar);
+        assert_eq!((found.examples, found.examples_held), (1, 1), "{}", render(&found.findings));
+    }
+    // One of them refused outright, nobody is asked twice.
+    let refused = cedar.replace(
+        "@escalate(\"dev\") @reason(\"r\") forbid (principal, action == Action::\"git.push\"",
+        "@reason(\"r\") forbid (principal, action == Action::\"git.push\"",
+    );
+    assert!(analysed(toml, &refused).findings.0.iter().all(|d| !d.message.contains("both")));
+}
+
 /// However many rules, and however entangled: it ends, by counting steps, and says that it stopped short.
 #[test]
 fn a_charter_of_many_rules_is_analysed_in_bounded_work() {
