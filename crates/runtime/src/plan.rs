@@ -5,7 +5,8 @@ use crate::inbox;
 use crate::scratch::ScratchError;
 use crate::supervisor::RunOptions;
 use crate::terminal;
-use flyball_kernel::{Charter, HomeKeep, Session, Sources};
+use flyball_kernel::analysis::coverage;
+use flyball_kernel::{Charter, HomeKeep, RuleEffect, Session, Sources};
 use flyball_sandbox::workspace::Layers;
 use flyball_sandbox::{Limits, Network, Spec, Terminal, Weakness};
 use serde_json::{Value as Json, json};
@@ -174,7 +175,7 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
     Ok(Plan {
         name: options.name.clone().unwrap_or_else(|| agent.clone()),
         scratch: sandbox.scratch.clone(),
-        uncovered: uncovered(&spec, sandbox.mediate_reads),
+        uncovered: uncovered(&spec, charter),
         require: sandbox.require.clone(),
         learns: options.learn,
         agent,
@@ -330,7 +331,8 @@ fn looks_secret(name: &str) -> bool {
 }
 
 /// What this run does not mediate, in words: shown, never papered over.
-fn uncovered(spec: &Spec, all_reads: bool) -> Vec<String> {
+fn uncovered(spec: &Spec, charter: &Charter) -> Vec<String> {
+    let all_reads = charter.sandbox().mediate_reads;
     let mut out = Vec::new();
     if !spec.mediate_reads {
         out.push("fs.read: decided by what is visible, not one by one".to_owned());
@@ -339,8 +341,23 @@ fn uncovered(spec: &Spec, all_reads: bool) -> Vec<String> {
     }
     out.push("http: requests inside an allowed connection".to_owned());
     out.push("mcp, sql, model: no gateway in this session".to_owned());
+    let idle: Vec<String> = coverage(charter)
+        .into_iter()
+        .zip(charter.rules())
+        .filter(|(row, rule)| row.surfaces.is_empty() && rule.effect == RuleEffect::Forbid)
+        .map(|(row, _)| format!("{} ({})", row.rule, row.unmediated.join(", ")))
+        .collect();
+    if !idle.is_empty() {
+        let more = idle.len().saturating_sub(IDLE_RULES_MAX);
+        let rules = idle.into_iter().take(IDLE_RULES_MAX).collect::<Vec<_>>().join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        out.push(format!("rules whose actions nothing here brings to them: {rules}{more}"));
+    }
     out
 }
+
+/// Rules that are named to people at the start.
+const IDLE_RULES_MAX: usize = 12;
 
 /// A charter's limits, as the sandbox takes them.
 pub(crate) fn limits_of(limits: &flyball_kernel::Limits) -> Limits {

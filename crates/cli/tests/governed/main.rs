@@ -25,6 +25,7 @@ mod hostile;
 mod labels;
 mod lacking;
 mod learning;
+mod library;
 mod people;
 mod programs;
 mod questions;
@@ -55,6 +56,7 @@ fn main() {
         labels::cases(),
         lacking::cases(),
         learning::cases(),
+        library::cases(),
         people::cases(),
         programs::cases(),
         questions::cases(),
