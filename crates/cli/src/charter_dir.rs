@@ -6,6 +6,7 @@ use flyball_kernel::{Charter, Diagnostic, Diagnostics, Severity, Sources};
 use flyball_runtime::charter::{self, CharterError};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The folder's name within a workspace.
@@ -69,8 +70,12 @@ pub fn show(out: Output, dir: &Path, sources: &Sources, diagnostics: &Diagnostic
     let handler = GraphicalReportHandler::new_themed(theme).with_width(out.columns().min(120)).with_links(false);
     for finding in &diagnostics.0 {
         let file = dir.join(&finding.file);
-        let text = sources.get(&finding.file).cloned().unwrap_or_default();
-        let shown = Shown { finding, source: NamedSource::new(file.display().to_string(), text) };
+        let text = sources.get(&finding.file).map(String::as_str).unwrap_or_default();
+        let part = drawable(text, finding.span.start, finding.span.end);
+        let source = part.as_ref().map(|_| NamedSource::new(file.display().to_string(), text.to_owned()));
+        let place = (part.is_none() && !text.is_empty())
+            .then(|| format!("{}:{}:{}", file.display(), finding.line, finding.column));
+        let shown = Shown { finding, source: source.zip(part), place };
         let mut page = String::new();
         if handler.render_report(&mut page, &shown).is_ok() {
             out.warn(page.trim_end());
@@ -78,10 +83,32 @@ pub fn show(out: Output, dir: &Path, sources: &Sources, diagnostics: &Diagnostic
     }
 }
 
+/// Longest line that is drawn, bytes, and most lines that are marked: of more the first one is.
+const LINE_MAX: usize = 2_000;
+const LINES_MAX: usize = 12;
+
+/// The part of a text that is marked; nothing where its lines are too long to be drawn, or there is no text to point at.
+fn drawable(text: &str, start: usize, end: usize) -> Option<Range<usize>> {
+    let start = start.min(text.len());
+    let end = end.clamp(start, text.len());
+    let marked = text.get(start..end)?;
+    let first = marked.find('\n').unwrap_or(marked.len());
+    let end = if marked.lines().take(LINES_MAX + 1).count() > LINES_MAX { start + first } else { end };
+    // A line before and after is drawn as well.
+    let before = text.get(..start)?.rsplitn(3, '\n').take(2).map(str::len);
+    let after = text.get(end..)?.splitn(3, '\n').take(2).map(str::len);
+    let within = text.get(start..end)?.lines().map(str::len);
+    let longest = before.chain(after).chain(within).max().unwrap_or_default();
+    (!text.is_empty() && longest <= LINE_MAX).then_some(start..end)
+}
+
 /// A finding of the kernel's as miette draws it.
 struct Shown<'f> {
     finding: &'f Diagnostic,
-    source: NamedSource<String>,
+    /// The text, and what is marked of it.
+    source: Option<(NamedSource<String>, Range<usize>)>,
+    /// Where it is, when that can't be drawn.
+    place: Option<String>,
 }
 
 impl fmt::Debug for Shown<'_> {
@@ -92,7 +119,10 @@ impl fmt::Debug for Shown<'_> {
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str(&self.finding.message)
+        match &self.place {
+            Some(place) => write!(to, "{place}: {}", self.finding.message),
+            None => to.write_str(&self.finding.message),
+        }
     }
 }
 
@@ -112,14 +142,10 @@ impl miette::Diagnostic for Shown<'_> {
         self.finding.hint.as_ref().map(|hint| Box::new(hint) as Box<dyn fmt::Display>)
     }
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        // A finding about a file that is not there has no text to point at.
-        (!self.source.inner().is_empty()).then_some(&self.source as &dyn SourceCode)
+        self.source.as_ref().map(|(source, _)| source as &dyn SourceCode)
     }
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let span = self.finding.span;
-        let bytes = self.source.inner().len();
-        let start = span.start.min(bytes);
-        let length = span.end.min(bytes).saturating_sub(start);
-        Some(Box::new(std::iter::once(LabeledSpan::new(None, start, length))))
+        let (_, part) = self.source.as_ref()?;
+        Some(Box::new(std::iter::once(LabeledSpan::new(None, part.start, part.len()))))
     }
 }
