@@ -321,14 +321,12 @@ mod tests {
         append(&stream, Kind::Open, "user:a", serde_json::json!({}));
         let first = observe(&stream, &mut state, "barrier", &[&[change("a", file("1"), Some(Node::Absent))]], false);
         let before = state.clone();
-        let (two, three) = (change("b", file("2"), Some(file("0"))), change("c", file("3"), Some(Node::Absent)));
-        let look = observe(
-            &stream,
-            &mut state,
-            "barrier",
-            &[&[two.clone()], &[change("a", Node::Absent, None)], &[three.clone()]],
-            false,
-        );
+        let parts: [&[Change]; 3] = [
+            &[change("b", file("2"), Some(file("0")))],
+            &[change("a", Node::Absent, None)],
+            &[change("c", file("3"), Some(Node::Absent))],
+        ];
+        let look = observe(&stream, &mut state, "barrier", &parts, false);
         let after = state.clone();
         // Then one of which the supervisor did not live to see the end, and what the next start found.
         let mut cut = state.clone();
