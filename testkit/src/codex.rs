@@ -69,6 +69,16 @@ impl Codex {
     }
 }
 
+impl Codex {
+    /// `codex exec PROMPT` for an endpoint on this machine, and nothing said of where and as whom.
+    #[must_use]
+    pub fn plain(&self, port: u16, prompt: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments("127.0.0.1", port, prompt));
+        command
+    }
+}
+
 fn arguments(host: &str, port: u16, prompt: &str) -> impl Iterator<Item = String> {
     let front = ["exec", "--json", "--skip-git-repo-check", "--sandbox", "danger-full-access"];
     let settings = [

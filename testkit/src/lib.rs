@@ -5,7 +5,7 @@
 //! reach; everything else is the real thing, made small.
 //!
 //! Entry points: [`facts::Naive`], [`faultfs`], [`model_endpoint::ModelEndpoint`], [`repo::Repo`], [`user::User`], [`claude::Claude`],
-//! [`codex::Codex`].
+//! [`codex::Codex`], [`gemini::Gemini`].
 //!
 //! A test that can't run here (no agent installed, not root) says why and counts as skipped: see [`claude::Claude::find`]
 //! and [`user::User::each`].
@@ -15,6 +15,7 @@ pub mod claude;
 pub mod codex;
 pub mod facts;
 pub mod faultfs;
+pub mod gemini;
 pub mod lack;
 pub mod model_endpoint;
 pub mod repo;

@@ -1,5 +1,5 @@
-//! A local endpoint that speaks enough of Anthropic's Messages API and OpenAI's Responses API to drive an unmodified
-//! agent by script.
+//! A local endpoint that speaks enough of Anthropic's Messages API, OpenAI's Responses API and Gemini's generateContent to
+//! drive an unmodified agent by script.
 //!
 //! Which turn comes next is read from the request alone: each scripted tool call carries its turn in its id, and the
 //! request's tool results name those ids. So a retried request gets the same answer, and order between threads is no matter.
@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
+mod generate;
 mod http;
 mod responses;
 
@@ -76,6 +77,26 @@ impl Turn {
     }
 }
 
+/// The number of the first turn of an agent that the first one started.
+pub const SECOND: usize = 1000;
+
+/// The turns of one agent, and the number of the first.
+#[derive(Clone, Copy)]
+struct Script<'a> {
+    turns: &'a [Turn],
+    first: usize,
+}
+
+impl Shared {
+    fn script_for(&self, body: &Value) -> Script<'_> {
+        let first_message = body.pointer("/messages/0/content").cloned().unwrap_or_default();
+        match &self.second {
+            Some((words, turns)) if first_message.to_string().contains(words) => Script { turns, first: SECOND },
+            _ => Script { turns: &self.turns, first: 0 },
+        }
+    }
+}
+
 /// What the agent reported back of one scripted tool call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolResult {
@@ -119,6 +140,8 @@ pub struct ModelEndpoint {
 #[derive(Debug)]
 struct Shared {
     turns: Vec<Turn>,
+    /// What an agent that the first one starts is played, and the words of its task by which it is known.
+    second: Option<(String, Vec<Turn>)>,
     requests: Mutex<Vec<Request>>,
     /// Connections now open, so that a drop can end them.
     open: Mutex<Vec<TcpStream>>,
@@ -131,10 +154,24 @@ impl ModelEndpoint {
     /// # Errors
     /// When no port can be had.
     pub fn start(turns: Vec<Turn>) -> io::Result<Self> {
+        Self::start_both(turns, None)
+    }
+
+    /// The same, with a script for an agent that the first one starts: in whose first message these words stand. Its turns
+    /// count from [`SECOND`].
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub fn start_two(turns: Vec<Turn>, words: &str, second: Vec<Turn>) -> io::Result<Self> {
+        Self::start_both(turns, Some((words.to_owned(), second)))
+    }
+
+    fn start_both(turns: Vec<Turn>, second: Option<(String, Vec<Turn>)>) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             turns,
+            second,
             requests: Mutex::default(),
             open: Mutex::default(),
             is_stopping: AtomicBool::new(false),
@@ -220,7 +257,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 fn converse(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     let Some(request) = http::read_request(stream)? else { return Ok(()) };
-    let answer = answer_to(&request, &shared.turns);
+    let answer = answer_to(&request, shared.script_for(&request.body));
     shared.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
     http::write_answer(stream, &answer)
 }
@@ -246,13 +283,15 @@ impl Answer {
     }
 }
 
-fn answer_to(request: &Request, turns: &[Turn]) -> Answer {
+fn answer_to(request: &Request, script: Script<'_>) -> Answer {
     let path = request.path.split('?').next().unwrap_or_default();
     match (request.method.as_str(), path) {
         ("HEAD" | "GET", "/") => Answer::json(200, &json!({"ok": true})),
         ("POST", "/v1/messages/count_tokens") => Answer::json(200, &json!({"input_tokens": 1000})),
-        ("POST", "/v1/messages") => messages(&request.body, turns),
-        ("POST", "/v1/responses") => responses::answer(&request.body, turns),
+        ("POST", "/v1/messages") => messages(&request.body, script),
+        ("POST", "/v1/responses") => responses::answer(&request.body, script),
+        ("POST", path) if path.starts_with("/v1beta/") => generate::answer(path, &request.body, script)
+            .unwrap_or_else(|| Answer::json(404, &json!({"error": {"code": 404, "status": "NOT_FOUND"}}))),
         _ => {
             let error = json!({"type": "not_found_error", "message": "the scripted endpoint has no such path"});
             Answer::json(404, &json!({"type": "error", "error": error}))
@@ -261,16 +300,16 @@ fn answer_to(request: &Request, turns: &[Turn]) -> Answer {
 }
 
 /// The turn that is next by the request's own tool results, and its number.
-fn turn_of(body: &Value, turns: &[Turn]) -> (Turn, usize) {
-    let index = results_in(body).iter().map(|result| result.turn + 1).max().unwrap_or(0);
+fn turn_of(body: &Value, script: Script<'_>) -> (Turn, usize) {
+    let index = results_in(body).iter().map(|result| result.turn + 1).max().unwrap_or(script.first);
     // Requests without tools are the agent's own side questions (a title, a summary), and are no turn of the script.
     let has_tools = body["tools"].as_array().is_some_and(|tools| !tools.is_empty());
-    let scripted = if has_tools { turns.get(index).cloned() } else { None };
+    let scripted = if has_tools { script.turns.get(index.wrapping_sub(script.first)).cloned() } else { None };
     (scripted.unwrap_or_else(|| Turn::say("The script is over.")), index)
 }
 
-fn messages(body: &Value, turns: &[Turn]) -> Answer {
-    let (turn, index) = turn_of(body, turns);
+fn messages(body: &Value, script: Script<'_>) -> Answer {
+    let (turn, index) = turn_of(body, script);
     let model = body["model"].as_str().unwrap_or("scripted");
     if body["stream"].as_bool() == Some(true) {
         Answer::events(&events(&turn, index, model))
@@ -336,7 +375,7 @@ fn results_in(body: &Value) -> Vec<ToolResult> {
     let messages = body["messages"].as_array().into_iter().flatten();
     let blocks = messages.filter_map(|message| message["content"].as_array()).flatten();
     let results = blocks.filter(|block| block["type"] == "tool_result").filter_map(result_of_block);
-    results.chain(responses::results_in(body)).collect()
+    results.chain(responses::results_in(body)).chain(generate::results_in(body)).collect()
 }
 
 fn result_of_block(block: &Value) -> Option<ToolResult> {

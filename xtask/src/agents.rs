@@ -39,6 +39,16 @@ const CODEX: Agent = Agent {
     program: &["vendor", "*", "bin", "codex"],
 };
 
+/// A program of node's, the same on every platform.
+const GEMINI: Agent = Agent {
+    name: "gemini",
+    version: "0.61.0",
+    lock: "gemini",
+    packages: "@google",
+    begins: "gemini-cli",
+    program: &["bundle", "gemini.js"],
+};
+
 /// Installs what every test run uses; does nothing where all is as pinned.
 pub(crate) fn install() -> Result<(), Failure> {
     install_one(&CLAUDE)
@@ -47,7 +57,8 @@ pub(crate) fn install() -> Result<(), Failure> {
 /// Installs every agent, also the ones that only the long runs use for their size.
 pub(crate) fn install_all() -> Result<(), Failure> {
     install_one(&CLAUDE)?;
-    install_one(&CODEX)
+    install_one(&CODEX)?;
+    install_one(&GEMINI)
 }
 
 fn install_one(agent: &Agent) -> Result<(), Failure> {

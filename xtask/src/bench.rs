@@ -1,5 +1,6 @@
 //! Measurements, each beside its baseline in the same run, written into docs/benchmarks.md with the command that made them.
 
+mod hooks;
 mod sessions;
 mod temporal;
 mod workloads;
@@ -13,7 +14,7 @@ use crate::{Failure, exec};
 const CRATES: [&str; 3] = ["kernel", "ledger", "sandbox"];
 
 /// Benches of the whole program.
-const WHOLE: [&str; 2] = ["sessions", "workloads"];
+const WHOLE: [&str; 3] = ["hooks", "sessions", "workloads"];
 
 /// Benches beside engines that are built for the purpose: only where they are named.
 const BESIDE: [&str; 1] = ["temporal"];
@@ -31,6 +32,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
     let asked = Asked::read(arguments)?;
     for name in &asked.names {
         let section = match name.as_str() {
+            "hooks" => hooks::measure(asked.flyball.clone(), asked.rounds)?,
             "sessions" => sessions::measure(asked.flyball.clone(), asked.rounds)?,
             "workloads" => workloads::measure(asked.flyball.clone(), asked.rounds)?,
             "temporal" => temporal::measure(asked.rounds)?,
@@ -58,7 +60,7 @@ impl Asked {
                 }
                 other => {
                     return Err(format!(
-                        "no bench is named `{other}`: kernel, ledger, sandbox, sessions, workloads, temporal"
+                        "no bench is named `{other}`: kernel, ledger, sandbox, hooks, sessions, workloads, temporal"
                     )
                     .into());
                 }

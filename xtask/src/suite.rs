@@ -30,7 +30,8 @@ pub(crate) fn same(arguments: &[String]) -> Result<(), Failure> {
         exec::run(command.env("FLYBALL_SAME", "all"))
     };
     let agents = if arguments.is_empty() { run("governed", &["works_and_is_governed".to_owned()]) } else { Ok(()) };
-    run("same", arguments).and(agents)
+    let harnesses = if arguments.is_empty() { run("harnesses", &[]) } else { Ok(()) };
+    run("same", arguments).and(agents).and(harnesses)
 }
 
 fn run_suite(with_slow: bool) -> Result<(), Failure> {

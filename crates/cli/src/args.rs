@@ -309,6 +309,10 @@ pub enum Hook {
     Gemini(HookEvent),
     /// An event of Cursor
     Cursor(HookEvent),
+    /// Write the hooks into a harness's settings, from where `uninstall` takes them out again, byte for byte
+    Install(HookInstall),
+    /// Take the hooks out of a harness's settings
+    Uninstall(HookSettings),
     /// Supervise the session of a harness's hooks; started by the first of them
     #[command(hide = true)]
     Supervise {
@@ -327,6 +331,44 @@ pub enum Hook {
         #[arg(long)]
         follow: Option<i32>,
     },
+}
+
+/// A harness whose hooks are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HookHarness {
+    /// Claude Code
+    Claude,
+    /// Codex
+    Codex,
+    /// Gemini CLI
+    Gemini,
+    /// Cursor
+    Cursor,
+}
+
+/// Whose settings are meant.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct HookSettings {
+    /// The harness
+    #[arg(value_enum)]
+    pub harness: HookHarness,
+    /// The settings of this project: of the nearest folder upwards that has a charter or a repository [default]
+    #[arg(long, conflicts_with = "user")]
+    pub project: bool,
+    /// The user's own settings, for every project
+    #[arg(long)]
+    pub user: bool,
+}
+
+/// `flyball hook install`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct HookInstall {
+    /// Whose settings
+    #[command(flatten)]
+    pub settings: HookSettings,
+    /// The wait that each hook gives people
+    #[command(flatten)]
+    pub event: HookEvent,
 }
 
 /// An event of a harness.

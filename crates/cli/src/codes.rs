@@ -108,6 +108,10 @@ record may be whole all the same: then whoever wrote it made the answer up."),
 The hook's process could not put its event to the session's supervisor, so what the event announces is denied: harnesses go on
 when a hook fails in any other way. The message says what stood in the way: an event that is none, a ledger that can't be
 used, a charter that does not compile."),
+    ("FB0538", "a harness's settings can't be changed", "\
+`hook install` adds entries under `hooks` in the harness's settings (`.claude/settings.json`, `.codex/hooks.json`,
+`.gemini/settings.json`, `.cursor/hooks.json`) and changes no other byte. It leaves alone what is no JSON (comments are none),
+links, files of other users, and what is over a MiB. Mend the file, or add the entries by hand."),
     ("FB0540", "no terminal to watch on", "\
 `flyball watch` draws on a terminal that can move its cursor: both its input and output must be one, and TERM must say which.
 `flyball ps`, `flyball asks` and `flyball log S --follow` tell the same in lines."),

@@ -1,10 +1,14 @@
 //! `doctor`: what this machine can enforce.
 
 use crate::failure::{Failure, Kind};
+use crate::hook;
 use crate::output::{Cell, Output, Style, table};
 use crate::place::Place;
+use flyball_gateway::hook::install::entries;
+use flyball_intent::Harness;
+use flyball_runtime::door::settings;
 use flyball_sandbox::{Finding, weakness_name};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// `flyball doctor`. Exits with 102 when a run would refuse to start.
 pub fn doctor(out: Output, place: &Place) -> Result<(), Failure> {
@@ -12,11 +16,37 @@ pub fn doctor(out: Output, place: &Place) -> Result<(), Failure> {
     let findings = flyball_sandbox::doctor(&sessions);
     let is_enough = findings.iter().all(|f| f.ok || !f.required);
     if out.is_json {
-        out.json(&json!({"ok": is_enough, "version": env!("CARGO_PKG_VERSION"), "findings": findings}));
+        let version = env!("CARGO_PKG_VERSION");
+        out.json(&json!({"ok": is_enough, "version": version, "findings": findings, "hooks": hooks()}));
     } else {
         print(out, &findings);
+        for found in hooks() {
+            let text = |name: &str| found.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            out.line(&format!("hooks of {} in {}: {}", text("harness"), text("file"), text("state")));
+        }
     }
     if is_enough { Ok(()) } else { Err(Failure::said(Kind::Weaker)) }
+}
+
+/// The harnesses that have hooks of Flyball's here, and whether those are called.
+fn hooks() -> Vec<Value> {
+    let mut found = Vec::new();
+    for (harness, file) in hook::places() {
+        let state = match settings::read(&file) {
+            Ok(None) => continue,
+            Ok(Some(bytes)) => match entries(harness, &bytes) {
+                Ok(entries) if entries.is_empty() => continue,
+                Ok(_) if harness == Harness::Codex && hook::untrusted(&file) > 0 => {
+                    format!("not trusted, so not called: {}", hook::HOW_TO_TRUST)
+                }
+                Ok(_) => "installed".to_owned(),
+                Err(error) => format!("can't be read: {error}"),
+            },
+            Err(error) => format!("can't be read: {error}"),
+        };
+        found.push(json!({"harness": harness.name(), "file": file, "state": state}));
+    }
+    found
 }
 
 fn print(out: Output, findings: &[Finding]) {

@@ -1,50 +1,65 @@
 //! `flyball hook`: the process that a harness starts for each event.
 //!
 //! INVARIANT: it ends with 0 only when the session's supervisor let the event pass. Harnesses go on whenever a hook ends with
-//! anything else than 2, so everything that goes wrong here ends with 2.
+//! anything else than 2, so everything that goes wrong before a tool call, or with an event that can't be read, ends with 2.
 
 use crate::args::{Hook, HookEvent};
 use crate::failure::Failure;
+use crate::output::Output;
 use crate::place::Place;
-use flyball_gateway::hook::{EVENT_BYTES_MAX, Reply};
+use flyball_gateway::hook::{EVENT_BYTES_MAX, Reply, only_tells};
 use flyball_intent::Harness;
 use flyball_runtime::door::{self, Supervise};
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+mod settings;
+
+pub use settings::{HOW_TO_TRUST, places, untrusted};
+
 const DENY: u8 = 2;
+/// An event that only tells could not be recorded; harnesses say so and go on.
+const NOT_HEARD: u8 = 1;
 /// Beyond what people may take: no harness is kept waiting for longer, whatever happens.
 const SLACK: Duration = Duration::from_secs(20);
 
-/// Serves one event, or supervises a session.
-pub fn hook(place: &Place, args: Hook) -> u8 {
+/// Serves one event, or supervises a session, or puts the hooks into settings and takes them out.
+pub fn hook(out: Output, place: &Place, args: Hook) -> Result<u8, Failure> {
     let (harness, event) = match args {
+        Hook::Install(args) => return settings::install(out, place, args).map(|()| 0),
+        Hook::Uninstall(args) => return settings::uninstall(out, place, args).map(|()| 0),
         Hook::Claude(event) => (Harness::Claude, event),
         Hook::Codex(event) => (Harness::Codex, event),
         Hook::Gemini(event) => (Harness::Gemini, event),
         Hook::Cursor(event) => (Harness::Cursor, event),
         Hook::Supervise { harness, key, session, cwd, follow } => {
-            let Some(harness) = Harness::ALL.into_iter().find(|h| h.name() == harness) else { return DENY };
+            let Some(harness) = Harness::ALL.into_iter().find(|h| h.name() == harness) else { return Ok(DENY) };
             let done = supervise(place, &Supervise { harness, key, session, cwd, follow });
-            return done.map_or_else(|failure| deny(&failure.message), |()| 0);
+            return Ok(done.map_or_else(|failure| deny(&failure.message), |()| 0));
         }
     };
     end_in_time(event);
-    let reply = catch_unwind(AssertUnwindSafe(|| rule(place, harness, event)));
-    match reply {
-        Ok(Ok(reply)) => say(&reply),
-        Ok(Err(failure)) => deny(&failure.message),
-        Err(_) => deny("an error in Flyball itself"),
+    let mut bytes = Vec::new();
+    let reply = catch_unwind(AssertUnwindSafe(|| rule(place, harness, event, &mut bytes)));
+    let why = match reply {
+        Ok(Ok(reply)) => return Ok(say(&reply)),
+        Ok(Err(failure)) => failure.message,
+        Err(_) => "an error in Flyball itself".to_owned(),
+    };
+    // Where nothing is to be stopped, a harness that were stopped would only start over.
+    if only_tells(harness, &bytes) {
+        say(&Reply { exit: NOT_HEARD, stderr: format!("flyball: not recorded: {why}\n"), ..Reply::default() });
+        return Ok(NOT_HEARD);
     }
+    Ok(deny(&why))
 }
 
-fn rule(place: &Place, harness: Harness, event: HookEvent) -> Result<Reply, Failure> {
-    let mut bytes = Vec::new();
+fn rule(place: &Place, harness: Harness, event: HookEvent, bytes: &mut Vec<u8>) -> Result<Reply, Failure> {
     let fail = |e: &dyn std::fmt::Display| Failure::user("FB0537", e.to_string());
-    std::io::stdin().take(EVENT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|e| fail(&e))?;
+    std::io::stdin().take(EVENT_BYTES_MAX as u64 + 1).read_to_end(bytes).map_err(|e| fail(&e))?;
     let home = place.home()?;
-    door::hook(&home, harness, &bytes, Duration::from_secs(event.within)).map_err(|e| fail(&e))
+    door::hook(&home, harness, bytes, Duration::from_secs(event.within)).map_err(|e| fail(&e))
 }
 
 fn supervise(place: &Place, options: &Supervise) -> Result<(), Failure> {

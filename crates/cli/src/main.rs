@@ -71,7 +71,7 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         Command::Test(args) => test::test(out, &args),
         Command::Run(args) if args.detach => detach::detach(out, &place, &args),
         Command::Run(args) => return run::run(out, &place, &args),
-        Command::Hook(args) => return Ok(hook::hook(&place, args)),
+        Command::Hook(args) => return hook::hook(out, &place, args),
         Command::Demo => return demo::demo(out),
         Command::Watch { session } => watch::watch(out, &place, session.as_deref()),
         Command::Ps => sessions::ps(out, &place),

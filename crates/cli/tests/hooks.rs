@@ -2,17 +2,46 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, reason = "tests")]
 
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::sync::Mutex;
 
 struct World {
     scratch: tempfile::TempDir,
+    harness: Mutex<Harness>,
+}
+
+/// A process that runs what it is told and is no shell by its name: what a hook takes for the agent.
+struct Harness {
+    child: Child,
+    say: ChildStdin,
+    hear: BufReader<ChildStdout>,
+}
+
+impl Harness {
+    fn start(scratch: &std::path::Path) -> Self {
+        let program = scratch.join("helper");
+        std::fs::copy("/bin/sh", &program).unwrap();
+        let mut child = Command::new(program).arg("-s").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (say, hear) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, say, hear }
+    }
+
+    /// Runs a command of the shell's to its end, and gives its exit code.
+    fn run(&mut self, command: &str) -> i32 {
+        writeln!(self.say, "{command}; echo $?").unwrap();
+        let mut line = String::new();
+        self.hear.read_line(&mut line).unwrap();
+        line.trim().parse().unwrap()
+    }
 }
 
 impl World {
     fn new() -> Self {
-        let world = Self { scratch: tempfile::tempdir().unwrap() };
+        let scratch = tempfile::tempdir().unwrap();
+        let harness = Mutex::new(Harness::start(scratch.path()));
+        let world = Self { scratch, harness };
         for name in ["w", "home"] {
             std::fs::create_dir(world.path(name)).unwrap();
         }
@@ -43,6 +72,7 @@ impl World {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Hands an event to a hook that this test starts.
     fn send(&self, event: &[u8]) -> Output {
         let mut command = self.command(&["hook", "claude", "--within", "1"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -50,15 +80,29 @@ impl World {
         child.wait_with_output().unwrap()
     }
 
+    /// Runs `flyball` with these words as the agent would; gives its exit code and what it says.
+    fn by_agent(&self, words: &str) -> (i32, String) {
+        let flyball = env!("CARGO_BIN_EXE_flyball");
+        let (home, ledger, here, said) = (self.path("home"), self.path("l"), self.path("w"), self.path("said"));
+        let [home, ledger, here, out] = [&home, &ledger, &here, &said].map(|path| path.display());
+        let mut harness = self.harness.lock().unwrap();
+        harness.run(&format!("cd {here}"));
+        let code = harness.run(&format!("HOME={home} FLYBALL_HOME={ledger} {flyball} {words} >{out} 2>&1"));
+        (code, std::fs::read_to_string(said).unwrap())
+    }
+
     /// An event before a call; gives the exit code and what the model reads.
     fn before(&self, tool: &str, input: &Value) -> (i32, String) {
-        let event = json!({
+        let event = self.path("event");
+        std::fs::write(&event, self.event(tool, input).to_string()).unwrap();
+        self.by_agent(&format!("hook claude --within 1 <{}", event.display()))
+    }
+
+    fn event(&self, tool: &str, input: &Value) -> Value {
+        json!({
             "session_id": "s", "cwd": self.path("w"), "hook_event_name": "PreToolUse", "tool_name": tool,
             "tool_use_id": "t", "tool_input": input,
-        });
-        let output = self.send(event.to_string().as_bytes());
-        assert_eq!(output.stdout, b"");
-        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+        })
     }
 }
 
@@ -67,6 +111,9 @@ impl Drop for World {
         let _ = self.command(&["kill", "@"]).output();
         let end = json!({"session_id": "s", "cwd": "/", "hook_event_name": "SessionEnd"});
         self.send(end.to_string().as_bytes());
+        let harness = self.harness.get_mut().unwrap();
+        let _ = harness.child.kill();
+        let _ = harness.child.wait();
     }
 }
 
@@ -130,11 +177,169 @@ fn what_is_no_event_stops_the_harness() {
 #[test]
 fn hooks_at_once_share_one_session() {
     let world = World::new();
+    let event = world.event("Bash", &json!({"command": "ls"})).to_string();
     std::thread::scope(|scope| {
-        let all: Vec<_> = (0..8).map(|_| scope.spawn(|| world.before("Bash", &json!({"command": "ls"})))).collect();
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(|| world.send(event.as_bytes()))).collect();
         for one in all {
-            assert_eq!(one.join().unwrap(), (0, String::new()));
+            let output = one.join().unwrap();
+            assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
         }
     });
     assert_eq!(world.ok(&["ps", "--json"]).lines().count(), 1);
+}
+
+const HARNESSES: [(&str, &str); 4] = [
+    ("claude", ".claude/settings.json"),
+    ("codex", ".codex/hooks.json"),
+    ("gemini", ".gemini/settings.json"),
+    ("cursor", ".cursor/hooks.json"),
+];
+
+#[test]
+fn installed_hooks_are_taken_out_again_byte_for_byte() {
+    let world = World::new();
+    for (harness, file) in HARNESSES {
+        // Where there was nothing, there is nothing afterwards.
+        let path = world.path("w").join(file);
+        world.ok(&["hook", "install", harness]);
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(written.contains(env!("CARGO_BIN_EXE_flyball")) && written.contains("--within 570"), "{written}");
+        world.ok(&["hook", "install", harness, "--within", "30"]);
+        assert!(world.ok(&["hook", "uninstall", harness]).contains("gone again"));
+        assert!(!path.parent().unwrap().exists(), "{file}");
+        // What was there is there again, whatever it looked like; also in the user's own settings.
+        let path = world.path("home").join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let before = b"{ \"z\" :1,\r\n\t\"hooks\": {\"Stop\":[ ]}, \"a\": \"\\u00e9\" }";
+        std::fs::write(&path, before).unwrap();
+        for _ in 0..2 {
+            world.ok(&["hook", "install", harness, "--user"]);
+        }
+        assert_ne!(std::fs::read(&path).unwrap(), before);
+        assert!(world.ok(&["hook", "uninstall", harness, "--user"]).contains("byte for byte"));
+        assert_eq!(std::fs::read(&path).unwrap(), before, "{file}");
+        assert!(world.ok(&["hook", "uninstall", harness, "--user"]).contains("no hooks"));
+        // What others wrote meanwhile stays.
+        world.ok(&["hook", "install", harness, "--user"]);
+        let changed = std::fs::read_to_string(&path).unwrap().replacen("\"z\" :1", "\"z\" :2", 1);
+        std::fs::write(&path, changed).unwrap();
+        assert!(world.ok(&["hook", "uninstall", harness, "--user"]).contains("was changed since"));
+        let left: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!((left["z"].clone(), left["a"].clone()), (json!(2), json!("\u{e9}")), "{left}");
+        assert!(!left.to_string().contains("flyball"), "{left}");
+    }
+    assert_eq!(std::fs::read_dir(world.path("l/hooks")).unwrap().count(), 0);
+}
+
+#[test]
+fn settings_that_are_none_stay_as_they_are() {
+    let world = World::new();
+    let path = world.path("w").join(".claude/settings.json");
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    let refused = |told: &str| {
+        let output = world.command(&["hook", "install", "claude"]).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && text.contains("FB0538") && text.contains(told), "{text}");
+    };
+    for (bytes, told) in
+        [(&b"// mine\n{}"[..], "comments"), (b"[]", "not an object"), (&vec![b'1'; 2 << 20], "over 1048576 bytes")]
+    {
+        std::fs::write(&path, bytes).unwrap();
+        refused(told);
+        assert!(std::fs::read(&path).unwrap() == bytes);
+    }
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(world.path("home").join("elsewhere"), &path).unwrap();
+    refused("is a link");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    refused("is no file");
+    std::fs::remove_dir(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    refused("is no file");
+}
+
+#[test]
+fn doctor_tells_whether_codex_calls_its_hooks() {
+    let world = World::new();
+    let output = world.command(&["hook", "install", "codex", "--user"]).output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("/hooks"));
+    let told = || {
+        let output = world.command(&["doctor", "--json"]).output().unwrap();
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        told["hooks"][0]["state"].as_str().unwrap().to_owned()
+    };
+    assert!(told().contains("not trusted"), "{}", told());
+    // As Codex does it when its user says so.
+    let file = world.path("home").join(".codex/hooks.json");
+    let hooks = std::fs::read(&file).unwrap();
+    let mut config = String::new();
+    for entry in flyball_gateway::hook::install::entries(flyball_intent::Harness::Codex, &hooks).unwrap() {
+        let digest = flyball_gateway::hook::install::trust::digest(&entry);
+        let event = flyball_gateway::hook::install::trust::label(&entry.event);
+        config.push_str(&format!("[hooks.state.\"{}:{event}:0:0\"]\ntrusted_hash = \"{digest}\"\n", file.display()));
+    }
+    std::fs::write(world.path("home").join(".codex/config.toml"), config).unwrap();
+    assert_eq!(told(), "installed");
+    // With another wait it is another entry.
+    world.ok(&["hook", "install", "codex", "--user", "--within", "30"]);
+    assert!(told().contains("not trusted"), "{}", told());
+}
+
+#[test]
+fn an_agent_has_no_say_over_its_own_session() {
+    let world = World::new();
+    let push = json!({"command": "git push origin main"});
+    assert_eq!(world.before("Bash", &push).0, 2);
+    let asked: Value = serde_json::from_str(world.ok(&["asks", "--json"]).lines().next().unwrap()).unwrap();
+    let id = asked["id"].as_str().unwrap();
+    for act in [&format!("answer {id} allow"), "pause @", "resume @", "kill @", "quarantine @"] {
+        let (code, text) = world.by_agent(&format!("{act} --reason mine"));
+        assert!(code == 1 && text.contains("agent's own processes"), "{act}: {text}");
+    }
+    assert_eq!(world.before("Bash", &push).0, 2);
+    world.ok(&["answer", id, "allow", "--reason", "it may"]);
+    assert_eq!(world.before("Bash", &push), (0, String::new()));
+}
+
+#[test]
+fn what_is_only_told_stops_nothing_when_it_cannot_be_recorded() {
+    let world = World::new();
+    std::fs::write(world.path("l"), "no folder").unwrap();
+    let told = |name: &str| {
+        let event = json!({"session_id": "s", "cwd": world.path("w"), "hook_event_name": name, "tool_name": "Bash",
+            "tool_use_id": "t", "tool_input": {"command": "ls"}});
+        world.send(event.to_string().as_bytes()).status.code()
+    };
+    assert_eq!(told("PreToolUse"), Some(2));
+    for name in ["PostToolUse", "Stop", "SessionEnd", "UserPromptSubmit"] {
+        assert_eq!(told(name), Some(1), "{name}");
+    }
+    assert_eq!(told("NeverHeardOf"), Some(2));
+}
+
+#[test]
+fn a_supervisor_that_was_killed_is_not_followed_by_one_that_knows_nothing() {
+    let world = World::new();
+    let ls = json!({"command": "ls"});
+    assert_eq!(world.before("Bash", &ls).0, 0);
+    let open: Value = serde_json::from_str(world.ok(&["log", "@", "--json"]).lines().next().unwrap()).unwrap();
+    let pid = open["body"]["pid"].to_string();
+    assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    let gone = || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"));
+    while gone() {
+        std::thread::yield_now();
+    }
+    let (code, text) = world.before("Bash", &ls);
+    assert!(code == 2 && text.contains("has died"), "{text}");
+    assert_eq!(world.ok(&["ps", "--json"]).lines().count(), 1);
+    // The harness started anew, which goes on with the same session of its own.
+    {
+        let mut harness = world.harness.lock().unwrap();
+        harness.child.kill().unwrap();
+        harness.child.wait().unwrap();
+        *harness = Harness::start(world.scratch.path());
+    }
+    assert_eq!(world.before("Bash", &ls), (0, String::new()));
+    assert_eq!(world.ok(&["ps", "--json"]).lines().count(), 2);
 }

@@ -3,6 +3,7 @@
 use crate::reading::{Command, Reading};
 
 mod deploy;
+mod effects;
 mod files;
 mod git;
 mod github;
@@ -27,7 +28,7 @@ pub(crate) fn read(to: &mut Reading<'_>, command: &Command) {
         "sh" | "bash" | "dash" | "zsh" | "ash" | "ksh" => wrappers::shell(to, command),
         "python3" | "node" | "perl" | "ruby" | "php" => wrappers::interpreter(to, command),
         _ => {
-            if !wrappers::read(to, command) {
+            if !wrappers::read(to, command) && !effects::read(to, command) {
                 files::read(to, command);
             }
         }

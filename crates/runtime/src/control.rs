@@ -199,11 +199,18 @@ pub(crate) fn with_short_path<T>(
 }
 
 /// Serves one connection: reads a request, has it done, writes the reply.
-pub(crate) fn serve(mut stream: UnixStream, act: impl FnOnce(Request, &str) -> Result<Reply, String>) {
+pub(crate) fn serve(stream: UnixStream, act: impl FnOnce(Request, &str) -> Result<Reply, String>) {
+    serve_peer(stream, |request, by, _| act(request, by));
+}
+
+/// The same, with the number of the process that asks; 0 where it has none here.
+pub(crate) fn serve_peer(mut stream: UnixStream, act: impl FnOnce(Request, &str, i32) -> Result<Reply, String>) {
     // A peer that sends nothing must not keep others from being heard for long.
     let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
     let reply = match receive(&stream) {
-        Ok((request, by)) => act(request, &by).unwrap_or_else(|message| Reply { message, ..Reply::default() }),
+        Ok((request, by, pid)) => {
+            act(request, &by, pid).unwrap_or_else(|message| Reply { message, ..Reply::default() })
+        }
         Err(message) => Reply { message, ..Reply::default() },
     };
     let mut line = serde_json::to_vec(&reply).unwrap_or_default();
@@ -211,12 +218,12 @@ pub(crate) fn serve(mut stream: UnixStream, act: impl FnOnce(Request, &str) -> R
     let _ = stream.write_all(&line);
 }
 
-fn receive(stream: &UnixStream) -> Result<(Request, String), String> {
+fn receive(stream: &UnixStream) -> Result<(Request, String, i32), String> {
     let peer = rustix::net::sockopt::socket_peercred(stream).map_err(|e| format!("can't tell who asks: {e}"))?;
     let mut line = String::new();
     BufReader::new(stream.take(MESSAGE_BYTES_MAX)).read_line(&mut line).map_err(|e| format!("can't read: {e}"))?;
     let request = serde_json::from_str(&line).map_err(|e| format!("no such request: {e}"))?;
-    Ok((request, user(peer.uid.as_raw())))
+    Ok((request, user(peer.uid.as_raw()), peer.pid.as_raw_nonzero().get()))
 }
 
 /// The contact of a local account, as charters name it.

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Block, ToolResult, Turn, call_id, turn_of};
+use super::{Answer, Block, Script, ToolResult, Turn, call_id, turn_of};
 
-pub(super) fn answer(body: &Value, turns: &[Turn]) -> Answer {
-    let (turn, index) = turn_of(body, turns);
+pub(super) fn answer(body: &Value, script: Script<'_>) -> Answer {
+    let (turn, index) = turn_of(body, script);
     let response = json!({"id": format!("resp_scripted_{index}"), "object": "response"});
     let items = items(&turn, index);
     if body["stream"].as_bool() != Some(true) {
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn events(body: &Value, turns: &[Turn]) -> Vec<Value> {
-        let body = answer(body, turns).body;
+        let body = answer(body, Script { turns, first: 0 }).body;
         body.lines()
             .filter_map(|line| line.strip_prefix("data: "))
             .map(|data| serde_json::from_str(data).unwrap())

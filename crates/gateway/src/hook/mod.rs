@@ -6,6 +6,7 @@
 //!
 //! An agent can go round a hook. What matters is stopped beneath it, by the sandbox of `flyball run`.
 
+pub mod install;
 mod wire;
 
 use crate::gate::{Answered, Asking, Gate};
@@ -24,6 +25,8 @@ pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Calls whose end was not told yet; of more, the oldest end as unknown.
 const CALLS_MAX: usize = 1024;
+/// Agents that are told apart by where they come from; of more, where is not told.
+const AGENTS_MAX: usize = 4096;
 /// Bytes of a file that is read to tell what an edit makes of it.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Characters of what people and agents say that an entry carries.
@@ -62,6 +65,8 @@ pub struct Around<'a> {
 pub struct Hooks {
     harness: Harness,
     calls: Mutex<VecDeque<Call>>,
+    /// The entry that tells of each agent's start, by its name.
+    started: Mutex<BTreeMap<String, u64>>,
 }
 
 /// An allowed call, until its end is told.
@@ -70,13 +75,15 @@ struct Call {
     attempts: Vec<u64>,
     /// The attempts of which a good end of the whole says that they ended well too, with exit code 0.
     surely: Vec<u64>,
+    /// The attempt to start an agent that has not been told to have started, and whose it is.
+    spawn: Option<(u64, String)>,
 }
 
 impl Hooks {
     /// For a session in which nothing has happened yet.
     #[must_use]
     pub fn new(harness: Harness) -> Self {
-        Self { harness, calls: Mutex::default() }
+        Self { harness, calls: Mutex::default(), started: Mutex::default() }
     }
 
     /// Whether the event says that the harness session is over.
@@ -96,7 +103,7 @@ impl Hooks {
             }
         };
         let agent = heard.agent(self.harness);
-        let seen = gate.observe(&agent, &[], heard.told());
+        let seen = self.tell(&agent, &heard, gate);
         let cause: Vec<u64> = seen.into_iter().collect();
         match heard.event {
             Event::Before { id, tool, input } => {
@@ -111,17 +118,54 @@ impl Hooks {
         }
     }
 
+    /// Records what was heard. Of an agent that another one started it says whose it is and is caused by its start, which the
+    /// call that started it has caused.
+    fn tell(&self, agent: &str, heard: &wire::Heard, gate: &dyn Gate) -> Option<u64> {
+        let mut body = heard.told();
+        if agent == self.harness.name() {
+            return gate.observe(agent, &[], body);
+        }
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(start) = started.get(agent) {
+            return gate.observe(agent, &[*start], body);
+        }
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let spawn = calls.iter_mut().find_map(|call| call.spawn.take());
+        drop(calls);
+        let (cause, parent) = spawn.map_or((Vec::new(), self.harness.name().to_owned()), |(of, by)| (vec![of], by));
+        if let Some(body) = body.as_object_mut() {
+            body.insert("parent".to_owned(), parent.into());
+        }
+        let seq = gate.observe(agent, &cause, body)?;
+        if started.len() < AGENTS_MAX {
+            started.insert(agent.to_owned(), seq);
+        }
+        Some(seq)
+    }
+
     fn before(&self, asked: Asked, cause: &[u64], gate: &dyn Gate, around: &Around<'_>) -> Reply {
         let actions = match asked.actions(self.harness, around) {
             Ok(actions) => actions,
             Err(error) => return Reply::deny(&format!("flyball: denied, the call can't be read: {error}")),
         };
         let surely = asked.surely(&actions);
+        let spawn = actions.iter().position(|a| a.verb.name() == "agent.spawn");
+        let unread: Vec<String> =
+            actions.iter().filter(|a| a.attr("opaque").is_some()).map(|a| a.verb.name().to_owned()).collect();
         let asking = Asking { actions, cause: cause.to_vec(), wait: around.wait };
         match gate.ask(asking) {
             Answered::Allowed { attempts } => {
+                // Nothing beneath a hook asks again: whoever reads the record is told what nobody could judge.
+                if !unread.is_empty() {
+                    gate.observe(
+                        "hook",
+                        &attempts,
+                        json!({ "hook": "unread", "tool_use_id": asked.id, "verbs": unread }),
+                    );
+                }
                 let surely = attempts.iter().zip(surely).filter(|(_, is)| *is).map(|(of, _)| *of).collect();
-                self.remember(Call { id: asked.id, attempts, surely }, gate);
+                let spawn = spawn.and_then(|n| attempts.get(n)).map(|of| (*of, asked.agent));
+                self.remember(Call { id: asked.id, attempts, surely, spawn }, gate);
                 Reply::default()
             }
             Answered::Denied { text, .. } | Answered::Waiting { text, .. } => Reply::deny(&text),
@@ -208,6 +252,13 @@ fn file(path: &str) -> Option<Vec<u8>> {
 #[must_use]
 pub fn session_of(event: &[u8]) -> Option<String> {
     wire::session(event)
+}
+
+/// Whether the event only tells of something, so that nothing passes because of it and stopping it would stop nothing: a harness
+/// that is told to stop at its own end starts over, for one.
+#[must_use]
+pub fn only_tells(harness: Harness, event: &[u8]) -> bool {
+    matches!(wire::read(harness, event), Ok(heard) if !matches!(heard.event, Event::Before { .. }))
 }
 
 /// As much of a text as an entry carries.

@@ -162,6 +162,10 @@ fn ended(name: &str, fields: &Map<String, Json>) -> (Option<bool>, Option<i64>) 
     if field("backgroundTaskId").or_else(|| field("backgroundPIDs")).is_some_and(|v| !v.is_null()) {
         return (None, None);
     }
+    // Gemini CLI tells a command's end only in words that the command itself could have printed.
+    if name == "AfterTool" && text(fields, "tool_name") == Some("run_shell_command") {
+        return (None, None);
+    }
     let exit = field("exit_code").or_else(|| field("exitCode")).and_then(Json::as_i64);
     let exit = exit.or_else(|| response.and_then(Json::as_str).and_then(first_line_exit));
     // Claude Code tells a command that failed as a failure.

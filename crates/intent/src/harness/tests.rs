@@ -36,7 +36,7 @@ fn tools_are_what_they_do() {
         Claude,
         "Write",
         json!({"file_path": "requirements.txt", "content": "left-pad==1\n"}),
-        &["fs.write /w/requirements.txt", "dependency.add pypi/left-pad/==1"],
+        &["fs.write /w/requirements.txt", "dependency.add pypi/left-pad/1"],
     );
     check(
         Claude,
@@ -117,4 +117,93 @@ fn edits_are_made_before_they_are_judged() {
     assert_eq!(edits::apply(&json!({"old_string": "", "new_string": "n"}), None), Edited::To(b"n".to_vec()));
     let grows = json!({"old_string": "o", "new_string": "x".repeat(9 << 20), "replace_all": true});
     assert_eq!(edits::apply(&grows, old), Edited::Unknown);
+}
+
+/// Nothing asks again beneath a hook: what a command does is read here or said not to be.
+#[test]
+fn commands_are_what_they_do() {
+    for (command, expect) in [
+        ("mkdir -p a/b c", &["process.exec mkdir", "fs.write /w/a/b", "fs.write /w/c"][..]),
+        ("mkfifo -m 600 p", &["process.exec mkfifo", "fs.write /w/p"]),
+        ("chmod 644 a", &["process.exec chmod", "fs.chmod /w/a"]),
+        ("chmod -R u+w a", &["process.exec chmod", "fs.chmod /w/a opaque"]),
+        ("chmod -x a b", &["process.exec chmod", "fs.chmod /w/a opaque", "fs.chmod /w/b opaque"]),
+        ("chmod --reference=a b", &["process.exec chmod", "fs.chmod /w/b opaque"]),
+        ("chown 0:0 a", &["process.exec chown", "fs.chmod /w/a"]),
+        ("chown root a", &["process.exec chown", "fs.chmod /w/a opaque"]),
+        ("setfattr -n user.x -v 1 a", &["process.exec setfattr", "fs.chmod /w/a"]),
+        ("ln -s /etc/passwd a", &["process.exec ln", "fs.link /w/a", "fs.write /w/a"]),
+        ("ln old d/new", &["process.exec ln", "fs.link /w/d/new", "fs.write /w/old", "fs.write /w/d/new"]),
+        (
+            "ln -st d x/a b",
+            &["process.exec ln", "fs.link /w/d/a", "fs.write /w/d/a", "fs.link /w/d/b", "fs.write /w/d/b"],
+        ),
+        ("ln -s ../x", &["process.exec ln", "fs.link /w/x", "fs.write /w/x"]),
+        ("rmdir a", &["process.exec rmdir", "fs.delete /w/a"]),
+        ("rm -rf a", &["process.exec rm", "fs.delete /w/a"]),
+        ("touch a", &["process.exec touch", "fs.write /w/a", "fs.chmod /w/a"]),
+        ("mv a b", &["process.exec mv", "fs.move /w/a", "fs.write /w/b"]),
+        ("cp a b", &["process.exec cp", "fs.read /w/a", "fs.write /w/b"]),
+        ("sed -i s/x/y/ a", &["process.exec sed", "fs.read /w/a", "fs.write /w/a"]),
+        ("echo x | tee a", &["process.exec tee", "fs.write /w/a"]),
+        ("cat <<E >a\nx\nE", &["fs.write /w/a", "process.exec cat"]),
+        ("dd if=a of=b", &["process.exec dd", "fs.read /w/a", "fs.write /w/b"]),
+        ("env X=1 rm a", &["process.exec env", "process.exec rm", "fs.delete /w/a"]),
+        ("sudo -u x rm a", &["process.exec sudo", "process.exec rm", "fs.delete /w/a"]),
+        ("eval 'rm a'", &["process.exec rm", "fs.delete /w/a"]),
+        ("bash -c 'rm a'", &["process.exec bash", "process.exec rm", "fs.delete /w/a"]),
+        ("sh <<'E'\nrm a\nE", &["process.exec sh", "process.exec rm", "fs.delete /w/a"]),
+        ("find . -name x -exec rm a \\;", &["process.exec find", "process.exec rm", "fs.delete /w/a"]),
+        ("find d -delete", &["process.exec find", "fs.delete /w/d opaque"]),
+        (
+            "ls | xargs rm -f a",
+            &["process.exec ls", "process.exec xargs", "process.exec rm opaque", "fs.delete /w/a", "fs.delete  opaque"],
+        ),
+        ("rm $X", &["process.exec rm opaque", "fs.delete  opaque"]),
+    ] {
+        check_command(command, expect, false);
+    }
+    // What can't be read is said to be: of the command as a whole.
+    for (command, expect) in [
+        ("python3 -c 'x'", &["process.exec python3"][..]),
+        ("python3 x.py", &["process.exec python3"]),
+        ("node -e 'x'", &["process.exec node"]),
+        ("bash x.sh", &["process.exec bash"]),
+        (". x.sh", &["fs.read /w/x.sh"]),
+        ("alias ls=rm; ls a", &["process.exec ls"]),
+        ("eval \"$X\"", &[]),
+        ("tar -xf a.tar", &["process.exec tar"]),
+        ("patch -p1", &["process.exec patch"]),
+        ("unzip a.zip", &["process.exec unzip"]),
+        ("git -c alias.p=push p", &["process.exec git"]),
+        ("parallel rm ::: a", &["process.exec parallel"]),
+        ("if ((", &[]),
+    ] {
+        check_command(command, expect, true);
+    }
+    check_command("tar -tf a.tar", &["process.exec tar"], false);
+}
+
+fn check_command(command: &str, expect: &[&str], is_opaque: bool) {
+    let input = json!({"command": command});
+    let call = ToolCall {
+        harness: Harness::Claude,
+        name: "Bash",
+        input: &input,
+        cwd: "/w",
+        home: "/h",
+        git: None,
+        file: &|_| None,
+    };
+    let actions = tool_call_actions(&call).unwrap();
+    let said: Vec<String> = actions
+        .iter()
+        .skip(1)
+        .map(|a| {
+            let opaque = if a.attr("opaque").is_some() { " opaque" } else { "" };
+            format!("{} {}{opaque}", a.verb, a.resource.id())
+        })
+        .collect();
+    assert_eq!(said, expect, "{command}");
+    assert_eq!(actions[0].attr("opaque").is_some(), is_opaque, "{command}");
 }

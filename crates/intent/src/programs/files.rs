@@ -23,9 +23,18 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
                 each(to, by, "fs.read", std::slice::from_ref(file));
             }
             let files = words.get(skip..).unwrap_or_default();
+            if to.commands && line.has("in-place") {
+                each(to, by, "fs.read", files);
+            }
             each(to, by, if line.has("in-place") { "fs.write" } else { "fs.read" }, files);
         }
-        Does::Write => each(to, by, "fs.write", &words),
+        Does::Write => {
+            each(to, by, "fs.write", &words);
+            // Its times are set beside, which the sandbox sees as it comes.
+            if to.commands && by.program == "touch" {
+                each(to, by, "fs.chmod", &words);
+            }
+        }
         Does::Copy => copy(to, by, &line, &words),
         Does::Move => renames(to, by, &line, &words),
         Does::Delete => delete(to, by, &line, &words),

@@ -308,8 +308,11 @@ pub(super) fn shell(to: &mut Reading<'_>, by: &Command) {
                 }
             }
             _ if has_script => return shell::script(to, by, text),
-            // A script file: what is in it is mediated when it runs.
-            _ if !stdin => return,
+            // A script file: what is in it is mediated when it runs, if anything is.
+            _ if !stdin => {
+                to.is_opaque |= to.commands;
+                return;
+            }
             _ => break,
         }
     }
@@ -350,7 +353,8 @@ pub(super) fn interpreter(to: &mut Reading<'_>, by: &Command) {
                     return to.is_opaque = true;
                 }
             }
-            Some(_) => return,
+            // The same of a program in a file.
+            Some(_) => return to.is_opaque |= to.commands,
         }
     }
     // No program named: it comes on the standard input.

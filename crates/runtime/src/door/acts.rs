@@ -18,9 +18,12 @@ pub(super) fn serve(door: &Arc<Door>) -> std::io::Result<()> {
         for stream in control::connections(&listener) {
             let Some(door) = alive(&door) else { return };
             let Some(stream) = stream else { continue };
-            let _ = std::thread::Builder::new()
-                .name("act".into())
-                .spawn(move || control::serve(stream, |request, by| act_on(&door, request, by)));
+            let _ = std::thread::Builder::new().name("act".into()).spawn(move || {
+                control::serve_peer(stream, |request, by, pid| match is_own_act(&door, &request, pid) {
+                    true => Err(OWN_ACT.to_owned()),
+                    false => act_on(&door, request, by),
+                });
+            });
         }
     })?;
     Ok(())
@@ -43,6 +46,18 @@ pub(super) fn tick_at_deadlines(door: &Arc<Door>) -> std::io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// What an agent reads that would answer for itself.
+const OWN_ACT: &str = "this comes from the agent's own processes, and a session's agent has no say over it: \
+                       give it from a terminal of your own";
+
+/// Whether the session's agent asks for this, or a process that it started. A signed answer is its signer's, whoever brings it.
+///
+/// What has cut itself off from its ancestors can't be told from others: the session has no sandbox.
+fn is_own_act(door: &Door, request: &Request, pid: i32) -> bool {
+    let is_harmless = matches!(request, Request::Status | Request::Answer { signed: Some(_), .. });
+    !is_harmless && door.agent.get().is_some_and(|agent| agent.is_above(pid))
 }
 
 fn alive(door: &Weak<Door>) -> Option<Arc<Door>> {

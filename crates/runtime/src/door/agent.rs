@@ -8,11 +8,15 @@ use std::time::Duration;
 /// started by may as well be a terminal.
 const HARNESSES: &[&str] = &["claude", "codex", "gemini", "cursor", "cursor-agent", "node", "MainThread"];
 
+/// A process has no more ancestors than this; who has is not told from the agent's.
+const ANCESTORS_MAX: usize = 256;
+
 /// Shells and wrappers between a harness and its hook, at most.
 const PARENTS_MAX: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Agent {
+    pid: i32,
     pidfd: OwnedFd,
     is_harness: bool,
 }
@@ -23,7 +27,7 @@ impl Agent {
         let pidfd = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
         // INVARIANT: read after the handle was taken, so that the name is of the process that is held.
         let is_harness = name_of(pid).is_some_and(|name| HARNESSES.contains(&name.as_str()));
-        Some(Self { pidfd, is_harness })
+        Some(Self { pid, pidfd, is_harness })
     }
 
     /// Whether it has ended, or does within that time.
@@ -31,6 +35,24 @@ impl Agent {
         let timeout = rustix::time::Timespec::try_from(time).ok();
         let mut ends = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
         rustix::event::poll(&mut ends, timeout.as_ref()).is_ok_and(|ended| ended > 0)
+    }
+
+    /// Whether that process is the agent's own, or descends from it, or its parent can't be told.
+    pub fn is_above(&self, pid: i32) -> bool {
+        // A number of its own is the agent's for as long as the agent lives; afterwards the session is over.
+        let mut at = pid;
+        for _ in 0..ANCESTORS_MAX {
+            if at == self.pid {
+                return true;
+            }
+            match crate::core::parent_of(at) {
+                // The first process there is, or one that was put in from outside.
+                Some(0) => return false,
+                Some(parent) => at = parent,
+                None => return true,
+            }
+        }
+        true
     }
 
     /// Ends it, if it is a harness; says whether it did.
@@ -51,6 +73,17 @@ pub(super) fn of_this_hook() -> Option<i32> {
     None
 }
 
+/// When a process began, in the operating system's count: with its number that is its name for ever.
+pub(super) fn began(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    // One that has ended and was not waited for does nothing any more.
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
 fn name_of(pid: i32) -> Option<String> {
     Some(std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned())
 }
@@ -65,6 +98,10 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let agent = Agent::of(i32::try_from(child.id()).unwrap()).unwrap();
         assert!(!agent.kill() && !agent.ends_within(Duration::ZERO));
+        let own = i32::try_from(std::process::id()).unwrap();
+        let this = Agent::of(own).unwrap();
+        assert!(this.is_above(own) && this.is_above(agent.pid) && !agent.is_above(own) && !this.is_above(1));
+        assert!(this.is_above(i32::MAX), "what has no parent that can be told is refused");
         child.kill().unwrap();
         assert!(agent.ends_within(Duration::from_secs(30)));
         child.wait().unwrap();

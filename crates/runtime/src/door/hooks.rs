@@ -54,6 +54,11 @@ pub enum HookError {
     Run(#[from] RunError),
     #[error("the session's supervisor did not start: {0}")]
     Start(String),
+    #[error(
+        "the session's supervisor has died, and another one would know nothing of what was said to this session: end {0} and \
+         start it anew"
+    )]
+    Died(&'static str),
     #[error("the session's supervisor can't be asked: {0}")]
     Ask(#[from] std::io::Error),
 }
@@ -109,12 +114,20 @@ fn key(harness: Harness, name: &str) -> String {
 }
 
 fn connect(home: &Home, key: &str) -> Option<UnixStream> {
-    let id = std::fs::read_to_string(home.dir().join(DOORS).join(key)).ok()?;
+    let said = std::fs::read_to_string(home.dir().join(DOORS).join(key)).ok()?;
+    let id = said.lines().next()?;
     // INVARIANT: an id has letters and digits only; a file that says something else was not written here.
     if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return None;
     }
-    control::with_short_path(&home.session(&id), SOCKET, |path| UnixStream::connect(path)).ok()
+    control::with_short_path(&home.session(id), SOCKET, |path| UnixStream::connect(path)).ok()
+}
+
+/// Whether a supervisor that is gone followed a harness that is still there. One that ends as it should takes its file along.
+fn has_died(home: &Home, key: &str) -> bool {
+    let said = std::fs::read_to_string(home.dir().join(DOORS).join(key)).unwrap_or_default();
+    let Some((pid, began)) = said.lines().nth(1).and_then(|line| line.split_once(' ')) else { return false };
+    pid.parse().ok().and_then(agent::began).is_some_and(|is| is.to_string() == began)
 }
 
 /// Starts the session's supervisor, unless another hook of the same session has meanwhile.
@@ -127,6 +140,9 @@ fn start(home: &Home, harness: Harness, key: &str, name: &str, event: &[u8]) -> 
     rustix::fs::flock(&turn, FlockOperation::LockExclusive).map_err(std::io::Error::from)?;
     if let Some(stream) = connect(home, key) {
         return Ok(stream);
+    }
+    if has_died(home, key) {
+        return Err(HookError::Died(harness.name()));
     }
     let cwd = serde_json::from_slice::<Json>(event).ok();
     let cwd = cwd.as_ref().and_then(|e| e.get("cwd")).and_then(Json::as_str).unwrap_or("/").to_owned();
@@ -197,32 +213,38 @@ pub fn supervise(home: &Home, options: &Supervise) -> Result<(), HookError> {
     )?;
     let listener = control::with_short_path(&door.session_dir, SOCKET, |path| UnixListener::bind(path))?;
     door.serve_people()?;
-    point(home, &options.key, door.id())?;
+    point(home, options, door.id())?;
+    // INVARIANT: gone before the session is closed, so that only a supervisor that died leaves it behind. The same harness
+    // session may go on another time, in a session of its own.
+    let pointer = home.dir().join(DOORS).join(&options.key);
     let last = Arc::new(std::sync::Mutex::new(Instant::now()));
     let hooks = Arc::new(Hooks::new(options.harness));
     {
-        let (door, last) = (Arc::clone(&door), Arc::clone(&last));
+        let (door, last, pointer) = (Arc::clone(&door), Arc::clone(&last), pointer.clone());
         std::thread::Builder::new().name("hooks".into()).spawn(move || {
             for stream in control::connections(&listener).flatten() {
                 if let Ok(mut last) = last.lock() {
                     *last = Instant::now();
                 }
-                let (door, hooks) = (Arc::clone(&door), Arc::clone(&hooks));
-                let _ = std::thread::Builder::new().name("hook".into()).spawn(move || serve(stream, &door, &hooks));
+                let (door, hooks, pointer) = (Arc::clone(&door), Arc::clone(&hooks), pointer.clone());
+                let serve = move || serve(stream, &door, &hooks, &pointer);
+                let _ = std::thread::Builder::new().name("hook".into()).spawn(serve);
             }
         })?;
     }
     wait_for_end(&door, options.follow, &last);
+    let _ = std::fs::remove_file(pointer);
     door.close("program");
     Ok(())
 }
 
 /// Names the session's id to the hooks that come, whole or not at all.
-fn point(home: &Home, key: &str, id: &str) -> std::io::Result<()> {
+fn point(home: &Home, options: &Supervise, id: &str) -> std::io::Result<()> {
     let doors = home.dir().join(DOORS);
-    let new = doors.join(format!("{key}.new"));
-    std::fs::write(&new, id)?;
-    std::fs::rename(new, doors.join(key))
+    let new = doors.join(format!("{}.new", options.key));
+    let follows = options.follow.and_then(|pid| Some(format!("{pid} {}\n", agent::began(pid)?)));
+    std::fs::write(&new, format!("{id}\n{}", follows.unwrap_or_default()))?;
+    std::fs::rename(new, doors.join(&options.key))
 }
 
 /// The nearest folder upwards that has a charter; else where the harness works.
@@ -244,7 +266,7 @@ fn wait_for_end(door: &Door, follow: Option<i32>, last: &std::sync::Mutex<Instan
     while !door.is_over() && !agent.ends_within(IDLE_LOOK) {}
 }
 
-fn serve(stream: UnixStream, door: &Arc<Door>, hooks: &Hooks) {
+fn serve(stream: UnixStream, door: &Arc<Door>, hooks: &Hooks, pointer: &Path) {
     let reply = match heard(&stream) {
         Ok((header, event)) => {
             let home = std::env::var("HOME").unwrap_or_default();
@@ -252,6 +274,7 @@ fn serve(stream: UnixStream, door: &Arc<Door>, hooks: &Hooks) {
             let around = Around { home: &home, wait: Duration::from_millis(header.wait_ms), git: &git };
             let reply = hooks.handle(&event, door.as_ref(), &around);
             if hooks.is_end(&event) {
+                let _ = std::fs::remove_file(pointer);
                 door.close("program");
             }
             reply

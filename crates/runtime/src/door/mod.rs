@@ -8,6 +8,7 @@
 mod acts;
 mod agent;
 mod hooks;
+pub mod settings;
 mod waiting;
 
 pub use hooks::{HookError, Supervise, hook, supervise};

@@ -1,0 +1,159 @@
+//! Real harnesses with the hooks that `flyball hook install` writes, and no sandbox: Claude Code and Gemini CLI, unmodified,
+//! each played by a script. What can't run here says why and counts as skipped.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, reason = "tests")]
+
+mod claude;
+mod gemini;
+
+use libtest_mimic::{Arguments, Trial};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+struct Case {
+    name: &'static str,
+    needs: fn() -> Option<String>,
+    run: fn(),
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for Case { name, needs, run } in [claude::cases(), gemini::cases()].into_iter().flatten() {
+        let skip = needs();
+        if let Some(why) = &skip {
+            eprintln!("skipped: {name}: {why}");
+        }
+        let trial = Trial::test(name, move || {
+            run();
+            Ok(())
+        });
+        trials.push(trial.with_ignored_flag(skip.is_some()));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// What no charter of `init` has, and each of these tests uses.
+const RULE: &str = r#"
+@id("no-forbidden-file") @owner("maintainer") @reason("Nobody writes that file.")
+forbid (principal, action == Action::"fs.write", resource) when { resource.path like "*forbidden*" };
+
+@id("helpers-are-fine") @owner("maintainer") @reason("They are under the same rules.")
+permit (principal, action == Action::"agent.spawn", resource);
+"#;
+
+/// A repository with a charter and a remote, a home and a ledger.
+struct World {
+    scratch: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let world = Self { scratch: tempfile::tempdir().unwrap() };
+        for name in ["w", "home", "l"] {
+            std::fs::create_dir(world.path(name)).unwrap();
+        }
+        world.git(&["init", "-q", "--bare", "-b", "main", "../remote"]);
+        world.git(&["init", "-q", "-b", "main"]);
+        world.git(&["remote", "add", "origin", "../remote"]);
+        world.git(&["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "--allow-empty", "-m", "first"]);
+        world.ok(&["init"]);
+        std::fs::write(world.file(".flyball/more.cedar"), RULE).unwrap();
+        world.ok(&["check"]);
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().canonicalize().unwrap().join(name)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path("w").join(name)
+    }
+
+    fn git(&self, words: &[&str]) -> String {
+        let output = Command::new("git").args(words).current_dir(self.path("w")).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn flyball(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flyball"));
+        command
+            .arg("--ledger")
+            .arg(self.path("l"))
+            .args(words)
+            .current_dir(self.path("w"))
+            .env("HOME", self.path("home"));
+        command.env_remove("CODEX_HOME").env_remove("CLAUDE_CONFIG_DIR").stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn ok(&self, words: &[&str]) -> String {
+        let output = self.flyball(words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs the agent in the repository, and meanwhile answers what is asked, if anything is to be.
+    fn run(&self, mut command: Command, answers: bool) -> Output {
+        command.current_dir(self.path("w")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let ended = std::thread::scope(|scope| {
+            let waits = scope.spawn(move || child.wait_with_output().unwrap());
+            let until = Instant::now() + Duration::from_secs(180);
+            while answers && !waits.is_finished() {
+                assert!(Instant::now() < until, "nothing was asked");
+                let asked = String::from_utf8(self.flyball(&["asks", "--json"]).stdout).unwrap();
+                if let Some(asked) = asked.lines().next() {
+                    let asked: Value = serde_json::from_str(asked).unwrap();
+                    self.ok(&["answer", asked["id"].as_str().unwrap(), "allow", "--reason", "it may"]);
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            waits.join().unwrap()
+        });
+        assert!(ended.status.success(), "{}\n{}", text(&ended.stdout), text(&ended.stderr));
+        ended
+    }
+
+    /// The session's entries, once it is closed: the harness is gone by then, its session's end is the hook's to tell.
+    fn closed(&self) -> Vec<Value> {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let log = self.ok(&["log", "@", "--json"]);
+            let log: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            if log.last().is_some_and(|last| last["kind"] == "close") {
+                self.ok(&["verify", "@"]);
+                return log;
+            }
+            assert!(Instant::now() < until, "the session is not closed");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Puts another text in the place of one in a settings file.
+    fn edit(&self, file: &Path, old: &str, new: &str) {
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(text.contains(old), "{old} is not in {text}");
+        std::fs::write(file, text.replace(old, new)).unwrap();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The ruling on the first attempt that these words are in.
+fn verdict<'a>(log: &'a [Value], verb: &str, words: &str) -> &'a str {
+    let attempt = log
+        .iter()
+        .find(|e| {
+            e["kind"] == "attempt" && e["body"]["verb"] == verb && e["body"]["resource"].to_string().contains(words)
+        })
+        .unwrap_or_else(|| panic!("no {verb} of {words}"));
+    let ruling = log.iter().find(|e| e["kind"] == "ruling" && e["body"]["of"] == attempt["seq"]).unwrap();
+    ruling["body"]["verdict"].as_str().unwrap()
+}
