@@ -440,6 +440,10 @@ pub struct Answer {
     /// Why; it is recorded
     #[arg(long, value_name = "R")]
     pub reason: String,
+    /// Answer for these of the actions that the question names, by their entries as `asks` shows them; people are still asked
+    /// about the rest
+    #[arg(long, value_name = "SEQ,…", value_delimiter = ',')]
+    pub only: Vec<u64>,
     /// Sign it with your SSH key (ssh-ed25519), as a contact `key:…` does: a private key's file, or that of a key, public or
     /// with a passphrase, that your ssh-agent holds
     #[arg(long, value_name = "FILE")]

@@ -4,7 +4,7 @@ use crate::args::{Answer, AnswerVerdict};
 use crate::failure::Failure;
 use crate::output::{Output, Style, visible};
 use crate::place::Place;
-use flyball_kernel::{Action, Verdict};
+use flyball_kernel::{Action, Reason, Verdict};
 use flyball_ledger::LedgerError;
 use flyball_runtime::asking::{self, people};
 use flyball_runtime::control::{Request, send, this_user};
@@ -46,17 +46,29 @@ pub fn print(out: Output, command: &str, ask: &Ask) {
         out.paint(Style::Yellow, &left)
     ));
     let field = |name: &str, text: &str| out.line(&format!("  {name:<10}{}", visible(text)));
-    field("would", &ask.said);
+    if let Some(count) = asking::count(ask.actions()) {
+        field("about", &count);
+    }
+    // Where they were stopped for different reasons, each says by which.
+    let has_several = ask.also.iter().any(|also| !also.part.reasons.is_empty());
+    let by = |reasons: &[Reason]| match has_several {
+        true => format!(" (stopped by {})", reasons.iter().map(|r| r.rule.as_str()).collect::<Vec<_>>().join(", ")),
+        false => String::new(),
+    };
+    let entry = |of: u64| if ask.also.is_empty() { String::new() } else { format!("{of}: ") };
+    field("would", &format!("{}{}{}", entry(ask.of), ask.said, by(&ask.reasons)));
     if let Some(action) = &ask.attempt {
         for (name, value) in action.attrs().filter(|(name, _)| *name != "reader") {
             field("", &format!("{name} = {}", serde_json::to_string(value).unwrap_or_default()));
         }
     }
     for also in &ask.also {
-        field("and", &also.said);
+        let reasons = if also.part.reasons.is_empty() { &ask.reasons } else { &also.part.reasons };
+        field("and", &format!("{}{}{}", entry(also.part.of), also.said, by(reasons)));
     }
     field("asked by", &asker(ask));
-    for reason in &ask.reasons {
+    let also: Vec<_> = ask.also.iter().map(|also| also.part.clone()).collect();
+    for reason in asking::reasons(&ask.reasons, &also) {
         field("stopped", &format!("{}: {}", asking::rule(reason), reason.reason));
         if let Some(witnesses) = asking::witnesses(reason) {
             field("", &witnesses);
@@ -78,6 +90,9 @@ pub fn print(out: Output, command: &str, ask: &Ask) {
         field("answered", &people(&ask.answered));
     }
     field("answer", &format!("{command} answer {} allow|deny --reason WHY", ask.id));
+    if !ask.also.is_empty() {
+        field("", &format!("for some of it: --only {},…", ask.also.first().map_or(ask.of, |a| a.part.of)));
+    }
     field("more", &format!("{command} why {} {}", ask.session, ask.of));
 }
 
@@ -106,7 +121,12 @@ pub fn answer(out: Output, place: &Place, args: &Answer) -> Result<(), Failure> 
         AnswerVerdict::Deny => Verdict::Deny,
         AnswerVerdict::Modify => Verdict::Modify,
     };
-    let actions = std::iter::once(ask.action.as_str()).chain(ask.also.iter().map(|a| a.part.action.as_str()));
+    if let Some(of) = args.only.iter().find(|of| ask.parts().all(|(part, _)| part != **of)) {
+        return Err(Failure::user("FB0487", format!("question {} is not about entry {of}", ask.id))
+            .hint("`flyball asks` shows the entry of each action that a question names"));
+    }
+    let actions =
+        ask.parts().filter(|(of, _)| args.only.is_empty() || args.only.contains(of)).map(|(_, action)| action);
     let statement = Statement::of(&ask.id, actions, verdict, with.as_ref(), &args.reason, &ask.deadline);
     if args.statement {
         if out.is_json {
@@ -119,7 +139,15 @@ pub fn answer(out: Output, place: &Place, args: &Answer) -> Result<(), Failure> 
     let signed = sign(&statement, args)?;
     let wants_key =
         signed.is_none() && !ask.who.contains(&this_user()) && ask.who.iter().any(|w| w.starts_with("key:"));
-    let request = Request::Answer { id: ask.id.clone(), verdict, with, reason: args.reason.clone(), signed };
+    let request = Request::Answer {
+        id: ask.id.clone(),
+        verdict,
+        with,
+        reason: args.reason.clone(),
+        signed,
+        only: args.only.clone(),
+        set: (!ask.set.is_empty()).then(|| ask.set.clone()),
+    };
     let reply = send(&place.home()?, &ask.session, &request).map_err(|e| {
         let failure = crate::control::refused(&e);
         if wants_key { failure.hint("sign it with a key of who is asked: `--key FILE`") } else { failure }

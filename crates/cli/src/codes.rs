@@ -31,9 +31,6 @@ The entry exists, but the question doesn't fit it: a file's content can be asked
     ("FB0507", "charter does not hold", "\
 The charter compiles, and what it says of itself is not so: an example is ruled otherwise than it expects, or a fact asks for
 an event that can't be. `flyball check` shows each with its place. A run under it would start all the same."),
-    ("FB0508", "no such question", "\
-No open question has this id. It may have been answered, its deadline may have passed, or the program that waited for it
-may have ended. `flyball asks` lists the open ones."),
     ("FB0511", "no such code", "Codes look like FB0123. `flyball explain` alone lists all of them."),
     ("FB0512", "file or folder can't be used", "\
 The operating system refused; the message names the file and the cause. Nothing was changed unless the message says so."),
@@ -132,6 +129,11 @@ pub fn pages() -> Vec<Page> {
         let (title, rest) = page.split_once("\n\n").unwrap_or((page, ""));
         all.push((code, title.trim_end_matches('.'), rest));
     }
+    // And those of workspaces with a sentence that says it.
+    for (code, page) in flyball_sandbox::workspace::PAGES {
+        let title = page.split_once(". ").map_or(*page, |(first, _)| first);
+        all.push((code, title.trim_end_matches('.'), page));
+    }
     all.sort_unstable();
     all
 }
@@ -183,4 +185,57 @@ fn wrap(text: &str, columns: usize) -> String {
         lines.join("\n")
     });
     paragraphs.collect::<Vec<_>>().join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    /// Given only in a test of the sandbox's own.
+    const OF_TESTS: &str = "FB0299";
+
+    /// How often each code stands in the crates' sources as a text of its own, tests aside.
+    fn in_sources() -> BTreeMap<String, usize> {
+        let mut found = BTreeMap::new();
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut folders: Vec<_> = crates.read_dir().unwrap().map(|e| e.unwrap().path().join("src")).collect();
+        while let Some(folder) = folders.pop() {
+            let Ok(entries) = folder.read_dir() else { continue };
+            for path in entries.map(|e| e.unwrap().path()) {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                if path.is_dir() && name != "tests" {
+                    folders.push(path);
+                } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+                    for (at, _) in text.match_indices("\"FB") {
+                        let code = text.get(at + 1..at + 7).unwrap_or_default();
+                        let is_code = code.len() == 6 && code[2..].bytes().all(|b| b.is_ascii_digit());
+                        if is_code && text[at + 7..].starts_with('"') {
+                            *found.entry(code.to_owned()).or_default() += 1;
+                        }
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_code_has_one_page_and_every_page_a_code_that_is_given() {
+        let mut pages_of: BTreeMap<&str, usize> = BTreeMap::new();
+        pages().iter().for_each(|(code, ..)| *pages_of.entry(code).or_default() += 1);
+        let twice: Vec<_> = pages_of.iter().filter(|(_, n)| **n > 1).collect();
+        assert!(twice.is_empty(), "two pages of one code: {twice:?}");
+        let mut found = in_sources();
+        assert_eq!(found.remove(OF_TESTS), Some(1));
+        let unexplained: Vec<_> = found.keys().filter(|code| !pages_of.contains_key(code.as_str())).collect();
+        assert!(unexplained.is_empty(), "codes without a page: {unexplained:?}");
+        // Once is the page itself.
+        let never: Vec<_> = pages_of.keys().filter(|code| found.get(**code).is_none_or(|n| *n < 2)).collect();
+        assert!(never.is_empty(), "pages of codes that nothing gives: {never:?}");
+    }
 }

@@ -213,7 +213,15 @@ impl Watcher for Teller {
                         out.paint(Style::Cyan, &format!("flyball answer {id} allow --reason \"fine, it is faster\""))
                     ));
                     let reason = "fine, it is faster".to_owned();
-                    let request = Request::Answer { id, verdict: Verdict::Allow, with: None, reason, signed: None };
+                    let request = Request::Answer {
+                        id,
+                        verdict: Verdict::Allow,
+                        with: None,
+                        reason,
+                        signed: None,
+                        only: Vec::new(),
+                        set: None,
+                    };
                     if let Err(error) = send(&home, &session, &request) {
                         out.warn(&format!("  the answer did not arrive: {error}"));
                     }

@@ -32,6 +32,16 @@ pub enum Event {
         /// What is done.
         action: Action,
     },
+    /// One of several attempts that are asked for at once: a command's, or those of all files that one barrier judges. Those of
+    /// a batch that people are asked about in the same tiers are one question. Gives exactly one ruling.
+    Together {
+        /// The batch's first attempt; its own number for that one.
+        batch: u64,
+        /// The attempt that named it beforehand, as of [`Event::Expected`].
+        of: Option<u64>,
+        /// What is asked for.
+        action: Action,
+    },
     /// An allowed attempt is being carried out: from here on facts count it as `did`.
     Dispatch {
         /// The attempt's entry.
@@ -102,6 +112,14 @@ pub enum Event {
     },
     /// Time passes: deadlines that have come are acted on.
     Tick,
+}
+
+impl Event {
+    /// Whether the kernel gives a ruling of its own on it: an attempt or an answer.
+    #[must_use]
+    pub fn is_ruled_on(&self) -> bool {
+        matches!(self, Self::Attempt(_) | Self::Expected { .. } | Self::Together { .. } | Self::Answer { .. })
+    }
 }
 
 /// An event of another session.

@@ -152,9 +152,7 @@ impl Kernel {
     pub fn step(&mut self, input: &Input) -> Vec<Ruling> {
         let is_repeated = self.last_seq.is_some_and(|last| input.seq <= last);
         let is_early = input.at_ns < self.last_at_ns;
-        if is_repeated
-            || (is_early && matches!(input.event, Event::Attempt(_) | Event::Expected { .. } | Event::Answer { .. }))
-        {
+        if is_repeated || (is_early && input.event.is_ruled_on()) {
             return self.refuse_out_of_order(input, is_repeated);
         }
         self.last_seq = Some(input.seq);
@@ -170,11 +168,17 @@ impl Kernel {
         let mut rulings = self.expired();
         match &input.event {
             Event::Attempt(action) => {
-                let ruling = self.attempt(input.seq, action);
+                let ruling = self.attempt(input.seq, action, None);
                 rulings.reserve_exact(1);
                 rulings.push(ruling);
             }
-            Event::Expected { of, action } => rulings.push(self.expected(input.seq, *of, action)),
+            Event::Expected { of, action } => rulings.push(self.expected(input.seq, *of, action, None)),
+            Event::Together { batch, of: None, action } => {
+                rulings.push(self.attempt(input.seq, action, Some(*batch)));
+            }
+            Event::Together { batch, of: Some(of), action } => {
+                rulings.push(self.expected(input.seq, *of, action, Some(*batch)));
+            }
             Event::Answer { of, action, verdict, with, by, reason } => {
                 let reply = Reply {
                     digest: action,
@@ -209,7 +213,7 @@ impl Kernel {
             }
             Event::Withdraw { .. } | Event::Observe { .. } | Event::Tick => {}
         }
-        if matches!(input.event, Event::Attempt(_) | Event::Expected { .. } | Event::Answer { .. }) {
+        if input.event.is_ruled_on() {
             self.budgets.give_back();
         }
         self.give_out(input.seq, &input.event, rulings)
@@ -217,7 +221,9 @@ impl Kernel {
 
     fn refuse_out_of_order(&self, input: &Input, is_repeated: bool) -> Vec<Ruling> {
         let (of, action) = match &input.event {
-            Event::Attempt(action) | Event::Expected { action, .. } => (input.seq, Some(action.clone())),
+            Event::Attempt(action) | Event::Expected { action, .. } | Event::Together { action, .. } => {
+                (input.seq, Some(action.clone()))
+            }
             Event::Answer { of, .. } => (*of, self.open.get(of).map(|o| o.action.clone())),
             _ => return Vec::new(),
         };
@@ -234,22 +240,29 @@ impl Kernel {
         vec![self.ruling(of, action.as_ref(), decide::strictest(vec![finding]), Vec::new())]
     }
 
+    /// Whether that is the agent, by whichever contact: a key of whom the charter calls by the agent's name is the agent's.
     fn is_agent(&self, who: &str) -> bool {
-        who == self.session.agent || who.trim_start().to_ascii_lowercase().starts_with("agent:")
+        let agent = self.session.agent.as_str();
+        let is_it = |contact: &str| {
+            contact == agent
+                || contact.strip_prefix("user:") == Some(agent)
+                || contact.trim_start().to_ascii_lowercase().starts_with("agent:")
+        };
+        self.charter.people.of(who).any(is_it) || self.charter.people.name(who) == Some(agent)
     }
 
-    fn attempt(&mut self, seq: u64, action: &Action) -> Ruling {
+    fn attempt(&mut self, seq: u64, action: &Action, batch: Option<u64>) -> Ruling {
         let labelled = self.labelled(action);
         let action = &*labelled;
         let session = Arc::clone(&self.session);
         let decision = self.decide(action, &session.values(action), &BTreeSet::new());
         // Facts are as of just before the action: it counts from here on, whatever was ruled.
         self.note(Phase::Attempt, action, None, seq);
-        self.settle(seq, action, decision, &BTreeSet::new())
+        self.settle(seq, action, decision, &BTreeSet::new(), batch)
     }
 
     /// An attempt for which an earlier approval may stand.
-    fn expected(&mut self, seq: u64, of: u64, action: &Action) -> Ruling {
+    fn expected(&mut self, seq: u64, of: u64, action: &Action, batch: Option<u64>) -> Ruling {
         let labelled = self.labelled(action);
         let action = &*labelled;
         let session = Arc::clone(&self.session);
@@ -270,7 +283,7 @@ impl Kernel {
             used = Some(approval);
         }
         self.note(Phase::Attempt, action, None, seq);
-        let ruling = self.settle(seq, action, decision, &waived);
+        let ruling = self.settle(seq, action, decision, &waived, batch);
         if ruling.verdict == Verdict::Allow
             && let (Some(open), Some(approval)) = (self.open.get_mut(&seq), used)
         {

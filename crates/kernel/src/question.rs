@@ -32,6 +32,19 @@ pub(crate) struct Question {
     pub changed: BTreeMap<String, Action>,
     /// Rules that earlier answers on the same attempt stand in for.
     pub answered_for: BTreeSet<String>,
+    /// Which question to people it is part of.
+    pub place: Number,
+}
+
+/// What counts as one question: attempts of one batch that the same tiers are asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Number {
+    /// The batch in which it was asked for.
+    pub batch: Option<u64>,
+    /// The first attempt of the question.
+    pub first: u64,
+    /// How many came before it in the question.
+    pub before: u32,
 }
 
 /// What people agreed to before the action itself came: for that one action, once, and not for long.
@@ -79,17 +92,24 @@ impl Demand {
     }
 
     /// The effect that opens it or hands it on.
-    pub fn ask(&self, tier: &Tier) -> Effect {
+    pub fn ask(&self, tier: &Tier, with: Option<u64>) -> Effect {
         Effect::Ask {
             tier: self.tier.clone(),
             who: tier.who.clone(),
             quorum: tier.quorum,
             deadline_ns: self.deadline_ns,
+            with,
         }
     }
 
-    pub fn has_answer_of(&self, person: &str) -> bool {
-        self.agreed.contains_key(person)
+    /// Whether it stands as it was when it was opened.
+    pub fn is_fresh(&self) -> bool {
+        self.passed == 0 && self.agreed.is_empty()
+    }
+
+    /// Whether somebody has answered, by whichever of their contacts.
+    pub fn has_answer_of(&self, contact: &str, tier: &Tier) -> bool {
+        self.agreed.keys().any(|other| tier.person(other) == tier.person(contact))
     }
 
     pub fn agree(&mut self, person: &str, digest: &str) {
@@ -101,16 +121,18 @@ impl Demand {
     fn agreed_to(&self, tier: Option<&Tier>) -> Option<&str> {
         let tier = tier?;
         let quorum = tier.quorum;
-        let mut votes: BTreeMap<&str, u32> = BTreeMap::new();
-        for (_, digest) in self.agreed.iter().filter(|(person, _)| tier.who.contains(person)) {
-            let count = votes.entry(digest).or_default();
-            *count = count.saturating_add(1);
+        let mut votes: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (contact, digest) in self.agreed.iter().filter(|(contact, _)| tier.who.contains(contact)) {
+            votes.entry(digest).or_default().insert(tier.person(contact));
         }
-        votes.into_iter().find(|(_, count)| *count >= quorum).map(|(digest, _)| digest)
+        let is_met = |people: &BTreeSet<&str>| u32::try_from(people.len()).is_ok_and(|count| count >= quorum);
+        votes.into_iter().find(|(_, people)| is_met(people)).map(|(digest, _)| digest)
     }
 
     fn agreed_count(&self, tier: Option<&Tier>) -> usize {
-        self.agreed.keys().filter(|person| tier.is_some_and(|t| t.who.contains(person))).count()
+        let Some(tier) = tier else { return 0 };
+        let people = self.agreed.keys().filter(|contact| tier.who.contains(contact)).map(|c| tier.person(c));
+        people.collect::<BTreeSet<_>>().len()
     }
 }
 
@@ -143,6 +165,7 @@ impl Question {
     pub fn answer(&mut self, reply: &Reply, tiers: &BTreeMap<String, Tier>) -> Answered {
         let quorum = |d: &Demand| tiers.get(&d.tier).map_or(u32::MAX, |t| t.quorum);
         let is_asked = |d: &Demand| tiers.get(&d.tier).is_some_and(|t| t.who.iter().any(|w| w == reply.by));
+        let has_answered = |d: &Demand| tiers.get(&d.tier).is_some_and(|t| d.has_answer_of(reply.by, t));
         if reply.is_agent {
             return Answered::Refused("answer-by-agent", "an agent does not answer for itself".to_owned());
         }
@@ -173,7 +196,7 @@ impl Question {
         };
         let mut counts = false;
         for demand in &mut self.demands {
-            if is_asked(demand) && reply.now_ns < demand.deadline_ns && !demand.has_answer_of(reply.by) {
+            if is_asked(demand) && reply.now_ns < demand.deadline_ns && !has_answered(demand) {
                 demand.agree(reply.by, &chosen);
                 counts = true;
             }

@@ -31,7 +31,7 @@ pub struct Registers {
 pub struct OwnerLoad {
     /// The owner.
     pub owner: String,
-    /// Held actions that they are asked about. A question that names several counts each.
+    /// Questions that they are asked, however many actions each names.
     pub open: u64,
     /// From so many on, those of low or medium consequence are refused.
     pub small_max: u64,

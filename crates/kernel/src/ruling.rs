@@ -57,6 +57,9 @@ pub enum Effect {
         quorum: u32,
         /// When it is answered for them, nanoseconds since the epoch.
         deadline_ns: u64,
+        /// The first attempt of those that are one question with this one, where it is another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        with: Option<u64>,
     },
     /// Budget reserved for the attempt.
     Reserve {

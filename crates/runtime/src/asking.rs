@@ -2,9 +2,11 @@
 //! answer. Whoever reads it at night must need nothing else.
 
 use crate::clock::rfc3339;
-use crate::gate::Question;
+use crate::gate::{Also, Question};
 use crate::refusal;
-use flyball_kernel::{Consequence, Governance, Reason, Reversibility};
+use flyball_kernel::{Action, Consequence, Governance, Reason, Reversibility};
+
+use std::collections::BTreeMap;
 
 /// Actions beside the first that a notice names; `flyball asks` shows all.
 const NAMED_MAX: usize = 3;
@@ -46,6 +48,28 @@ pub fn witnesses(reason: &Reason) -> Option<String> {
     (!told.is_empty()).then(|| format!("because of entries {}{more}", told.join(", ")))
 }
 
+/// Why people are asked: each reason once, however many of the actions it is for.
+#[must_use]
+pub fn reasons<'q>(first: &'q [Reason], also: &'q [Also]) -> Vec<&'q Reason> {
+    let mut all: Vec<&Reason> = Vec::new();
+    for reason in first.iter().chain(also.iter().flat_map(|a| &a.reasons)) {
+        let is_told = all.iter().any(|told| (&told.rule, &told.reason) == (&reason.rule, &reason.reason));
+        if !is_told {
+            all.push(reason);
+        }
+    }
+    all
+}
+
+/// How many actions of each verb, where there are several.
+pub fn count<'a>(actions: impl Iterator<Item = &'a Action>) -> Option<String> {
+    let mut verbs: BTreeMap<&str, usize> = BTreeMap::new();
+    actions.for_each(|action| *verbs.entry(action.verb.name()).or_default() += 1);
+    let all: usize = verbs.values().sum();
+    let told = verbs.iter().map(|(verb, n)| format!("{n} {verb}")).collect::<Vec<_>>().join(", ");
+    (all > 1).then(|| format!("{all} actions, one answer: {told}"))
+}
+
 /// People by name; a key by its fingerprint, as `ssh-add -l` lists it.
 #[must_use]
 pub fn people(contacts: &[String]) -> String {
@@ -66,6 +90,9 @@ pub fn rule(reason: &Reason) -> String {
 #[must_use]
 pub fn notice(question: &Question, command: &str) -> String {
     let mut out = format!("flyball: QUESTION {}\n", question.id);
+    if let Some(count) = count(question.parts().map(|(.., action)| action)) {
+        out.push_str(&format!("  {count}\n"));
+    }
     let agent = &question.attempt.agent;
     out.push_str(&format!("  {agent} would  {}\n", refusal::say(&question.attempt)));
     for also in question.also.iter().take(NAMED_MAX) {
@@ -74,7 +101,7 @@ pub fn notice(question: &Question, command: &str) -> String {
     if question.also.len() > NAMED_MAX {
         out.push_str(&format!("  and  {} more: {command} asks\n", question.also.len() - NAMED_MAX));
     }
-    for reason in &question.reasons {
+    for reason in reasons(&question.reasons, &question.also) {
         let because = witnesses(reason).map(|w| format!(", {w}")).unwrap_or_default();
         out.push_str(&format!("  stopped by {}: {}{because}\n", rule(reason), reason.reason));
     }
@@ -89,7 +116,11 @@ pub fn notice(question: &Question, command: &str) -> String {
 /// What the agent's inbox says of a question: whom it waits for, until when, and what then.
 #[must_use]
 pub fn for_the_agent(question: &Question) -> String {
-    let why = question.reasons.iter().map(|r| format!("{}: {}", rule(r), r.reason)).collect::<Vec<_>>().join("; ");
+    let why = reasons(&question.reasons, &question.also)
+        .into_iter()
+        .map(|r| format!("{}: {}", rule(r), r.reason))
+        .collect::<Vec<_>>()
+        .join("; ");
     let more = if question.also.is_empty() { String::new() } else { format!(" and {} more", question.also.len()) };
     format!("{} waits for an answer of {}{more}. {why}", refusal::say(&question.attempt), who(question))
 }
@@ -112,7 +143,7 @@ mod tests {
     fn a_notice_says_what_who_why_how_grave_until_when_and_how_to_answer() {
         let action = |path: &str| json!({"verb": "fs.write", "resource": {"type": "File", "path": path}, "surface": "fs", "agent": "claude"});
         let also: Vec<_> =
-            (0..5).map(|n| json!({"of": 10 + n, "action": "d", "attempt": action(&format!("/w/{n}"))})).collect();
+            (0..5).map(|n| json!({"of": 10 + n, "action": "d", "attempt": action(&format!("/w/{n}")), "reasons": if n > 2 { json!([{"rule": "packages", "owner": "sec", "reason": "Packages are reviewed."}]) } else { json!([]) }})).collect();
         let question: Question = serde_json::from_value(json!({
             "id": "s-9", "of": 9, "action": "d", "tier": "sre", "who": ["user:ann", "user:bob"], "quorum": 2,
             "deadline_ns": 1_795_230_000_000_000_000_u64, "then": "boss", "owners": ["sre"],
@@ -125,8 +156,10 @@ mod tests {
         for said in [
             "claude would  fs.write /w/ci.yml",
             "and  fs.write /w/2",
+            "6 actions, one answer: 6 fs.write",
             "and  2 more: flyball --ledger /l asks",
             "stopped by ci (owner sre): CI is reviewed., because of entries 3, 5",
+            "stopped by packages (owner sec): Packages are reviewed.",
             "high consequence, CAN NOT BE UNDONE (irreversible)",
             "asks 2 of user:ann, user:bob until 2026-11-21 03:00:00 UTC, then `boss` is asked",
             "flyball --ledger /l answer s-9 allow|deny --reason WHY",

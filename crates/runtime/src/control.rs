@@ -56,6 +56,12 @@ pub enum Request {
         /// The answer as a person's SSH key signed it: then it is that person's, and not of who brought it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signed: Option<crate::signed::Signed>,
+        /// The attempts that it is for, where not for all that the question names.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        only: Vec<u64>,
+        /// The digest of the actions that the person was shown; if the question names others by now, it is no answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        set: Option<String>,
     },
     /// Put another charter in force.
     Constrain {

@@ -445,17 +445,9 @@ impl Core {
         if answer.verdict != Verdict::Deny && self.gate.answer_wants_capture(id) {
             self.capture_before(&[], false).map_err(|e| GateError::Refused(e.to_string()))?;
         }
-        let settled = self.gate.answer(id, answer)?;
-        let said = match &settled {
-            None => "heard; others of the tier must answer too".to_owned(),
-            // Something else stopped it since: the session was ended, another rule came to hold.
-            Some(settled) if agreed && settled.verdict != Verdict::Allow => {
-                let why = settled.because.first().map(|(_, r)| format!("{}: {}", asking::rule(r), r.reason));
-                format!("it is refused all the same: {}", why.unwrap_or_default())
-            }
-            Some(_) => String::new(),
-        };
-        Ok((settled.into_iter().flat_map(|s| self.release(s)).collect(), said))
+        let answered = self.gate.answer(id, answer)?;
+        let said = answered.said(id, agreed);
+        Ok((self.release_all(answered.settled), said))
     }
 
     /// Lets deadlines act; gives the calls to release.
@@ -465,7 +457,24 @@ impl Core {
             Err(error) => return self.deny_waiting(&error),
         };
         self.take_effects(&effects);
-        settled.into_iter().flat_map(|s| self.release(s)).collect()
+        self.release_all(settled)
+    }
+
+    fn release_all(&mut self, settled: Vec<Settled>) -> Vec<(Ticket, Decision)> {
+        let mut released = Vec::new();
+        // What waits for content is put again once, after all that one answer settled.
+        let mut is_told = false;
+        for settled in settled {
+            self.hear(Notice::Answered { seq: settled.group, verdict: settled.verdict });
+            match self.settle_content(&settled) {
+                Some(is_refused) => is_told |= is_refused,
+                None => released.extend(self.release(&settled)),
+            }
+        }
+        if is_told || !self.waits_for_content() {
+            released.extend(self.put_again());
+        }
+        released
     }
 
     /// Nothing can be decided and recorded any more: whoever waits for an answer hears that, and does not wait for ever.
@@ -480,13 +489,8 @@ impl Core {
         denied.into_iter().chain(self.put_again()).collect()
     }
 
-    fn release(&mut self, settled: Settled) -> Vec<(Ticket, Decision)> {
-        self.hear(Notice::Answered { seq: settled.group, verdict: settled.verdict });
-        if let Some(released) = self.settle_content(settled.group, &settled.attempts, settled.verdict, &settled.because)
-        {
-            return released;
-        }
-        let Some(ticket) = self.held.remove(&settled.group) else { return Vec::new() };
+    fn release(&mut self, settled: &Settled) -> Option<(Ticket, Decision)> {
+        let ticket = self.held.remove(&settled.group)?;
         let decision = if settled.verdict == Verdict::Allow {
             match self.follow_taint() {
                 Ok(()) => Decision::Allow,
@@ -501,7 +505,7 @@ impl Core {
             // An answer of a person's: told in full, always.
             self.refused(settled.group, refusal::text(&self.session, settled.group, &settled.because))
         };
-        vec![(ticket, decision)]
+        Some((ticket, decision))
     }
 
     /// Tells watchers, and the agent's inbox.

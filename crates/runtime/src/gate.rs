@@ -23,7 +23,7 @@ use questions::Group;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 
-pub use questions::{Also, Answer, Question};
+pub use questions::{Also, Answer, Answered, Question};
 
 /// Questions that may be open in one session at once; one more attempt that needs one is denied.
 pub const QUESTIONS_MAX: usize = 64;
@@ -44,6 +44,10 @@ pub struct Gate {
     groups: BTreeMap<u64, Group>,
     /// Open questions by id.
     questions: BTreeMap<String, Question>,
+    /// Questions that are not put yet: more may come to them.
+    pending: Vec<Question>,
+    /// The first attempt of those that they are about.
+    batch: Option<u64>,
     /// Rulings on questions that time settled while something else was decided; [`Self::tick`] carries them out.
     late: Vec<Ruling>,
     foreseen: Foreseen,
@@ -147,6 +151,8 @@ impl Gate {
             fleet: None,
             groups: BTreeMap::new(),
             questions: BTreeMap::new(),
+            pending: Vec::new(),
+            batch: None,
             late: Vec::new(),
             foreseen: Foreseen::default(),
             counts: Counts::default(),
@@ -158,8 +164,17 @@ impl Gate {
     /// Rules on what one attempt implies, all together. On `allow` the dispatch is recorded: carry it out, then say
     /// [`Self::outcome`]. On `hold` it is settled later by [`Self::answer`] or [`Self::tick`].
     pub fn ask(&mut self, actions: Vec<Action>, cause: &[u64]) -> Asked {
+        self.ask_in(actions, cause, false)
+    }
+
+    /// The same of one of several attempts that people are asked about together, when [`Self::put_questions`] says so.
+    pub(crate) fn ask_later(&mut self, actions: Vec<Action>, cause: &[u64]) -> Asked {
+        self.ask_in(actions, cause, true)
+    }
+
+    fn ask_in(&mut self, actions: Vec<Action>, cause: &[u64], is_later: bool) -> Asked {
         self.counts.actions += 1;
-        let asked = match self.try_ask(&actions, cause) {
+        let asked = match self.try_ask(&actions, cause, is_later) {
             Ok(asked) => asked,
             Err(error) => Asked::denied_by(&error, &actions),
         };
@@ -171,7 +186,7 @@ impl Gate {
         asked
     }
 
-    fn try_ask(&mut self, actions: &[Action], cause: &[u64]) -> Result<Asked, GateError> {
+    fn try_ask(&mut self, actions: &[Action], cause: &[u64], is_later: bool) -> Result<Asked, GateError> {
         if actions.is_empty() || actions.len() > ACTIONS_MAX {
             return Err(GateError::Refused(format!(
                 "{} actions in one attempt, 1 to {ACTIONS_MAX} can be",
@@ -179,7 +194,7 @@ impl Gate {
             )));
         }
         let turn = self.turn(actions)?;
-        let asked = self.rule_on_all(actions, cause)?;
+        let asked = self.rule_on_all(actions, cause, is_later)?;
         if turn.is_some() {
             // Whoever's turn is next sees it.
             self.flush()?;
@@ -187,11 +202,17 @@ impl Gate {
         Ok(asked)
     }
 
-    fn rule_on_all(&mut self, actions: &[Action], cause: &[u64]) -> Result<Asked, GateError> {
+    fn rule_on_all(&mut self, actions: &[Action], cause: &[u64], is_later: bool) -> Result<Asked, GateError> {
         let mut rulings = Vec::with_capacity(actions.len());
         let mut cause = cause.to_vec();
+        let mut batch = if is_later { self.batch } else { None };
+        let is_batch = is_later || actions.len() > 1;
         for action in actions {
-            let (of, ruling) = self.rule_on(action, &cause)?;
+            let (of, ruling) = self.rule_on(action, &cause, is_batch.then_some(batch))?;
+            batch.get_or_insert(of);
+            if is_later {
+                self.batch = batch;
+            }
             if rulings.is_empty() && action.verb.name() == "process.exec" {
                 self.foreseen.began(of, cause.first().copied().unwrap_or_default());
             }
@@ -201,31 +222,39 @@ impl Gate {
             }
             rulings.push((action.clone(), ruling));
         }
-        self.conclude(rulings)
+        self.conclude(rulings, is_later)
     }
 
-    fn rule_on(&mut self, action: &Action, cause: &[u64]) -> Result<(u64, Ruling), GateError> {
+    /// One action; of a batch with the batch's first attempt, if that was before it.
+    fn rule_on(
+        &mut self,
+        action: &Action,
+        cause: &[u64],
+        batch: Option<Option<u64>>,
+    ) -> Result<(u64, Ruling), GateError> {
         let body = serde_json::to_value(action).map_err(|e| GateError::Refused(e.to_string()))?;
         self.learn_elsewhere()?;
         self.take_shared(action)?;
         let at_ns = self.clock.now_ns();
         let named = self.foreseen.find(cause.first().copied(), action);
         let cause: Vec<u64> = cause.iter().copied().chain(named).collect();
-        let of = self.append_at(at_ns, Kind::Attempt, &action.agent, &cause, body)?;
-        let event = match named {
-            Some(of) => Event::Expected { of, action: action.clone() },
-            None => Event::Attempt(action.clone()),
+        let seq = self.append_at(at_ns, Kind::Attempt, &action.agent, &cause, body)?;
+        let action = action.clone();
+        let event = match (batch, named) {
+            (Some(first), of) => Event::Together { batch: first.unwrap_or(seq), of, action },
+            (None, Some(of)) => Event::Expected { of, action },
+            (None, None) => Event::Attempt(action),
         };
-        let mut rulings = self.step(&Input { seq: of, at_ns, event })?;
+        let mut rulings = self.step(&Input { seq, at_ns, event })?;
         let ruling = rulings
             .pop()
-            .filter(|r| r.of == of && rulings.is_empty())
+            .filter(|r| r.of == seq && rulings.is_empty())
             .ok_or_else(|| GateError::Refused("the kernel gave no single ruling".into()))?;
         self.record_ruling(&ruling)?;
         if let Some(named) = named.filter(|_| is_answered_before(&ruling)) {
             self.foreseen.ended(named);
         }
-        Ok((of, ruling))
+        Ok((seq, ruling))
     }
 
     fn record_ruling(&mut self, ruling: &Ruling) -> Result<u64, GateError> {
@@ -237,7 +266,7 @@ impl Gate {
         self.append(Kind::Ruling, "kernel", &cause, body)
     }
 
-    fn conclude(&mut self, rulings: Vec<(Action, Ruling)>) -> Result<Asked, GateError> {
+    fn conclude(&mut self, rulings: Vec<(Action, Ruling)>, is_later: bool) -> Result<Asked, GateError> {
         let attempts: Vec<u64> = rulings.iter().map(|(_, r)| r.of).collect();
         let group = attempts.first().copied().unwrap_or_default();
         let mut verdict = rulings.iter().map(|(_, r)| r.verdict).max().unwrap_or(Verdict::Deny);
@@ -265,20 +294,20 @@ impl Gate {
                 self.withdraw_all(&rulings, "it would have to be changed, which this surface can't do")?;
             }
             Verdict::Hold => {
-                questions = self.open_questions(group, &attempts, &rulings)?;
-                if questions.is_empty() {
+                if let Some(opened) = self.open_questions(&rulings, is_later)? {
+                    questions = opened;
+                    let waiting =
+                        rulings.iter().filter(|(_, r)| r.verdict == Verdict::Hold).map(|(_, r)| r.of).collect();
+                    let approved = approved_before(&rulings);
+                    let (attempts, because) = (attempts.clone(), because.clone());
+                    self.groups.insert(group, Group { attempts, waiting, because, approved, wants_capture });
+                } else {
                     verdict = Verdict::Deny;
                     self.withdraw_all(&rulings, "nobody could be asked")?;
                     let needs = format!("fewer than {QUESTIONS_MAX} open questions, and a session that is not paused");
                     for (_, reason) in &mut because {
                         reason.needs.get_or_insert_with(|| needs.clone());
                     }
-                } else {
-                    let waiting =
-                        rulings.iter().filter(|(_, r)| r.verdict == Verdict::Hold).map(|(_, r)| r.of).collect();
-                    let approved = approved_before(&rulings);
-                    let (attempts, because) = (attempts.clone(), because.clone());
-                    self.groups.insert(group, Group { attempts, waiting, because, approved, wants_capture });
                 }
             }
             Verdict::Allow => {

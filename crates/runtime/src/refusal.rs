@@ -1,6 +1,7 @@
-//! What a refused program reads: five lines at most, that teach.
+//! What a refused program reads: a few lines that teach.
 
 use flyball_kernel::{Action, Reason};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// The refusal's text: what, which rule and whose, why, what made it so, what would make it pass.
@@ -42,9 +43,21 @@ impl Told {
     }
 }
 
-/// What is told of: the first that says what would make it pass.
+/// What is told of: a person's word, or the first that says what would make it pass.
 fn main(because: &[(Action, Reason)]) -> Option<&(Action, Reason)> {
-    because.iter().find(|(_, reason)| reason.needs.is_some()).or(because.first())
+    let answered = because.iter().find(|(_, reason)| reason.rule == ANSWERED);
+    answered.or_else(|| because.iter().find(|(_, reason)| reason.needs.is_some())).or(because.first())
+}
+
+/// What the kernel calls a person's answer among the reasons.
+const ANSWERED: &str = "answered";
+
+/// The rules because of which people were asked who then refused.
+fn asked_because(because: &[(Action, Reason)]) -> Option<String> {
+    let is_answered = because.iter().any(|(_, reason)| reason.rule == ANSWERED);
+    let others = because.iter().filter(|(_, reason)| reason.rule != ANSWERED);
+    let rules: BTreeSet<String> = others.map(|(_, reason)| crate::asking::rule(reason)).collect();
+    (is_answered && !rules.is_empty()).then(|| rules.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 fn told(session: &str, group: u64, because: &[(Action, Reason)], became: Option<&str>) -> String {
@@ -58,6 +71,9 @@ fn told(session: &str, group: u64, because: &[(Action, Reason)], became: Option<
     out.push('\n');
     let owner = if reason.owner.is_empty() { String::new() } else { format!(" (owner {})", reason.owner) };
     out.push_str(&format!("  rule {}{owner}: {}\n", reason.rule, one_line(&reason.reason)));
+    if let Some(rules) = asked_because(because) {
+        out.push_str(&format!("  stopped by {}\n", one_line(&rules)));
+    }
     if let Some(became) = became {
         out.push_str(&format!("  {}\n", one_line(became)));
     } else if !reason.witnesses.is_empty() {

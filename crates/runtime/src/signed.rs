@@ -190,11 +190,10 @@ impl Statement {
 }
 
 impl Question {
-    /// What a person would sign to answer it.
+    /// What a person would sign to answer it, all of it.
     #[must_use]
     pub fn statement(&self, verdict: Verdict, with: Option<&Action>, reason: &str, expires: &str) -> Statement {
-        let also = self.also.iter().map(|a| a.action.as_str());
-        Statement::of(&self.id, std::iter::once(self.action.as_str()).chain(also), verdict, with, reason, expires)
+        Statement::of(&self.id, self.parts().map(|(_, action, _)| action), verdict, with, reason, expires)
     }
 }
 
@@ -228,26 +227,20 @@ pub fn signer(signed: &Signed) -> Result<(String, Statement), SignatureError> {
     Ok((format!("key:{}", contact.trim()), Statement::read(&signed.statement)?))
 }
 
-/// The contact that signed exactly this answer to this question, and now.
+/// The contact that signed exactly what is said (but for its end, which is the signer's), and now. `deadline_ns` is when the
+/// question ends.
 ///
 /// # Errors
 /// [`SignatureError`]: each thing that can be wrong by its own name.
-pub fn check(
-    signed: &Signed,
-    question: &Question,
-    verdict: Verdict,
-    with: Option<&Action>,
-    reason: &str,
-    now_ns: u64,
-) -> Result<String, SignatureError> {
+pub fn check(signed: &Signed, said: &Statement, deadline_ns: u64, now_ns: u64) -> Result<String, SignatureError> {
     let (contact, statement) = signer(signed)?;
-    agrees(&statement, &question.statement(verdict, with, reason, &statement.expires))?;
+    agrees(&statement, said)?;
     let expires_ns = nanoseconds(&statement.expires)?;
     if expires_ns <= now_ns {
         return Err(SignatureError::Expired(statement.expires));
     }
-    if expires_ns > question.deadline_ns {
-        return Err(SignatureError::TooLong { signed: statement.expires, question: rfc3339(question.deadline_ns) });
+    if expires_ns > deadline_ns {
+        return Err(SignatureError::TooLong { signed: statement.expires, question: rfc3339(deadline_ns) });
     }
     Ok(contact)
 }

@@ -193,7 +193,16 @@ fn answer_key(answer: &mut Answer, key: KeyEvent, is_gone: bool) -> Option<Comma
         return None;
     }
     answer.progress = Progress::Asked;
-    let request = Request::Answer { id: answer.ask.id.clone(), verdict, with: None, reason, signed: None };
+    let request = Request::Answer {
+        id: answer.ask.id.clone(),
+        verdict,
+        with: None,
+        reason,
+        signed: None,
+        only: Vec::new(),
+        // What is on the screen, and nothing else.
+        set: Some(answer.ask.set.clone()),
+    };
     Some(Command::Act { session: answer.ask.session.clone(), act: Act::Control(request) })
 }
 

@@ -141,6 +141,8 @@ fn replayed(user: User) {
             with: None,
             reason: reason.to_owned(),
             signed: Some(signed),
+            only: Vec::new(),
+            set: None,
         };
         let home = Home::open(&world.ledger).unwrap();
         let sent = send(&home, question["session"].as_str().unwrap(), &request);

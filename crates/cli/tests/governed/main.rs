@@ -16,6 +16,7 @@ mod agent;
 mod answering;
 mod apart;
 mod bad_input;
+mod barrier;
 mod codex;
 mod constraining;
 mod content;
@@ -47,6 +48,7 @@ fn main() {
         answering::cases(),
         apart::cases(),
         bad_input::cases(),
+        barrier::cases(),
         codex::cases(),
         constraining::cases(),
         content::cases(),

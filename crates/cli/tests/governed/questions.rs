@@ -15,11 +15,11 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-fn open(world: &World) -> Vec<Value> {
+pub fn open(world: &World) -> Vec<Value> {
     world.ok(&["asks", "--json"]).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
-fn count(log: &[Value], kind: &str) -> usize {
+pub fn count(log: &[Value], kind: &str) -> usize {
     log.iter().filter(|e| e["kind"] == kind).count()
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
         facts: _,
         fact_types: _,
         on_error: _,
+        people: _,
         owners: _,
         tiers: _,
         consequences: _,
@@ -50,6 +51,7 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
     } = a;
     let mut out = Differences::default();
     tiers(&mut out, &a.tiers, &b.tiers);
+    people(&mut out, a, b);
     on_error(&mut out, a, b);
     owners(&mut out, a, b);
     registers::budgets(&mut out, &a.budgets, &b.budgets, a.name() != b.name());
@@ -165,6 +167,15 @@ fn tiers(out: &mut Differences, a: &BTreeMap<String, Tier>, b: &BTreeMap<String,
         }
         let (before, now): (BTreeSet<&String>, BTreeSet<&String>) = (was.who.iter().collect(), is.who.iter().collect());
         grown(out, &format!("[escalation.{name}]"), &before, &now, true);
+        let pairs = || now.iter().flat_map(|one| now.iter().map(move |other| (one, other)));
+        let differs = |more: &Tier, less: &Tier| {
+            pairs().any(|(one, other)| more.person(one) == more.person(other) && less.person(one) != less.person(other))
+        };
+        if differs(was, is) {
+            out.looser.push(format!("who is one person of [escalation.{name}] counts as several"));
+        } else if differs(is, was) {
+            out.stricter.push(format!("who counts as several of [escalation.{name}] is one person"));
+        }
         for (what, was, is) in
             [("quorum", u64::from(is.quorum), u64::from(was.quorum)), ("within", was.within_ns, is.within_ns)]
         {
@@ -179,6 +190,22 @@ fn tiers(out: &mut Differences, a: &BTreeMap<String, Tier>, b: &BTreeMap<String,
             (was, is) if was == is => {}
             (Some(_), None) => out.stricter.push(format!("[escalation.{name}] ends in a refusal")),
             _ => out.looser.push(format!("`then` of [escalation.{name}] is not the same")),
+        }
+    }
+}
+
+/// Who is known to be one: what an agent or somebody who answered already may not do, none of their contacts may.
+fn people(out: &mut Differences, a: &Charter, b: &Charter) {
+    let asked: BTreeSet<&String> = b.tiers.values().flat_map(|tier| &tier.who).collect();
+    let known = |charter: &Charter, contact: &str| -> BTreeSet<String> {
+        charter.people.of(contact).map(str::to_owned).chain(charter.people.name(contact).map(str::to_owned)).collect()
+    };
+    for contact in asked {
+        let (was, is) = (known(a, contact), known(b, contact));
+        if !was.is_subset(&is) {
+            out.looser.push(format!("[people] does not say any more who `{contact}` is"));
+        } else if was != is {
+            out.stricter.push(format!("[people] says who `{contact}` is"));
         }
     }
 }

@@ -138,6 +138,16 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "A contact `key:ssh-ed25519 AAAA…` is a person who signs answers with that SSH key: the whole public key as it stands in `id_ed25519.pub`. What follows it is a comment and does not count, so that one key is one person. Other kinds of keys are not taken.\n\n`ssh-keygen -t ed25519` makes a key; `flyball answer --key FILE` signs with it.",
     ),
     (
+        "FB0135",
+        "one person who may count as two",
+        "A quorum counts persons. Somebody who answers from their account (`user:NAME`) and signs with their key (`key:…`) would count twice, and nothing but the charter can say that they are one.\n\nGather the contacts of each person in one place, and name the persons as owners:\n\n[people]\nalice = [\"user:alice\", \"key:ssh-ed25519 AAAA…\"]\nbob = [\"key:ssh-ed25519 AAAA…\"]\n[owners]\nsre = [\"alice\", \"bob\"]",
+    ),
+    (
+        "FB0136",
+        "a contact of two persons",
+        "Who answers with it could be either, and might count for both.\n\nLeave it with the person whose it is; an account that several share is nobody's proof.",
+    ),
+    (
         "FB0140",
         "an example can't be read",
         "An example gives actions with values: `attempt = \"fs.write(path: 'src/a.rs')\"`; what was before it stands in `given`, as `did …`, `result …`, `attempt …` or `wait 10m`; `expect` is `allow`, `deny RULE`, `hold RULE` or `modify`.",

@@ -1,5 +1,6 @@
 //! Escalation paths: who is asked, how many, for how long, and what then. Every path ends in `deny`.
 
+use super::people::{self, People};
 use super::report::{At, Place, Report, clip, nearest};
 use super::settings::Owner;
 use super::table::Keys;
@@ -12,7 +13,9 @@ pub struct Tier {
     pub ask: Vec<String>,
     /// Their contacts, each once, sorted: who may answer.
     pub who: Vec<String>,
-    /// How many of them must agree.
+    /// Who of them is who, where the charter says so: names by contact.
+    pub persons: BTreeMap<String, String>,
+    /// How many of them must agree: persons, however many contacts each has.
     pub quorum: u32,
     /// How long they have, nanoseconds.
     pub within_ns: u64,
@@ -20,7 +23,20 @@ pub struct Tier {
     pub then: Option<String>,
 }
 
-pub(crate) fn tiers(report: &mut Report, root: &mut Keys, owners: &BTreeMap<String, Owner>) -> BTreeMap<String, Tier> {
+impl Tier {
+    /// Who has this contact: a name of `[people]`, or the contact itself.
+    #[must_use]
+    pub fn person<'t>(&'t self, contact: &'t str) -> &'t str {
+        self.persons.get(contact).map_or(contact, String::as_str)
+    }
+}
+
+pub(crate) fn tiers(
+    report: &mut Report,
+    root: &mut Keys,
+    owners: &BTreeMap<String, Owner>,
+    people: &People,
+) -> BTreeMap<String, Tier> {
     let mut tiers = BTreeMap::new();
     let mut thens: Vec<(String, At<String>)> = Vec::new();
     for (name, mut keys) in root.named_tables(report, "escalation") {
@@ -33,7 +49,16 @@ pub(crate) fn tiers(report: &mut Report, root: &mut Keys, owners: &BTreeMap<Stri
             let message = format!("{} asks nobody: its owners have no contacts", keys.name);
             report.error("FB0131", &keys.place, message, "give the owner at least one contact in [owners]");
         }
-        let quorum = quorum(report, &mut keys, who.len());
+        let named = who.iter().filter_map(|contact| Some((contact.clone(), people.name(contact)?.to_owned())));
+        let persons: BTreeMap<String, String> = named.collect();
+        let count = who.iter().map(|contact| persons.get(contact).unwrap_or(contact)).collect::<BTreeSet<_>>().len();
+        let quorum = quorum(report, &mut keys, count);
+        if quorum > 1 && people::may_be_one(people, &who) {
+            let message = format!("of those whom {} asks, an account and a key may be one person's", keys.name);
+            let hint = "gather each person's contacts in [people], `alice = [\"user:alice\", \"key:ssh-ed25519 …\"]`, \
+                        and name them in [owners]: `[\"alice\", …]`";
+            report.error("FB0135", &keys.place, message, hint);
+        }
         let within_ns = match keys.duration(report, "within") {
             Some(d) if d.value > 0 => d.value,
             Some(d) => {
@@ -61,7 +86,7 @@ pub(crate) fn tiers(report: &mut Report, root: &mut Keys, owners: &BTreeMap<Stri
         };
         keys.finish(report);
         let ask = ask.into_iter().map(|a| a.value).collect();
-        tiers.insert(name.value, Tier { ask, who, quorum, within_ns, then });
+        tiers.insert(name.value, Tier { ask, who, persons, quorum, within_ns, then });
     }
     for (_, then) in &thens {
         known(report, &tiers, then);

@@ -8,6 +8,7 @@ mod content;
 pub(crate) mod escalation;
 mod examples;
 pub(crate) mod governance;
+mod people;
 pub(crate) mod report;
 mod schema;
 pub(crate) mod settings;
@@ -57,6 +58,7 @@ pub struct Charter {
     pub(crate) name: String,
     pub(crate) default: DefaultVerdict,
     pub(crate) on_error: Option<String>,
+    pub(crate) people: people::People,
     pub(crate) owners: BTreeMap<String, Owner>,
     pub(crate) tiers: BTreeMap<String, Tier>,
     pub(crate) consequences: Vec<settings::ConsequenceRow>,
@@ -267,8 +269,9 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     }
     let mut root = Keys::new("charter.toml".to_owned(), escalation::start_of(&file), parsed.get_ref());
 
-    let owners = settings::owners(report, &mut root);
-    let tiers = escalation::tiers(report, &mut root, &owners);
+    let people = people::section(report, &mut root);
+    let owners = settings::owners(report, &mut root, &people);
+    let tiers = escalation::tiers(report, &mut root, &owners, &people);
     let (name, default, on_error) = head(report, &mut root, &tiers);
     let consequences = settings::consequences(report, &mut root);
     let governance = governance::section(report, &mut root, &tiers);
@@ -300,6 +303,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         name,
         default,
         on_error,
+        people,
         owners,
         tiers,
         consequences,

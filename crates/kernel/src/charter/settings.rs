@@ -1,6 +1,6 @@
 //! The sections of `charter.toml` that only set values: owners, sandbox, limits, environment, consequence.
 
-use super::contact::{Wrong, contact};
+use super::people::{self, People};
 use super::report::{At, Place, Report, clip, nearest};
 use super::table::{Keys, integer, size_bytes};
 use crate::action::Resource;
@@ -82,38 +82,24 @@ impl ConsequenceRow {
     }
 }
 
-pub(crate) fn owners(report: &mut Report, root: &mut Keys) -> BTreeMap<String, Owner> {
+pub(crate) fn owners(report: &mut Report, root: &mut Keys, people: &People) -> BTreeMap<String, Owner> {
     let Some(section) = root.table(report, "owners") else { return BTreeMap::new() };
     let mut out = BTreeMap::new();
     for (name, value) in section.entries() {
-        let mut contacts = Vec::new();
-        let items: Vec<_> = match value.get_ref().as_array() {
-            Some(list) => list.iter().collect(),
-            None => vec![value],
-        };
-        for item in items {
-            let place = Place::new(&section.place.file, item.span());
-            let said = item.get_ref().as_str().unwrap_or_default();
-            match contact(said) {
-                Err(Wrong::Nobody) => {
-                    let message = format!("a contact of `{}` is to be a string that names somebody", clip(&name.value));
-                    report.error("FB0103", &place, message, "such as `user:alice` or `alice@corp`");
-                }
-                Err(Wrong::Agent) => report.error(
-                    "FB0133",
-                    &place,
-                    format!("`{}` is an agent: agents don't answer for rules or approve actions", clip(said)),
-                    "name a person",
-                ),
-                Err(Wrong::Key(why)) => {
-                    let hint = "`key:` and what an `id_ed25519.pub` holds; `ssh-keygen -t ed25519` makes one";
-                    report.error("FB0134", &place, format!("`{}` is no key of a person: {why}", clip(said)), hint);
-                }
-                Ok(contact) if contacts.contains(&contact) => {
+        let mut contacts: Vec<String> = Vec::new();
+        for (place, said) in people::items(&section, value) {
+            // Who has a name in [people] is meant with all their contacts.
+            let found = match people.contacts(said.trim()) {
+                Some(all) => all.to_vec(),
+                None => people::read(report, &place, &name.value, said).into_iter().collect(),
+            };
+            for contact in found {
+                if contacts.contains(&contact) {
                     let message = format!("`{}` stands twice in `{}`", clip(&contact), clip(&name.value));
                     report.error("FB0103", &place, message, "each person counts once");
+                } else {
+                    contacts.push(contact);
                 }
-                Ok(contact) => contacts.push(contact),
             }
         }
         out.insert(name.value, Owner { contacts });

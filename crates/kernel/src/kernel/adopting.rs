@@ -105,7 +105,7 @@ impl Kernel {
             self.last_seq = Some(input.seq);
             self.last_at_ns = self.last_at_ns.max(input.at_ns);
             match input.event {
-                Event::Attempt(action) | Event::Expected { action, .. } => {
+                Event::Attempt(action) | Event::Expected { action, .. } | Event::Together { action, .. } => {
                     self.note(Phase::Attempt, &action, None, input.seq);
                     waiting.insert(input.seq, action);
                 }

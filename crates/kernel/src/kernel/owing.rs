@@ -36,7 +36,7 @@ impl Kernel {
         if effects.is_empty() && reasons.is_empty() {
             return rulings;
         }
-        let is_single = matches!(event, Event::Attempt(_) | Event::Expected { .. } | Event::Answer { .. });
+        let is_single = event.is_ruled_on();
         match rulings.last_mut() {
             Some(ruling) if is_single => ruling.effects.extend(effects),
             _ => {

@@ -1,5 +1,6 @@
 //! What the kernel asks of people, takes from them, and does when they don't answer in time.
 
+use super::load::Place;
 use super::{Gate, Kernel, OPEN_MAX, Open, OpenState};
 use crate::action::Action;
 use crate::charter::Level;
@@ -17,6 +18,7 @@ impl Kernel {
         action: &Action,
         mut decision: Decision,
         waived: &BTreeSet<String>,
+        batch: Option<u64>,
     ) -> Ruling {
         let mut effects = std::mem::take(&mut self.effects);
         if let Some(learning) = &self.charter.learning {
@@ -42,10 +44,12 @@ impl Kernel {
             // A hold that nobody is asked about ends when its cause does: the caller attempts again.
             Verdict::Hold if decision.asks.is_empty() => {}
             Verdict::Hold => {
-                if let Some(reason) = self.too_many(action, &decision.asks, &mut effects) {
+                let beside = batch.and_then(|batch| self.beside(batch, &decision.asks));
+                if let Some(reason) = self.too_many(action, &decision.asks, beside.is_some(), &mut effects) {
                     decision = decide::strictest(vec![Finding::deny(reason)]);
                 } else {
-                    effects.extend(self.open_question(of, action, &decision.asks, waived));
+                    let place = beside.unwrap_or_else(|| Place::alone(of, batch));
+                    effects.extend(self.open_question(of, action, &decision.asks, waived, place));
                 }
             }
         }
@@ -58,14 +62,18 @@ impl Kernel {
         action: &Action,
         asks: &BTreeMap<String, BTreeSet<String>>,
         waived: &BTreeSet<String>,
+        place: Place,
     ) -> Vec<Effect> {
+        let with = (place.first != of).then_some(place.first);
         let mut effects = Vec::new();
         let mut demands = Vec::new();
         for (path, rules) in asks {
             // INVARIANT: `check` refused paths that no tier has, so that every ask finds its tier.
             let Some(tier) = self.charter.tiers.get(path) else { continue };
-            let demand = Demand::new(path, rules.clone(), tier.within_ns, self.last_at_ns);
-            effects.push(demand.ask(tier));
+            let mut demand = Demand::new(path, rules.clone(), tier.within_ns, self.last_at_ns);
+            // One question has one deadline.
+            demand.deadline_ns = place.deadlines.get(path).copied().unwrap_or(demand.deadline_ns);
+            effects.push(demand.ask(tier, with));
             self.undue_until_ns = self.undue_until_ns.min(demand.deadline_ns);
             demands.push(demand);
         }
@@ -75,6 +83,7 @@ impl Kernel {
             demands,
             changed: BTreeMap::new(),
             answered_for: waived.clone(),
+            place: place.number,
         };
         let action = action.clone();
         let state = OpenState::Held(Box::new(question));
@@ -114,7 +123,7 @@ impl Kernel {
             }
             Answered::Denied => {
                 let reason = crate::Reason { owner: reply.by.into(), ..own("answered", reason, None) };
-                self.settle(of, &action, decide::strictest(vec![Finding::deny(reason)]), &waived)
+                self.settle(of, &action, decide::strictest(vec![Finding::deny(reason)]), &waived, None)
             }
             Answered::Agreed(agreed, is_changed) => {
                 // What was read since, or what a person put in its place, may carry more.
@@ -133,7 +142,7 @@ impl Kernel {
                         decision.modified = Some(agreed.clone());
                     }
                 }
-                let mut ruling = self.settle(of, &agreed, decision, &waived);
+                let mut ruling = self.settle(of, &agreed, decision, &waived, None);
                 if ruling.verdict == Verdict::Allow
                     && let Some(open) = self.open.get_mut(&of)
                 {
@@ -207,7 +216,7 @@ impl Kernel {
             match next.and_then(|next| Some((next, self.charter.tiers.get(next)?))).filter(|_| may_go_on) {
                 Some((next, tier)) => {
                     *demand = demand.handed_on(next, tier.within_ns, now_ns);
-                    effects.push(demand.ask(tier));
+                    effects.push(demand.ask(tier, None));
                     let message = format!("`{late}` did not answer in time: `{next}` is asked");
                     reasons.push(Finding::hold(own("question-escalated", message, None), None));
                 }

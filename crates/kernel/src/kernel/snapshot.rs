@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Raised whenever the form of the state, or what the kernel makes of it, changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A snapshot could not be restored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

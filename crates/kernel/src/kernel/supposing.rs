@@ -51,7 +51,7 @@ impl Kernel {
         self.pass_time(true);
         let seq = self.next_seq();
         self.grant_alone(action, at_ns);
-        self.attempt(seq, action)
+        self.attempt(seq, action, None)
     }
 
     /// The last entry that was taken in.

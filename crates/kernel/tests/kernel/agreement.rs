@@ -69,7 +69,7 @@ impl Model {
     fn take(&mut self, ruling: &Ruling) {
         if ruling.verdict == Verdict::Hold {
             let asks = ruling.effects.iter().filter_map(|e| match e {
-                Effect::Ask { tier, who, quorum, deadline_ns } => Some((
+                Effect::Ask { tier, who, quorum, deadline_ns, .. } => Some((
                     tier.clone(),
                     Asked {
                         who: who.clone(),

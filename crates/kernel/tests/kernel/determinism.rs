@@ -226,7 +226,7 @@ fn a_snapshot_of_another_version_or_charter_is_refused() {
     let other = restore(&format!("{TOML}\n[env]\npass = [\"X\"]\n"), &bytes).unwrap_err();
     assert_eq!(other.code(), "FB0171", "{other}");
     let text = String::from_utf8(bytes.clone()).unwrap();
-    let older = restore(TOML, text.replacen("{\"version\":1,", "{\"version\":0,", 1).as_bytes()).unwrap_err();
+    let older = restore(TOML, text.replacen("{\"version\":2,", "{\"version\":1,", 1).as_bytes()).unwrap_err();
     assert_eq!(older.code(), "FB0170", "{older}");
     for end in (0..bytes.len()).step_by(7) {
         assert_eq!(restore_cut(&bytes[..end]), "FB0172");

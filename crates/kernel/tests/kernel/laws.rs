@@ -69,6 +69,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => action().prop_map(Event::Attempt),
         2 => (of(), action()).prop_map(|(of, action)| Event::Expected { of, action }),
+        3 => (of(), prop::option::of(of()), action()).prop_map(|(batch, of, action)| Event::Together { batch, of, action }),
         4 => of().prop_map(|of| Event::Dispatch { of }),
         3 => (of(), any::<bool>(), any::<i64>()).prop_map(|(of, ok, n)| Event::Outcome {
             of, ok, attrs: [("exit".to_owned(), Value::Long(n)), ("bytes".to_owned(), "x".into())].into(),
@@ -108,7 +109,7 @@ fn rulings(charter: &Arc<Charter>, inputs: &[Input]) -> Vec<u8> {
     for input in inputs {
         let rulings = kernel.step(input);
         // On top of its own ruling, those on questions that nobody answered in time.
-        let own = usize::from(matches!(input.event, Event::Attempt(_) | Event::Expected { .. } | Event::Answer { .. }));
+        let own = usize::from(input.event.is_ruled_on());
         assert!(rulings.len() >= own);
         let late = &rulings[..rulings.len() - own];
         assert!(late.iter().all(|r| matches!(r.reasons[0].rule.as_str(), "question-escalated" | "question-expired")));

@@ -22,6 +22,7 @@ mod learning;
 mod library;
 mod narrower;
 mod obligations;
+mod people;
 mod provoked;
 mod questions;
 mod registers;

@@ -19,6 +19,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ("FB0124", "[facts]\na = 'count[1m, *) did fs.read'", ""),
     ("FB0133", "[owners.bots]\n[escalation.z]\nask = \"dev\"\nwithin = \"5m\"\nthen = \"deny\"", ""),
     ("FB0134", "[escalation.z]\nask = \"dev\"\nwithin = \"5m\"\nthen = \"deny\"", ""),
+    ("FB0135", "[escalation.z]\nask = \"boss\"\nquorum = 2\nwithin = \"5m\"\nthen = \"deny\"", ""),
+    ("FB0136", "[people]\nann = [\"user:ann\"]\nbob = [\"user:ann\"]", ""),
     ("FB0153", "[[governance]]\nconsequence = \"low\"\nreversibility = \"pure\"\ndurable = false", ""),
     ("FB0154", "[[label]]\nname = \"x\"\nowner = \"dev\"", ""),
     ("FB0160", "[facts]\na = 'DEEP'", ""),
@@ -37,6 +39,10 @@ fn every_code_of_charters_is_provoked() {
         let toml = match *code {
             "FB0133" => HEAD.replace("[\"user:carol\"]", "[\"agent:claude\"]"),
             "FB0134" => HEAD.replace("[\"user:carol\"]", "[\"key:ssh-ed25519 none\"]"),
+            "FB0135" => {
+                let key = format!("[\"user:carol\", \"key:ssh-ed25519 {}\"]", people::KEY);
+                format!("{}{}", HEAD.replace("[\"user:carol\"]", &key), toml)
+            }
             _ => format!("{HEAD}{}", toml.replace("DEEP", &deep)),
         };
         let found = codes(&[("charter.toml", &toml), ("rules.cedar", &rule)]);
@@ -91,6 +97,6 @@ fn entangled() -> String {
 fn snapshots() -> BTreeSet<&'static str> {
     let bytes = Run::new(charter("", ALL)).kernel.snapshot();
     let restored = |toml: &str, bytes: &[u8]| Kernel::restore(Arc::new(charter(toml, ALL)), bytes).unwrap_err().code();
-    let older = String::from_utf8(bytes.clone()).unwrap().replacen("{\"version\":1,", "{\"version\":0,", 1);
+    let older = String::from_utf8(bytes.clone()).unwrap().replacen("{\"version\":2,", "{\"version\":1,", 1);
     [restored("", older.as_bytes()), restored("[env]\npass = [\"X\"]\n", &bytes), restored("", &bytes[1..])].into()
 }

@@ -32,7 +32,7 @@ fn an_answer_settles_its_attempt_once() {
     let held = run.attempt(&file("fs.write", "/w/a"));
     assert_eq!(said(&held), "hold ci");
     assert!(
-        matches!(&held.effects[..], [Effect::Ask { tier, who, quorum: 1, deadline_ns }]
+        matches!(&held.effects[..], [Effect::Ask { tier, who, quorum: 1, deadline_ns, with: None }]
             if tier == "dev" && who.len() == 2 && *deadline_ns == run.now_ns + 300 * SECOND),
         "{:?}",
         held.effects
@@ -306,4 +306,101 @@ fn a_pause_does_not_spend_an_approval() {
     assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "hold session-paused");
     run.step(control("resume"));
     assert_eq!(said(&run.answer(&held, "user:alice", Verdict::Allow, None)), "allow all answered");
+}
+
+/// What is asked for at once and put to the same people is one question, and counts as one.
+#[test]
+fn one_question_about_many_actions_is_one() {
+    let release = r#"@id("two") @owner("dev") @reason("two people") @escalate("both") forbid (principal, action == Action::"fs.delete", resource);"#;
+    let mut run = run(&format!("{CI}{release}"));
+    let at_once = |run: &mut Run, batch: u64, action: Action| {
+        let batch = if batch == 0 { run.seq + 1 } else { batch };
+        run.now_ns -= SECOND;
+        let mut rulings = run.step(Event::Together { batch, of: None, action });
+        assert_eq!(rulings.len(), 1);
+        rulings.remove(0)
+    };
+    let ask = |ruling: &Ruling| match &ruling.effects[..] {
+        [Effect::Ask { deadline_ns, with, .. }] => (*deadline_ns, *with),
+        other => panic!("{other:?}"),
+    };
+    let mut held = Vec::new();
+    run.now_ns = SECOND;
+    for n in 0..24_u64 {
+        let first = at_once(&mut run, 0, file("fs.write", &format!("/w/{n}")));
+        if n < 3 {
+            let other = at_once(&mut run, first.of, file("fs.delete", "/w/other"));
+            assert_eq!(ask(&other).1, None, "another tier is asked another question");
+            run.step(Event::Withdraw { of: other.of });
+        }
+        let mut many = vec![first];
+        for m in 0..9 {
+            many.push(at_once(&mut run, many[0].of, file("fs.write", &format!("/w/{n}/{m}"))));
+        }
+        let (deadline_ns, with) = ask(&many[0]);
+        assert_eq!(with, None);
+        assert!(many[1..].iter().all(|r| ask(r) == (deadline_ns, Some(many[0].of))), "one deadline: {many:?}");
+        held.push(many);
+    }
+    assert_eq!(run.kernel.registers().asked[0].open, 24);
+    assert_eq!(said(&at_once(&mut run, 0, file("fs.write", "/w/x"))), "deny owner-overloaded", "the 25th question");
+    // Each action is answered by itself, and the question is there until the last.
+    for ruling in &held[0][..9] {
+        let other = Ruling { action: held[0][9].action.clone(), ..ruling.clone() };
+        assert_eq!(said(&run.answer(&other, "user:alice", Verdict::Allow, None)), "hold answer-other-action");
+        assert_eq!(said(&run.answer(ruling, "user:alice", Verdict::Allow, None)), "allow all answered");
+    }
+    assert_eq!(run.kernel.registers().asked[0].open, 24);
+    // Snapshots know it as well.
+    let charter = Arc::new(charter("", &format!("{ALL}{CI}{release}")));
+    let bytes = run.kernel.snapshot();
+    let mut restored = Kernel::restore(charter, &bytes).unwrap();
+    assert_eq!(restored.snapshot(), bytes);
+    let (seq, at_ns) = (run.seq + 1, run.now_ns + SECOND);
+    let batch = held[0][0].of;
+    let more = Event::Together { batch, of: None, action: file("fs.write", "/w/more") };
+    let rulings = restored.step(&Input { seq, at_ns, event: more.clone() });
+    assert_eq!(ask(&rulings[0]).1, Some(held[0][0].of), "{rulings:?}");
+    assert_eq!(rulings, run.step(more));
+    run.answer(&held[0][9], "user:alice", Verdict::Deny, None);
+    run.answer(&rulings[0], "user:alice", Verdict::Deny, None);
+    assert_eq!(run.kernel.registers().asked[0].open, 23);
+}
+
+/// What somebody agreed to already is not joined by more.
+#[test]
+fn a_question_that_somebody_answered_gains_nothing() {
+    let mut run = run(RELEASE);
+    let together = |batch: u64| Event::Together { batch, of: None, action: deploy() };
+    let first = run.step(together(1)).remove(0);
+    assert_eq!(said(&run.answer(&first, "user:alice", Verdict::Allow, None)), "hold answer-counted");
+    let second = run.step(together(1)).remove(0);
+    assert!(matches!(&second.effects[..], [Effect::Ask { with: None, .. }]), "{second:?}");
+    assert_eq!(said(&run.answer(&second, "user:bob", Verdict::Allow, None)), "hold answer-counted", "one of two");
+    // Nor is one that went to the next tier.
+    run.now_ns += 301 * SECOND;
+    assert_eq!(run.step(Event::Tick).len(), 2);
+    let third = run.step(together(1)).remove(0);
+    assert!(matches!(&third.effects[..], [Effect::Ask { with: None, tier, .. }] if tier == "both"), "{third:?}");
+}
+
+#[test]
+fn a_question_has_an_end_and_the_next_begins() {
+    let mut run = run(CI);
+    run.now_ns = SECOND;
+    let firsts: Vec<Option<u64>> = (0..600)
+        .map(|n| {
+            run.now_ns -= SECOND;
+            let action = file("fs.write", &format!("/w/{n}"));
+            match &run.step(Event::Together { batch: 1, of: None, action }).remove(0).effects[..] {
+                [Effect::Ask { with, .. }] => *with,
+                other => panic!("{other:?}"),
+            }
+        })
+        .collect();
+    for (n, with) in firsts.iter().enumerate() {
+        let first = n as u64 / 256 * 256 + 1;
+        assert_eq!(*with, (first != n as u64 + 1).then_some(first), "{n}");
+    }
+    assert_eq!(run.kernel.registers().asked[0].open, 3);
 }

@@ -8,6 +8,7 @@
 
 use super::{BarrierError, Core, Notice, OnHold};
 use crate::capture::{Seen, Wanted};
+use crate::gate::{GateError, Settled};
 use crate::git_context;
 use crate::inbox::Inbox;
 use crate::refusal;
@@ -27,6 +28,7 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Bytes of files that are in memory at once while they are judged.
 const AT_ONCE_BYTES_MAX: usize = 32 << 20;
@@ -40,6 +42,9 @@ const OBSERVED_MAX: usize = 256;
 const FOUND_MAX: usize = 8192;
 /// Folders that a `PATH` has, at most, as far as a refusal goes on along it.
 const PLACES_MAX: u32 = 32;
+/// People are asked about files that nothing waits for once no more of them came for so long: a command writes one after the
+/// other, and they are one question.
+const MORE_MAY_COME: Duration = Duration::from_secs(2);
 /// Refusals that are told at once; the rest are counted, and their texts not kept.
 const TOLD_MAX: usize = 3;
 
@@ -72,6 +77,8 @@ pub(crate) struct Contents {
     tell: Vec<(i32, String)>,
     remembered: VecDeque<(String, Arc<Vec<u8>>)>,
     search: Option<Search>,
+    /// When something was last found that people are to be asked about and are not asked yet.
+    found_at: Option<Instant>,
 }
 
 /// An exec that was refused. Along `PATH` the same process tries the same program at its next place, often by another name of
@@ -211,7 +218,18 @@ impl Core {
     /// Looks at everything that may have changed, records it, and judges what was written; gives the entry, if there was
     /// anything.
     pub(crate) fn barrier(&mut self, cause: &[u64]) -> Result<Option<u64>, BarrierError> {
-        self.look(cause, AT_ONCE_BYTES_MAX, false, usize::MAX)
+        let seen = self.look(cause, AT_ONCE_BYTES_MAX, false, usize::MAX)?;
+        self.ask_about_content()?;
+        Ok(seen)
+    }
+
+    /// Puts what was found to people: one question, where the same are asked.
+    fn ask_about_content(&mut self) -> Result<(), GateError> {
+        self.contents.found_at = None;
+        for question in self.gate.put_questions()? {
+            self.hear(Notice::Asked(Box::new(question)));
+        }
+        Ok(())
     }
 
     /// Nobody asks anything: what was closed is judged.
@@ -223,8 +241,14 @@ impl Core {
             // The next barrier finds the same, and lets nothing past.
             self.outbox.push(Notice::Alert(error.to_string()));
         }
+        if self.contents.found_at.is_some_and(|at| at.elapsed() >= MORE_MAY_COME)
+            && let Err(error) = self.ask_about_content()
+        {
+            self.outbox.push(Notice::Alert(error.to_string()));
+        }
         let contents = &self.contents;
-        let again = contents.reading.is_any() && self.capture.watches(&|path| contents.wants(path));
+        let again =
+            self.gate.has_pending() || contents.reading.is_any() && self.capture.watches(&|path| contents.wants(path));
         Lull { tell: std::mem::take(&mut self.contents.tell), again }
     }
 
@@ -368,7 +392,7 @@ impl Core {
     }
 
     fn rule_on(&mut self, judged: Judged, actions: Vec<Action>, cause: &[u64]) -> Result<(), BarrierError> {
-        let asked = self.gate.ask(actions, cause);
+        let asked = self.gate.ask_later(actions, cause);
         self.take_effects(&asked.effects);
         match asked.verdict {
             Verdict::Allow => {
@@ -388,9 +412,7 @@ impl Core {
                     refused: None,
                 };
                 self.contents.unaccepted.insert(judged.path, entry);
-                for question in asked.questions {
-                    self.hear(Notice::Asked(Box::new(question)));
-                }
+                self.contents.found_at = Some(Instant::now());
                 Ok(())
             }
             Verdict::Hold => {
@@ -554,30 +576,22 @@ impl Core {
         self.contents.parked.remove(&ticket)
     }
 
-    /// A question about content has its answer. Gives the calls that waited for it, if this was one.
-    pub(super) fn settle_content(
-        &mut self,
-        group: u64,
-        attempts: &[u64],
-        verdict: Verdict,
-        because: &[(Action, Reason)],
-    ) -> Option<Vec<(Ticket, Decision)>> {
-        let path = self.contents.asked.remove(&group)?;
-        let Some(entry) = self.contents.unaccepted.remove(&path) else { return Some(Vec::new()) };
+    /// A question about content has its answer. Says whether the content was refused, if this was one.
+    pub(super) fn settle_content(&mut self, settled: &Settled) -> Option<bool> {
+        let path = self.contents.asked.remove(&settled.group)?;
+        let is_allowed = settled.verdict == Verdict::Allow;
+        let Some(entry) = self.contents.unaccepted.remove(&path) else { return Some(!is_allowed) };
         let rel = translate::path(&path);
         let is_link = matches!(entry.judged, Node::Symlink { .. });
         let through = is_link.then(|| self.behind_link(&rel).as_deref().map(digest_of));
         let judged = Judged { path, rel, accepted: entry.accepted, node: entry.judged, through, is_open: false };
-        if verdict == Verdict::Allow {
-            self.record_outcomes(attempts, true, &BTreeMap::new());
+        if is_allowed {
+            self.record_outcomes(&settled.attempts, true, &BTreeMap::new());
             self.accept(&judged);
-        } else if let Err(error) = self.put_back(&judged, group, because) {
+        } else if let Err(error) = self.put_back(&judged, settled.group, &settled.because) {
             self.outbox.push(Notice::Alert(error.to_string()));
         }
-        if verdict == Verdict::Allow && !self.contents.asked.is_empty() {
-            return Some(Vec::new());
-        }
-        Some(self.put_again())
+        Some(!is_allowed)
     }
 
     /// The calls that wait for answers about content: put to the mediator again, they are refused with the reason or go on.

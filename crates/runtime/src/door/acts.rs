@@ -84,17 +84,17 @@ fn act_on(door: &Arc<Door>, request: Request, by: &str) -> Result<Reply, String>
             let took_us = u64::try_from(begun.elapsed().as_micros()).ok();
             Ok(Reply { ok: true, seq: Some(seq), took_us, message: message.to_owned(), ..Reply::default() })
         }
-        Request::Answer { id, verdict, with, reason, signed } => {
-            let answer = Answer { verdict, with, by: by.to_owned(), reason, signed };
-            let settled = state.gate.answer(&id, answer).map_err(|e| e.to_string())?;
-            let message = if settled.is_none() { "heard; others of the tier must answer too" } else { "" };
-            if let Some(settled) = settled {
+        Request::Answer { id, verdict, with, reason, signed, only, set } => {
+            let answer = Answer { verdict, with, by: by.to_owned(), reason, signed, only, set };
+            let answered = state.gate.answer(&id, answer).map_err(|e| e.to_string())?;
+            let message = answered.said(&id, verdict != flyball_kernel::Verdict::Deny);
+            for settled in answered.settled {
                 let said = if settled.verdict == flyball_kernel::Verdict::Allow { "allowed" } else { "refused" };
                 state.inbox.tell(settled.group, "answered", &format!("entry {} was {said}", settled.group));
                 state.waiting.settle(settled);
             }
             door.settled.notify_all();
-            Ok(Reply { ok: true, message: message.to_owned(), ..Reply::default() })
+            Ok(Reply { ok: true, message, ..Reply::default() })
         }
         Request::Autonomy { level, reason } => {
             let levels = state.gate.autonomy_levels();

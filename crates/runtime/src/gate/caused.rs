@@ -9,7 +9,7 @@ impl Gate {
     /// Puts an input to the kernel; gives its rulings on attempts. What it causes is on record, and waits for
     /// [`Self::take_effects`] where no ruling on an attempt carries it.
     pub(super) fn step(&mut self, input: &Input) -> Result<Vec<Ruling>, GateError> {
-        let is_asked = matches!(input.event, Event::Attempt(_) | Event::Expected { .. } | Event::Answer { .. });
+        let is_asked = input.event.is_ruled_on();
         let mut rulings = self.kernel.step(input);
         let of_input = |r: &Ruling| !is_asked && r.of == input.seq;
         let own = if rulings.last().is_some_and(of_input) { rulings.pop() } else { None };

@@ -16,8 +16,8 @@ impl Gate {
     /// The same for what an answer to this question lets through.
     #[must_use]
     pub fn answer_wants_capture(&self, question: &str) -> bool {
-        let of = self.questions.get(question).map(|q| q.of);
-        self.groups.values().any(|g| g.wants_capture && of.is_some_and(|of| g.waiting.contains(&of)))
+        let Some(question) = self.questions.get(question) else { return false };
+        self.groups.values().any(|g| g.wants_capture && g.waiting.iter().any(|of| question.is_about(*of)))
     }
 
     /// The workspace was captured, and has this digest. It is the next dispatch's point to go back to.

@@ -3,15 +3,14 @@
 //! INVARIANT: an answer goes to the kernel with the digest of each action that the question shows, and for no other.
 
 use super::{Gate, GateError, QUESTIONS_MAX, Settled};
+use crate::asking;
 use crate::clock::rfc3339;
-use crate::signed::{self, Signed};
+use crate::signed::{self, Signed, Statement};
 use flyball_kernel::{Action, Effect, Event, Governance, Input, Reason, Ruling, Verdict};
 use flyball_ledger::Kind;
 use serde_json::{Value as Json, json};
-use std::collections::BTreeSet;
-
-/// Actions beside the first that one question is about: people must be able to read them all.
-const ALSO_MAX: usize = 255;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An attempt's actions that are ruled on together and carried out together or not at all.
 pub(super) struct Group {
@@ -24,10 +23,10 @@ pub(super) struct Group {
     pub wants_capture: bool,
 }
 
-/// A question to people.
+/// A question to people: on exactly these actions. INVARIANT: once it was put to them it may lose actions, and never gains one.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Question {
-    /// Its name: the session's id and the attempt's entry.
+    /// Its name: the session's id and the first attempt's entry.
     pub id: String,
     /// The attempt's entry.
     pub of: u64,
@@ -54,9 +53,12 @@ pub struct Question {
     pub attempt: Action,
     /// Why it is asked.
     pub reasons: Vec<Reason>,
-    /// What else the answer is for: actions of the same attempt that the same rules stopped.
+    /// What else the answer is for: actions that were asked for at once and that the same people are asked about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Also>,
+    /// By which the kernel knows what belongs to it.
+    #[serde(skip)]
+    pub(crate) first: u64,
 }
 
 /// One more action that a question is about.
@@ -68,6 +70,9 @@ pub struct Also {
     pub action: String,
     /// The whole attempt.
     pub attempt: Action,
+    /// Why it is asked, where that is for other reasons than the first action.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<Reason>,
 }
 
 /// What somebody says to a question.
@@ -83,24 +88,105 @@ pub struct Answer {
     pub reason: String,
     /// What a person's key signed: then the answer is theirs, whoever brought it.
     pub signed: Option<Signed>,
+    /// The attempts that it is for, where not for all that the question names.
+    pub only: Vec<u64>,
+    /// [`Question::set`] as the person saw it: to another set of actions it is no answer.
+    pub set: Option<String>,
+}
+
+/// What came of an answer.
+#[derive(Debug, Default)]
+pub struct Answered {
+    /// The attempts that it settled.
+    pub settled: Vec<Settled>,
+    /// Why it did not count for some of the actions.
+    pub refused: Option<String>,
+    /// Where people are still asked about the rest.
+    pub left: Option<String>,
+}
+
+impl Answered {
+    /// What there is to say to who answered the question of that id.
+    pub(crate) fn said(&self, id: &str, agreed: bool) -> String {
+        let mut said: Vec<String> = Vec::new();
+        // Something else stopped it since: the session was ended, another rule came to hold.
+        if let Some(stopped) = self.settled.iter().find(|s| agreed && s.verdict != Verdict::Allow) {
+            let why = stopped.because.first().map(|(_, r)| format!("{}: {}", asking::rule(r), r.reason));
+            said.push(format!("it is refused all the same: {}", why.unwrap_or_default()));
+        }
+        if let Some(why) = &self.refused {
+            said.push(format!("not all of it was taken: {why}"));
+        }
+        match &self.left {
+            Some(left) if self.settled.is_empty() && left == id => {
+                said.push("heard; others of the tier must answer too".to_owned());
+            }
+            Some(left) => said.push(format!("people are still asked about the rest: {left}")),
+            None => {}
+        }
+        said.join("; ")
+    }
 }
 
 impl Question {
     /// Every attempt that it is about, with the digest that an answer binds to.
-    fn parts(&self) -> impl Iterator<Item = (u64, &str, &Action)> {
+    pub fn parts(&self) -> impl Iterator<Item = (u64, &str, &Action)> {
         let first = std::iter::once((self.of, self.action.as_str(), &self.attempt));
         first.chain(self.also.iter().map(|a| (a.of, a.action.as_str(), &a.attempt)))
     }
 
-    fn is_about(&self, of: u64) -> bool {
+    /// Digest over exactly these attempts and their actions.
+    #[must_use]
+    pub fn set(&self) -> String {
+        set_of(self.parts().map(|(of, action, _)| (of, action)))
+    }
+
+    pub(super) fn is_about(&self, of: u64) -> bool {
         self.parts().any(|(part, ..)| part == of)
+    }
+
+    /// One more action, before anybody is asked.
+    fn take(&mut self, other: Question) {
+        self.governance = gravest(self.governance, other.governance);
+        let reasons = if other.reasons == self.reasons { Vec::new() } else { other.reasons };
+        self.also.push(Also { of: other.of, action: other.action, attempt: other.attempt, reasons });
+    }
+
+    /// Only those of its actions; nothing where none is left.
+    fn keep(mut self, session: &str, is_kept: impl Fn(u64) -> bool) -> Option<Self> {
+        self.also.retain(|a| is_kept(a.of));
+        if is_kept(self.of) {
+            return Some(self);
+        }
+        if self.also.is_empty() {
+            return None;
+        }
+        let next = self.also.remove(0);
+        if !next.reasons.is_empty() {
+            for other in self.also.iter_mut().filter(|a| a.reasons.is_empty()) {
+                other.reasons.clone_from(&self.reasons);
+            }
+            self.also.iter_mut().filter(|a| a.reasons == next.reasons).for_each(|a| a.reasons.clear());
+            self.reasons = next.reasons;
+        }
+        (self.of, self.action, self.attempt) = (next.of, next.action, next.attempt);
+        self.id = id(session, self.of);
+        Some(self)
+    }
+
+    /// The actions that an answer is for.
+    fn chosen(&self, only: &[u64]) -> Result<Vec<(u64, &str, &Action)>, GateError> {
+        if let Some(of) = only.iter().find(|of| !self.is_about(**of)) {
+            return Err(GateError::Refused(format!("the question is not about entry {of}")));
+        }
+        Ok(self.parts().filter(|(of, ..)| only.is_empty() || only.contains(of)).collect())
     }
 
     fn body(&self) -> Json {
         let mut body = json!({
             "id": self.id, "of": self.of, "action": self.action, "tier": self.tier, "who": self.who,
             "quorum": self.quorum, "deadline": rfc3339(self.deadline_ns), "then": self.then, "owners": self.owners,
-            "governance": self.governance, "reasons": self.reasons, "attempt": self.attempt,
+            "governance": self.governance, "reasons": self.reasons, "attempt": self.attempt, "set": self.set(),
         });
         if let (Some(body), false) = (body.as_object_mut(), self.also.is_empty()) {
             body.insert("also".to_owned(), serde_json::to_value(&self.also).unwrap_or_default());
@@ -109,45 +195,89 @@ impl Question {
     }
 }
 
+/// Digest over attempts and their actions, in order.
+pub(crate) fn set_of<'a>(parts: impl Iterator<Item = (u64, &'a str)>) -> String {
+    let mut hash = Sha256::new();
+    parts.for_each(|(of, action)| hash.update(format!("{of} {action}\n")));
+    let hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+fn id(session: &str, of: u64) -> String {
+    format!("{session}-{of}")
+}
+
 impl Gate {
-    /// Opens the questions of one attempt: one for all its actions that the same rules stopped and the same people are asked
-    /// about.
+    /// Makes the questions of one attempt: what the kernel counts as one, people are asked as one. With `is_later` they wait for
+    /// [`Self::put_questions`], and those of other attempts of the batch may come to them. Nothing where nobody can be asked.
     pub(super) fn open_questions(
         &mut self,
-        group: u64,
-        attempts: &[u64],
         rulings: &[(Action, Ruling)],
-    ) -> Result<Vec<Question>, GateError> {
-        let mut questions: Vec<Question> = Vec::new();
+        is_later: bool,
+    ) -> Result<Option<Vec<Question>>, GateError> {
+        let mut found = Vec::new();
         for (action, ruling) in rulings.iter().filter(|(_, r)| r.verdict == Verdict::Hold) {
-            let Some(question) = self.question(action, ruling) else { return Ok(Vec::new()) };
-            let rules = |reasons: &[Reason]| reasons.iter().map(|r| r.rule.clone()).collect::<Vec<_>>();
-            let same = questions.iter_mut().find(|q| {
-                q.tier == question.tier && rules(&q.reasons) == rules(&question.reasons) && q.also.len() < ALSO_MAX
-            });
-            match same {
-                Some(there) => {
-                    there.governance = gravest(there.governance, question.governance);
-                    there.also.push(Also { of: question.of, action: question.action, attempt: question.attempt });
-                }
+            let Some(question) = self.question(action, ruling) else { return Ok(None) };
+            found.push(question);
+        }
+        let mut questions = if is_later { std::mem::take(&mut self.pending) } else { Vec::new() };
+        let firsts: BTreeSet<u64> = found.iter().chain(&questions).map(|q| q.first).collect();
+        if self.questions.len() + firsts.len() > QUESTIONS_MAX {
+            self.pending = questions;
+            return Ok(None);
+        }
+        for question in found {
+            match questions.iter_mut().find(|q| q.first == question.first) {
+                Some(there) => there.take(question),
                 None => questions.push(question),
             }
         }
-        if self.questions.len() + questions.len() > QUESTIONS_MAX {
-            return Ok(Vec::new());
+        if is_later {
+            self.pending = questions;
+            return Ok(Some(Vec::new()));
         }
         for question in &questions {
-            let mut body = question.body();
-            if let Some(body) = body.as_object_mut() {
-                body.insert("group".to_owned(), group.into());
-                body.insert("attempts".to_owned(), attempts.into());
-            }
-            self.put(question, body)?;
+            self.put(question)?;
+        }
+        Ok(Some(questions))
+    }
+
+    /// Whether there are questions that wait to be put.
+    #[must_use]
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Puts the questions that waited for more. What is asked for from here on is another batch.
+    ///
+    /// # Errors
+    /// [`GateError`] when they can't be recorded.
+    pub(crate) fn put_questions(&mut self) -> Result<Vec<Question>, GateError> {
+        self.batch = None;
+        let questions = std::mem::take(&mut self.pending);
+        for question in &questions {
+            self.put(question)?;
         }
         Ok(questions)
     }
 
-    fn put(&mut self, question: &Question, body: Json) -> Result<(), GateError> {
+    /// Takes what waits for nobody any more out of the questions. What is left of one is put anew.
+    fn tidy_questions(&mut self) -> Result<(), GateError> {
+        let waiting: BTreeSet<u64> = self.groups.values().flat_map(|g| g.waiting.iter().copied()).collect();
+        let keep = |q: Question, session: &str| q.keep(session, |of| waiting.contains(&of));
+        self.pending = std::mem::take(&mut self.pending).into_iter().filter_map(|q| keep(q, &self.session)).collect();
+        let is_whole = |q: &Question| q.parts().all(|(of, ..)| waiting.contains(&of));
+        let (whole, less): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.questions).into_iter().partition(|(_, q)| is_whole(q));
+        self.questions = whole;
+        for question in less.into_values().filter_map(|q| keep(q, &self.session)).collect::<Vec<_>>() {
+            self.put(&question)?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, question: &Question) -> Result<(), GateError> {
+        let body = question.body();
         let about: Vec<u64> = question.parts().map(|(of, ..)| of).collect();
         let seq = self.append(Kind::Question, "kernel", &about, body)?;
         // People act on a question from outside; it must not vanish under them.
@@ -158,10 +288,10 @@ impl Gate {
 
     fn question(&self, action: &Action, ruling: &Ruling) -> Option<Question> {
         ruling.effects.iter().find_map(|effect| match effect {
-            Effect::Ask { tier, who, quorum, deadline_ns } => {
+            Effect::Ask { tier, who, quorum, deadline_ns, with } => {
                 let asked = self.kernel.charter().escalations().get(tier);
                 Some(Question {
-                    id: format!("{}-{}", self.session, ruling.of),
+                    id: id(&self.session, ruling.of),
                     of: ruling.of,
                     action: ruling.action.to_string(),
                     tier: tier.clone(),
@@ -174,6 +304,7 @@ impl Gate {
                     attempt: action.clone(),
                     reasons: ruling.reasons.clone(),
                     also: Vec::new(),
+                    first: with.unwrap_or(ruling.of),
                 })
             }
             _ => None,
@@ -186,22 +317,26 @@ impl Gate {
     /// [`GateError`] when it can't be recorded.
     pub fn abandon(&mut self, group: u64, why: &str) -> Result<(), GateError> {
         let Some(group) = self.groups.remove(&group) else { return Ok(()) };
-        self.questions.retain(|_, q| !group.attempts.contains(&q.of));
         for of in group.attempts {
             self.withdraw(of, why)?;
         }
-        Ok(())
+        self.tidy_questions()
     }
 
-    /// A person's answer. Gives the attempt that it settles, if it does.
+    /// A person's answer, to all that the question names or to some of it.
     ///
     /// # Errors
     /// [`GateError`] when there is no such question, the answerer may not, or it can't be recorded.
-    pub fn answer(&mut self, id: &str, answer: Answer) -> Result<Option<Settled>, GateError> {
+    pub fn answer(&mut self, id: &str, answer: Answer) -> Result<Answered, GateError> {
         let question = self.questions.get(id).cloned().ok_or_else(|| GateError::NoQuestion(id.to_owned()))?;
-        let Answer { verdict, with, by, reason, signed } = answer;
-        if with.is_some() && !question.also.is_empty() {
+        if answer.set.as_ref().is_some_and(|set| *set != question.set()) {
             let count = question.also.len() + 1;
+            return Err(GateError::Refused(format!("the question names other actions now, {count}: look at it again")));
+        }
+        let about = question.chosen(&answer.only)?;
+        let Answer { verdict, with, by, reason, signed, .. } = answer;
+        if with.is_some() && about.len() > 1 {
+            let count = about.len();
             return Err(GateError::Refused(format!(
                 "the question is about {count} actions: allow or deny them as they are"
             )));
@@ -211,7 +346,9 @@ impl Gate {
             None => (by, None),
             Some(signed) => {
                 let now_ns = self.clock.now_ns();
-                match signed::check(&signed, &question, verdict, with.as_ref(), &reason, now_ns) {
+                let chosen = about.iter().map(|(_, action, _)| *action);
+                let said = Statement::of(id, chosen, verdict, with.as_ref(), &reason, "");
+                match signed::check(&signed, &said, question.deadline_ns, now_ns) {
                     Ok(key) => (key, Some(json!({ "signed": signed, "brought_by": by }))),
                     Err(error) => {
                         let detail = format!("an answer to {id}, brought by {by}: {error}");
@@ -222,8 +359,12 @@ impl Gate {
                 }
             }
         };
-        let mut settled = None;
-        for (of, action, attempt) in question.parts() {
+        let (mut done, mut heard) = (Answered::default(), false);
+        for (of, action, attempt) in about {
+            // A refusal of one action settled the others of its attempt.
+            if !self.groups.values().any(|g| g.waiting.contains(&of)) {
+                continue;
+            }
             if verdict != Verdict::Deny {
                 self.take_shared(with.as_ref().unwrap_or(attempt))?;
             }
@@ -235,19 +376,37 @@ impl Gate {
                 by: by.clone(),
                 reason: reason.clone(),
             };
-            settled = self.answer_one(id, of, answer, proof.as_ref())?;
-            if settled.is_some() {
-                break;
+            match self.answer_one(&question, of, answer, proof.as_ref()) {
+                Ok(settled) => {
+                    heard = true;
+                    done.settled.extend(settled);
+                }
+                Err(GateError::Refused(why)) => {
+                    done.refused.get_or_insert(why);
+                    // Who may not answer the first may not answer any.
+                    if !heard {
+                        break;
+                    }
+                }
+                Err(error) => return Err(error),
             }
         }
+        self.tidy_questions()?;
         self.stream()?.flush()?;
-        Ok(settled)
+        done.left = question
+            .parts()
+            .find_map(|(of, ..)| self.questions.values().find(|q| q.is_about(of)))
+            .map(|q| q.id.clone());
+        match done.refused {
+            Some(why) if !heard => Err(GateError::Refused(why)),
+            _ => Ok(done),
+        }
     }
 
     /// The answer to one of the question's actions.
     fn answer_one(
         &mut self,
-        id: &str,
+        question: &Question,
         of: u64,
         answer: Event,
         proof: Option<&Json>,
@@ -255,7 +414,7 @@ impl Gate {
         let Event::Answer { action, verdict, with, by, reason, .. } = &answer else { return Ok(None) };
         let at_ns = self.clock.now_ns();
         let mut body = json!({
-            "question": id, "of": of, "action": action, "verdict": verdict, "by": by, "reason": reason, "with": with,
+            "question": question.id, "set": question.set(), "of": of, "action": action, "verdict": verdict, "by": by, "reason": reason, "with": with,
         });
         if let (Some(body), Some(Json::Object(proof))) = (body.as_object_mut(), proof) {
             body.extend(proof.clone());
@@ -293,6 +452,7 @@ impl Gate {
         let effects = late.iter().chain(&rulings).flat_map(|r| r.effects.iter().cloned()).collect();
         let mut settled = self.carry_out(late)?;
         settled.extend(self.settle(rulings)?);
+        self.tidy_questions()?;
         Ok((settled, effects))
     }
 
@@ -306,37 +466,45 @@ impl Gate {
     /// Does what rulings on held attempts say; they are on record.
     fn carry_out(&mut self, rulings: Vec<Ruling>) -> Result<Vec<Settled>, GateError> {
         let mut settled = Vec::new();
+        let mut again = Vec::new();
         for ruling in rulings {
             let Some((&name, _)) = self.groups.iter().find(|(_, g)| g.waiting.contains(&ruling.of)) else { continue };
             match ruling.verdict {
-                Verdict::Hold => self.ask_next_tier(&ruling)?,
+                Verdict::Hold => again.push(ruling),
                 Verdict::Allow => settled.extend(self.one_agreed(name, &ruling)?),
                 Verdict::Modify | Verdict::Deny => settled.extend(self.refused(name, &ruling)?),
             }
         }
+        self.ask_again(&again)?;
         Ok(settled)
     }
 
-    fn ask_next_tier(&mut self, ruling: &Ruling) -> Result<(), GateError> {
-        let Some(old) = self.questions.values().find(|q| q.is_about(ruling.of)).cloned() else { return Ok(()) };
-        let about = old.parts().find(|(of, ..)| *of == ruling.of).map(|(_, _, attempt)| attempt);
-        let Some(mut next) = about.and_then(|attempt| self.question(attempt, ruling)) else { return Ok(()) };
-        if next.of != old.of {
-            // One of several: they are handed on together, with the first of them.
-            if next.tier == old.tier {
-                return Ok(());
+    /// Others are asked, or the same for another reason: what was one question and asks the same people until the same time
+    /// stays one.
+    fn ask_again(&mut self, rulings: &[Ruling]) -> Result<(), GateError> {
+        // With the name of the question that each was part of.
+        let mut next: Vec<(String, Question)> = Vec::new();
+        for ruling in rulings {
+            let Some(old) = self.questions.values().find(|q| q.is_about(ruling.of)) else { continue };
+            let Some((_, _, attempt)) = old.parts().find(|(of, ..)| *of == ruling.of) else { continue };
+            let Some(question) = self.question(attempt, ruling) else { continue };
+            let is_one = |there: &Question| (&there.tier, there.deadline_ns) == (&question.tier, question.deadline_ns);
+            let old = old.id.clone();
+            match next.iter_mut().find(|(was, there)| *was == old && is_one(there)) {
+                Some((_, there)) => there.take(question),
+                None => next.push((old, question)),
             }
-            if let Some(there) = self.questions.get_mut(&old.id) {
-                there.also.retain(|a| a.of != ruling.of);
-            }
-        } else if next.tier == old.tier && next.deadline_ns == old.deadline_ns {
-            return Ok(());
-        } else {
-            next.also = old.also;
-            next.governance = gravest(next.governance, old.governance);
         }
-        let body = next.body();
-        self.put(&next, body)
+        for (_, question) in &next {
+            let was = self.questions.values().find(|q| q.is_about(question.of)).map(|q| q.id.clone());
+            let old = was.and_then(|id| self.questions.remove(&id));
+            // What is left of the old one is put under its own name.
+            if let Some(rest) = old.and_then(|old| old.keep(&self.session, |of| !question.is_about(of))) {
+                self.put(&rest)?;
+            }
+            self.put(question)?;
+        }
+        Ok(())
     }
 
     fn one_agreed(&mut self, name: u64, ruling: &Ruling) -> Result<Option<Settled>, GateError> {
@@ -346,11 +514,7 @@ impl Gate {
         // What was changed before it was allowed is another action than the one that may still come.
         let attempt = about.and_then(|q| q.parts().find(|(of, ..)| *of == ruling.of)).map(|(_, _, a)| a.clone());
         group.approved.extend(attempt.filter(|_| ruling.of != name).map(|a| (ruling.of, a)));
-        let is_whole = group.waiting.is_empty();
-        // Of all attempts: an answer to one leaves the questions of the others open.
-        let waiting: BTreeSet<u64> = self.groups.values().flat_map(|g| g.waiting.iter().copied()).collect();
-        self.questions.retain(|_, q| q.parts().any(|(of, ..)| waiting.contains(&of)));
-        if !is_whole {
+        if !group.waiting.is_empty() {
             return Ok(None);
         }
         let Some(group) = self.groups.remove(&name) else { return Ok(None) };
@@ -363,16 +527,18 @@ impl Gate {
     fn refused(&mut self, name: u64, ruling: &Ruling) -> Result<Option<Settled>, GateError> {
         let Some(group) = self.groups.remove(&name) else { return Ok(None) };
         self.counts.denied += 1;
-        let about = self.questions.values().flat_map(Question::parts).find(|(of, ..)| *of == ruling.of);
+        let about =
+            self.questions.values().chain(&self.pending).flat_map(Question::parts).find(|(of, ..)| *of == ruling.of);
         let about = about.map(|(_, _, attempt)| attempt.clone());
-        self.questions.retain(|_, q| !group.attempts.contains(&q.of));
         for of in group.attempts {
             if of != ruling.of {
                 self.withdraw(of, "another part of the same attempt was refused")?;
             }
         }
-        let because =
-            about.map(|a| ruling.reasons.iter().map(|r| (a.clone(), r.clone())).collect()).unwrap_or(group.because);
+        // Why it is refused, and with it what had stopped it.
+        let mut because: Vec<_> =
+            about.into_iter().flat_map(|a| ruling.reasons.iter().map(move |r| (a.clone(), r.clone()))).collect();
+        because.extend(group.because);
         Ok(Some(Settled { group: name, attempts: Vec::new(), verdict: Verdict::Deny, because }))
     }
 }

@@ -25,6 +25,8 @@ pub struct Ask {
     pub of: u64,
     /// Digest of the action: the answer is for this one only.
     pub action: String,
+    /// Digest over all the attempts that it is about and their actions.
+    pub set: String,
     /// The tier that is asked.
     pub tier: String,
     /// Who may answer.
@@ -61,6 +63,19 @@ pub struct Ask {
     /// What else one answer is for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<AskAlso>,
+}
+
+impl Ask {
+    /// Every action that it is about.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        self.attempt.iter().chain(self.also.iter().map(|a| &a.part.attempt))
+    }
+
+    /// Every attempt that it is about, with its action's digest.
+    pub fn parts(&self) -> impl Iterator<Item = (u64, &str)> {
+        std::iter::once((self.of, self.action.as_str()))
+            .chain(self.also.iter().map(|a| (a.part.of, a.part.action.as_str())))
+    }
 }
 
 /// The program that wants something.
@@ -148,6 +163,7 @@ pub(super) fn of_question(
         name: line.name.clone(),
         of: question.of,
         action: question.action.clone(),
+        set: question.set(),
         tier: question.tier.clone(),
         who: question.who.clone(),
         quorum: u64::from(question.quorum),
@@ -196,6 +212,7 @@ fn of_entry(history: &History, name: &str, question: &Entry) -> Ask {
         name: name.to_owned(),
         of,
         action: text(body, "action"),
+        set: text(body, "set"),
         tier: text(body, "tier"),
         who: strings(body, "who"),
         quorum: body.get("quorum").and_then(Json::as_u64).unwrap_or(1),

@@ -20,6 +20,11 @@ fn statement(id: &str, expires_ns: u64) -> Statement {
     question(id).statement(Verdict::Allow, None, REASON, &rfc3339(expires_ns))
 }
 
+/// Who signed this answer to all of that question.
+fn answers(signed: &Signed, id: &str, verdict: Verdict, reason: &str, now_ns: u64) -> Result<String, SignatureError> {
+    check(signed, &question(id).statement(verdict, None, reason, ""), DEADLINE_NS, now_ns)
+}
+
 /// A folder with a key of `ssh-keygen`'s; none where there is no `ssh-keygen`.
 fn keys(arguments: &[&str]) -> Option<tempfile::TempDir> {
     let dir = tempfile::tempdir().unwrap();
@@ -83,7 +88,7 @@ fn what_ssh_keygen_signs_is_taken_and_what_we_sign_ssh_keygen_verifies() {
     assert!(made.status.success(), "{made:?}");
     let sshsig = std::fs::read_to_string(dir.path().join("answer.sig")).unwrap();
     let theirs = Signed { statement: said.text(), sshsig };
-    let by = check(&theirs, &question("s-9"), Verdict::Allow, None, REASON, DEADLINE_NS - 1);
+    let by = answers(&theirs, "s-9", Verdict::Allow, REASON, DEADLINE_NS - 1);
     assert_eq!(by, Ok(contact(dir.path())));
 
     let ours = sign(&said, &key).unwrap();
@@ -110,7 +115,7 @@ fn a_signature_is_for_one_answer_to_one_question_for_a_while() {
     let good = signed(&said);
     let (allow, now_ns) = (Verdict::Allow, DEADLINE_NS - 1);
     let why = |signed: &Signed, id: &str, verdict, reason: &str, now_ns| {
-        check(signed, &question(id), verdict, None, reason, now_ns).map_err(|e| e.to_string()).unwrap_err()
+        answers(signed, id, verdict, reason, now_ns).map_err(|e| e.to_string()).unwrap_err()
     };
     let changed = |from: &str, to: &str| {
         let statement = good.statement.replacen(from, to, 1);
@@ -135,11 +140,11 @@ fn a_signature_is_for_one_answer_to_one_question_for_a_while() {
     let mut fewer = said.clone();
     fewer.actions.pop();
     assert!(why(&signed(&fewer), "s-9", allow, REASON, now_ns).contains("another action"));
-    assert_eq!(check(&good, &question("s-9"), allow, None, REASON, now_ns), Ok(contact(dir.path())));
+    assert_eq!(answers(&good, "s-9", allow, REASON, now_ns), Ok(contact(dir.path())));
     // Another key signs for itself, not for this one.
     let Some(other) = plain() else { return };
     let theirs = sign(&said, &other.path().join("key")).unwrap();
-    assert_eq!(check(&theirs, &question("s-9"), allow, None, REASON, now_ns), Ok(contact(other.path())));
+    assert_eq!(answers(&theirs, "s-9", allow, REASON, now_ns), Ok(contact(other.path())));
     assert_ne!(contact(other.path()), contact(dir.path()));
     // The statement of one with the signature of another on something else.
     let mixed = Signed { sshsig: signed(&statement("s-8", DEADLINE_NS)).sshsig, ..good.clone() };

@@ -3,7 +3,7 @@
 //! The record is one history; under another charter it would have gone on differently. What is refused on record and
 //! passes here counts as done at once, so that budgets and facts see it; everything else happens as it is on record.
 
-use flyball_kernel::{Action, Charter, Event, Input, Kernel, Past, Ruling, Session, Sources, Verdict};
+use flyball_kernel::{Action, Charter, Effect, Event, Input, Kernel, Past, Ruling, Session, Sources, Verdict};
 use flyball_ledger::{Entry, Kind};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,16 +49,20 @@ impl Record {
         let charters = vec![InForce { seq: None, at_ns: open.at_ns, files: serde_json::from_value(files).ok()? }];
         let mut record =
             Self { session, charters, inputs: Vec::new(), dispatched: BTreeSet::new(), actions: BTreeMap::new() };
+        let batches = batches(history);
         for entry in history.entries() {
             if entry.kind == Kind::Charter {
                 let files = entry.body.get("files").cloned().unwrap_or_default();
                 let files = serde_json::from_value(files).ok()?;
                 record.charters.push(InForce { seq: Some(entry.seq), at_ns: entry.at_ns, files });
             }
-            let Some(event) = event(entry) else { continue };
+            let Some(mut event) = event(entry) else { continue };
             match &event {
                 Event::Attempt(action) => {
                     record.actions.insert(entry.seq, action.clone());
+                    if let Some(&batch) = batches.get(&entry.seq) {
+                        event = Event::Together { batch, of: None, action: action.clone() };
+                    }
                 }
                 Event::Dispatch { of } => {
                     record.dispatched.insert(*of);
@@ -111,7 +115,7 @@ impl Record {
             };
             let seq = input.seq.saturating_mul(STRIDE);
             let rulings = told(&mut kernel, Input { seq, at_ns: input.at_ns, event: scaled(&input.event) });
-            if !matches!(input.event, Event::Attempt(_)) {
+            if !matches!(input.event, Event::Attempt(_) | Event::Together { .. }) {
                 continue;
             }
             // Questions that time settled come before it.
@@ -135,9 +139,24 @@ fn scaled(event: &Event) -> Event {
         Event::Dispatch { of } | Event::Outcome { of, .. } | Event::Withdraw { of } | Event::Answer { of, .. } => {
             *of = of.saturating_mul(STRIDE);
         }
+        Event::Together { batch, .. } => *batch = batch.saturating_mul(STRIDE),
         _ => {}
     }
     event
+}
+
+/// The attempts that were put to people as one question with others, each with the first of those.
+fn batches(history: &History) -> BTreeMap<u64, u64> {
+    let mut batches = BTreeMap::new();
+    for entry in history.entries().iter().filter(|e| e.kind == Kind::Ruling) {
+        let Ok(ruling) = serde_json::from_value::<Ruling>(entry.body.clone()) else { continue };
+        for effect in ruling.effects {
+            if let Effect::Ask { with: Some(first), .. } = effect {
+                batches.extend([(ruling.of, first), (first, first)]);
+            }
+        }
+    }
+    batches
 }
 
 /// What an entry told the kernel, if it told it anything.

@@ -113,8 +113,8 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
                 Err(error) => Err(format!("it is ended, and that could not be recorded: {error}")),
             }
         }
-        Request::Answer { id, verdict, with: changed, reason, signed } => {
-            let answer = Answer { verdict, with: changed, by: by.to_owned(), reason, signed };
+        Request::Answer { id, verdict, with: changed, reason, signed, only, set } => {
+            let answer = Answer { verdict, with: changed, by: by.to_owned(), reason, signed, only, set };
             let (released, message) = match with(shared, |core| core.answer(&id, answer)) {
                 Ok(answered) => answered,
                 Err(error) => {

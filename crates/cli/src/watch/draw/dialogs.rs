@@ -62,10 +62,13 @@ fn end(prompt: &str, typed: &str, progress: &Progress) -> Lines {
 
 fn answer_end(answer: &Answer) -> Lines {
     match answer.verdict {
-        None => vec![
-            (" press a to ALLOW this one action once, d to DENY it".to_owned(), Look::Strong),
-            (String::new(), Look::Plain),
-        ],
+        None => {
+            let what = match answer.ask.also.len() {
+                0 => "this one action once, d to DENY it".to_owned(),
+                also => format!("these {} actions, each once, d to DENY them", also + 1),
+            };
+            vec![(format!(" press a to ALLOW {what}"), Look::Strong), (String::new(), Look::Plain)]
+        }
         Some(Verdict::Deny) => end("DENY it, because:", &answer.reason, &answer.progress),
         Some(_) => end("ALLOW it once, because:", &answer.reason, &answer.progress),
     }
@@ -80,6 +83,9 @@ fn the_question(page: &Page<'_>, answer: &Answer) -> Lines {
     let left =
         if is_open { format!("{} left", span(state.left_s(&ask.deadline))) } else { "NO LONGER OPEN".to_owned() };
     say(format!(" question {}   {left}   asks {}", ask.id, people(ask)));
+    if let Some(count) = asking::count(ask.actions()) {
+        say(format!(" about    {count}"));
+    }
     say(format!(" would    {}", ask.said));
     // The line above is for reading; these are exactly what is allowed or denied.
     fields(ask).into_iter().chain(attrs(ask)).for_each(|field| say(format!("          {field}")));
@@ -87,7 +93,8 @@ fn the_question(page: &Page<'_>, answer: &Answer) -> Lines {
         say(format!(" and      {}   {}", also.said, also.part.action));
     }
     say(format!(" asked by {}", crate::asks::asker(ask)));
-    for reason in &ask.reasons {
+    let also: Vec<_> = ask.also.iter().map(|also| also.part.clone()).collect();
+    for reason in asking::reasons(&ask.reasons, &also) {
         let because = asking::witnesses(reason).map(|w| format!("; {w}")).unwrap_or_default();
         say(format!(" stopped  {}: {}{because}", asking::rule(reason), reason.reason));
     }

@@ -39,6 +39,7 @@ fn ask(id: &str, said: &str) -> Ask {
         name: "nightly".into(),
         of: 9,
         action: format!("sha256:{}", "ab".repeat(32)),
+        set: "sha256:cd".into(),
         tier: "sre".into(),
         who: vec!["user:ann".into(), "user:bob".into()],
         quorum: 1,
@@ -250,6 +251,8 @@ fn an_answer_takes_a_choice_a_reason_and_enter() {
         with: None,
         reason: "seen by me".into(),
         signed: None,
+        only: vec![],
+        set: Some("sha256:cd".into()),
     };
     let act = Act::Control(request);
     assert_eq!(commands, [Command::Act { session: "0live1sess1".into(), act: act.clone() }]);
