@@ -238,3 +238,29 @@ fn check_version(db: &Connection, dir: &Path) -> Result<(), LedgerError> {
 fn pragma(db: &Connection, dir: &Path, sql: &str) -> Result<i64, LedgerError> {
     db.query_row(sql, [], |row| row.get(0)).map_err(|e| LedgerError::store(dir, e))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_ledger_that_another_is_making_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let theirs = Connection::open(dir.path().join("ledger.db")).unwrap();
+        theirs.execute_batch("CREATE TABLE t (a); DROP TABLE t; BEGIN IMMEDIATE").unwrap();
+        // While another writes, SQLite does not wait to change the journal's mode, whatever it was told to wait (3.40 and later):
+        // this is what two that make a ledger at once run into.
+        let mine = Connection::open(dir.path().join("ledger.db")).unwrap();
+        configure(&mine, dir.path()).unwrap();
+        assert!(matches!(write_ahead(&mine, dir.path()), Err(LedgerError::Busy { .. })));
+        drop(mine);
+        std::thread::scope(|scope| {
+            let opened = scope.spawn(|| open_write(dir.path(), true).map(drop));
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!opened.is_finished(), "it waits");
+            theirs.execute_batch("COMMIT").unwrap();
+            opened.join().unwrap().unwrap();
+        });
+    }
+}
