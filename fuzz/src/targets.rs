@@ -2,9 +2,10 @@
 //! (`cargo xtask fuzz`) and, over the seeds and mutations of them, by the test `crates/runtime/tests/readers.rs`.
 
 use flyball_intent::{
-    CONTENT_ACTIONS_MAX, Content, ContentWanted, Exec, command_actions, content_actions, exec_actions,
+    CONTENT_ACTIONS_MAX, Content, ContentWanted, Conversation, Exec, TracedCall, command_actions, content_actions,
+    exec_actions,
 };
-use flyball_kernel::{Action, Charter, Input, Kernel, Session, Value, check_examples};
+use flyball_kernel::{Action, Charter, Input, Kernel, Session, Surface, ToolReading, Value, check_examples};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
@@ -75,6 +76,7 @@ pub const TARGETS: &[Target] = &[
     reader("payload", payload, 300),
     reader("shell", shell, 300),
     reader("snapshot", snapshot, 150),
+    reader("tool-call", tool_call, 400),
 ];
 
 /// Stands between what a file was and what it is; without it, it wasn't there.
@@ -342,4 +344,45 @@ fn payload(_: &str, data: &[u8]) {
     if let Ok(member) = serde_json::from_slice::<serde_json::Value>(data) {
         let _ = LEDGER.1.payload_bytes(&member);
     }
+}
+
+/// What of a tool's results is what: everything at once, so that each way is gone.
+static TOOLS: LazyLock<ToolReading> = LazyLock::new(|| {
+    let text = "[charter]\nname = \"t\"\n[tools]\nown = [\"*@corp.example\"]\n[tools.asks]\npay = [\"pay*\", \"send it\"]\n\
+        [[tools.records]]\ntool = \"*\"\nfields = [\"id\", \"id_\", \"recipient\", \"shared_with\"]\n\
+        [[tools.trusted]]\ntool = \"*\"\nfields = [\"body\"]\n[[tools.documents]]\ntool = \"*\"\nfields = [\"*\"]\n\
+        [[tools.private]]\ntool = \"*\"\nfields = [\"content\"]\n";
+    let sources = [("charter.toml".to_owned(), text.to_owned())].into();
+    Charter::compile(&sources).unwrap().0.tools().clone()
+});
+
+/// What the user said, what a tool gave back, and the arguments of a call.
+fn tool_call(_: &str, data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let then = std::str::from_utf8(AND_THEN).unwrap();
+    let mut parts = text.splitn(3, then);
+    let (user, result, arguments) =
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let call = TracedCall { server: "s", name: "do", arguments, surface: Surface::Mcp };
+    let mut seen = Conversation::default();
+    seen.user(&TOOLS, user);
+    seen.result(&TOOLS, &call, result);
+    let action = seen.call(&TOOLS, &call);
+    assert_eq!(action, seen.call(&TOOLS, &call));
+    let list = |attr: &str| match action.attr(attr) {
+        Some(Value::Strs(list)) => list.clone(),
+        other => panic!("{attr}: {other:?}"),
+    };
+    let places = ["from_user", "from_records", "from_trusted", "from_documents", "from_nowhere", "from_results"];
+    let mut placed: Vec<String> = places.iter().flat_map(|place| list(place)).collect();
+    let all = placed.len();
+    placed.sort();
+    placed.dedup();
+    assert_eq!(placed.len(), all, "an argument has one place");
+    for attr in ["said_by_results", "foreign_links", "private"] {
+        assert!(list(attr).iter().all(|name| placed.contains(name)), "{attr}");
+    }
+    assert!(placed.is_empty() || !list("args").is_empty());
+    // Nothing is told of what can't be read.
+    assert!(!is_opaque(&action) || placed.is_empty());
 }

@@ -4,6 +4,7 @@
 //! the pinned agent programs, `deps` the system packages, `crash` kills sessions at random moments, and `bench` measures against baselines.
 #![forbid(unsafe_code)]
 
+mod agentdojo;
 mod agents;
 mod attacks;
 mod bench;
@@ -36,6 +37,8 @@ cargo xtask CHORE
   oracle determinism  chain a long run's rulings in debug and release, from the start and from snapshots; --steps N (20,000)
   attacks [NAME…]   run syd's attacks (built once, in minutes) inside sessions and write docs/attacks.md;
                     --no-build, --syd PATH, --flyball PATH
+  agentdojo FILE    rule on recorded runs of AgentDojo (.jsonl, .gz) by charters/agentdojo-*; --rulings PATH writes each
+                    call's ruling, --debug builds no release
   bench [NAME…]     measure beside the baselines and write docs/benchmarks.md: kernel, ledger,
                     sandbox, sessions, workloads, temporal; --flyball PATH picks the binary, --rounds N (5)
 ";
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         "oracle" => oracle::oracle(&rest),
         "bench" => bench::bench(&rest),
         "attacks" => attacks::attacks(&rest),
+        "agentdojo" => agentdojo::agentdojo(&rest),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

@@ -21,7 +21,7 @@
 mod cargo;
 mod ci;
 mod difference;
-mod doc;
+pub(crate) mod doc;
 mod go;
 mod imports;
 mod npm;

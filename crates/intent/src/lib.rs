@@ -6,7 +6,8 @@
 //! better question and is not the boundary.
 //!
 //! Entry points: [`exec_actions`], a program about to run; [`command_actions`], the same where nothing beneath asks again;
-//! [`content_actions`], a file that changed; [`tool_call_actions`], a tool call of an agent's harness.
+//! [`content_actions`], a file that changed; [`tool_call_actions`], a tool call of an agent's harness; [`Conversation::call`], a
+//! tool's call by where its arguments were seen before.
 //!
 //! | programs | read as |
 //! |---|---|
@@ -33,12 +34,14 @@ mod reading;
 mod shell;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod words;
 
 pub use content::{CONTENT_ACTIONS_MAX, CONTENT_BYTES_MAX, Content, ContentWanted, content_actions, reads_content};
 pub use exec::{Exec, GitContext, Script, command_actions, exec_actions};
 pub use harness::{Harness, ToolCall, ToolCallError, tool_call_actions};
 pub use shell::all_succeeded_if_it_did;
+pub use tools::{ARGUMENTS_MAX, Conversation, TEXT_BYTES_MAX, TEXTS_BYTES_MAX, TracedCall};
 
 /// Wrappers, shells and substitutions inside one another, at most.
 pub const DEPTH_MAX: usize = 16;

@@ -271,6 +271,24 @@ pub const COMMON_ATTRS: &[FieldSpec] = &[
 /// autonomy level don't count it again, and an atom of a fact matches it only if it names one of them.
 pub const CONTENT_ATTRS: &[&str] = &["content", "imports", "secrets", "ci"];
 
+/// Attributes of `tool.call`. Beside the input: its arguments as `name=value`, what the user's words ask for, and where each
+/// argument was seen before, by name (`docs/tools.md`). Each argument with a text or number in it stands in exactly one of the
+/// six `from_…`, that of the least trusted of its values.
+const TOOL_CALL_ATTRS: &[FieldSpec] = &[
+    f("input", AttrType::Str),
+    f("args", AttrType::Strs),
+    f("asks", AttrType::Strs),
+    f("from_user", AttrType::Strs),
+    f("from_records", AttrType::Strs),
+    f("from_trusted", AttrType::Strs),
+    f("from_documents", AttrType::Strs),
+    f("from_nowhere", AttrType::Strs),
+    f("from_results", AttrType::Strs),
+    f("said_by_results", AttrType::Strs),
+    f("foreign_links", AttrType::Strs),
+    f("private", AttrType::Strs),
+];
+
 const fn v(
     name: &'static str,
     resource: ResourceKind,
@@ -352,7 +370,7 @@ static VERBS: &[VerbSpec] = {
             Medium,
             Compensatable,
         ),
-        v("tool.call", R::Tool, &[f("input", Str)], &[], Medium, Compensatable),
+        v("tool.call", R::Tool, TOOL_CALL_ATTRS, &[], Medium, Compensatable),
         v("tool.inject", R::Tool, &[f("digest", Str), f("was", Str)], &[], High, Compensatable),
         v("data.select", R::Table, &[f("columns", Strs), f("limit", Long)], &[f("rows", Long)], Low, Pure),
         v("data.insert", R::Table, &[f("columns", Strs)], &[f("rows", Long)], Medium, Compensatable),

@@ -5,19 +5,19 @@ mod json;
 mod toml;
 mod yaml;
 
-pub(super) use json::leaves as json;
-pub(super) use toml::leaves as toml;
-pub(super) use yaml::leaves as yaml;
+pub(crate) use json::leaves as json;
+pub(crate) use toml::leaves as toml;
+pub(crate) use yaml::leaves as yaml;
 
 /// Tables and arrays inside one another, at most.
-pub(super) const DEPTH_MAX: usize = 64;
+pub(crate) const DEPTH_MAX: usize = 64;
 
 /// A place within a document. Items of an array are steps as well, see [`is_item`].
-pub(super) type Path<'a> = &'a [&'a str];
+pub(crate) type Path<'a> = &'a [&'a str];
 
 /// What stands at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leaf<'a> {
+pub(crate) enum Leaf<'a> {
     Str(&'a str),
     /// A number, boolean, date or null, as it was written.
     Other(&'a str),
@@ -27,12 +27,12 @@ pub(super) enum Leaf<'a> {
 
 /// The document is malformed, too deep or too large. What was seen before counts for nothing.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unread;
+pub(crate) struct Unread;
 
 /// Whether a step is that to an item of an array.
 ///
 /// INVARIANT: no key has a NUL; a document with such a key is unread.
-pub(super) fn is_item(step: &str) -> bool {
+pub(crate) fn is_item(step: &str) -> bool {
     step.starts_with('\0')
 }
 

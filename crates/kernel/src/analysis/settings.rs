@@ -42,6 +42,7 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
         autonomy: _,
         // Follows from rules and facts.
         content: _,
+        tools: _,
         // Say what is meant, and change nothing.
         examples: _,
         fact_places: _,
@@ -63,6 +64,7 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
     read_by_both(&mut out, a, b);
     sandbox(&mut out, a, b);
     limits(&mut out, a.limits(), b.limits());
+    tools(&mut out, a, b);
     let (was, is): (BTreeSet<&String>, BTreeSet<&String>) =
         (a.env_pass().iter().collect(), b.env_pass().iter().collect());
     grown(&mut out, "[env] pass", &was, &is, true);
@@ -156,6 +158,13 @@ fn weights(out: &mut Differences, a: &Charter, b: &Charter) {
         out.looser.push("a row of [[governance]] is gone or does less".to_owned());
     } else if !b.governance.iter().all(|row| a.governance.iter().any(|other| other.covers(row))) {
         out.stricter.push("[[governance]] does more".to_owned());
+    }
+}
+
+/// What is seen of a tool's call depends on it: more records or words let more pass here and less there.
+fn tools(out: &mut Differences, a: &Charter, b: &Charter) {
+    if format!("{:?}", a.tools()) != format!("{:?}", b.tools()) {
+        out.looser.push("[tools] is not the same".to_owned());
     }
 }
 

@@ -14,6 +14,7 @@ mod schema;
 pub(crate) mod settings;
 mod size;
 pub(crate) mod table;
+mod tools;
 
 use crate::action::Action;
 use crate::budget::{self, Budget};
@@ -45,6 +46,7 @@ pub(crate) use examples::{before, example_session};
 pub use schema::FactType;
 pub(crate) use schema::rule_attrs;
 pub use settings::{DefaultVerdict, HomeKeep, Limits, Owner, SandboxSettings};
+pub use tools::ToolReading;
 
 /// A charter's files: name within its folder -> text. `charter.toml` and any `*.cedar`.
 pub type Sources = BTreeMap<String, String>;
@@ -75,6 +77,7 @@ pub struct Charter {
     pub(crate) labels: BTreeMap<String, Label>,
     pub(crate) rules: Rules,
     pub(crate) content: ContentReading,
+    pub(crate) tools: ToolReading,
     pub(crate) fact_types: BTreeMap<String, FactType>,
     pub(crate) examples: Vec<Example>,
     pub(crate) fact_places: BTreeMap<String, Place>,
@@ -172,6 +175,12 @@ impl Charter {
     #[must_use]
     pub fn has_labels(&self) -> bool {
         !self.labels.is_empty()
+    }
+
+    /// `[tools]`.
+    #[must_use]
+    pub fn tools(&self) -> &ToolReading {
+        &self.tools
     }
 
     /// `[limits]`.
@@ -285,6 +294,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let autonomy = autonomy::section(report, &mut root, &tiers, &facts.types);
     let obligations = obligation::section(report, &mut root, text, &owners, &tiers);
     let labels = label::section(report, &mut root, &owners);
+    let tools = tools::section(report, &mut root);
     not_yet(report, &mut root, "contract");
 
     let (fact_types, facts_kept) = (&facts.types, &facts.facts);
@@ -320,6 +330,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         labels,
         rules,
         content: ContentReading::default(),
+        tools,
         fact_types: facts.types,
         examples,
         fact_places: facts.places,

@@ -4,7 +4,7 @@ use super::{Leaf, Path, Place, Unread};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// Hands each leaf to `see`, in the order of the text. That a key is said twice goes unnoticed: both are seen.
-pub(in crate::content) fn leaves(text: &str, see: &mut dyn FnMut(Path<'_>, Leaf<'_>)) -> Result<(), Unread> {
+pub(crate) fn leaves(text: &str, see: &mut dyn FnMut(Path<'_>, Leaf<'_>)) -> Result<(), Unread> {
     let mut place = Place::default();
     let mut from = serde_json::Deserializer::from_str(text);
     Walk { place: &mut place, see }.deserialize(&mut from).map_err(|_| Unread)?;

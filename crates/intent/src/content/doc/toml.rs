@@ -11,7 +11,7 @@ use toml_parser::{ErrorSink, ParseError, Raw, Source, Span};
 const TOKENS_MAX: usize = 1_000_000;
 
 /// Hands each leaf to `see`, in the order of the text. That a key is said twice goes unnoticed: both are seen.
-pub(in crate::content) fn leaves(text: &str, see: &mut dyn FnMut(Path<'_>, Leaf<'_>)) -> Result<(), Unread> {
+pub(crate) fn leaves(text: &str, see: &mut dyn FnMut(Path<'_>, Leaf<'_>)) -> Result<(), Unread> {
     let source = Source::new(text);
     if source.lex().take(TOKENS_MAX + 1).count() > TOKENS_MAX {
         return Err(Unread);

@@ -8,7 +8,7 @@ use saphyr_parser::{Event, Parser};
 const EVENTS_MAX: usize = 2_000_000;
 
 /// Hands each leaf to `see`, in the order of the text; several documents as if they were one. Every scalar is a string.
-pub(in crate::content) fn leaves(text: &str, see: &mut dyn FnMut(Path<'_>, Leaf<'_>)) -> Result<(), Unread> {
+pub(crate) fn leaves(text: &str, see: &mut dyn FnMut(Path<'_>, Leaf<'_>)) -> Result<(), Unread> {
     let mut place = Place::default();
     let mut open: Vec<Open> = Vec::new();
     for (count, event) in Parser::new_from_str(text).enumerate() {
