@@ -77,7 +77,7 @@ fn rule(charter: &Arc<Charter>, run: &Value, clock: &mut Clock) -> Vec<Ruled> {
                     clock.calls += 1;
                     let ruling = rulings.last().expect("an attempt has a ruling");
                     let verdict = ruling.verdict;
-                    let rules = ruling.reasons.iter().map(|r| r.rule.clone()).collect();
+                    let rules = ruling.reasons.iter().map(|r| r.rule.to_string()).collect();
                     match verdict {
                         Verdict::Allow | Verdict::Modify => drop(step(Event::Dispatch { of }, &mut kernel)),
                         Verdict::Hold => drop(step(Event::Withdraw { of }, &mut kernel)),
