@@ -2,8 +2,8 @@
 //! (`cargo xtask fuzz`) and, over the seeds and mutations of them, by the test `crates/runtime/tests/readers.rs`.
 
 use flyball_intent::{
-    CONTENT_ACTIONS_MAX, Content, ContentWanted, Conversation, Exec, TracedCall, command_actions, content_actions,
-    exec_actions,
+    CONTENT_ACTIONS_MAX, Content, ContentWanted, Conversation, Exec, Harness, HttpRequest, ToolCall, TracedCall,
+    command_actions, content_actions, exec_actions, http_actions, tool_call_actions,
 };
 use flyball_kernel::{Action, Charter, Input, Kernel, Session, Surface, ToolReading, Value, check_examples};
 use std::collections::BTreeMap;
@@ -68,6 +68,8 @@ pub const TARGETS: &[Target] = &[
     reader("control", control, 1500),
     reader("entry", entry, 1500),
     reader("fact", fact, 60),
+    reader("harness-call", harness_call, 500),
+    reader("http-request", http_request, 1500),
     reader("in-flight", in_flight, 1500),
     reader("input", input, 150),
     reader("kernel-calls", kernel_calls, 1500),
@@ -132,6 +134,36 @@ fn exec(argv: &[String]) {
         assert_eq!(actions.first().map(|action| action.verb.name()), Some("process.exec"));
         assert!(actions.len() <= flyball_intent::ACTIONS_MAX, "{} actions", actions.len());
         assert!(actions.iter().skip(1).all(|action| action.attr("implied_by").is_some()));
+    }
+}
+
+/// A method, host and target on the first line, and the body behind it.
+fn http_request(_: &str, data: &[u8]) {
+    let at = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    let line = lossy(data.get(..at).unwrap_or_default());
+    let (method, rest) = line.split_once(' ').unwrap_or((&line, ""));
+    let (host, target) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let request = HttpRequest { method, scheme: "https", host, target, body: data.get(at + 1..) };
+    let actions = http_actions(&request).unwrap();
+    assert_eq!(actions.first().map(|action| action.verb.name()), Some("http.request"));
+    assert!(actions.iter().skip(1).all(|action| action.attr("implied_by").is_some()));
+    let unread = http_actions(&HttpRequest { body: None, ..request }).unwrap();
+    // Who could not read the body says no less than that something is done.
+    assert!(unread.len() <= actions.len() || unread.iter().any(is_opaque), "{unread:?}");
+}
+
+/// A tool's name on the first line, and its input behind it.
+fn harness_call(_: &str, data: &[u8]) {
+    let at = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    let name = lossy(data.get(..at).unwrap_or_default());
+    let Ok(input) = serde_json::from_slice(data.get(at + 1..).unwrap_or_default()) else { return };
+    for harness in Harness::ALL {
+        let file = |_: &str| Some(b"one\ntwo\none\n".to_vec());
+        let call = ToolCall { harness, name: &name, input: &input, cwd: "/w", home: "/h", git: None, file: &file };
+        if let Ok(actions) = tool_call_actions(&call) {
+            assert!(!actions.is_empty(), "a call that does nothing");
+            assert!(actions.iter().all(|action| action.surface == flyball_kernel::Surface::Hook));
+        }
     }
 }
 

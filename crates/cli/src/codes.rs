@@ -109,6 +109,9 @@ used, a charter that does not compile."),
 `hook install` adds entries under `hooks` in the harness's settings (`.claude/settings.json`, `.codex/hooks.json`,
 `.gemini/settings.json`, `.cursor/hooks.json`) and changes no other byte. It leaves alone what is no JSON (comments are none),
 links, files of other users, and what is over a MiB. Mend the file, or add the entries by hand."),
+    ("FB0539", "HTTP can't be opened", "\
+The charter has requests inside connections ruled on (`[http] open`), for which the session makes a certificate authority of its
+own and verifies servers by what this machine trusts. One of the two could not be had: the message says which. Nothing ran."),
     ("FB0540", "no terminal to watch on", "\
 `flyball watch` draws on a terminal that can move its cursor: both its input and output must be one, and TERM must say which.
 `flyball ps`, `flyball asks` and `flyball log S --follow` tell the same in lines."),

@@ -226,6 +226,10 @@ pub fn not_run(out: Output, error: RunError) -> Failure {
             let failure = Failure::user(error.code(), chain(&error)).hint(error.hint());
             if is_weaker { failure.of(Kind::Weaker) } else { failure }
         }
+        RunError::Http(why) => {
+            Failure::user("FB0539", format!("HTTP can't be opened, which the charter wants: {}", visible(&why)))
+                .hint("`flyball doctor` says what this machine trusts; or leave `[http] open` out")
+        }
         RunError::Between(why) => Failure::user("FB0531", format!("the workspace is in between: {}", visible(&why)))
             .hint("a run would take half a change for the real tree: mend the cause first"),
         other => Failure::user("FB0526", visible(&chain(&other)))

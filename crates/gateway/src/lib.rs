@@ -14,6 +14,7 @@
 
 mod gate;
 pub mod hook;
+pub mod http;
 pub mod paths;
 
 pub use gate::{Answered, Asking, Gate};

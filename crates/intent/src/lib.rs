@@ -27,6 +27,7 @@
 mod content;
 mod exec;
 mod harness;
+mod http;
 mod names;
 mod options;
 mod programs;
@@ -40,6 +41,7 @@ mod words;
 pub use content::{CONTENT_ACTIONS_MAX, CONTENT_BYTES_MAX, Content, ContentWanted, content_actions, reads_content};
 pub use exec::{Exec, GitContext, Script, command_actions, exec_actions};
 pub use harness::{Harness, ToolCall, ToolCallError, tool_call_actions};
+pub use http::{BODY_BYTES_MAX, HttpRequest, http_actions, wants_body};
 pub use shell::all_succeeded_if_it_did;
 pub use tools::{ARGUMENTS_MAX, Conversation, TEXT_BYTES_MAX, TEXTS_BYTES_MAX, TracedCall};
 

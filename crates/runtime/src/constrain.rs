@@ -83,6 +83,11 @@ fn fixed_at_the_start(was: &Charter, is: &Charter) -> Vec<(&'static str, &'stati
             "[env]",
             "What the program was given can't be taken back: `flyball kill` it and start another session.",
         ),
+        (
+            was.http() != is.http(),
+            "[http]",
+            "The next session has the new setting; a rule that forbids `net.connect` closes what is open to no rule now.",
+        ),
         (was.home_keep() != is.home_keep(), "[home]", "The next session has the new setting."),
     ];
     differs.into_iter().filter(|(differs, ..)| *differs).map(|(_, section, instead)| (section, instead)).collect()

@@ -3,6 +3,7 @@
 mod acts;
 mod content;
 mod labels;
+mod outgoing;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,8 @@ use flyball_ledger::{Kind, Ledger};
 use flyball_sandbox::workspace::{self, Node};
 use flyball_sandbox::{Attempt, Call, Decision, Done, FileKind, Refusal, Ticket, Weakness};
 use labels::Written;
+pub(crate) use outgoing::Outgoing;
+use outgoing::Requests;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -111,6 +114,7 @@ pub struct Core {
     contents: Contents,
     written: Written,
     inbox: Inbox,
+    requests: Requests,
     outbox: Vec<Notice>,
     caused: Vec<Caused>,
 }
@@ -183,6 +187,7 @@ impl Core {
             contents: Contents::new(parts.reading),
             written: Written::default(),
             inbox: Inbox::default(),
+            requests: Requests::default(),
             outbox: Vec::new(),
             caused: Vec::new(),
         }
@@ -247,6 +252,9 @@ impl Core {
         match asked.verdict {
             Verdict::Allow => match self.follow_taint() {
                 Ok(()) => {
+                    if let (Attempt::Connect { address, name }, Some(&of)) = (&call.attempt, asked.attempts.first()) {
+                        self.connects(name.as_deref(), *address, of);
+                    }
                     self.underway.insert(call.ticket, underway(&call.attempt, asked.attempts));
                     Decision::Allow
                 }
@@ -490,6 +498,9 @@ impl Core {
     }
 
     fn release(&mut self, settled: &Settled) -> Option<(Ticket, Decision)> {
+        if self.settle_outgoing(settled) {
+            return None;
+        }
         let ticket = self.held.remove(&settled.group)?;
         let decision = if settled.verdict == Verdict::Allow {
             match self.follow_taint() {

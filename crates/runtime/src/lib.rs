@@ -23,6 +23,7 @@ mod git_context;
 mod home;
 mod inbox;
 pub mod init;
+mod outward;
 mod past;
 mod plan;
 pub mod read;

@@ -2,6 +2,7 @@
 
 use crate::home::Home;
 use crate::inbox;
+use crate::outward::TRUST_VARIABLES;
 use crate::scratch::ScratchError;
 use crate::supervisor::RunOptions;
 use crate::terminal;
@@ -83,6 +84,8 @@ pub(crate) struct Plan {
     pub require: Vec<String>,
     /// Whether the charter learns.
     pub learns: bool,
+    /// Whether requests inside connections are ruled on.
+    pub opens_http: bool,
 }
 
 /// The run can't be planned.
@@ -153,9 +156,15 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
     } else {
         Terminal::Inherit
     };
+    let opens_http = charter.http().opens && charter.mentions_network();
+    let mut env = environment(charter.env_pass(), std::env::vars_os());
+    if opens_http {
+        env.retain(|(name, _)| !TRUST_VARIABLES.iter().any(|variable| name == variable));
+        env.extend(TRUST_VARIABLES.iter().map(|name| (name.into(), flyball_sandbox::TRUST.into())));
+    }
     let spec = Spec {
         argv: options.argv.clone(),
-        env: environment(charter.env_pass(), std::env::vars_os()),
+        env,
         cwd,
         session_dir: home.session(id),
         home_keep: (charter.home_keep() == HomeKeep::Agent).then(|| home.dir().join("homes").join(&agent)),
@@ -175,7 +184,8 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
     Ok(Plan {
         name: options.name.clone().unwrap_or_else(|| agent.clone()),
         scratch: sandbox.scratch.clone(),
-        uncovered: uncovered(&spec, charter),
+        uncovered: uncovered(&spec, charter, opens_http),
+        opens_http,
         require: sandbox.require.clone(),
         learns: options.learn,
         agent,
@@ -331,7 +341,7 @@ fn looks_secret(name: &str) -> bool {
 }
 
 /// What this run does not mediate, in words: shown, never papered over.
-fn uncovered(spec: &Spec, charter: &Charter) -> Vec<String> {
+fn uncovered(spec: &Spec, charter: &Charter, opens_http: bool) -> Vec<String> {
     let all_reads = charter.sandbox().mediate_reads;
     let mut out = Vec::new();
     if !spec.mediate_reads {
@@ -339,7 +349,9 @@ fn uncovered(spec: &Spec, charter: &Charter) -> Vec<String> {
     } else if !all_reads {
         out.push("fs.read: decided one by one only of what is labelled".to_owned());
     }
-    out.push("http: requests inside an allowed connection".to_owned());
+    if !opens_http {
+        out.push("http: requests inside an allowed connection".to_owned());
+    }
     out.push("mcp, sql, model: no gateway in this session".to_owned());
     let idle: Vec<String> = coverage(charter)
         .into_iter()

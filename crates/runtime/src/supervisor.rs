@@ -12,15 +12,17 @@ use crate::core::{Core, Notice, OnHold, Parts, Watcher};
 use crate::gate::{Gate, GateError, labelled_files};
 use crate::home::{Home, HomeError, SessionLock};
 use crate::inbox::Inbox;
+use crate::outward::{self, Outward};
 use crate::plan::{self, Plan, PlanError};
 use crate::rewind;
 use crate::scratch::Scratch;
 use crate::state::State;
 use crate::terminal;
-use flyball_kernel::{Charter, Kernel, ObligationUse, Sources};
+use flyball_gateway::http::Authority;
+use flyball_kernel::{Charter, HttpSettings, Kernel, ObligationUse, Sources};
 use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
 use flyball_sandbox::{
-    Built, Call, Decision, Done, EndedBy, Exit, Lull, Mediator, Running, StartError, Status, Ticket, Weakness,
+    Built, Call, Decision, Done, EndedBy, Exit, Lull, Mediator, Running, StartError, Status, Through, Ticket, Weakness,
 };
 use replies::Replies;
 use rustix::fd::BorrowedFd;
@@ -111,6 +113,8 @@ pub enum RunError {
     Record(String),
     #[error("the workspace is in between: {0}")]
     Between(String),
+    #[error("HTTP can't be opened, which the charter wants (`[http] open`): {0}")]
+    Http(String),
 }
 
 /// How long an ended session waits for the replies that are still due: to who killed it, say.
@@ -183,6 +187,10 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     // Before the sandbox is built: it shows the file inside.
     let inbox =
         Inbox::create(&session_dir).map_err(|cause| RunError::System { what: "make the session's inbox", cause })?;
+    let authority = match plan.opens_http {
+        true => Some(outward::authority(&session_dir).map_err(RunError::Http)?),
+        false => None,
+    };
     let built = flyball_sandbox::build(plan.spec.clone(), begun);
     let weaker: Vec<String> =
         built.as_ref().map(|b| b.weaker().iter().map(plan::weakness_name).collect()).unwrap_or_default();
@@ -227,7 +235,8 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         opened,
     });
     core.open_inbox(inbox);
-    let summary = govern(&plan, core, &id, &session_dir, built, watcher);
+    let http = authority.map(|authority| (authority, charter.http().clone()));
+    let summary = govern(&plan, core, &id, &session_dir, built, http, watcher);
     ledger.checkpoint()?;
     drop(lock);
     summary
@@ -239,6 +248,7 @@ fn govern(
     id: &str,
     session_dir: &std::path::Path,
     built: Result<Built, RunError>,
+    http: Option<(Arc<Authority>, HttpSettings)>,
     watcher: &dyn Watcher,
 ) -> Result<Summary, RunError> {
     let (hear, heard) = channel();
@@ -261,7 +271,10 @@ fn govern(
         replies: Arc::default(),
         acts: Mutex::new(()),
     });
-    let mediation = Box::new(Mediation { shared: Arc::clone(&shared) });
+    let outward =
+        http.map(|(authority, settings)| Outward::new(Session(Arc::downgrade(&shared)), authority, &settings));
+    let outward = outward.transpose().map_err(RunError::Http)?;
+    let mediation = Box::new(Mediation { shared: Arc::clone(&shared), outward });
     let started = built.and_then(|built| built.start(mediation).map_err(RunError::Start));
     let running = match started {
         Ok(running) => running,
@@ -478,6 +491,20 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Core> {
 /// Decides the sandbox's calls.
 struct Mediation {
     shared: Arc<Shared>,
+    /// Serves connections, where requests inside them are ruled on.
+    outward: Option<Arc<Outward>>,
+}
+
+/// A live session, for those who must not keep it alive.
+#[derive(Clone)]
+pub(crate) struct Session(Weak<Shared>);
+
+impl Session {
+    /// Does something with the session's state; `None` once it is over.
+    pub(crate) fn with<T>(&self, then: impl FnOnce(&mut Core) -> T) -> Option<T> {
+        let shared = self.0.upgrade().filter(|shared| !shared.over.load(Ordering::SeqCst))?;
+        Some(with(&shared, then))
+    }
 }
 
 /// Does something with the session's state, and tells what came of it.
@@ -510,6 +537,9 @@ impl Mediation {
 impl Mediator for Mediation {
     fn started(&mut self, root: BorrowedFd<'_>, workspace: &Path) {
         self.with(|core| core.started(root, workspace));
+    }
+    fn through(&self) -> Option<Arc<dyn Through>> {
+        self.outward.clone().map(|outward| outward as Arc<dyn Through>)
     }
     fn lull(&mut self) -> Lull {
         self.with(Core::lull)

@@ -2,8 +2,9 @@
 
 use rustix::fd::BorrowedFd;
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Names one call from the question to its outcome. Never reused within a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -231,6 +232,25 @@ pub enum Done {
     Failed(i32),
 }
 
+/// Takes connections that were allowed, in place of copying what goes over them.
+pub trait Through: Send + Sync {
+    /// Serves a connection to its end, on a thread of its own. Either stream may be shut down meanwhile: the session is over then.
+    fn serve(&self, connection: Passing);
+}
+
+/// A connection that was allowed, with both its ends.
+#[derive(Debug)]
+pub struct Passing {
+    /// To the program.
+    pub inside: TcpStream,
+    /// To where it leads.
+    pub outside: TcpStream,
+    /// The address that the program connected to.
+    pub address: SocketAddr,
+    /// The name that the broker's DNS gave this address for, if it did.
+    pub name: Option<String>,
+}
+
 /// Decides calls. Called from the one mediation thread, one call at a time: be quick, never block on people.
 pub trait Mediator: Send {
     /// What is to be done with this call. A panic or a missing answer is a denial.
@@ -238,6 +258,11 @@ pub trait Mediator: Send {
 
     /// The program is about to start; `root` is the root as it will see it, with the workspace at that path below it.
     fn started(&mut self, _root: BorrowedFd<'_>, _workspace: &Path) {}
+
+    /// Who serves the connections that are allowed; `None` copies what goes over them. Asked once, before the program starts.
+    fn through(&self) -> Option<Arc<dyn Through>> {
+        None
+    }
 
     /// Nobody asked anything for a moment: time to look at what was closed, or changed without a call, since then.
     fn lull(&mut self) -> Lull {

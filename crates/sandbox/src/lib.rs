@@ -19,11 +19,13 @@ mod spec;
 pub mod workspace;
 
 pub use call::{
-    Attempt, Below, Call, Decision, Done, FileId, FileKind, Lull, Mediator, MetadataChange, Refusal, Script, Ticket,
+    Attempt, Below, Call, Decision, Done, FileId, FileKind, Lull, Mediator, MetadataChange, Passing, Refusal, Script,
+    Through, Ticket,
 };
 pub use doctor::{Finding, doctor};
 pub use launch::{
-    CODES as LAUNCH_CODES, INBOX, LaunchError, end_leftovers, enter_if_launcher, remove_session_dir, weakness_name,
+    CODES as LAUNCH_CODES, INBOX, LaunchError, TRUST, end_leftovers, enter_if_launcher, remove_session_dir,
+    weakness_name,
 };
 pub use mediate::HOST_NAME;
 #[doc(hidden)]

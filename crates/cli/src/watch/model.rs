@@ -60,6 +60,7 @@ pub struct Board {
 
 /// Something to be done outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a handful at a time, each gone at once")]
 pub enum Command {
     Quit,
     Suspend,

@@ -46,7 +46,7 @@ fn lock(packages: usize) -> String {
     let one = |n| {
         format!(
             "    \"node_modules/left-pad-{n}\": {{\n      \"version\": \"1.0.{n}\",\n      \"resolved\": \
-             \"https://registry.npmjs.org/left-pad-{n}/-/left-pad-{n}-1.0.{n}.tgz\",\n      \"integrity\": \"sha512-x\"\n    }}"
+             \"https://registry.example/left-pad-{n}/-/left-pad-{n}-1.0.{n}.tgz\",\n      \"integrity\": \"sha512-x\"\n    }}"
         )
     };
     let all: Vec<String> = (0..packages).map(one).collect();

@@ -35,6 +35,7 @@ mod screen;
 mod support;
 mod terminal;
 mod watching;
+mod web;
 
 use flyball_testkit::user::User;
 use libtest_mimic::{Arguments, Trial};
@@ -65,6 +66,7 @@ fn main() {
         registers::cases(),
         terminal::cases(),
         watching::cases(),
+        web::cases(),
     ]
     .concat();
     for user in User::each() {

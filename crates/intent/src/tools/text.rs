@@ -61,7 +61,7 @@ impl Text {
         // Where the value itself begins or ends in a sign, nothing runs on.
         let opens = inside.starts_with(|c: char| c.is_alphanumeric());
         let closes = inside.ends_with(|c: char| c.is_alphanumeric());
-        !(opens && runs_on(&mut before.chars().rev(), false)) && !(closes && runs_on(&mut after.chars(), true))
+        !(opens && runs_on(&mut before.chars().rev(), false) || closes && runs_on(&mut after.chars(), true))
     }
 }
 

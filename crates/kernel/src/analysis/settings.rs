@@ -33,6 +33,7 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
         governance: _,
         env_pass: _,
         home: _,
+        http: _,
         sandbox: _,
         limits: _,
         budgets: _,
@@ -68,6 +69,12 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
     let (was, is): (BTreeSet<&String>, BTreeSet<&String>) =
         (a.env_pass().iter().collect(), b.env_pass().iter().collect());
     grown(&mut out, "[env] pass", &was, &is, true);
+    if a.http().opens != b.http().opens {
+        let side = if a.http().opens { &mut out.looser } else { &mut out.stricter };
+        side.push(format!("[http] open is {}", b.http().opens));
+    }
+    let (was, is) = (a.http().pass.iter().collect(), b.http().pass.iter().collect());
+    grown(&mut out, "[http] pass", &was, &is, true);
     match (a.home_keep(), b.home_keep()) {
         (HomeKeep::Session, HomeKeep::Agent) => out.looser.push("[home] keeps what earlier sessions wrote".to_owned()),
         (HomeKeep::Agent, HomeKeep::Session) => out.stricter.push("[home] is fresh for each session".to_owned()),

@@ -351,6 +351,8 @@ fn settings_are_compared() {
         ),
         ("", "[home]\nkeep = \"agent\""),
         ("", "[env]\npass = [\"X\"]"),
+        ("[http]\nopen = true", ""),
+        ("[http]\nopen = true", "[http]\nopen = true\npass = [\"a.example\"]"),
     ] {
         assert_eq!(is(looser, stricter), (Narrower::Proved, 0, 1), "{looser:?} {stricter:?}");
         assert_eq!(is(stricter, looser).0, Narrower::NotShown, "{looser:?} {stricter:?}");

@@ -45,7 +45,7 @@ pub use examples::{Example, ExampleOutcome, check_examples};
 pub(crate) use examples::{before, example_session};
 pub use schema::FactType;
 pub(crate) use schema::rule_attrs;
-pub use settings::{DefaultVerdict, HomeKeep, Limits, Owner, SandboxSettings};
+pub use settings::{DefaultVerdict, HomeKeep, HttpSettings, Limits, Owner, SandboxSettings};
 pub use tools::ToolReading;
 
 /// A charter's files: name within its folder -> text. `charter.toml` and any `*.cedar`.
@@ -67,6 +67,7 @@ pub struct Charter {
     pub(crate) governance: Vec<governance::GovernanceRow>,
     pub(crate) env_pass: Vec<String>,
     pub(crate) home: HomeKeep,
+    pub(crate) http: HttpSettings,
     pub(crate) sandbox: SandboxSettings,
     pub(crate) limits: Limits,
     pub(crate) facts: Facts,
@@ -157,6 +158,12 @@ impl Charter {
     #[must_use]
     pub fn home_keep(&self) -> HomeKeep {
         self.home
+    }
+
+    /// `[http]`.
+    #[must_use]
+    pub fn http(&self) -> &HttpSettings {
+        &self.http
     }
 
     /// `[sandbox]`.
@@ -286,6 +293,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let governance = governance::section(report, &mut root, &tiers);
     let env_pass = settings::env_pass(report, &mut root);
     let home = settings::home(report, &mut root);
+    let http = settings::http(report, &mut root);
     let sandbox = settings::sandbox(report, &mut root);
     let limits = settings::limits(report, &mut root);
     let facts = facts::section(report, &mut root, text);
@@ -320,6 +328,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         governance,
         env_pass,
         home,
+        http,
         sandbox,
         limits,
         facts: facts.facts,

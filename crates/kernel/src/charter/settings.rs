@@ -52,6 +52,15 @@ pub struct SandboxSettings {
     pub require: Vec<String>,
 }
 
+/// `[http]`: what becomes of HTTP inside the connections that a session's program opens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Whether each request is ruled on, TLS opened where it must be; else a connection is, and no more.
+    pub opens: bool,
+    /// Hosts whose TLS stays closed to Flyball, as `host` or `*.domain`.
+    pub pass: Vec<String>,
+}
+
 /// `[limits]`; `None` is no limit of the charter's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -112,6 +121,29 @@ pub(crate) fn env_pass(report: &mut Report, root: &mut Keys) -> Vec<String> {
     let pass = texts(section.strs(report, "pass"));
     section.finish(report);
     pass
+}
+
+pub(crate) fn http(report: &mut Report, root: &mut Keys) -> HttpSettings {
+    let Some(mut section) = root.table(report, "http") else { return HttpSettings::default() };
+    let opens = section.bool(report, "open").is_some_and(|open| open.value);
+    let mut pass = Vec::new();
+    for said in section.strs(report, "pass") {
+        let name = said.value.strip_prefix("*.").unwrap_or(&said.value);
+        let is_name =
+            |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:".contains(&b));
+        if name.is_empty() || name.starts_with('.') || !is_name(name) {
+            let message = format!("`{}` is no host", clip(&said.value));
+            report.error(
+                "FB0103",
+                &said.place,
+                message,
+                "a name in lower case such as `bank.example`, or `*.bank.example` for all below it",
+            );
+        }
+        pass.push(said.value);
+    }
+    section.finish(report);
+    HttpSettings { opens, pass }
 }
 
 pub(crate) fn home(report: &mut Report, root: &mut Keys) -> HomeKeep {

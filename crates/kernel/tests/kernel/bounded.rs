@@ -144,6 +144,9 @@ fn case_globs_that_explode() {
             refused(&toml, ALL, "FB0103");
         }
     }
+    for host in ["", "*", "*.", "*.a.*", ".a", "A.example", "https://a", "a/b", "a b", &stars] {
+        refused(&format!("[http]\npass = [\"{host}\"]"), ALL, "FB0103");
+    }
     // As bad as may be, against a long name: matching takes time linear in it, or by its length times the pattern's.
     let worst = format!("{}b", "*a".repeat(400));
     let rule = format!(

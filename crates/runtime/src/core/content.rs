@@ -56,15 +56,15 @@ pub(crate) struct Contents {
     root: Option<(OwnedFd, PathBuf)>,
     view: Option<OwnedFd>,
     /// Paths whose present content is not accepted: asked about, or not to be put back.
-    unaccepted: BTreeMap<String, Unaccepted>,
+    pub(super) unaccepted: BTreeMap<String, Unaccepted>,
     /// Questions on content, by the attempt's name.
-    asked: BTreeMap<u64, String>,
+    pub(super) asked: BTreeMap<u64, String>,
     /// Outward calls that wait for them.
     parked: BTreeSet<Ticket>,
     /// Refusals that no call has carried to the agent yet, the first of them.
-    untold: Vec<String>,
+    pub(super) untold: Vec<String>,
     /// How many refusals there were, ever.
-    refusals: u64,
+    pub(super) refusals: u64,
     /// As many of them had been told at the last telling.
     told: u64,
     /// Contents that were not accepted, by path.
@@ -94,7 +94,7 @@ struct Search {
 
 /// Content that is there and not accepted.
 #[derive(Clone, Debug)]
-struct Unaccepted {
+pub(super) struct Unaccepted {
     /// What was accepted last.
     accepted: Node,
     /// What is there.
@@ -102,7 +102,7 @@ struct Unaccepted {
     /// The question about it.
     group: Option<u64>,
     /// Why it is refused, where it could not be put back.
-    refused: Option<String>,
+    pub(super) refused: Option<String>,
 }
 
 /// Why an outward call does not go on.
@@ -684,7 +684,7 @@ fn digest_of(bytes: &[u8]) -> String {
 }
 
 /// The first of so many refusals.
-fn joined(texts: &[String], count: u64) -> String {
+pub(super) fn joined(texts: &[String], count: u64) -> String {
     let mut out = texts.iter().take(TOLD_MAX).cloned().collect::<String>();
     if count > TOLD_MAX as u64 {
         out.push_str(&format!("flyball: and {} more files\n", count - TOLD_MAX as u64));

@@ -75,6 +75,18 @@ const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 pub const INBOX: &str = "/.flyball/inbox.jsonl";
 /// That file, in the session's folder.
 pub(super) const INBOX_FILE: &str = "inbox.jsonl";
+/// Where the program finds the certificates that it is to trust, if the session's folder has a file for them. They also stand
+/// in place of the system's own, where those are in one file.
+pub const TRUST: &str = "/.flyball/trust.pem";
+/// That file, in the session's folder.
+pub(super) const TRUST_FILE: &str = "trust.pem";
+/// Where systems keep the certificates that they trust (Debian and its kin, Fedora and its kin, SUSE, Alpine).
+const SYSTEM_TRUST: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 /// Where masks come from: visible inside, empty and closed.
 const MASKS: &str = "/.masked";
 
@@ -100,6 +112,11 @@ pub(super) fn enter(boot: &Boot) -> Step<()> {
     if inbox.is_file() {
         root.bind(&inbox, Path::new(INBOX), READ_ONLY | libc::MOUNT_ATTR_NOEXEC)?;
     }
+    let trust = spec.session_dir.join(TRUST_FILE);
+    let has_trust = trust.is_file();
+    if has_trust {
+        root.bind(&trust, Path::new(TRUST), READ_ONLY | libc::MOUNT_ATTR_NOEXEC)?;
+    }
     let protected = protected_trees(spec)?;
     pivot(&root)?;
 
@@ -115,6 +132,9 @@ pub(super) fn enter(boot: &Boot) -> Step<()> {
     }
     if spec.network == Network::Brokered {
         resolver()?;
+    }
+    for path in SYSTEM_TRUST.iter().map(Path::new).filter(|path| has_trust && path.is_file()) {
+        cover(Path::new(TRUST), path)?;
     }
     sys::mount_setattr(root.fd(), READ_ONLY, false).doing("closing the new root")
 }

@@ -7,6 +7,7 @@
 
 use super::dns::{self, Names};
 use super::sys::Errno;
+use crate::call::{Passing, Through};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::{HashMap, VecDeque};
@@ -44,6 +45,7 @@ pub(crate) struct Broker(Arc<Shared>);
 
 struct Shared {
     inside: Box<dyn Inside>,
+    through: Option<Arc<dyn Through>>,
     dns: SocketAddr,
     names: Mutex<Names>,
     grants: Mutex<Grants>,
@@ -64,7 +66,7 @@ struct Grants {
 
 impl Broker {
     /// Starts the broker's thread and the name server.
-    pub(crate) fn start(inside: Box<dyn Inside>, dns: IpAddr) -> io::Result<Self> {
+    pub(crate) fn start(inside: Box<dyn Inside>, dns: IpAddr, through: Option<Arc<dyn Through>>) -> io::Result<Self> {
         let dns = SocketAddr::new(dns, DNS_PORT);
         let datagrams = UdpSocket::from(inside.bind_udp(dns)?);
         let streams = TcpListener::from(inside.listen(dns)?);
@@ -74,6 +76,7 @@ impl Broker {
             rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK)?;
         let shared = Arc::new(Shared {
             inside,
+            through,
             dns,
             names: Mutex::default(),
             grants: Mutex::default(),
@@ -228,23 +231,23 @@ fn accept(shared: &Arc<Shared>, address: SocketAddr, inner: TcpStream) {
     let Some(turn) = Turn::take(&shared.connections, CONNECTIONS_MAX) else { return };
     let shared = shared.clone();
     let _ = thread("flyball-dial").spawn(move || {
-        if let Ok(outer) = dial(&shared, address) {
-            let _ = relay(&shared, inner, outer);
+        if let Ok((outer, name)) = dial(&shared, address) {
+            let _ = relay(&shared, inner, outer, address, name);
         }
         drop(turn);
     });
 }
 
 /// Resolves and dials. An allowed name never leads to an address that is not public; a literal one was itself allowed.
-fn dial(shared: &Shared, address: SocketAddr) -> io::Result<TcpStream> {
+fn dial(shared: &Shared, address: SocketAddr) -> io::Result<(TcpStream, Option<String>)> {
     let name = match address.ip() {
         IpAddr::V4(ip) => lock(&shared.names).name_of(ip).map(str::to_owned),
         IpAddr::V6(_) => None,
     };
-    let Some(name) = name else { return TcpStream::connect_timeout(&address, DIAL_WAIT_MAX) };
+    let Some(name) = name else { return TcpStream::connect_timeout(&address, DIAL_WAIT_MAX).map(|s| (s, None)) };
     if name == HOST_NAME {
         let host = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port());
-        return TcpStream::connect_timeout(&host, DIAL_WAIT_MAX);
+        return TcpStream::connect_timeout(&host, DIAL_WAIT_MAX).map(|s| (s, Some(name)));
     }
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for candidate in (name.as_str(), address.port()).to_socket_addrs()? {
@@ -252,7 +255,7 @@ fn dial(shared: &Shared, address: SocketAddr) -> io::Result<TcpStream> {
             continue;
         }
         match TcpStream::connect_timeout(&candidate, DIAL_WAIT_MAX) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return Ok((stream, Some(name))),
             Err(error) => last = error,
         }
     }
@@ -289,14 +292,24 @@ fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// Copies both ways until both sides are through.
-fn relay(shared: &Arc<Shared>, inner: TcpStream, outer: TcpStream) -> io::Result<()> {
+/// Serves both ways until both sides are through.
+fn relay(
+    shared: &Arc<Shared>,
+    inner: TcpStream,
+    outer: TcpStream,
+    address: SocketAddr,
+    name: Option<String>,
+) -> io::Result<()> {
     inner.set_nonblocking(false)?;
     let _ = (inner.set_nodelay(true), outer.set_nodelay(true));
     let id = shared.next.fetch_add(1, Ordering::Relaxed);
     lock(&shared.streams).insert(id, [inner.try_clone()?, outer.try_clone()?]);
     let _listed = Listed { shared, id };
     if lock(&shared.grants).is_over {
+        return Ok(());
+    }
+    if let Some(through) = &shared.through {
+        through.serve(Passing { inside: inner, outside: outer, address, name });
         return Ok(());
     }
     let (up_from, up_to) = (inner.try_clone()?, outer.try_clone()?);
@@ -406,7 +419,7 @@ mod tests {
     #[test]
     fn who_asks_for_names_takes_a_bounded_part_of_the_supervisor() {
         let inside = Anywhere::default();
-        let _broker = Broker::start(Box::new(inside.clone()), Ipv4Addr::LOCALHOST.into()).unwrap();
+        let _broker = Broker::start(Box::new(inside.clone()), Ipv4Addr::LOCALHOST.into(), None).unwrap();
         let server = *lock(&inside.0).first().unwrap();
         // A question for `a.b`, type A, with its length before it.
         let query = b"\0\x15\0\x01\x01\0\0\x01\0\0\0\0\0\0\x01a\x01b\0\0\x01\0\x01";

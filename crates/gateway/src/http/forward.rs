@@ -1,0 +1,238 @@
+//! Requests of one connection, one by one to the gate and on.
+
+use super::body::Through;
+use super::{Egress, Place};
+use crate::gate::{Answered, Asking};
+use flyball_intent::{BODY_BYTES_MAX, HttpRequest, http_actions, wants_body};
+use flyball_kernel::Value;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::uri::{Authority, PathAndQuery};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode, Uri, Version, client, server};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Mutex;
+
+/// A request's line and headers, at most; curl's own limit is the same.
+const HEAD_BYTES_MAX: usize = 300 * 1024;
+const HEADERS_MAX: usize = 256;
+/// A client that begins a request and does not finish its head holds a connection for this long.
+const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// The way to the server.
+enum Way {
+    One(Mutex<client::conn::http1::SendRequest<Through>>),
+    Two(client::conn::http2::SendRequest<Through>),
+}
+
+pub(super) async fn forward<I, O>(
+    egress: Arc<Egress>,
+    inside: I,
+    outside: O,
+    is_h2: bool,
+    place: Place,
+) -> Result<(), hyper::Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    O: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let outside = TokioIo::new(outside);
+    let way = if is_h2 {
+        let (sender, connection) = client::conn::http2::handshake(TokioExecutor::new(), outside).await?;
+        tokio::spawn(connection);
+        Way::Two(sender)
+    } else {
+        let (sender, connection) = client::conn::http1::Builder::new()
+            .preserve_header_case(true)
+            .title_case_headers(false)
+            .handshake(outside)
+            .await?;
+        tokio::spawn(connection.with_upgrades());
+        Way::One(Mutex::new(sender))
+    };
+    let (way, place) = (Arc::new(way), Arc::new(place));
+    let service = service_fn(move |request| {
+        let (egress, way, place) = (Arc::clone(&egress), Arc::clone(&way), Arc::clone(&place));
+        async move { Ok::<_, Infallible>(one(&egress, &way, &place, request).await) }
+    });
+    let inside = TokioIo::new(inside);
+    if is_h2 {
+        server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_header_list_size(HEAD_BYTES_MAX as u32)
+            .serve_connection(inside, service)
+            .await
+    } else {
+        server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WAIT_MAX)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .preserve_header_case(true)
+            .serve_connection(inside, service)
+            .with_upgrades()
+            .await
+    }
+}
+
+async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<Incoming>) -> Response<Through> {
+    if let Err(why) = check_host(&request, place) {
+        return said(StatusCode::MISDIRECTED_REQUEST, why);
+    }
+    let (asked, request) = match asked(place, request).await {
+        Ok(read) => read,
+        Err(why) => return said(StatusCode::BAD_REQUEST, &why),
+    };
+    let asking = Asking { actions: asked, cause: place.cause.clone(), wait: egress.wait };
+    let gate = Arc::clone(&egress.gate);
+    let answered = tokio::task::spawn_blocking(move || gate.ask(asking)).await;
+    let attempts = match answered {
+        Ok(Answered::Allowed { attempts }) => attempts,
+        Ok(Answered::Denied { text, .. } | Answered::Waiting { text, .. }) => {
+            return said(StatusCode::FORBIDDEN, &text);
+        }
+        Err(_) => return said(StatusCode::FORBIDDEN, "flyball: denied, it could not be decided"),
+    };
+    let response = send(way, request).await;
+    let status = response.as_ref().map(Response::status).ok();
+    let gate = Arc::clone(&egress.gate);
+    let told = move || {
+        let attrs = status.map(|s| ("status".to_owned(), Value::Long(s.as_u16().into())));
+        // An error of the way says nothing of what the server did with the request.
+        let is_ok = status.map(|s| !s.is_client_error() && !s.is_server_error());
+        let Some((first, implied)) = attempts.split_first() else { return };
+        gate.outcome(&[*first], is_ok, &attrs.into_iter().collect());
+        gate.outcome(implied, is_ok, &BTreeMap::new());
+    };
+    // The answer may be on its way before that is on record, as with any outcome.
+    tokio::task::spawn_blocking(told);
+    response
+        .unwrap_or_else(|error| said(StatusCode::BAD_GATEWAY, &format!("flyball: the server did not answer: {error}")))
+}
+
+/// INVARIANT: one host, however often a request names it.
+fn check_host(request: &Request<Incoming>, place: &Place) -> Result<(), &'static str> {
+    const OTHER: &str = "flyball: denied, the request is for another host than its connection was allowed for";
+    let mut named: Vec<String> = request.uri().authority().map(ToString::to_string).into_iter().collect();
+    for host in request.headers().get_all(header::HOST) {
+        named.push(host.to_str().map_err(|_| OTHER)?.to_owned());
+    }
+    if named.is_empty() && request.version() != Version::HTTP_10 {
+        return Err("flyball: denied, the request names no host");
+    }
+    let default = if place.scheme == "https" { 443 } else { 80 };
+    let is_this = |named: &String| {
+        let Ok(authority) = named.parse::<Authority>() else { return false };
+        // A name of a user before it would be a second reading of whose it is.
+        let host = authority.host().trim_start_matches('[').trim_end_matches([']', '.']);
+        !named.contains('@')
+            && host.eq_ignore_ascii_case(place.host.trim_end_matches('.'))
+            && authority.port_u16().unwrap_or(default) == place.port
+    };
+    if named.iter().all(is_this) { Ok(()) } else { Err(OTHER) }
+}
+
+/// What the request does, and the request as it goes on.
+async fn asked(
+    place: &Place,
+    request: Request<Incoming>,
+) -> Result<(Vec<flyball_kernel::Action>, Request<Through>), String> {
+    let (mut head, body) = request.into_parts();
+    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
+    let read = |body| HttpRequest {
+        method: head.method.as_str(),
+        scheme: place.scheme,
+        host: &place.host,
+        target: &target,
+        body,
+    };
+    let is_plain = !head.headers.contains_key(header::CONTENT_ENCODING);
+    let (bytes, body) = if wants_body(&read(None)) && is_plain {
+        Through::peek(body, BODY_BYTES_MAX).await.map_err(|e| format!("flyball: the body can't be read: {e}"))?
+    } else {
+        (None, Through::all(body))
+    };
+    let actions = http_actions(&read(bytes.as_deref())).map_err(|e| format!("flyball: denied, {e}"))?;
+    let actions = actions.into_iter().map(|mut action| {
+        action.agent = place.agent.as_str().into();
+        action
+    });
+    let actions = actions.collect();
+    if head.version != Version::HTTP_2 {
+        // To a server, not to a proxy.
+        head.uri = target.parse::<Uri>().map_err(|e| format!("flyball: denied, no such path: {e}"))?;
+    }
+    hop_by_hop(&mut head.headers);
+    Ok((actions, Request::from_parts(head, body)))
+}
+
+/// What is meant for whoever is next, but for the words by which a connection changes its protocol.
+fn hop_by_hop(headers: &mut HeaderMap) {
+    for name in ["proxy-connection", "proxy-authorization", "te", "trailer"] {
+        if name != "te" || headers.get("te").is_some_and(|v| v != "trailers") {
+            headers.remove(name);
+        }
+    }
+    headers.remove(header::TRANSFER_ENCODING);
+}
+
+async fn send(way: &Way, mut request: Request<Through>) -> Result<Response<Through>, hyper::Error> {
+    let wants_upgrade = request.headers().contains_key(header::UPGRADE);
+    let inside = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
+    let mut response = match way {
+        Way::One(sender) => {
+            let mut sender = sender.lock().await;
+            sender.ready().await?;
+            sender.send_request(request).await?
+        }
+        Way::Two(sender) => {
+            let mut sender = sender.clone();
+            sender.ready().await?;
+            sender.send_request(request).await?
+        }
+    };
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(inside)) = (response.status(), inside) {
+        let outside = hyper::upgrade::on(&mut response);
+        tokio::spawn(async move {
+            let (Ok(inside), Ok(outside)) = tokio::join!(inside, outside) else { return };
+            let (mut inside, mut outside) = (TokioIo::new(inside), TokioIo::new(outside));
+            // Either end may go first, and nobody is left to tell.
+            let _ = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;
+        });
+    }
+    response.headers_mut().remove(header::TRANSFER_ENCODING);
+    Ok(response.map(Through::all))
+}
+
+/// An answer of Flyball's own.
+fn said(status: StatusCode, text: &str) -> Response<Through> {
+    let mut response = Response::new(Through::text(format!("{}\n", text.trim_end())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert("x-flyball", HeaderValue::from_static("denied"));
+    response
+}
+
+/// Tells a program over its own connection why there is none to the server.
+pub(super) async fn unreachable<I>(inside: I, place: &Place, error: &io::Error) -> io::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let text = format!("flyball: no secure connection to {}:{}: {error}", place.host, place.port);
+    let service = service_fn(move |_: Request<Incoming>| {
+        let text = text.clone();
+        async move { Ok::<_, Infallible>(said(StatusCode::BAD_GATEWAY, &text)) }
+    });
+    let served = server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WAIT_MAX)
+        .serve_connection(TokioIo::new(inside), service)
+        .await;
+    served.map_err(io::Error::other)
+}

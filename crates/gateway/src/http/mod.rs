@@ -1,0 +1,243 @@
+//! HTTP in connections that an agent opened: each request is ruled on, whatever connection it comes on, and streams through.
+//!
+//! TLS is opened with the session's own [`Authority`], which the sandbox trusts, and closed again towards the server, whose own
+//! certificate is verified as ever. What is neither TLS nor HTTP goes on as it came: the connection itself was ruled on.
+//!
+//! Invariants: a request reaches the server only after the gate allowed it; its host is the one that the connection was allowed
+//! for; the server gets it in this module's own framing, so that there are no two ways to read where it ends.
+
+mod authority;
+mod body;
+mod forward;
+mod sniff;
+#[cfg(test)]
+mod tests;
+
+pub use authority::{Authority, AuthorityError};
+
+use crate::gate::Gate;
+use rustls::pki_types::ServerName;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use sniff::{HEAD_BYTES_MAX, Spoken};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// How long a client may take for its first bytes, where the server does not speak first.
+const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
+const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(30);
+const H2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
+/// Ports at which nothing but HTTP is let through: there a server may take what it gets for it, however it is written.
+const HTTP_PORTS: &[u16] = &[80, 443, 8000, 8008, 8080, 8443];
+
+/// What a session's connections have in common.
+pub struct Egress {
+    /// Whom to ask.
+    pub gate: Arc<dyn Gate>,
+    /// Makes the certificates that the inside sees.
+    pub authority: Arc<Authority>,
+    /// How servers are verified.
+    pub client: Arc<rustls::ClientConfig>,
+    /// Hosts whose TLS is not opened: by name, or `*.` and the end of names.
+    pub pass: Vec<String>,
+    /// How long people may take to answer a question about a request.
+    pub wait: Duration,
+}
+
+/// A connection that was allowed, with both its ends.
+pub struct Connection {
+    /// To the program.
+    pub inside: TcpStream,
+    /// To the server.
+    pub outside: TcpStream,
+    /// The name that the program looked up, where it did.
+    pub name: Option<String>,
+    /// The address that it connected to: the literal one, where there was no name.
+    pub address: SocketAddr,
+    /// Who opened it.
+    pub agent: String,
+    /// The entries that led to it.
+    pub cause: Vec<u64>,
+}
+
+/// What a connection is for, once that is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub scheme: &'static str,
+    /// The host's name, or its address as text.
+    pub host: String,
+    pub port: u16,
+    pub agent: String,
+    pub cause: Vec<u64>,
+}
+
+/// Server verification by the certificates that this machine trusts.
+///
+/// # Errors
+/// What is wrong with them, when there is none.
+pub fn trusted() -> Result<Arc<rustls::ClientConfig>, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = rustls::RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        let why = found.errors.first().map(ToString::to_string).unwrap_or_default();
+        return Err(format!("this machine trusts no certificate authority: {why}"));
+    }
+    client_config(roots)
+}
+
+/// The same by these authorities.
+///
+/// # Errors
+/// What the TLS library says.
+pub fn client_config(roots: rustls::RootCertStore) -> Result<Arc<rustls::ClientConfig>, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+impl Egress {
+    /// Serves a connection to its end.
+    ///
+    /// # Errors
+    /// Why it ended early: the peers are gone, or it was not what it may be.
+    pub async fn serve(self: Arc<Self>, connection: Connection) -> io::Result<()> {
+        let Connection { mut inside, mut outside, name, address, agent, cause } = connection;
+        let _ = (inside.set_nodelay(true), outside.set_nodelay(true));
+        let host = name.clone().unwrap_or_else(|| address.ip().to_string());
+        let place = Place { scheme: "http", host, port: address.port(), agent, cause };
+        match self.spoken(&inside, &outside).await? {
+            Spoken::Tls { name: asked, .. } if self.is_passed(asked.as_deref().unwrap_or(&place.host)) => {
+                same_host(name.as_deref(), asked.as_deref())?;
+                copy_bidirectional(&mut inside, &mut outside).await.map(drop)
+            }
+            Spoken::Tls { name: asked, offers } => {
+                same_host(name.as_deref(), asked.as_deref())?;
+                let host = asked.or(name).unwrap_or(place.host);
+                let place = Place { scheme: "https", host, ..place };
+                self.open_tls(inside, outside, offers, place).await
+            }
+            Spoken::Http1 => self.forward(inside, outside, false, place).await,
+            Spoken::Http2 => self.forward(inside, outside, true, place).await,
+            Spoken::Other | Spoken::More if HTTP_PORTS.contains(&place.port) => {
+                Err(refused("what is neither TLS nor HTTP"))
+            }
+            Spoken::Other | Spoken::More => copy_bidirectional(&mut inside, &mut outside).await.map(drop),
+        }
+    }
+
+    /// Looks at the first bytes without taking them. A server that speaks first speaks no HTTP.
+    async fn spoken(&self, inside: &TcpStream, outside: &TcpStream) -> io::Result<Spoken> {
+        let mut head = vec![0; HEAD_BYTES_MAX];
+        let until = tokio::time::Instant::now() + HEAD_WAIT_MAX;
+        let mut seen = 0;
+        loop {
+            tokio::select! {
+                biased;
+                ready = inside.readable() => ready?,
+                ready = outside.readable(), if seen == 0 => {
+                    ready?;
+                    return Ok(Spoken::Other);
+                }
+                () = tokio::time::sleep_until(until) => return Ok(Spoken::Other),
+            }
+            let now = inside.peek(&mut head).await?;
+            match sniff::read(head.get(..now).unwrap_or_default()) {
+                Spoken::More if now == 0 => return Ok(Spoken::Other),
+                // Nothing new, though there is something to read: the rest is still on its way.
+                Spoken::More if now == seen => tokio::time::sleep(Duration::from_millis(5)).await,
+                Spoken::More => {}
+                told => return Ok(told),
+            }
+            seen = now;
+            if tokio::time::Instant::now() >= until {
+                return Ok(Spoken::Other);
+            }
+        }
+    }
+
+    fn is_passed(&self, host: &str) -> bool {
+        self.pass.iter().any(|pattern| match pattern.strip_prefix('*') {
+            Some(end) => host.ends_with(end),
+            None => host == pattern,
+        })
+    }
+
+    async fn open_tls(
+        self: Arc<Self>,
+        inside: TcpStream,
+        outside: TcpStream,
+        offers: Vec<Vec<u8>>,
+        place: Place,
+    ) -> io::Result<()> {
+        let server = ServerName::try_from(place.host.clone()).map_err(io::Error::other)?;
+        let mut client = (*self.client).clone();
+        client.alpn_protocols = offers.into_iter().filter(|p| p == H2 || p == HTTP1).collect();
+        let connecting = TlsConnector::from(Arc::new(client)).connect(server, outside);
+        let outside = tokio::time::timeout(HANDSHAKE_WAIT_MAX, connecting).await.map_err(io::Error::from).flatten();
+        // Both sides speak the same: what the server chose is offered to the program.
+        let chosen = outside.as_ref().ok().and_then(|o| o.get_ref().1.alpn_protocol()).map(<[u8]>::to_vec);
+        let certified = self.authority.certified(&place.host).map_err(io::Error::other)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut server = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(One(certified)));
+        let is_h2 = chosen.as_deref() == Some(H2);
+        server.alpn_protocols = match &outside {
+            Ok(_) => chosen.into_iter().collect(),
+            // The program is told in its own protocol what is wrong with the server.
+            Err(_) => vec![HTTP1.to_vec()],
+        };
+        let accepting = TlsAcceptor::from(Arc::new(server)).accept(inside);
+        let inside = tokio::time::timeout(HANDSHAKE_WAIT_MAX, accepting).await??;
+        match outside {
+            Ok(outside) => self.forward(inside, outside, is_h2, place).await,
+            Err(error) => forward::unreachable(inside, &place, &error).await,
+        }
+    }
+
+    async fn forward<I, O>(self: Arc<Self>, inside: I, outside: O, is_h2: bool, place: Place) -> io::Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        O: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        forward::forward(self, inside, outside, is_h2, place).await.map_err(io::Error::other)
+    }
+}
+
+/// INVARIANT: a connection is for the name that it was allowed for. Another in the handshake would be answered by another host
+/// behind the same address.
+fn same_host(name: Option<&str>, asked: Option<&str>) -> io::Result<()> {
+    match (name, asked) {
+        (Some(name), Some(asked)) if !name.eq_ignore_ascii_case(asked) => {
+            Err(refused("a handshake for another name than the connection was allowed for"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refused(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, what.to_owned())
+}
+
+/// The one certificate of a connection.
+#[derive(Debug)]
+struct One(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for One {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}

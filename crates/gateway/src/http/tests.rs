@@ -1,0 +1,309 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+//! Real clients (curl, raw bytes) through an [`Egress`] to a real server with a certificate authority of the test's own.
+
+use super::*;
+use crate::gate::{Answered, Asking, Gate};
+use flyball_kernel::Value;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener as StdListener, TcpStream as StdStream};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use tokio::runtime::Runtime;
+
+const HOST: &str = "server.test";
+
+/// Denies requests whose path has `forbidden` in it, and writes down what it hears.
+#[derive(Default)]
+struct Ruler(Mutex<Vec<String>>);
+
+impl Gate for Ruler {
+    fn ask(&self, asking: Asking) -> Answered {
+        let said: Vec<String> = asking.actions.iter().map(|a| format!("{} {}", a.verb, a.resource.id())).collect();
+        let said = said.join(" + ");
+        let is_denied = said.contains("forbidden");
+        self.0.lock().unwrap().push(said);
+        if is_denied {
+            return Answered::Denied { attempt: 1, text: "denied by rule r".into() };
+        }
+        Answered::Allowed { attempts: (0..asking.actions.len() as u64).collect() }
+    }
+    fn outcome(&self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>) {
+        if attempts == [0] {
+            self.0.lock().unwrap().push(format!("outcome {ok:?} {:?}", attrs.get("status")));
+        }
+    }
+    fn observe(&self, _: &str, _: &[u64], _: Json) -> Option<u64> {
+        None
+    }
+}
+
+struct World {
+    runtime: Runtime,
+    ruler: Arc<Ruler>,
+    /// Where a client finds the way through.
+    port: u16,
+    scratch: tempfile::TempDir,
+}
+
+/// Echoes method, path and the body's length; some paths do more.
+async fn answer(request: Request<Incoming>) -> Result<Response<body::Through>, hyper::Error> {
+    let (path, method, version) = (request.uri().path().to_owned(), request.method().clone(), request.version());
+    let framing =
+        request.headers().contains_key("content-length") && request.headers().contains_key("transfer-encoding");
+    let (bytes, _) = body::Through::peek(request.into_body(), 64 << 20).await?;
+    let length = bytes.map_or(usize::MAX, |b| b.len());
+    let text = match path.as_str() {
+        "/large" => "x".repeat(16 << 20),
+        _ => format!("{method} {path} {length} {version:?} {framing}"),
+    };
+    Ok(Response::new(body::Through::text(text)))
+}
+
+impl World {
+    /// `is_tls`: how the server speaks; `is_trusted`: whether its certificate holds.
+    fn new(is_tls: bool, is_trusted: bool) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let servers = Authority::new().unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        let trusted = if is_trusted { servers.pem().to_owned() } else { Authority::new().unwrap().pem().to_owned() };
+        roots.add(der(&trusted)).unwrap();
+        let mut config =
+            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::new(One(servers.certified(HOST).unwrap())));
+        config.alpn_protocols = vec![H2.to_vec(), HTTP1.to_vec()];
+        let acceptor = is_tls.then(|| TlsAcceptor::from(Arc::new(config)));
+        let server = listener(&runtime);
+        let server_port = server.local_addr().unwrap().port();
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = server.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                    let _ = match acceptor {
+                        Some(acceptor) => match acceptor.accept(stream).await {
+                            Ok(stream) => builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await,
+                            Err(_) => return,
+                        },
+                        None => builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await,
+                    };
+                });
+            }
+        });
+        let ruler = Arc::new(Ruler::default());
+        let scratch = tempfile::tempdir().unwrap();
+        let authority = Arc::new(Authority::new().unwrap());
+        std::fs::write(scratch.path().join("ca.pem"), authority.pem()).unwrap();
+        let egress = Arc::new(Egress {
+            gate: Arc::clone(&ruler) as Arc<dyn Gate>,
+            authority,
+            client: client_config(roots).unwrap(),
+            pass: vec!["passed.test".to_owned()],
+            wait: Duration::from_secs(1),
+        });
+        let through = listener(&runtime);
+        let port = through.local_addr().unwrap().port();
+        runtime.spawn(async move {
+            while let Ok((inside, _)) = through.accept().await {
+                let egress = Arc::clone(&egress);
+                let outside = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await.unwrap();
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                let connection = Connection {
+                    inside,
+                    outside,
+                    name: Some(HOST.to_owned()),
+                    address,
+                    agent: "a".to_owned(),
+                    cause: Vec::new(),
+                };
+                tokio::spawn(async move { egress.serve(connection).await });
+            }
+        });
+        Self { runtime, ruler, port, scratch }
+    }
+
+    fn ca(&self) -> PathBuf {
+        self.scratch.path().join("ca.pem")
+    }
+
+    fn curl(&self, scheme: &str, path: &str, more: &[&str]) -> Output {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-m", "30", "-w", " [%{http_code}]", "--resolve"]);
+        command.arg(format!("{HOST}:{}:127.0.0.1", self.port)).arg("--cacert").arg(self.ca()).args(more);
+        command.arg(format!("{scheme}://{HOST}:{}{path}", self.port)).output().unwrap()
+    }
+
+    /// Sends these bytes, and gives what came until the end.
+    fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = StdStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        // Whoever is refused early reads no more.
+        let _ = stream.write_all(bytes);
+        let mut out = Vec::new();
+        let _ = stream.read_to_end(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut self.ruler.0.lock().unwrap())
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.heard().into_iter().filter(|line| !line.starts_with("outcome")).collect()
+    }
+}
+
+fn listener(runtime: &Runtime) -> tokio::net::TcpListener {
+    let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let _inside = runtime.enter();
+    tokio::net::TcpListener::from_std(listener).unwrap()
+}
+
+fn der(pem: &str) -> rustls::pki_types::CertificateDer<'static> {
+    use rustls::pki_types::pem::PemObject;
+    rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn requests_in_tls_are_ruled_on_one_by_one() {
+    let world = World::new(true, true);
+    for (more, version) in [(&["--http1.1"][..], "HTTP/1.1"), (&["--http2"], "HTTP/2.0")] {
+        let said = text(&world.curl("https", "/a?q=1", more));
+        assert_eq!(said, format!("GET /a 0 {version} false [200]"));
+        let said = text(&world.curl("https", "/forbidden", more));
+        assert_eq!(said, "denied by rule r\n [403]");
+        let body = &[more, &["-d", "body"]].concat();
+        assert_eq!(text(&world.curl("https", "/p", body)), format!("POST /p 4 {version} false [200]"));
+    }
+    let asked = world.asked();
+    assert_eq!(asked[0], format!("http.request GET/{HOST}//a"));
+    assert_eq!(asked.len(), 6);
+}
+
+#[test]
+fn requests_without_tls_are_ruled_on_too() {
+    let world = World::new(false, true);
+    assert_eq!(text(&world.curl("http", "/a", &[])), "GET /a 0 HTTP/1.1 false [200]");
+    assert_eq!(text(&world.curl("http", "/a", &["--http2-prior-knowledge"])), "GET /a 0 HTTP/2.0 false [200]");
+    assert_eq!(text(&world.curl("http", "/forbidden", &[])), "denied by rule r\n [403]");
+    assert_eq!(world.asked().len(), 3);
+}
+
+#[test]
+fn the_outcome_is_what_the_server_says() {
+    let world = World::new(false, true);
+    world.curl("http", "/a", &[]);
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while !world.ruler.0.lock().unwrap().iter().any(|l| l == "outcome Some(true) Some(Long(200))") {
+        assert!(std::time::Instant::now() < until, "{:?}", world.heard());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_server_that_is_not_who_it_says_is_not_reached() {
+    let world = World::new(true, false);
+    let said = text(&world.curl("https", "/a", &[]));
+    assert!(said.contains("no secure connection to server.test") && said.ends_with("[502]"), "{said}");
+    assert!(world.asked().is_empty());
+}
+
+#[test]
+fn large_bodies_stream_both_ways() {
+    let world = World::new(true, true);
+    let file = world.scratch.path().join("large");
+    std::fs::write(&file, vec![b'x'; 20 << 20]).unwrap();
+    let up = format!("@{}", file.display());
+    let said = text(&world.curl("https", "/up", &["--data-binary", &up]));
+    assert_eq!(said, format!("POST /up {} HTTP/2.0 false [200]", 20 << 20));
+    let output = world.curl("https", "/large", &[]);
+    assert_eq!(output.stdout.len(), (16 << 20) + " [200]".len());
+}
+
+#[test]
+fn there_is_one_reading_of_whose_and_where_a_request_ends() {
+    let world = World::new(false, true);
+    let host = format!("{HOST}:{}", world.port);
+    // However it is written, it is one request, to one host, ruled on.
+    for bytes in [
+        format!("\r\n\r\nGET /forbidden HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        format!("GET /forbidden HTTP/1.1\r\nhost:{host}\r\nConnection: close\r\n\r\n"),
+        format!("GET http://{host}/forbidden HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+        format!("BREW /forbidden HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+    ] {
+        let said = world.raw(bytes.as_bytes());
+        assert!(said.contains(" 403 ") && said.contains("denied by rule r"), "{bytes}: {said}");
+    }
+    // Two hosts, or another's.
+    for bytes in [
+        "GET / HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n".to_owned(),
+        format!("GET / HTTP/1.1\r\nHost: {host}\r\nHost: other.test\r\nConnection: close\r\n\r\n"),
+        format!("GET http://other.test/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: {HOST}:1\r\nConnection: close\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: x@{host}\r\nConnection: close\r\n\r\n"),
+        format!("CONNECT other.test:443 HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+    ] {
+        let said = world.raw(bytes.as_bytes());
+        assert!(said.starts_with("HTTP/1.1 421 ") || said.starts_with("HTTP/1.1 400 "), "{bytes}: {said}");
+    }
+    world.heard();
+    // Both lengths, odd chunks: refused, or one request with one body.
+    for (bytes, requests) in [
+        (
+            format!(
+                "POST /a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: {host}\r\n\r\n"
+            ),
+            1,
+        ),
+        (
+            format!(
+                "POST /a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 4\r\nContent-Length: 40\r\nConnection: close\r\n\r\nbody"
+            ),
+            0,
+        ),
+        (
+            format!(
+                "POST /a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\nbody\r\n0\r\n\r\n"
+            ),
+            1,
+        ),
+        (
+            format!(
+                "POST /a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: xchunked\r\nConnection: close\r\n\r\n0\r\n\r\n"
+            ),
+            0,
+        ),
+        (format!("GET /a HTTP/1.1\r\nHost: {host}\r\nX: {}\r\n\r\n", "y".repeat(10 << 20)), 0),
+        ("GET /\0 HTTP/1.1\r\n\r\n".to_owned(), 0),
+    ] {
+        let said = world.raw(bytes.as_bytes());
+        let asked = world.asked();
+        assert!(asked.len() <= requests && !asked.iter().any(|a| a.contains("smuggled")), "{asked:?}: {said}");
+        assert!(!said.contains(" true"), "both framings went on: {said}");
+    }
+}
+
+#[test]
+fn a_handshake_for_another_name_ends() {
+    let world = World::new(true, true);
+    let other = format!("other.test:{}:127.0.0.1", world.port);
+    let url = format!("https://other.test:{}/", world.port);
+    let output = Command::new("curl").args(["-skS", "-m", "30", "--resolve", &other, &url]).output().unwrap();
+    assert!(!output.status.success() && world.asked().is_empty(), "{output:?}");
+    drop(world.runtime);
+}
