@@ -27,9 +27,10 @@ const QUEUED_ITEMS_MAX: usize = 16_384;
 /// What one transaction takes at most, so that other processes and whoever waits for `durable` get their turn.
 const COMMIT_BYTES_MAX: usize = 8 << 20;
 const COMMIT_ITEMS_MAX: usize = 4096;
-/// How long entries that nobody waits for may gather: a commit costs as much as a hundred entries, and a processor that the
-/// governed program could use.
-const GATHER: Duration = Duration::from_millis(4);
+/// How long entries that nobody waits for may gather: a commit costs as much as a hundred entries, a processor that the
+/// governed program could use, and a sync of the disk that its own changes wait behind. (A killed process loses none of them:
+/// see `inflight`; and who needs one durable waits for it, which ends the gathering.)
+const GATHER: Duration = Duration::from_millis(20);
 /// A signed checkpoint is kept at least each time that the tree crosses a multiple of this.
 pub(crate) const CHECKPOINT_EVERY: u64 = 4096;
 

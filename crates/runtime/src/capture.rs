@@ -392,7 +392,14 @@ impl Capture {
         let mut found = Vec::new();
         // Also what the record has and the layer lacks: it would be missing from an apply.
         let mut paths: BTreeSet<PathBuf> = self.state.changed().map(|(path, _)| translate::path(path)).collect();
-        paths.extend(workspace::changes(&self.layers, &self.scratch.within)?.into_iter().map(|change| change.path));
+        for change in workspace::changes(&self.layers, &self.scratch.within)? {
+            // What was just read and is what the record says need not be read again.
+            if self.state.node(&translate::text(&change.path)) == Some(&change.node) {
+                paths.remove(&change.path);
+            } else {
+                paths.insert(change.path);
+            }
+        }
         let mut look = Look::new(&self.layers)?;
         for path in paths {
             if self.scratch.covers(&self.workspace.join(&path)) {

@@ -48,9 +48,11 @@ pub fn dead_sessions(home: &Home, ledger: &Ledger) -> Result<Vec<String>, Ledger
 fn unborn(home: &Home, ledger: &Ledger) -> Result<(), LedgerError> {
     let known: BTreeSet<String> = ledger.heads()?.into_iter().map(|s| s.id).collect();
     for entry in std::fs::read_dir(home.sessions()).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_none_or(|name| known.contains(name)) {
+            continue;
+        }
         let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
-        let is_old = age.is_some_and(|age| age > UNBORN_AGE);
-        if !is_old || entry.file_name().to_str().is_none_or(|name| known.contains(name)) {
+        if age.is_none_or(|age| age <= UNBORN_AGE) {
             continue;
         }
         if let Ok(Some(_held)) = SessionLock::take(&entry.path()) {

@@ -3,6 +3,7 @@
 use flyball_sandbox::workspace;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The charter's scratch patterns, ready to ask.
 #[derive(Debug, Default)]
@@ -13,6 +14,9 @@ pub struct Scratch {
     /// Those of the home (`~/…`) and absolute ones.
     beyond: GlobSet,
     protected: Vec<PathBuf>,
+    /// The folder that was asked about last, and whether it is one: a program works through one folder after the other, and
+    /// to match each path and all that it is in takes longer than the system call that is asked about.
+    last: Mutex<(PathBuf, bool)>,
 }
 
 /// A pattern that can't be read.
@@ -46,17 +50,37 @@ impl Scratch {
             within: workspace::Scratch::new(&within).map_err(|e| ScratchError(e.to_string()))?,
             beyond: set.build().map_err(|e| ScratchError(e.to_string()))?,
             protected: protected.to_vec(),
+            last: Mutex::default(),
         })
     }
 
     /// Whether what happens at this path is not recorded file by file.
     #[must_use]
     pub fn covers(&self, path: &Path) -> bool {
-        let named = match path.strip_prefix(&self.workspace) {
-            Ok(rel) => self.within.has(rel),
-            Err(_) => path.ancestors().any(|p| self.beyond.is_match(p)),
-        };
+        // What the workspace itself lies in names nothing of it.
+        let is_one_side = |folder: &&Path| folder.starts_with(&self.workspace) == path.starts_with(&self.workspace);
+        let named = path.parent().filter(is_one_side).is_some_and(|folder| self.holds(folder)) || self.names(path);
         named && !self.protected.iter().any(|p| path.starts_with(p) || p.starts_with(path))
+    }
+
+    /// Whether a pattern names this very path.
+    fn names(&self, path: &Path) -> bool {
+        match path.strip_prefix(&self.workspace) {
+            Ok(rel) => self.within.names(rel),
+            Err(_) => self.beyond.is_match(path),
+        }
+    }
+
+    /// Whether a pattern names this folder, or one that it is in.
+    fn holds(&self, folder: &Path) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0.as_os_str() != folder.as_os_str() {
+            let is_within = folder.starts_with(&self.workspace);
+            let mut own = folder.ancestors().take_while(|above| above.starts_with(&self.workspace) == is_within);
+            let holds = own.any(|above| self.names(above));
+            *last = (folder.to_path_buf(), holds);
+        }
+        last.1
     }
 }
 
@@ -75,6 +99,23 @@ mod tests {
         }
         for no in ["/w/src/a.rs", "/w/target/keep/x", "/h/.bashrc", "/etc/passwd", "/w/targets/a", "/tmpfile"] {
             assert!(!it.covers(Path::new(no)), "{no}");
+        }
+        let it = Scratch::new(&["/h/**".into(), "out/**".into()], Path::new("/h/w"), Path::new("/h"), &[]).unwrap();
+        // Asked in turns: what is remembered of one folder says nothing of another.
+        for _ in 0..2 {
+            for (path, is_scratch) in [
+                ("/h/w", false),
+                ("/h/w/x", false),
+                ("/h/x", true),
+                ("/h/w/out", false),
+                ("/h/w/out/a", true),
+                ("/h/w/out/b/c", true),
+                ("/h/w/a/out/b", false),
+                ("/h/x/y/z", true),
+                ("/", false),
+            ] {
+                assert_eq!(it.covers(Path::new(path)), is_scratch, "{path}");
+            }
         }
         assert!(Scratch::new(&["a[".into()], Path::new("/w"), Path::new("/h"), &[]).is_err());
     }

@@ -161,15 +161,16 @@ impl Shared {
 /// # Errors
 /// [`RunError`] when it can't be governed; then it did not run.
 pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<Summary, RunError> {
-    let begun = flyball_sandbox::begin();
-    // One waits for the disk, the other for the processor.
-    let (charter, ledger) = std::thread::scope(|scope| {
+    // One waits for the disk, one for another process, one for the processor.
+    let (begun, charter, ledger) = std::thread::scope(|scope| {
+        let begun = scope.spawn(flyball_sandbox::begin);
         let ledger = scope.spawn(|| -> Result<Ledger, LedgerError> {
             let ledger = Ledger::open(home.dir())?;
             crate::recover::dead_sessions(home, &ledger)?;
             Ok(ledger)
         });
-        (charter_of(options.charter.as_deref(), &options.workspace), ledger.join())
+        let charter = charter_of(options.charter.as_deref(), &options.workspace);
+        (begun.join().ok().flatten(), charter, ledger.join())
     });
     let (charter, sources) = charter?;
     let id = session_id();

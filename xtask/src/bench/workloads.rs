@@ -1,4 +1,5 @@
-//! Whole programs, as a user runs them: plain, under bubblewrap, and under `flyball run` with the charter of `flyball init`.
+//! Whole programs, as a user runs them: plain, under bubblewrap, on an overlay alone (what any sandbox costs that keeps changes
+//! apart), and under `flyball run` with the charter of `flyball init`.
 //!
 //! Rounds are interleaved, so that what else the machine does falls on all alike; each run has a fresh copy of its
 //! workspace, made outside the measured time. Each script checks its own result, so a refusal can't pass for speed.
@@ -102,10 +103,11 @@ const WORKLOADS: &[Workload] = &[
 enum Under {
     Nothing,
     Bubblewrap,
+    Overlay,
     Flyball,
 }
 
-const ALL: [Under; 3] = [Under::Nothing, Under::Bubblewrap, Under::Flyball];
+const ALL: [Under; 4] = [Under::Nothing, Under::Bubblewrap, Under::Overlay, Under::Flyball];
 
 /// The folders and programs of one measurement.
 struct Bench {
@@ -164,24 +166,25 @@ impl Bench {
     fn table(&self, rounds: usize) -> Result<String, Failure> {
         let mut out =
             format!("`cargo xtask bench workloads`, {}, medians of {rounds} interleaved rounds\n\n", super::machine());
-        out.push_str("| workload | plain | bubblewrap | flyball | flyball to plain |\n|---|---|---|---|---|\n");
-        let mut total = [Duration::ZERO; 3];
+        out.push_str(
+            "| workload | plain | bubblewrap | overlay alone | flyball | flyball to plain | overlay to plain |\n",
+        );
+        out.push_str("|---|---|---|---|---|---|---|\n");
+        let mut total = [Duration::ZERO; 4];
         for workload in WORKLOADS {
             let missing: Vec<&&str> = workload.needs.iter().filter(|program| !exec::has(program)).collect();
             if missing.is_empty() {
                 eprintln!("bench: {}", workload.name);
                 out.push_str(&self.row(workload, rounds, &mut total)?);
             } else {
-                out.push_str(&format!("| {} | not run: {missing:?} missing | | | |\n", workload.name));
+                out.push_str(&format!("| {} | not run: {missing:?} missing | | | | | |\n", workload.name));
             }
         }
-        let [plain, bwrap, flyball] = total;
+        let [plain, _, overlay, flyball] = total;
         if !plain.is_zero() {
-            let ratio = flyball.as_secs_f64() / plain.as_secs_f64();
-            let [plain, bwrap, flyball] = [plain, bwrap, flyball].map(|time| time.as_millis());
-            out.push_str(&format!(
-                "| all that ran on all three | {plain} ms | {bwrap} ms | {flyball} ms | {ratio:.2} |\n"
-            ));
+            let [flyball, overlay] = [flyball, overlay].map(|time| time.as_secs_f64() / plain.as_secs_f64());
+            let cells = total.map(|time| format!("{} ms", time.as_millis())).join(" | ");
+            out.push_str(&format!("| all that ran on all four | {cells} | {flyball:.2} | {overlay:.2} |\n"));
         }
         if let Err(why) = &self.flyball {
             out.push_str(&format!("\nNot measured under Flyball: {why}\n"));
@@ -189,15 +192,15 @@ impl Bench {
         Ok(out.trim_end().to_owned())
     }
 
-    /// One line of the table; what all three could do counts in the total.
-    fn row(&self, workload: &Workload, rounds: usize, total: &mut [Duration; 3]) -> Result<String, Failure> {
+    /// One line of the table; what all four could do counts in the total.
+    fn row(&self, workload: &Workload, rounds: usize, total: &mut [Duration; 4]) -> Result<String, Failure> {
         let template = self.scratch.join("template");
         std::fs::create_dir_all(&template)?;
         exec::run(Command::new("sh").args(["-ec", workload.prepare]).current_dir(&template))?;
         if let Ok(program) = &self.flyball {
             init(program, &template)?;
         }
-        let mut taken: [Result<Vec<Duration>, String>; 3] = [const { Ok(Vec::new()) }; 3];
+        let mut taken: [Result<Vec<Duration>, String>; 4] = [const { Ok(Vec::new()) }; 4];
         for round in 0..rounds {
             // The order turns with the rounds: whoever comes first pays for cold caches.
             for offset in 0..ALL.len() {
@@ -212,21 +215,19 @@ impl Bench {
         }
         std::fs::remove_dir_all(&template)?;
         let medians = taken.map(|times| times.map(median));
-        if let [Ok(plain), Ok(bwrap), Ok(flyball)] = &medians {
-            for (sum, time) in total.iter_mut().zip([plain, bwrap, flyball]) {
+        if let [Ok(plain), Ok(bwrap), Ok(overlay), Ok(flyball)] = &medians {
+            for (sum, time) in total.iter_mut().zip([plain, bwrap, overlay, flyball]) {
                 *sum += *time;
             }
         }
-        let [plain, bwrap, flyball] = medians;
-        let ratio = match (&plain, &flyball) {
-            (Ok(plain), Ok(flyball)) if !plain.is_zero() => {
-                format!("{:.2}", flyball.as_secs_f64() / plain.as_secs_f64())
-            }
+        let [plain, _, overlay, flyball] = &medians;
+        let ratio = |time: &Result<Duration, String>| match (plain, time) {
+            (Ok(plain), Ok(time)) if !plain.is_zero() => format!("{:.2}", time.as_secs_f64() / plain.as_secs_f64()),
             _ => "-".to_owned(),
         };
-        let cells =
-            [plain, bwrap, flyball].map(|cell| cell.map_or_else(|why| why, |time| format!("{} ms", time.as_millis())));
-        Ok(format!("| {} | {} | {ratio} |\n", workload.name, cells.join(" | ")))
+        let (flyball, overlay) = (ratio(flyball), ratio(overlay));
+        let cells = medians.map(|cell| cell.map_or_else(|why| why, |time| format!("{} ms", time.as_millis())));
+        Ok(format!("| {} | {} | {flyball} | {overlay} |\n", workload.name, cells.join(" | ")))
     }
 
     /// One run in a fresh copy; the inner error is a cell of the table.
@@ -239,6 +240,7 @@ impl Bench {
                 Some(program) => Ok(bubblewrapped(program, &workspace, workload.run)),
                 None => Err("not here".to_owned()),
             },
+            Under::Overlay => self.overlay(&workspace).map(|merged| plain(&merged, workload.run)),
             Under::Flyball => match &self.flyball {
                 Ok(program) => Ok(governed(program, &self.scratch, &workspace, workload.run)),
                 Err(_) => Err("not run".to_owned()),
@@ -250,8 +252,31 @@ impl Bench {
             let taken = start.elapsed();
             if output.status.success() { Ok(taken) } else { Err(format!("failed: {}", last_line(&output))) }
         });
-        exec::run(Command::new("rm").arg("-rf").arg(&workspace))?;
+        if under == Under::Overlay {
+            // Where it could not be mounted there is nothing to take away.
+            let _ = Command::new("umount").arg(self.scratch.join("merged")).stderr(Stdio::null()).status();
+        }
+        let made = ["upper", "work", "merged"].map(|name| self.scratch.join(name));
+        exec::run(Command::new("rm").arg("-rf").arg(&workspace).args(made))?;
         Ok(taken)
+    }
+
+    /// An overlay over the workspace, as the sandbox mounts it; to mount one takes root.
+    fn overlay(&self, workspace: &Path) -> Result<PathBuf, String> {
+        let [upper, work, merged] = ["upper", "work", "merged"].map(|name| self.scratch.join(name));
+        for folder in [&upper, &work, &merged] {
+            std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+        }
+        let layers = format!(
+            "lowerdir={},upperdir={},workdir={},userxattr,index=off",
+            workspace.display(),
+            upper.display(),
+            work.display()
+        );
+        let mut command = Command::new("mount");
+        command.args(["-t", "overlay", "overlay", "-o", &layers]).arg(&merged).stdin(Stdio::null());
+        let output = command.output().map_err(|error| error.to_string())?;
+        if output.status.success() { Ok(merged) } else { Err("not here".to_owned()) }
     }
 }
 

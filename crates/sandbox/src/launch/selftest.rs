@@ -46,7 +46,9 @@ pub(super) fn start(boot: &Boot) -> Step<Probing> {
 /// Waits for the tries to end: the first one that succeeded, if one did.
 pub(super) fn finish(boot: &Boot, mut probing: Probing) -> Step<Option<String>> {
     loop {
-        // Each attempt writes one byte before it starts; the count says how far the prober came.
+        // Each attempt writes one byte before it starts; the count says how far the prober came. It is read at the end:
+        // a pipe holds far more, and each byte would wake this process.
+        let status = sys::wait_for(probing.pid).unwrap_or(-1);
         let mut begun = 0;
         let mut buffer = [0u8; 256];
         loop {
@@ -57,7 +59,6 @@ pub(super) fn finish(boot: &Boot, mut probing: Probing) -> Step<Option<String>> 
                 Err(error) => return Err(error).doing("testing the boundary"),
             }
         }
-        let status = sys::wait_for(probing.pid).unwrap_or(-1);
         let done = probing.attempts.len();
         if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 {
             return Ok(None);

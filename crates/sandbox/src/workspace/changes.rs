@@ -67,7 +67,13 @@ impl Scratch {
     /// Whether the path, or a directory that it is in, is one of them.
     #[must_use]
     pub fn has(&self, rel: &Path) -> bool {
-        !self.0.is_empty() && rel.ancestors().any(|p| !p.as_os_str().is_empty() && self.0.is_match(p))
+        !self.0.is_empty() && rel.ancestors().any(|p| self.names(p))
+    }
+
+    /// Whether the path itself is one of them.
+    #[must_use]
+    pub fn names(&self, rel: &Path) -> bool {
+        !rel.as_os_str().is_empty() && self.0.is_match(rel)
     }
 }
 

@@ -201,7 +201,8 @@ pub(super) fn node_in(root: BorrowedFd<'_>, rel: &Path, sink: &mut dyn FnMut(&[u
 pub(super) fn hash(from: &mut dyn Read, sink: &mut dyn FnMut(&[u8])) -> rustix::io::Result<(String, u64)> {
     let mut hasher = Sha256::new();
     let mut size = 0_u64;
-    let mut buf = vec![0_u8; 64 * 1024];
+    // Most files are small, and memory that is cleared for them costs more than they do.
+    let mut buf = vec![0_u8; 16 * 1024];
     loop {
         let n = match from.read(&mut buf) {
             Ok(0) => break,
