@@ -394,7 +394,7 @@ impl Capture {
         let mut paths: BTreeSet<PathBuf> = self.state.changed().map(|(path, _)| translate::path(path)).collect();
         for change in workspace::changes(&self.layers, &self.scratch.within)? {
             // What was just read and is what the record says need not be read again.
-            if self.state.node(&translate::text(&change.path)) == Some(&change.node) {
+            if self.state.node(&translate::text(&change.path)).as_ref() == Some(&change.node) {
                 paths.remove(&change.path);
             } else {
                 paths.insert(change.path);
