@@ -170,8 +170,7 @@ fn what_cannot_be_read_is_opaque() {
         let action = seen.call(&reading(), &tool("do", arguments));
         assert_eq!(action.attr("opaque"), Some(&Value::Bool(true)), "{}", shown(arguments));
     }
-    let mut seen = Conversation::default();
-    seen.bytes = TEXTS_BYTES_MAX - 3;
+    let mut seen = Conversation { bytes: TEXTS_BYTES_MAX - 3, ..Conversation::default() };
     seen.user(&reading(), "and");
     assert_eq!(seen.call(&reading(), &tool("do", "{}")).attr("opaque"), None);
     seen.user(&reading(), "one");
