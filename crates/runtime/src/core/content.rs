@@ -6,9 +6,11 @@
 //! What this can't do: a program that was let run or connect can write afterwards, and hand on what it holds in its own
 //! memory. Content rules say what the workspace holds when something starts, not what a running program knows.
 
+mod asked;
+
 use super::{BarrierError, Core, Notice, OnHold};
 use crate::capture::{Seen, Wanted};
-use crate::gate::{GateError, Settled};
+use crate::gate::GateError;
 use crate::git_context;
 use crate::inbox::Inbox;
 use crate::refusal;
@@ -18,7 +20,7 @@ use flyball_intent::{CONTENT_BYTES_MAX, Content, ContentWanted, content_actions,
 use flyball_kernel::{Action, ContentReading, Reason, Resource, Surface, Verdict};
 use flyball_ledger::Kind;
 use flyball_sandbox::workspace::{self, Node};
-use flyball_sandbox::{Attempt, Call, Decision, Lull, Ticket};
+use flyball_sandbox::{Attempt, Call, Lull, Ticket};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde_json::json;
@@ -574,53 +576,6 @@ impl Core {
     /// A parked call's asker is gone.
     pub(super) fn unpark(&mut self, ticket: Ticket) -> bool {
         self.contents.parked.remove(&ticket)
-    }
-
-    /// A question about content has its answer. Says whether the content was refused, if this was one.
-    pub(super) fn settle_content(&mut self, settled: &Settled) -> Option<bool> {
-        let path = self.contents.asked.remove(&settled.group)?;
-        let is_allowed = settled.verdict == Verdict::Allow;
-        let Some(entry) = self.contents.unaccepted.remove(&path) else { return Some(!is_allowed) };
-        let rel = translate::path(&path);
-        let is_link = matches!(entry.judged, Node::Symlink { .. });
-        let through = is_link.then(|| self.behind_link(&rel).as_deref().map(digest_of));
-        let judged = Judged { path, rel, accepted: entry.accepted, node: entry.judged, through, is_open: false };
-        if is_allowed {
-            self.record_outcomes(&settled.attempts, true, &BTreeMap::new());
-            self.accept(&judged);
-        } else if let Err(error) = self.put_back(&judged, settled.group, &settled.because) {
-            self.outbox.push(Notice::Alert(error.to_string()));
-        }
-        Some(!is_allowed)
-    }
-
-    /// The calls that wait for answers about content: put to the mediator again, they are refused with the reason or go on.
-    pub(super) fn put_again(&self) -> Vec<(Ticket, Decision)> {
-        self.contents.parked.iter().map(|ticket| (*ticket, Decision::Again)).collect()
-    }
-
-    /// The run is over and nobody will be heard any more: what is asked about and not answered is put back.
-    pub(crate) fn give_up_content(&mut self) -> Result<(), BarrierError> {
-        for (group, path) in std::mem::take(&mut self.contents.asked) {
-            self.gate.abandon(group, "the session ended before an answer")?;
-            let Some(entry) = self.contents.unaccepted.remove(&path) else { continue };
-            let rel = translate::path(&path);
-            let judged =
-                Judged { path, rel, accepted: entry.accepted, node: entry.judged, through: None, is_open: false };
-            let reason = Reason {
-                rule: "question-expired".into(),
-                owner: Default::default(),
-                reason: "the session ended before anybody had answered".into(),
-                witnesses: Vec::new(),
-                needs: None,
-                source: None,
-            };
-            let full = translate::text(&self.workspace.join(&judged.rel));
-            let about = Action::new("fs.write", Resource::file(&full), Surface::Fs);
-            let because: Vec<_> = about.ok().map(|a| (a, reason)).into_iter().collect();
-            self.put_back(&judged, group, &because)?;
-        }
-        Ok(())
     }
 
     /// What a path said when it was accepted last.
