@@ -1,9 +1,10 @@
-//! Real harnesses with the hooks that `flyball hook install` writes, and no sandbox: Claude Code and Gemini CLI, unmodified,
+//! Real harnesses with the hooks that `flyball hook install` writes, and no sandbox: Claude Code, Codex and Gemini CLI, unmodified,
 //! each played by a script. What can't run here says why and counts as skipped.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, reason = "tests")]
 
 mod claude;
+mod codex;
 mod gemini;
 
 use libtest_mimic::{Arguments, Trial};
@@ -21,7 +22,7 @@ struct Case {
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
-    for Case { name, needs, run } in [claude::cases(), gemini::cases()].into_iter().flatten() {
+    for Case { name, needs, run } in [claude::cases(), codex::cases(), gemini::cases()].into_iter().flatten() {
         let skip = needs();
         if let Some(why) = &skip {
             eprintln!("skipped: {name}: {why}");
