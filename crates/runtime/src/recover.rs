@@ -17,6 +17,7 @@ use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Closes every session that nobody supervises any more: its open attempts become `unknown`, never guessed, and what it had
 /// under way on a workspace is undone or completed. What can't be yet is left for the next start.
@@ -79,21 +80,36 @@ pub(crate) fn whole(home: &Home, ledger: &Ledger, real: &Path) -> Result<(), Str
         if !dir.join(APPLY).exists() || workspace_of(ledger, &info.id).is_none_or(|w| w != real) {
             continue;
         }
-        let held = SessionLock::take(&dir).map_err(|e| e.to_string())?;
-        let held = held.ok_or_else(|| format!("`flyball apply {}` is under way; wait for its end", info.id))?;
+        let Some(held) = turn(&dir).map_err(|e| e.to_string())? else {
+            return Err(format!("`flyball apply {}` is under way; wait for its end", info.id));
+        };
         let settled = settle(home, ledger, &info.id, &held);
         settled.map_err(|e| format!("{e}; `flyball apply {}` goes on with it once that is mended", info.id))?;
     }
     Ok(())
 }
 
+/// The lock of a session whose apply stands half done; waited for a while, since another start may just be ending it.
+fn turn(dir: &Path) -> std::io::Result<Option<SessionLock>> {
+    let until = Instant::now() + TURN_WAIT_MAX;
+    loop {
+        match SessionLock::take(dir)? {
+            None if Instant::now() < until => std::thread::sleep(TURN_LOOK),
+            taken => return Ok(taken),
+        }
+    }
+}
+
+/// Ending an apply takes milliseconds, on a busy machine with many files some seconds.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
+const TURN_LOOK: Duration = Duration::from_millis(5);
 /// The journal of an apply, in a session's folder.
 pub(crate) const APPLY: &str = "apply.journal";
 /// What an applied or discarded workspace is called until all of it is removed.
 pub(crate) const GOING: &str = "workspace.going";
 
 /// Between its folder and its first entry a session takes milliseconds.
-const UNBORN_AGE: std::time::Duration = std::time::Duration::from_secs(600);
+const UNBORN_AGE: Duration = Duration::from_secs(600);
 
 fn has_leftovers(dir: &Path) -> bool {
     [APPLY, "rollback.journal", GOING, "workspace/upper.twin"].iter().any(|name| dir.join(name).exists())

@@ -386,8 +386,11 @@ fn not_seen(core: &mut Core, error: &dyn std::fmt::Display) {
 fn close(shared: &Arc<Shared>, plan: &Plan, ended_by: &'static str, exit: Option<&Exit>) -> Summary {
     let mut core = lock(shared);
     core.close_open_attempts();
-    // A rollback that could go neither way: nobody is left in the tree, so it goes back to what it was.
-    if let Err(error) = rewind::undo(&core.session_dir, &core.capture.layers.upper) {
+    // A rollback that could go neither way: nobody is left in the tree, so it goes back to what it was. One whose record failed
+    // may be in flight: the next start, which commits that, makes the layer what the record says then.
+    let undone =
+        if core.gate.flush().is_ok() { rewind::undo(&core.session_dir, &core.capture.layers.upper) } else { Ok(()) };
+    if let Err(error) = undone {
         let body = json!({ "alert": "rollback", "detail": error.to_string() });
         let _ = core.gate.note(Kind::Alert, "supervisor", &[], body);
     }

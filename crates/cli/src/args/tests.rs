@@ -81,9 +81,13 @@ fn typed(shown: &str, is_whole: bool) -> Result<(), String> {
     match Cli::try_parse_from(&words) {
         Ok(_) => Ok(()),
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => Ok(()),
-        Err(e) if !is_whole && e.kind() == ErrorKind::MissingRequiredArgument => Ok(()),
+        Err(e) if !is_whole && is_unfinished(e.kind()) => Ok(()),
         Err(e) => Err(e.to_string().lines().next().unwrap_or_default().to_owned()),
     }
+}
+
+fn is_unfinished(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand)
 }
 
 /// Words as a shell sees them, as far as quotes go.

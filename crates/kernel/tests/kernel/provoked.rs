@@ -61,6 +61,9 @@ fn every_code_of_charters_is_provoked() {
         told.extend(analysed(toml, &analysis::cedar(rules)));
     }
     told.extend(analysed("", &entangled()));
+    let home = "forbid (principal, action == Action::\"fs.write\", resource) when { resource.zone == \"home\" };\n";
+    let twice = ["dev", "boss"].map(|owner| format!("@id(\"by-{owner}\") @owner(\"{owner}\") @reason(\"r\") {home}"));
+    told.extend(analysed("", &format!("{ALL}{}", twice.concat())));
     told.extend(snapshots());
     let all: BTreeSet<&str> = CODES.iter().map(|(code, ..)| *code).filter(|code| *code != NEVER).collect();
     assert_eq!(all.difference(&told).collect::<Vec<_>>(), Vec::<&&str>::new(), "pages of codes that nothing gives");
