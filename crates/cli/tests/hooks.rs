@@ -147,6 +147,21 @@ fn one_answer_lets_one_of_two_same_calls_pass() {
     assert_eq!(codes, [0, 2]);
 }
 
+/// The action of a write does not say what is written: who allowed one content has not seen another.
+#[test]
+fn an_answer_is_for_that_very_call() {
+    let world = World::new();
+    let write = |content: &str| {
+        let path = world.path("w").join(".github/workflows/ci.yml");
+        world.before("Write", &json!({"file_path": path, "content": content}))
+    };
+    assert_eq!(write("on: push").0, 2);
+    let asked: Value = serde_json::from_str(world.ok(&["asks", "--json"]).lines().next().unwrap()).unwrap();
+    world.ok(&["answer", asked["id"].as_str().unwrap(), "allow", "--reason", "that one"]);
+    assert_eq!(write("on: pull_request_target").0, 2);
+    assert_eq!(write("on: push"), (0, String::new()));
+}
+
 #[test]
 fn people_stop_a_session_that_has_no_sandbox() {
     let world = World::new();

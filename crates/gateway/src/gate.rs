@@ -12,6 +12,9 @@ pub struct Asking {
     pub actions: Vec<Action>,
     /// Entries that led to it.
     pub cause: Vec<u64>,
+    /// What stands for all of the call, such as a digest: only a call that is the same in this too takes an answer that was given
+    /// when its asker had gone away. The actions don't say all: what a file would hold is not in them.
+    pub exact: String,
     /// How long people may take before whoever asks must go away without an answer.
     pub wait: Duration,
 }

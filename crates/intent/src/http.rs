@@ -23,7 +23,7 @@ use serde_json::Value as Json;
 /// Bytes of a body that are read, at most. A push of more refs, or a larger manifest, is opaque.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// A request. Names and paths are as they came, but for the host: without its port, in lower case.
+/// A request as it came, but for the host: without its port, in lower case.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpRequest<'a> {
     /// `GET`, `POST`, …
@@ -56,7 +56,7 @@ impl HttpRequest<'_> {
 /// Whether the body must be read to tell what the request does. Told by method, host and path alone.
 #[must_use]
 pub fn wants_body(request: &HttpRequest<'_>) -> bool {
-    let path = segments(request.path());
+    let path = segments(&canonical(request.path()));
     request.is_change() && (git::is_push(&path) || github::is_read(request, &path) || kubernetes::is_api(&path))
 }
 
@@ -68,13 +68,13 @@ pub fn http_actions(request: &HttpRequest<'_>) -> Result<Vec<Action>, ActionErro
     let resource = Resource::new(ResourceKind::Request)
         .with("method", request.method)?
         .with("host", request.host)?
-        .with("path", request.path())?;
+        .with("path", canonical(request.path()))?;
     let mut first = Action::new("http.request", resource, Surface::Http)?.with("scheme", request.scheme)?;
     if let Some(body) = request.body {
         first.set("bytes", i64::try_from(body.len()).unwrap_or(i64::MAX).into())?;
     }
     let mut actions = vec![first];
-    let path = segments(request.path());
+    let path = segments(&canonical(request.path()));
     if request.is_change() || kubernetes::is_exec(&path) {
         if git::is_push(&path) {
             actions.extend(git::pushes(request, &path)?);
@@ -85,6 +85,41 @@ pub fn http_actions(request: &HttpRequest<'_>) -> Result<Vec<Action>, ActionErro
         }
     }
     Ok(actions)
+}
+
+/// The path as servers read it, by RFC 3986, section 6.2.2: no `.` and `..`, no escapes of what needs none, those that are needed in
+/// capitals; and no empty segments, which most servers pass over.
+fn canonical(path: &str) -> String {
+    let path = unreserved(path);
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let is_folder = path.ends_with('/') || path.ends_with("/.") || path.ends_with("/..");
+    let end = if is_folder && !parts.is_empty() { "/" } else { "" };
+    if path.starts_with('/') { format!("/{}{end}", parts.join("/")) } else { path }
+}
+
+fn unreserved(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (before, escape) = rest.split_at(at);
+        out.push_str(before);
+        let hex = escape.get(1..3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match hex {
+            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => out.push(char::from(byte)),
+            Some(byte) => out.push_str(&format!("%{byte:02X}")),
+            None => out.push('%'),
+        }
+        rest = escape.get(if hex.is_some() { 3 } else { 1 }..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
 }
 
 /// A path's segments, `%`-escapes resolved: servers resolve them too.

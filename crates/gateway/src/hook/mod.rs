@@ -14,6 +14,7 @@ use crate::paths;
 use flyball_intent::{GitContext, Harness, ToolCall, all_succeeded_if_it_did, tool_call_actions};
 use flyball_kernel::{Action, Value};
 use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
@@ -152,7 +153,7 @@ impl Hooks {
         let spawn = actions.iter().position(|a| a.verb.name() == "agent.spawn");
         let unread: Vec<String> =
             actions.iter().filter(|a| a.attr("opaque").is_some()).map(|a| a.verb.name().to_owned()).collect();
-        let asking = Asking { actions, cause: cause.to_vec(), wait: around.wait };
+        let asking = Asking { actions, cause: cause.to_vec(), exact: asked.digest(), wait: around.wait };
         match gate.ask(asking) {
             Answered::Allowed { attempts } => {
                 // Nothing beneath a hook asks again: whoever reads the record is told what nobody could judge.
@@ -227,6 +228,12 @@ impl Asked {
             action.agent = self.agent.as_str().into();
         }
         Ok(actions)
+    }
+
+    /// Of the tool and all of its input.
+    fn digest(&self) -> String {
+        let whole = json!([self.tool, self.input, self.cwd]).to_string();
+        Sha256::digest(whole.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// For each action, whether a good end of the call says that it ended well itself.

@@ -111,6 +111,27 @@ fn a_good_end_of_a_script_says_nothing_of_what_may_have_failed_in_it() {
 }
 
 #[test]
+fn what_a_command_printed_is_no_outcome() {
+    let call = json!({"tool_name": "Bash", "tool_use_id": "t", "tool_input": {"command": "cargo test"}});
+    let mut ended = call.clone();
+    ended["tool_response"] = json!("Exit code: 0\nall tests passed");
+    check(
+        Harness::Codex,
+        "",
+        &[claude("PreToolUse", call), claude("PostToolUse", ended)],
+        &[
+            "observe codex PreToolUse",
+            "ask codex process.exec bash + codex process.exec cargo",
+            "exit 0",
+            "observe codex PostToolUse",
+            "outcome [1] None None",
+            "outcome [2] None None",
+            "exit 0",
+        ],
+    );
+}
+
+#[test]
 fn subagents_are_agents_of_their_own() {
     let call = json!({"tool_name": "Write", "tool_use_id": "t", "agent_id": "a1", "agent_type": "helper",
         "tool_input": {"file_path": "x", "content": "y"}});

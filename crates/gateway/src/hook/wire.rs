@@ -162,21 +162,16 @@ fn ended(name: &str, fields: &Map<String, Json>) -> (Option<bool>, Option<i64>) 
     if field("backgroundTaskId").or_else(|| field("backgroundPIDs")).is_some_and(|v| !v.is_null()) {
         return (None, None);
     }
-    // Gemini CLI tells a command's end only in words that the command itself could have printed.
-    if name == "AfterTool" && text(fields, "tool_name") == Some("run_shell_command") {
+    // Gemini CLI and Codex tell a command's end, if at all, in words that the command itself could have printed.
+    let is_gemini_command = name == "AfterTool" && text(fields, "tool_name") == Some("run_shell_command");
+    if is_gemini_command || response.is_some_and(Json::is_string) {
         return (None, None);
     }
     let exit = field("exit_code").or_else(|| field("exitCode")).and_then(Json::as_i64);
-    let exit = exit.or_else(|| response.and_then(Json::as_str).and_then(first_line_exit));
     // Claude Code tells a command that failed as a failure.
     let is_plain_success = name == "PostToolUse" && field("stdout").is_some();
     let exit = exit.or(is_plain_success.then_some(0));
     (Some(exit.is_none_or(|code| code == 0)), exit)
-}
-
-/// Codex begins a command's response with `Exit code: N`; what comes after the first line is the command's own.
-fn first_line_exit(text: &str) -> Option<i64> {
-    text.lines().next()?.strip_prefix("Exit code: ").and_then(number)
 }
 
 fn number(text: &str) -> Option<i64> {

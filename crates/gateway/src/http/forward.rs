@@ -22,6 +22,8 @@ use tokio::sync::Mutex;
 /// A request's line and headers, at most; curl's own limit is the same.
 const HEAD_BYTES_MAX: usize = 300 * 1024;
 const HEADERS_MAX: usize = 256;
+/// Protocols that a request may go on in: each a stream of that very request's, which was ruled on (SPDY is Kubernetes' `exec`).
+const STREAMS: &[&str] = &["websocket", "spdy/3.1"];
 /// A client that begins a request and does not finish its head holds a connection for this long.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -89,7 +91,7 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
         Ok(read) => read,
         Err(why) => return said(StatusCode::BAD_REQUEST, &why),
     };
-    let asking = Asking { actions: asked, cause: place.cause.clone(), wait: egress.wait };
+    let asking = Asking { actions: asked, cause: place.cause.clone(), exact: String::new(), wait: egress.wait };
     let gate = Arc::clone(&egress.gate);
     let answered = tokio::task::spawn_blocking(move || gate.ask(asking)).await;
     let attempts = match answered {
@@ -172,8 +174,18 @@ async fn asked(
     Ok((actions, Request::from_parts(head, body)))
 }
 
-/// What is meant for whoever is next, but for the words by which a connection changes its protocol.
+/// What is meant for whoever is next, but for the words by which a connection becomes a stream of one request's own.
+///
+/// INVARIANT: no connection is changed into one that carries further requests: in `h2c`, say, none of them would be ruled on.
 fn hop_by_hop(headers: &mut HeaderMap) {
+    let is_stream =
+        |value: &HeaderValue| STREAMS.iter().any(|name| value.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
+    let mut wanted = headers.get_all(header::UPGRADE).iter();
+    if wanted.next().is_some_and(|first| !is_stream(first)) || wanted.next().is_some() {
+        headers.remove(header::UPGRADE);
+        headers.remove("http2-settings");
+        headers.remove(header::CONNECTION);
+    }
     for name in ["proxy-connection", "proxy-authorization", "te", "trailer"] {
         if name != "te" || headers.get("te").is_some_and(|v| v != "trailers") {
             headers.remove(name);

@@ -28,8 +28,9 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// How long a client may take for its first bytes, where the server does not speak first.
-const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a client may take from its first byte until it can be told what it speaks, and how often that is looked at.
+const HEAD_WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
+const HEAD_LOOK: Duration = Duration::from_millis(5);
 const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(30);
 const H2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
@@ -117,7 +118,8 @@ impl Egress {
         let host = name.clone().unwrap_or_else(|| address.ip().to_string());
         let place = Place { scheme: "http", host, port: address.port(), agent, cause };
         match self.spoken(&inside, &outside).await? {
-            Spoken::Tls { name: asked, .. } if self.is_passed(asked.as_deref().unwrap_or(&place.host)) => {
+            // By the name that the address was given out for: what a handshake names is the program's own word.
+            Spoken::Tls { name: asked, .. } if name.as_deref().is_some_and(|name| self.is_passed(name)) => {
                 same_host(name.as_deref(), asked.as_deref())?;
                 copy_bidirectional(&mut inside, &mut outside).await.map(drop)
             }
@@ -137,31 +139,30 @@ impl Egress {
     }
 
     /// Looks at the first bytes without taking them. A server that speaks first speaks no HTTP.
+    ///
+    /// INVARIANT: time alone never makes a connection one that goes on unread: who says nothing is waited for, who begins to and
+    /// does not go on is refused.
     async fn spoken(&self, inside: &TcpStream, outside: &TcpStream) -> io::Result<Spoken> {
         let mut head = vec![0; HEAD_BYTES_MAX];
-        let until = tokio::time::Instant::now() + HEAD_WAIT_MAX;
-        let mut seen = 0;
-        loop {
-            tokio::select! {
-                biased;
-                ready = inside.readable() => ready?,
-                ready = outside.readable(), if seen == 0 => {
-                    ready?;
-                    return Ok(Spoken::Other);
-                }
-                () = tokio::time::sleep_until(until) => return Ok(Spoken::Other),
+        tokio::select! {
+            biased;
+            ready = inside.readable() => ready?,
+            ready = outside.readable() => {
+                ready?;
+                return Ok(Spoken::Other);
             }
+        }
+        let until = tokio::time::Instant::now() + HEAD_WAIT_MAX;
+        loop {
             let now = inside.peek(&mut head).await?;
             match sniff::read(head.get(..now).unwrap_or_default()) {
                 Spoken::More if now == 0 => return Ok(Spoken::Other),
-                // Nothing new, though there is something to read: the rest is still on its way.
-                Spoken::More if now == seen => tokio::time::sleep(Duration::from_millis(5)).await,
-                Spoken::More => {}
+                Spoken::More if tokio::time::Instant::now() >= until => {
+                    return Err(refused("the beginning of a request or handshake that did not go on"));
+                }
+                // The rest is still on its way.
+                Spoken::More => tokio::time::sleep(HEAD_LOOK).await,
                 told => return Ok(told),
-            }
-            seen = now;
-            if tokio::time::Instant::now() >= until {
-                return Ok(Spoken::Other);
             }
         }
     }

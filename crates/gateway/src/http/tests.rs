@@ -58,10 +58,12 @@ async fn answer(request: Request<Incoming>) -> Result<Response<body::Through>, h
     let (path, method, version) = (request.uri().path().to_owned(), request.method().clone(), request.version());
     let framing =
         request.headers().contains_key("content-length") && request.headers().contains_key("transfer-encoding");
+    let upgrade = request.headers().contains_key("upgrade");
     let (bytes, _) = body::Through::peek(request.into_body(), 64 << 20).await?;
     let length = bytes.map_or(usize::MAX, |b| b.len());
     let text = match path.as_str() {
         "/large" => "x".repeat(16 << 20),
+        "/upgrade" => format!("upgrade: {upgrade}"),
         _ => format!("{method} {path} {length} {version:?} {framing}"),
     };
     Ok(Response::new(body::Through::text(text)))
@@ -296,6 +298,45 @@ fn there_is_one_reading_of_whose_and_where_a_request_ends() {
         assert!(asked.len() <= requests && !asked.iter().any(|a| a.contains("smuggled")), "{asked:?}: {said}");
         assert!(!said.contains(" true"), "both framings went on: {said}");
     }
+}
+
+/// A server that would change to HTTP/2 in place, and then hear requests that nobody else reads.
+#[test]
+fn no_connection_becomes_one_that_carries_more_requests() {
+    let world = World::new(false, true);
+    let host = format!("{HOST}:{}", world.port);
+    for upgrade in ["h2c", "H2C, websocket", "foo", "TLS/1.2"] {
+        let said = world.raw(
+            format!(
+                "GET /upgrade HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\n\
+                 HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\nGET / HTTP/1.0\r\nHost: {host}\r\n\r\n"
+            )
+            .as_bytes(),
+        );
+        assert!(
+            said.starts_with("HTTP/1.1 200") && !said.contains(" 101 ") && said.contains("upgrade: false"),
+            "{said}"
+        );
+    }
+    let said = world.raw(
+        format!("GET /upgrade HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n")
+            .as_bytes(),
+    );
+    assert!(said.contains("upgrade: true"), "{said}");
+}
+
+/// Elsewhere than at HTTP's own ports other protocols pass; who begins like HTTP and waits becomes none of them.
+#[test]
+fn waiting_makes_no_other_protocol_of_it() {
+    let world = World::new(false, true);
+    let mut stream = StdStream::connect((Ipv4Addr::LOCALHOST, world.port)).unwrap();
+    stream.set_read_timeout(Some(HEAD_WAIT_MAX + Duration::from_secs(20))).unwrap();
+    stream.write_all(b"GE").unwrap();
+    let mut out = Vec::new();
+    let read = stream.read_to_end(&mut out);
+    assert!(matches!(read, Ok(0) | Err(_)) && out.is_empty(), "{out:?}");
+    let _ = stream.write_all(format!("T /a HTTP/1.1\r\nHost: {HOST}:{}\r\n\r\n", world.port).as_bytes());
+    assert!(world.asked().is_empty());
 }
 
 #[test]

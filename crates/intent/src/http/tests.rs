@@ -30,6 +30,31 @@ fn what_is_read_is_only_a_request() {
 }
 
 #[test]
+fn a_path_has_one_spelling() {
+    let path = |target: &str| {
+        let request = HttpRequest { method: "GET", scheme: "https", host: "h", target, body: None };
+        http_actions(&request).unwrap().first().unwrap().resource.str("path").to_owned()
+    };
+    for (target, is) in [
+        ("/a/b?x=/../y", "/a/b"),
+        ("/%61/%2e%2E/b", "/b"),
+        ("//a///b/", "/a/b/"),
+        ("/a/./b/../c", "/a/c"),
+        ("/../../a", "/a"),
+        ("/a%2fb%3f", "/a%2Fb%3F"),
+        ("/a/..", "/"),
+        ("/", "/"),
+        ("/100%", "/100%"),
+        ("/%zz%4", "/%zz%4"),
+        ("/%E4%b8", "/%E4%B8"),
+        ("*", "*"),
+    ] {
+        assert_eq!(path(target), is, "{target}");
+    }
+    check("PUT api.github.com//repos/./o/x/../r/%70ulls/7/merge", "", &["pr.merge o/r/7"]);
+}
+
+#[test]
 fn github_by_its_api() {
     check(
         "POST api.github.com/repos/o/r/pulls",

@@ -191,7 +191,7 @@ impl Door {
     fn ask_once(&self, state: &mut State, asking: &Asking) -> First {
         let actions = &asking.actions;
         // The same attempt again, after people were asked about it: it takes their answer, or goes on waiting for it.
-        if let Some(group) = state.waiting.find(actions) {
+        if let Some(group) = state.waiting.find(asking) {
             return First::Waits(group);
         }
         let asked = state.gate.ask(actions.clone(), &asking.cause);
@@ -206,7 +206,7 @@ impl Door {
                     let text = crate::asking::for_the_agent(question);
                     state.inbox.tell(question.of, "asked", &text);
                 }
-                state.waiting.wait(asked.group, actions, asked.questions);
+                state.waiting.wait(asked.group, asking, asked.questions);
                 First::Waits(asked.group)
             }
             Verdict::Deny | Verdict::Modify => First::Said(self.refused(state, asked.group, &asked.because)),

@@ -4,6 +4,7 @@
 
 use crate::gate::{Question, Settled};
 use crate::{asking, refusal};
+use flyball_gateway::Asking;
 use flyball_kernel::Action;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,22 +19,26 @@ pub(super) struct Waiting {
 struct Group {
     /// What makes an attempt the same: all its actions, each by its digest.
     digests: Vec<String>,
+    /// And what stands for the rest of it.
+    exact: String,
     questions: Vec<Question>,
     settled: Option<Settled>,
 }
 
 impl Waiting {
-    pub fn wait(&mut self, group: u64, actions: &[Action], questions: Vec<Question>) {
-        self.groups.insert(group, Group { digests: digests(actions), questions, settled: None });
+    pub fn wait(&mut self, group: u64, asking: &Asking, questions: Vec<Question>) {
+        let (digests, exact) = (digests(&asking.actions), asking.exact.clone());
+        self.groups.insert(group, Group { digests, exact, questions, settled: None });
     }
 
     /// The attempt that is the same as this one, if one waits or was settled and not taken.
-    pub fn find(&self, actions: &[Action]) -> Option<u64> {
+    pub fn find(&self, asking: &Asking) -> Option<u64> {
         if self.groups.is_empty() {
             return None;
         }
-        let digests = digests(actions);
-        self.groups.iter().find(|(_, group)| group.digests == digests).map(|(name, _)| *name)
+        let digests = digests(&asking.actions);
+        let is_same = |group: &Group| group.exact == asking.exact && group.digests == digests;
+        self.groups.iter().find(|(_, group)| is_same(group)).map(|(name, _)| *name)
     }
 
     pub fn settle(&mut self, settled: Settled) {
