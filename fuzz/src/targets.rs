@@ -73,6 +73,7 @@ pub const TARGETS: &[Target] = &[
     reader("in-flight", in_flight, 1500),
     reader("input", input, 150),
     reader("kernel-calls", kernel_calls, 1500),
+    reader("mcp", mcp, 800),
     reader("name-query", name_query, 1500),
     reader("note", note, 1500),
     reader("payload", payload, 300),
@@ -220,6 +221,32 @@ fn toml_string(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// A client's line, and what the call in it would be.
+fn mcp(_: &str, data: &[u8]) {
+    let Ok(messages) = flyball_gateway::mcp::read_messages(data) else { return };
+    for (message, line) in messages {
+        assert!(!line.contains(&b'\r') && flyball_gateway::mcp::read_messages(&line).is_ok());
+        let params = message.params();
+        let text = |name: &str| params.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+        for server in ["filesystem", "git", "fetch", "postgres", "github", "other"] {
+            let call = flyball_intent::McpCall {
+                server,
+                kind: server,
+                tool: text("name"),
+                input: params.get("arguments").unwrap_or(&serde_json::Value::Null),
+                cwd: "/w",
+                home: "/h",
+                roots: &[],
+                git: &|_| None,
+                file: &|_| None,
+                own: &[],
+            };
+            assert!(flyball_intent::mcp_call_actions(&call).map_or(true, |actions| !actions.is_empty()));
+            assert!(flyball_intent::mcp_read_actions(&call, text("uri")).map_or(true, |actions| !actions.is_empty()));
+        }
+    }
 }
 
 fn action(_: &str, data: &[u8]) {

@@ -6,8 +6,8 @@
 //! better question and is not the boundary.
 //!
 //! Entry points: [`exec_actions`], a program about to run; [`command_actions`], the same where nothing beneath asks again;
-//! [`content_actions`], a file that changed; [`tool_call_actions`], a tool call of an agent's harness; [`Conversation::call`], a
-//! tool's call by where its arguments were seen before.
+//! [`content_actions`], a file that changed; [`tool_call_actions`], a tool call of an agent's harness; [`mcp_call_actions`], a
+//! call of an MCP server's tool; [`Conversation::call`], a tool's call by where its arguments were seen before.
 //!
 //! | programs | read as |
 //! |---|---|
@@ -28,6 +28,7 @@ mod content;
 mod exec;
 mod harness;
 mod http;
+mod mcp;
 mod names;
 mod options;
 mod programs;
@@ -42,6 +43,10 @@ pub use content::{CONTENT_ACTIONS_MAX, CONTENT_BYTES_MAX, Content, ContentWanted
 pub use exec::{Exec, GitContext, Script, command_actions, exec_actions};
 pub use harness::{Harness, ToolCall, ToolCallError, tool_call_actions};
 pub use http::{BODY_BYTES_MAX, HttpRequest, http_actions, wants_body};
+pub use mcp::{
+    INPUT_CHARS_MAX, McpCall, McpTool, file_of_uri, is_known_server, mcp_call_actions, mcp_other_action,
+    mcp_read_actions,
+};
 pub use shell::all_succeeded_if_it_did;
 pub use tools::{ARGUMENTS_MAX, Conversation, TEXT_BYTES_MAX, TEXTS_BYTES_MAX, TracedCall};
 

@@ -1,0 +1,154 @@
+//! Client and server over pipes: the client is whoever started the gateway, the server is started by it.
+
+use super::message::{Frame, read_frame};
+use super::{Peers, Proxy};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to end once its client has gone, before it is told to, and then before it is made to.
+const GRACE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The two ends that lines go to.
+pub struct Pipes {
+    server: Mutex<Option<ChildStdin>>,
+    client: Mutex<Box<dyn Write + Send>>,
+}
+
+impl Peers for Pipes {
+    fn to_server(&self, line: &[u8]) -> std::io::Result<()> {
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        write_line(server.as_mut().ok_or(std::io::ErrorKind::BrokenPipe)?, line)
+    }
+
+    fn to_client(&self, line: &[u8]) -> std::io::Result<()> {
+        write_line(self.client.lock().unwrap_or_else(PoisonError::into_inner).as_mut(), line)
+    }
+}
+
+/// One call of the operating system for a line, so that its reader wakes once.
+fn write_line(to: &mut dyn Write, line: &[u8]) -> std::io::Result<()> {
+    let mut whole = Vec::with_capacity(line.len() + 1);
+    whole.extend_from_slice(line);
+    whole.push(b'\n');
+    to.write_all(&whole)?;
+    to.flush()
+}
+
+/// A server that was started, and its pipes.
+pub struct Started {
+    child: Child,
+    stdout: ChildStdout,
+    pipes: Arc<Pipes>,
+}
+
+enum Ended {
+    Client,
+    Server,
+}
+
+/// Tells a gateway to end as if its client had gone.
+#[derive(Clone)]
+pub struct Stop(Sender<Ended>);
+
+impl Stop {
+    /// Once is enough.
+    pub fn stop(&self) {
+        let _ = self.0.send(Ended::Client);
+    }
+}
+
+/// Starts a server whose standard error is the gateway's own.
+///
+/// # Errors
+/// What the operating system says.
+pub fn start(command: &mut Command, client: Box<dyn Write + Send>) -> std::io::Result<Started> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let stdout = stdout.ok_or(std::io::ErrorKind::BrokenPipe)?;
+    let pipes = Arc::new(Pipes { server: Mutex::new(stdin), client: Mutex::new(client) });
+    Ok(Started { child, stdout, pipes })
+}
+
+impl Started {
+    /// Where the proxy sends lines.
+    #[must_use]
+    pub fn peers(&self) -> Arc<Pipes> {
+        Arc::clone(&self.pipes)
+    }
+
+    /// Carries lines until one of the two has ended; gives the server's exit code. `ready` is handed what ends it from outside.
+    ///
+    /// # Errors
+    /// When the threads can't be started.
+    pub fn serve(
+        mut self,
+        proxy: &Arc<Proxy>,
+        mut client: impl BufRead + Send + 'static,
+        ready: impl FnOnce(Stop),
+    ) -> std::io::Result<i32> {
+        let (tell, ended) = channel();
+        ready(Stop(tell.clone()));
+        let (to, by) = (Arc::clone(proxy), tell.clone());
+        std::thread::Builder::new().name("client".into()).spawn(move || {
+            while let Ok(frame) = read_frame(&mut client) {
+                if frame == Frame::End {
+                    break;
+                }
+                to.from_client(&frame);
+            }
+            let _ = by.send(Ended::Client);
+        })?;
+        let to = Arc::clone(proxy);
+        let mut stdout = BufReader::with_capacity(64 * 1024, self.stdout);
+        std::thread::Builder::new().name("server".into()).spawn(move || {
+            while let Ok(frame) = read_frame(&mut stdout) {
+                if frame == Frame::End {
+                    break;
+                }
+                to.from_server(&frame);
+            }
+            let _ = tell.send(Ended::Server);
+        })?;
+        let code = end(&mut self.child, &self.pipes, &ended);
+        proxy.server_ended();
+        Ok(code)
+    }
+}
+
+fn end(child: &mut Child, pipes: &Pipes, ended: &Receiver<Ended>) -> i32 {
+    if let Ok(Ended::Client) = ended.recv() {
+        // A server that does not read keeps whoever writes to it; it is ended below.
+        if let Ok(mut server) = pipes.server.try_lock() {
+            *server = None;
+        }
+        // What it still has to say is heard until it ends.
+        let _ = ended.recv_timeout(GRACE);
+    }
+    if let Some(code) = wait(child) {
+        return code;
+    }
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // INVARIANT: not waited for yet, so that the number is still this child's.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    wait(child).unwrap_or_else(|| {
+        let _ = child.kill();
+        child.wait().ok().and_then(|status| status.code()).unwrap_or(1)
+    })
+}
+
+fn wait(child: &mut Child) -> Option<i32> {
+    let until = Instant::now() + GRACE;
+    while Instant::now() < until {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status.code().unwrap_or(1));
+        }
+        std::thread::sleep(LOOK);
+    }
+    None
+}
