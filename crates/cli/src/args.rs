@@ -65,6 +65,9 @@ pub enum Command {
     /// what it announces
     #[command(subcommand)]
     Hook(Hook),
+    /// Stand between an agent and a server that it uses
+    #[command(subcommand)]
+    Gateway(Gateway),
     /// A governed run on a sample repository, told step by step
     Demo,
     /// Watch sessions on the terminal as they act: live actions, refusals, questions to answer, budgets; ? lists the keys
@@ -369,6 +372,33 @@ pub struct HookInstall {
     /// The wait that each hook gives people
     #[command(flatten)]
     pub event: HookEvent,
+}
+
+/// `flyball gateway`.
+#[derive(Debug, Subcommand)]
+pub enum Gateway {
+    /// In front of an MCP server over standard input and output: put it before the server's command in your client's settings
+    #[command(after_help = "\
+Each tool call, resource and prompt is ruled on by the charter before the server hears of it, and recorded. What well-known
+servers' tools do is known by name (docs/mcp.md) and meets the rules of what it does; others are `tool.call`. A tool whose text
+or arguments are not what they were when it was first seen is `tool.inject`, before the agent reads of it.
+
+Example: flyball gateway mcp -- npx -y @modelcontextprotocol/server-filesystem .")]
+    Mcp {
+        /// The server's name, as rules see it [default: from its command]
+        #[arg(long)]
+        name: Option<String>,
+        /// The charter's folder [default: .flyball in the working directory or above]
+        #[arg(long, value_name = "DIR")]
+        charter: Option<PathBuf>,
+        /// How many seconds people may take to answer a question before the agent is told to ask again: less than your client
+        /// waits for a tool
+        #[arg(long, value_name = "SECONDS", default_value_t = 50)]
+        within: u64,
+        /// The server's command
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "SERVER")]
+        server: Vec<std::ffi::OsString>,
+    },
 }
 
 /// An event of a harness.

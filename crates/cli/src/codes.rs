@@ -121,6 +121,10 @@ A screen is for people. For programs `flyball log S --follow --json` prints a se
     ("FB0542", "two searches disagree", "\
 `diff --prove` asked a solver and flyball's own search the same question, and one of them found an action where the other says that
 there is none. One of the two is wrong: believe neither about these charters, and report both."),
+    ("FB0543", "the gateway could not be begun", "\
+`flyball gateway` opens a session before it starts the server, and starts none when that fails: the ledger can't be used, the
+charter does not compile, or there is no such command. The message says which; try the server's command by itself, and
+`flyball check`."),
 ];
 
 /// Every page there is, by code.

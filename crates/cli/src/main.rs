@@ -19,6 +19,7 @@ mod demo;
 mod detach;
 mod doctor;
 mod failure;
+mod gateway;
 mod help;
 mod hook;
 mod init;
@@ -72,6 +73,7 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         Command::Run(args) if args.detach => detach::detach(out, &place, &args),
         Command::Run(args) => return run::run(out, &place, &args),
         Command::Hook(args) => return hook::hook(out, &place, args),
+        Command::Gateway(args) => return gateway::gateway(&place, args),
         Command::Demo => return demo::demo(out),
         Command::Watch { session } => watch::watch(out, &place, session.as_deref()),
         Command::Ps => sessions::ps(out, &place),

@@ -8,7 +8,8 @@
 //! | `WebFetch`, `web_fetch` | what `curl` of the same address is |
 //! | `Task`, `Agent` | `agent.spawn` |
 //! | `save_memory` | `state.write` |
-//! | `mcp__SERVER__TOOL`, `mcp_SERVER_TOOL`, any other | `tool.call` |
+//! | `mcp__SERVER__TOOL`, `mcp_SERVER_TOOL` | what the tool of a well-known server does ([`crate::mcp_call_actions`]) |
+//! | any other | `tool.call` |
 //!
 //! Every path is made absolute by its letters; who resolves links is the caller.
 
@@ -17,8 +18,9 @@ mod patch;
 #[cfg(test)]
 mod tests;
 
+use crate::mcp::{is_known_tool, mcp_call_actions};
 use crate::reading::{Command, Reading, Stdin, Word, absolute};
-use crate::{Content, ContentWanted, Exec, GitContext, command_actions, content_actions, programs};
+use crate::{Content, ContentWanted, Exec, GitContext, McpCall, command_actions, content_actions, programs};
 use edits::Edited;
 use flyball_kernel::{Action, ActionError, Resource, ResourceKind, Surface};
 use serde_json::{Map, Value as Json};
@@ -161,9 +163,35 @@ fn read(call: &ToolCall<'_>) -> Result<Vec<Action>, ToolCallError> {
 /// A tool that is not known by name: one of a tool server, or the harness's own.
 fn other(call: &ToolCall<'_>) -> Result<Vec<Action>, ToolCallError> {
     let (server, name) = server_and_tool(call.harness, call.name);
+    if let Some(known) = of_known_server(call, server, name) {
+        return known;
+    }
     let tool = Resource::new(ResourceKind::Tool).with("server", server)?.with("name", name)?;
     let input = serde_json::to_string(call.input).unwrap_or_default();
     Ok(vec![Action::new("tool.call", tool, Surface::Hook)?.with("input", clip(&input))?])
+}
+
+/// What a well-known server's tool does, as the gateway in front of that server reads it.
+fn of_known_server(call: &ToolCall<'_>, server: &str, tool: &str) -> Option<Result<Vec<Action>, ToolCallError>> {
+    let git = |folder: &str| call.git.filter(|_| folder == call.cwd).cloned();
+    let (cwd, home) = (call.cwd, call.home);
+    let read = McpCall {
+        server,
+        kind: server,
+        tool,
+        input: call.input,
+        cwd,
+        home,
+        roots: &[],
+        git: &git,
+        file: call.file,
+        own: &[],
+    };
+    is_known_tool(server, tool).then(|| {
+        let mut actions = mcp_call_actions(&read)?;
+        actions.iter_mut().for_each(|action| action.surface = Surface::Hook);
+        Ok(actions)
+    })
 }
 
 /// The tool server and its tool in a name such as `mcp__github__open_pr`; else the harness itself.

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use table::{Step, Text};
 
 pub use table::is_known_server;
+pub(crate) use table::is_known_tool;
 
 /// A call that a client is about to make.
 #[derive(Clone, Copy)]

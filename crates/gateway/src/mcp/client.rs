@@ -177,7 +177,8 @@ impl Proxy {
         let server = &self.around.server;
         let action = pins::inject(server, tool, digest, &was)
             .map_err(|e| format!("flyball: denied, the tool can't be ruled on: {e}"))?;
-        let asking = Asking { actions: vec![action], cause: Vec::new(), wait: Duration::ZERO };
+        let asking =
+            Asking { actions: vec![action], cause: Vec::new(), exact: digest.to_owned(), wait: Duration::ZERO };
         match self.gate.ask(asking) {
             Answered::Allowed { attempts } => {
                 self.gate.outcome(&attempts, Some(true), &BTreeMap::new());

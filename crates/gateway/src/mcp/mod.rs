@@ -62,6 +62,9 @@ pub trait Peers: Send + Sync {
     fn to_client(&self, line: &[u8]) -> std::io::Result<()>;
 }
 
+/// Tells the repository around a folder.
+pub type GitOf = Box<dyn Fn(&str) -> Option<GitContext> + Send + Sync>;
+
 /// What is known of the server and of where it works.
 pub struct Around {
     /// Its name, as rules see it.
@@ -79,7 +82,7 @@ pub struct Around {
     /// What the charter says of its tools.
     pub own: Vec<McpTool>,
     /// The repository around a folder.
-    pub git: fn(&str) -> Option<GitContext>,
+    pub git: GitOf,
 }
 
 /// One client, one server, and the gate between them.
@@ -209,7 +212,9 @@ impl Proxy {
 
     /// Puts a request to the gate, and sends it on or answers it.
     fn rule(self: &Arc<Self>, side: Side, id: Id, actions: Vec<Action>, cause: Vec<u64>, line: Vec<u8>) {
-        let asking = Asking { actions, cause, wait: Duration::ZERO };
+        // INVARIANT: an answer is for the call that goes on: of the very bytes.
+        let exact = raw::exact(&line).map_or_else(|| digest(&line), |exact| digest(exact.as_bytes()));
+        let asking = Asking { actions, cause, exact, wait: Duration::ZERO };
         match self.gate.ask(asking.clone()) {
             Answered::Allowed { attempts } => self.go_on(side, &id, attempts, &line),
             Answered::Denied { text, .. } => self.refuse(side, &id, &text),
@@ -304,12 +309,12 @@ impl Proxy {
             Side::Client => self.peers.to_server(line),
             Side::Server => self.peers.to_client(line),
         };
-        if sent.is_err() {
-            if let Some(call) = self.take(side, id) {
-                self.unknown(&call);
-                if side == Side::Client {
-                    self.client(&say::error(Some(id), say::INTERNAL, "flyball: the server does not hear any more"));
-                }
+        if sent.is_err()
+            && let Some(call) = self.take(side, id)
+        {
+            self.unknown(&call);
+            if side == Side::Client {
+                self.client(&say::error(Some(id), say::INTERNAL, "flyball: the server does not hear any more"));
             }
         }
     }

@@ -50,6 +50,24 @@ pub(super) fn with_tools(line: &[u8], keep: &[bool]) -> Option<Vec<u8>> {
     is_done.then_some(changed)
 }
 
+/// A request as it is written, without its id and what is another each time that the same call is made.
+pub(super) fn exact(line: &[u8]) -> Option<String> {
+    let mut message = RawObject::read(std::str::from_utf8(line).ok()?)?;
+    let method = message.remove("method").unwrap_or_default();
+    let params = message.remove("params").unwrap_or_default();
+    let Some(mut object) = RawObject::read(&params) else { return Some(method + &params) };
+    if let Some(mut meta) = object.remove("_meta").and_then(|meta| RawObject::read(&meta)) {
+        VOLATILE.iter().for_each(|name| drop(meta.remove(name)));
+        if !meta.0.is_empty() {
+            object.0.push(("_meta".to_owned(), meta.text()));
+        }
+    }
+    Some(method + &object.text())
+}
+
+/// What names a message, and says nothing of what it asks for.
+const VOLATILE: &[&str] = &["progressToken", "claudecode/toolUseId", "traceparent", "tracestate", "baggage"];
+
 /// The elements of a list, or the members of an object, each as it is written.
 pub(super) fn parts(text: &str, open: u8) -> Option<Vec<&str>> {
     let text = text.trim();
@@ -119,5 +137,24 @@ mod tests {
         }
         let object = RawObject::read(r#"{ "a\u0062" : {"c": 1.0} , "d":"}"}"#).unwrap();
         assert_eq!(object.text(), r#"{"ab":{"c": 1.0},"d":"}"}"#);
+    }
+
+    #[test]
+    fn the_same_call_is_the_same_but_for_what_names_it() {
+        let call = |id: u32, params: &str| {
+            exact(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{params}}}"#).as_bytes())
+                .unwrap()
+        };
+        let first = call(1, r#"{"name":"a","arguments":{"n":1.10},"_meta":{"progressToken":1}}"#);
+        assert_eq!(first, call(2, r#"{"name":"a","arguments":{"n":1.10},"_meta":{"progressToken":2}}"#));
+        assert_eq!(first, call(2, r#"{"name":"a","arguments":{"n":1.10}}"#));
+        for other in [
+            r#"{"name":"a","arguments":{"n":1.1}}"#,
+            r#"{"name":"a","arguments":{"n":1.10},"x":1}"#,
+            r#"{"name":"a","arguments":{"n":1.10},"_meta":{"x":1}}"#,
+            "[]",
+        ] {
+            assert_ne!(first, call(1, other), "{other}");
+        }
     }
 }

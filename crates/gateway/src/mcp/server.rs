@@ -220,7 +220,8 @@ impl Proxy {
                 continue;
             }
             let action = self.wanted(method, request.get("params").unwrap_or(&Json::Null))?;
-            let asking = Asking { actions: vec![action], cause: Vec::new(), wait: Duration::ZERO };
+            let exact = digest(request.to_string().as_bytes());
+            let asking = Asking { actions: vec![action], cause: Vec::new(), exact, wait: Duration::ZERO };
             match self.gate.ask(asking) {
                 Answered::Allowed { attempts } => self.gate.outcome(&attempts, None, &BTreeMap::new()),
                 Answered::Denied { text, .. } | Answered::Waiting { text, .. } => return Err(text),

@@ -89,7 +89,7 @@ impl Scene {
             roots: Vec::new(),
             wait: Duration::ZERO,
             own: Vec::new(),
-            git: |_| None,
+            git: Box::new(|_| None),
         };
         let (gate, pins, peers) = (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world));
         Self { proxy: Proxy::new(around, gate, pins, peers), world }

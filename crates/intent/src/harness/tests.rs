@@ -56,6 +56,7 @@ fn tools_are_what_they_do() {
     check(Claude, "Task", json!({"subagent_type": "helper", "prompt": "go"}), &["agent.spawn helper"]);
     check(Gemini, "save_memory", json!({"fact": "f"}), &["state.write gemini/memory"]);
     check(Claude, "mcp__github__open_pr", json!({}), &["tool.call github/open_pr"]);
+    check(Claude, "mcp__filesystem__write_file", json!({"path": "/etc/x", "content": "y"}), &["fs.write /etc/x"]);
     check(Gemini, "mcp_github_open_pr", json!({}), &["tool.call github/open_pr"]);
     check(Cursor, "TodoWrite", json!({}), &["tool.call cursor/TodoWrite"]);
     check(Cursor, "Delete", json!({"path": "a"}), &["fs.delete /w/a"]);

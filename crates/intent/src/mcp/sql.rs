@@ -62,7 +62,7 @@ fn read(words: &[String], text: &str, out: &mut Vec<Action>) -> Result<(), Actio
     let mut is_read = false;
     for (at, word_here) in words.iter().enumerate() {
         let is_source = matches!(word_here.as_str(), "from" | "join") && !(at > 0 && word(at - 1) == "delete");
-        if is_source && word(at + 1) != "(" && word(at + 1) != "" {
+        if is_source && word(at + 1) != "(" && !word(at + 1).is_empty() {
             out.push(Action::new("data.select", table(word(at + 1))?, Surface::Mcp)?);
             is_read = true;
         }

@@ -80,6 +80,10 @@ pub fn is_known_server(name: &str) -> bool {
     server(name).is_some()
 }
 
+pub(crate) fn is_known_tool(server: &str, tool: &str) -> bool {
+    steps(server, tool).is_some()
+}
+
 fn server(name: &str) -> Option<&'static Server> {
     let name = name.to_ascii_lowercase().replace('_', "-");
     TABLE.iter().find(|server| server.servers.contains(&name))

@@ -30,6 +30,11 @@ impl Agent {
         Some(Self { pid, pidfd, is_harness })
     }
 
+    /// The same for a client of tools, which is never ended from here: it may be much more than the agent.
+    pub fn client(pid: i32) -> Option<Self> {
+        Self::of(pid).map(|agent| Self { is_harness: false, ..agent })
+    }
+
     /// Whether it has ended, or does within that time.
     pub fn ends_within(&self, time: Duration) -> bool {
         let timeout = rustix::time::Timespec::try_from(time).ok();
@@ -61,7 +66,7 @@ impl Agent {
     }
 }
 
-/// The process whose hook this process is: the nearest ancestor that is no shell.
+/// The process whose hook or gateway this process is: the nearest ancestor that is no shell.
 pub(super) fn of_this_hook() -> Option<i32> {
     let mut pid = rustix::process::getppid()?.as_raw_nonzero().get();
     for _ in 0..PARENTS_MAX {

@@ -248,7 +248,7 @@ fn point(home: &Home, options: &Supervise, id: &str) -> std::io::Result<()> {
 }
 
 /// The nearest folder upwards that has a charter; else where the harness works.
-fn workspace(cwd: &Path) -> PathBuf {
+pub(super) fn workspace(cwd: &Path) -> PathBuf {
     let found = cwd.ancestors().find(|folder| folder.join(".flyball").symlink_metadata().is_ok());
     found.unwrap_or(cwd).to_path_buf()
 }

@@ -8,10 +8,13 @@
 mod acts;
 mod agent;
 mod hooks;
+mod mcp;
+mod pins;
 pub mod settings;
 mod waiting;
 
 pub use hooks::{HookError, Supervise, hook, supervise};
+pub use mcp::{McpError, McpOptions, mcp};
 
 use crate::clock::{Clock, wall_ns};
 use crate::control;

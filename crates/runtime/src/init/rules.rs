@@ -240,6 +240,8 @@ fn examples(it: &Repository) -> String {
     example("", "fs.write(path: 'src/main.rs', content: true)", "allow");
     example("", "net.connect(host: 'api.anthropic.com', port: 443)", "allow");
     example("", "net.connect(host: 'paste.example', port: 443)", "hold network-elsewhere-is-asked-about");
+    example("", "tool.inject(server: 'tickets', name: 'search', was: '')", "allow");
+    example("", "tool.inject(server: 'tickets', name: 'search', was: 'absent')", "hold changed-tools-are-asked-about");
     if it.is_git {
         let push = format!("git.push(remote: 'origin', name: '{}')", it.default_branch);
         example("", &push, "hold default-branch-is-asked-about");
@@ -324,6 +326,10 @@ permit (principal, action == Action::"net.connect", resource);
 @reason("Whether a host may be reached is decided where the connection is.")
 permit (principal, action == Action::"http.request", resource);
 
+@id("tools-of-servers") @owner("maintainer")
+@reason("You configured these servers; what a tool does that is known by name meets the rules of what it does.")
+permit (principal, action in Action::"tool", resource);
+
 // The well-known harms.
 
 "#;
@@ -373,6 +379,11 @@ unless {
 @reason("What stands in a file ends up in history and with others. Pass secrets in the environment, or name where they are.")
 forbid (principal, action == Action::"fs.write", resource)
 when { context.attrs has secrets && !context.attrs.secrets.isEmpty() };
+
+@id("changed-tools-are-asked-about") @owner("maintainer") @escalate("maintainer")
+@reason("The model believes what a tool's text says; this text is new or another than when the tool was first seen.")
+forbid (principal, action == Action::"tool.inject", resource)
+when { context.attrs has was && context.attrs.was != "" };
 
 @id("deploys-are-asked-about") @owner("maintainer") @escalate("maintainer")
 @reason("Deploys and merges act on what others use.")
