@@ -68,7 +68,7 @@ pub fn show(out: Output, dir: &Path, sources: &Sources, diagnostics: &Diagnostic
     }
     let theme = if out.has_colour_err() { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(out.columns().min(120)).with_links(false);
-    for finding in &diagnostics.0 {
+    for finding in diagnostics.0.iter().take(DRAWN_MAX) {
         let file = dir.join(&finding.file);
         let text = sources.get(&finding.file).map(String::as_str).unwrap_or_default();
         let part = drawable(text, finding.span.start, finding.span.end);
@@ -81,7 +81,13 @@ pub fn show(out: Output, dir: &Path, sources: &Sources, diagnostics: &Diagnostic
             out.warn(page.trim_end());
         }
     }
+    if let Some(more @ 1..) = diagnostics.0.len().checked_sub(DRAWN_MAX) {
+        out.warn(&format!("and {more} more: mend these first; `--json` lists all"));
+    }
 }
+
+/// Most findings that are drawn: each is looked for in the text from its start on.
+const DRAWN_MAX: usize = 50;
 
 /// Longest line that is drawn, bytes, and most lines that are marked: of more the first one is.
 const LINE_MAX: usize = 2_000;

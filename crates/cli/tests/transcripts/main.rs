@@ -14,6 +14,7 @@ mod bad_input;
 mod charters;
 mod fixture;
 mod help;
+mod hostile;
 mod reading;
 mod scene;
 mod suggest;
