@@ -79,6 +79,9 @@ impl Moment<'_> {
 
     fn answer(&self, place: usize) -> Option<Answer> {
         let History { facts, session } = self.history;
+        if let Some(answer) = facts.foreseen(place, self.now_ns) {
+            return Some(answer);
+        }
         let monitor = facts.monitors.get(place)?;
         let value = match monitor.dollars.is_empty() {
             true => monitor.value_for_all(self.now_ns),

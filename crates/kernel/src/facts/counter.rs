@@ -256,6 +256,17 @@ impl Counter {
         key.and_then(|key| self.groups.get(&key)).map_or(0, |group| group.number(self, query.now_ns))
     }
 
+    /// Until when so many are counted, seen from now, if they are at all: of one that counts by nothing, in a window that starts at 0.
+    pub fn reached_until(&self, number: i64) -> Option<u64> {
+        let Ok(number @ 1..) = usize::try_from(number) else { return (number <= 0).then_some(u64::MAX) };
+        let Some(max_ns) = self.window.max_ns else {
+            return (self.alone.count >= u64::try_from(number).ok()?).then_some(u64::MAX);
+        };
+        let recent = &self.alone.recent;
+        let last_needed = recent.get(recent.len().checked_sub(number)?)?;
+        Some(last_needed.at_ns.saturating_add(max_ns))
+    }
+
     /// Whether the question says the values of all its variables.
     pub fn is_given(&self, query: Query) -> bool {
         let is_hidden = |c: &Var| self.versus.iter().any(|versus| versus.left == *c);

@@ -5,6 +5,7 @@
 
 use super::check::Compiled;
 use super::counter::Tally;
+use super::course::Course;
 use super::monitor::{Ended, Last, Node, Pending, Prev, Since};
 use super::relation::Relation;
 use super::store::Rows;
@@ -41,7 +42,8 @@ enum Part {
 impl Facts {
     /// What they remember.
     pub fn memory(&self) -> Memory {
-        let Self { names, monitors, watchers: _, is_uncertain } = self;
+        // Courses follow from the monitors.
+        let Self { names, monitors, courses: _, watchers: _, is_uncertain } = self;
         let kept = |monitor: &Monitor| {
             let Monitor { compiled, dollars: _, keys_max: _, is_fleet: _, last_ns, is_overflowed } = monitor;
             let mut parts = Vec::new();
@@ -74,6 +76,7 @@ impl Facts {
             loaded.filter(|()| parts.next().is_none()).ok_or_else(|| name.clone())?;
             (monitor.is_overflowed, monitor.last_ns) = (kept.is_overflowed, kept.last_ns);
         }
+        self.courses = self.monitors.iter().map(Course::of).collect();
         self.is_uncertain = memory.is_uncertain;
         facts.into_keys().next().map_or(Ok(()), Err)
     }

@@ -9,6 +9,7 @@ mod atoms;
 mod bound;
 mod check;
 mod counter;
+mod course;
 mod explain;
 mod memory;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::input::Elsewhere;
 use crate::session::Values;
 use crate::vocabulary::Verb;
 use check::{Checker, Compiled};
+use course::Course;
 use monitor::Query;
 use relation::{Given, Var, given};
 use smallvec::SmallVec;
@@ -84,6 +86,8 @@ pub(crate) struct Monitor {
 pub(crate) struct Facts {
     names: Arc<Vec<String>>,
     monitors: Vec<Monitor>,
+    /// INVARIANT: each fact's, as its monitor stands: both change together.
+    courses: Vec<Option<Course>>,
     watchers: Arc<Watchers>,
     /// Some fact may have no value.
     is_uncertain: bool,
@@ -327,7 +331,8 @@ impl Facts {
             }
         }
         let is_uncertain = monitors.iter().any(Monitor::is_uncertain);
-        Self { names: Arc::new(names), monitors, watchers: Arc::new(watchers), is_uncertain }
+        let courses = monitors.iter().map(Course::of).collect();
+        Self { names: Arc::new(names), monitors, courses, watchers: Arc::new(watchers), is_uncertain }
     }
 
     /// Takes the next event of this session in.
@@ -368,6 +373,9 @@ impl Facts {
             let Some(monitor) = self.monitors.get_mut(*place) else { continue };
             if !monitor.is_overflowed && (monitor.is_fleet || !is_elsewhere) {
                 monitor.commit(event);
+                if let Some(course) = self.courses.get_mut(*place) {
+                    *course = Course::of(monitor);
+                }
                 self.is_uncertain |= monitor.is_uncertain();
             }
         }
@@ -382,9 +390,18 @@ impl Facts {
         self.names.get(place).map_or("", String::as_str)
     }
 
+    fn place(&self, name: &str) -> Option<usize> {
+        self.names.binary_search_by(|n| n.as_str().cmp(name)).ok()
+    }
+
     fn named(&self, name: &str) -> Option<&Monitor> {
-        let place = self.names.binary_search_by(|n| n.as_str().cmp(name)).ok()?;
-        self.monitors.get(place)
+        self.monitors.get(self.place(name)?)
+    }
+
+    /// The value of the fact at that place, where it was worked out with the last event that it took in.
+    fn foreseen(&self, place: usize, now_ns: u64) -> Option<Answer> {
+        let course = self.courses.get(place).copied().flatten()?;
+        Some(Answer::Bool(course.holds(now_ns)))
     }
 
     /// The facts as the action with these values finds them.
@@ -434,7 +451,12 @@ impl Facts {
 
     /// A fact's value for the action with these values.
     pub fn value(&self, name: &str, values: &Values, now_ns: u64) -> Result<Value, Lost> {
-        self.named(name).ok_or(Lost::Unknown)?.value(values, now_ns).map(Value::from)
+        let place = self.place(name).ok_or(Lost::Unknown)?;
+        let answer = match self.foreseen(place, now_ns) {
+            Some(answer) => answer,
+            None => self.monitors.get(place).ok_or(Lost::Unknown)?.value(values, now_ns)?,
+        };
+        Ok(answer.into())
     }
 
     /// The entries behind the value, and what would turn it.
@@ -477,7 +499,12 @@ impl Known<'_> {
     }
 
     fn at(&self, place: usize) -> Option<Result<Answer, Lost>> {
-        let (cell, monitor) = (self.cells.get(place)?, self.facts.monitors.get(place)?);
+        let cell = self.cells.get(place)?;
+        // Nothing is kept of one that was worked out already: but what was supposed or taken away stands in its cell.
+        if let (None, Some(answer)) = (cell.get(), self.facts.foreseen(place, self.now_ns)) {
+            return Some(Ok(answer));
+        }
+        let monitor = self.facts.monitors.get(place)?;
         Some(*cell.get_or_init(|| monitor.value(self.values, self.now_ns)))
     }
 

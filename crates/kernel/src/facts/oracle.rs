@@ -227,6 +227,7 @@ fn check(
     let monitor = Monitor::new(compiled, dollars.clone(), 1_000, false);
     let mut kept = Facts::new([("f".to_owned(), monitor)].into());
     let blank = kept.clone();
+    let mut live = kept.clone();
     let session = Session { workspace: "/w".to_owned(), home: "/h".to_owned(), agent: "a".to_owned() };
     let target = Resource::new(ResourceKind::Target).with("name", judged.0).unwrap();
     let judged_action = Action::new("deploy.scale", target, Surface::K8s).unwrap().with("replicas", judged.1).unwrap();
@@ -253,6 +254,7 @@ fn check(
             };
             node.commit(&event);
             kept.commit(&event);
+            live.commit(&event);
             // A snapshot is the same state.
             let written = serde_json::to_string(&kept.memory()).unwrap();
             let memory: Memory = serde_json::from_str(&written).unwrap();
@@ -275,6 +277,7 @@ fn check(
                 "what sleeps was missed: {}",
                 text
             );
+            prop_assert_eq!(live.value("f", &judged_values, now), Ok(Value::Bool(want)), "from the start on: {}", text);
             held += usize::from(want);
             let (why, _) = if want { super::explain::why(&node, query) } else { super::explain::why_not(&node, query) };
             prop_assert!(why.is_sorted());

@@ -84,6 +84,19 @@ impl Store {
         self.columns.is_empty()
     }
 
+    /// When what held last did, if anything is remembered; nothing when that can't be believed. Only told of windows that start at
+    /// 0, which keep the newest; without an end, any time that is not later.
+    pub fn newest_ns(&self) -> Option<Option<u64>> {
+        if self.is_cut {
+            return None;
+        }
+        Some(match (self.is_alone(), self.window.max_ns) {
+            (true, _) => self.alone.back().map(|record| record.at_ns),
+            (false, Some(_)) => self.ages.last().map(|(at_ns, _)| *at_ns),
+            (false, None) => (!self.rows.is_empty()).then_some(0),
+        })
+    }
+
     /// What it remembers.
     pub fn save(&self) -> Rows {
         // The rest follows from the rows.
