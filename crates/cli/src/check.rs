@@ -1,10 +1,11 @@
 //! `check` and `schema`: what a charter says, and what is wrong with it.
 
 use crate::charter_dir;
+use crate::coverage;
 use crate::failure::{Failure, Kind};
 use crate::output::{Cell, Output, Style, table, visible};
 use crate::prove::{self, Proof};
-use flyball_kernel::analysis::{Analysis, Reach, RuleCoverage, SURFACES, analyse};
+use flyball_kernel::analysis::{Analysis, Reach, RuleCoverage, SURFACES, SessionCoverage, analyse};
 use flyball_kernel::{
     Charter, Diagnostic, Diagnostics, FactBound, OWNER_QUESTIONS_MAX, OWNER_SMALL_QUESTIONS_MAX, Rule, RuleEffect,
     Severity, Sources, Tier,
@@ -47,6 +48,8 @@ struct Checking<'c> {
     /// By surface: `each` action of its verbs, or as far as arguments and files `told`.
     reach: &'c BTreeMap<&'static str, Reach>,
     unmediated: &'c [&'static str],
+    /// By kind of session what becomes of its verbs.
+    coverage: Vec<coverage::OfKind<'c>>,
 }
 
 /// `flyball check`.
@@ -74,6 +77,7 @@ pub fn check(out: Output, named: Option<&Path>, is_proving: bool) -> Result<(), 
         Err(error) => return Err(charter_dir::refused(out, error)),
     };
     let analysis = analyse(&charter, &sources);
+    let kinds = coverage::of_kinds(&charter);
     let proof = is_proving.then(|| prove::prove(&charter));
     let mut findings = Diagnostics([warnings.0, analysis.findings.0.clone()].concat());
     findings.0.sort_by(|a, b| (&a.file, a.span, a.code).cmp(&(&b.file, b.span, b.code)));
@@ -88,7 +92,7 @@ pub fn check(out: Output, named: Option<&Path>, is_proving: bool) -> Result<(), 
             examples: analysis.examples,
             examples_held: analysis.examples_held,
             facts: charter.facts().map(|(_, bound)| bound).collect(),
-            rules: charter.rules().iter().zip(&analysis.coverage).map(|(rule, row)| checking(rule, row)).collect(),
+            rules: checkings(&charter, &analysis, &kinds),
             tiers: checked_tiers(&charter),
             proof,
         });
@@ -100,7 +104,7 @@ pub fn check(out: Output, named: Option<&Path>, is_proving: bool) -> Result<(), 
     let findings = Diagnostics(findings);
     charter_dir::show(out, &dir, &sources, &findings);
     if !out.is_quiet {
-        print(out, &charter, &analysis, &dir);
+        print(out, &charter, &analysis, &kinds, &dir);
         if let Some(proof) = &proof {
             prove::print(out, proof);
         }
@@ -128,18 +132,19 @@ fn holds(dir: &Path, errors: usize) -> Result<(), Failure> {
     }
 }
 
-fn print(out: Output, charter: &Charter, analysis: &Analysis, dir: &Path) {
+fn print(out: Output, charter: &Charter, analysis: &Analysis, kinds: &[SessionCoverage], dir: &Path) {
     out.line(&format!("{} ({})", out.paint(Style::Bold, charter.name()), dir.display()));
     out.line(&format!("digest  {}", charter.digest()));
     out.line("");
     let mut headings = vec!["RULE", "OWNER", "DOES"];
     headings.extend(SURFACES.iter().map(|surface| surface.name()));
-    let pairs = || charter.rules().iter().zip(&analysis.coverage);
-    let rows: Vec<Vec<Cell>> = pairs().map(|(rule, coverage)| row(rule, coverage)).collect();
-    table(out, &headings, &rows);
-    if pairs().any(|(_, c)| c.surfaces.values().any(|r| *r == Reach::Told)) {
-        out.line(&out.paint(Style::Dim, "x each one, ~ as far as a command's arguments or a written file tell"));
-    }
+    let of_kinds: Vec<String> = coverage::headings().collect();
+    headings.extend(of_kinds.iter().map(String::as_str));
+    let rows = charter.rules().iter().zip(&analysis.coverage).enumerate();
+    let rows = rows.map(|(n, (rule, reach))| [row(rule, reach), coverage::cells(kinds, n)].concat());
+    table(out, &headings, &rows.collect::<Vec<_>>());
+    out.line(&out.paint(Style::Dim, coverage::LEGEND));
+    coverage::gaps(out, kinds);
     out.line("");
     facts(out, charter);
     tiers(out, charter);
@@ -252,7 +257,12 @@ fn row(rule: &Rule, coverage: &RuleCoverage) -> Vec<Cell> {
     cells
 }
 
-fn checking<'c>(rule: &'c Rule, coverage: &'c RuleCoverage) -> Checking<'c> {
+fn checkings<'c>(charter: &'c Charter, analysis: &'c Analysis, kinds: &'c [SessionCoverage]) -> Vec<Checking<'c>> {
+    let rows = charter.rules().iter().zip(&analysis.coverage).enumerate();
+    rows.map(|(n, (rule, row))| checking(rule, row, coverage::of_rule(kinds, n))).collect()
+}
+
+fn checking<'c>(rule: &'c Rule, coverage: &'c RuleCoverage, of_kinds: Vec<coverage::OfKind<'c>>) -> Checking<'c> {
     Checking {
         rule: &rule.id,
         owner: &rule.owner,
@@ -263,6 +273,7 @@ fn checking<'c>(rule: &'c Rule, coverage: &'c RuleCoverage) -> Checking<'c> {
         surfaces: coverage.surfaces.keys().copied().collect(),
         reach: &coverage.surfaces,
         unmediated: &coverage.unmediated,
+        coverage: of_kinds,
     }
 }
 

@@ -125,6 +125,13 @@ there is none. One of the two is wrong: believe neither about these charters, an
 `flyball gateway` opens a session before it starts the server, and starts none when that fails: the ledger can't be used, the
 charter does not compile, or there is no such command. The message says which; try the server's command by itself, and
 `flyball check`."),
+    ("FB0546", "coverage below what the charter requires", "\
+The charter says how far verbs must be mediated (`[require] coverage = [\"git.push\"]`, or `@coverage(\"enforced\")` on a rule),
+and the session that was to start would mediate less, so it did not start. The message names each verb, the rules that it is for,
+the surface that is missing and what brings it: a sandbox where there were hooks or a gateway only, `[http] open = true`,
+`[sandbox] mediate_reads = true`, ports at which nothing but HTTP goes, a layer that this machine lacks. `flyball check` shows
+for each rule what is enforced, observed only and not mediated in each kind of session. A hook that can't start its session denies
+(exit code 2, since harnesses go on at any other)."),
 ];
 
 /// Every page there is, by code.

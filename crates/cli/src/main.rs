@@ -15,6 +15,7 @@ mod check;
 mod codes;
 mod compare;
 mod control;
+mod coverage;
 mod demo;
 mod detach;
 mod doctor;

@@ -226,6 +226,7 @@ pub fn not_run(out: Output, error: RunError) -> Failure {
             let failure = Failure::user(error.code(), chain(&error)).hint(error.hint());
             if is_weaker { failure.of(Kind::Weaker) } else { failure }
         }
+        RunError::Coverage { .. } => not_covered(&error),
         RunError::Http(why) => {
             Failure::user("FB0539", format!("HTTP can't be opened, which the charter wants: {}", visible(&why)))
                 .hint("`flyball doctor` says what this machine trusts; or leave `[http] open` out")
@@ -235,4 +236,11 @@ pub fn not_run(out: Output, error: RunError) -> Failure {
         other => Failure::user("FB0526", visible(&chain(&other)))
             .hint("nothing ran ungoverned; `flyball doctor` may say more"),
     }
+}
+
+/// The charter requires more than a session of this kind would mediate.
+pub fn not_covered(error: &RunError) -> Failure {
+    Failure::user("FB0546", visible(&error.to_string()))
+        .hint("`flyball check` shows what each kind of session enforces; nothing ran")
+        .of(Kind::Weaker)
 }

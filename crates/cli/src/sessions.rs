@@ -128,6 +128,9 @@ fn print(out: Output, view: &SessionView) {
     if let Some(registers) = &view.registers {
         crate::registers::tables(out, registers);
     }
+    if let Some(coverage) = &view.coverage {
+        crate::coverage::session(out, coverage);
+    }
     if !view.refusals.is_empty() {
         out.line("");
         let rows: Vec<Vec<Cell>> = view

@@ -216,3 +216,28 @@ fn a_server_that_is_not_there_is_told() {
         "{output:?}"
     );
 }
+
+#[test]
+fn a_gateway_is_not_what_a_charter_requires_to_be_enforced() {
+    let world = World::new();
+    let charter = world.path("w").join(".flyball/charter.toml");
+    let text = std::fs::read_to_string(&charter).unwrap();
+    let require = |verbs: &str| std::fs::write(&charter, format!("{text}\n[require]\ncoverage = [{verbs}]\n")).unwrap();
+    require("\"tool\", \"fs.write\"");
+    let output = world.command(&["gateway", "mcp", "--", "touch", "started"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(102), "{said}");
+    for told in ["FB0546", "`fs.write` is observed only", "surface `fs`", "flyball run"] {
+        assert!(said.contains(told), "{told} is not in: {said}");
+    }
+    assert!(!said.contains("`tool.call`") && !world.path("w").join("started").exists(), "{said}");
+    require("\"tool\"");
+    let mut client = world.client("writes");
+    client.write(&world.path("w").join("a"), "x");
+    client.end();
+    let view: Value = serde_json::from_str(&world.ok(&["show", "@", "--json"])).unwrap();
+    assert_eq!(view["coverage"]["kind"], "gateway");
+    let rules = view["coverage"]["rules"].as_array().unwrap();
+    let tools = rules.iter().find(|rule| rule["rule"] == "changed-tools-are-asked-about").unwrap();
+    assert_eq!(tools["enforced"], json!(["tool.inject"]));
+}

@@ -358,3 +358,26 @@ fn a_supervisor_that_was_killed_is_not_followed_by_one_that_knows_nothing() {
     assert_eq!(world.before("Bash", &ls), (0, String::new()));
     assert_eq!(world.ok(&["ps", "--json"]).lines().count(), 2);
 }
+
+#[test]
+fn hooks_are_not_what_a_charter_requires_to_be_enforced() {
+    let world = World::new();
+    assert_eq!(world.before("Bash", &json!({"command": "ls"})).0, 0);
+    let view: Value = serde_json::from_str(&world.ok(&["show", "@", "--json"])).unwrap();
+    let rules = view["coverage"]["rules"].as_array().unwrap();
+    assert_eq!((&view["coverage"]["kind"], &view["coverage"]["surfaces"]), (&json!("hooks"), &json!(["hook"])));
+    assert!(rules.iter().all(|rule| rule["enforced"] == json!([])), "{view}");
+    let pushes = rules.iter().find(|rule| rule["rule"] == "no-force-push").unwrap();
+    assert_eq!(pushes["observed"], json!(["git.push"]));
+
+    let world = World::new();
+    let charter = world.path("w").join(".flyball/charter.toml");
+    let text = std::fs::read_to_string(&charter).unwrap();
+    std::fs::write(&charter, text + "\n[require]\ncoverage = [\"git.push\"]\n").unwrap();
+    let (code, text) = world.before("Bash", &json!({"command": "ls"}));
+    assert_eq!(code, 2, "{text}");
+    for told in ["`git.push` is observed only", "no-force-push", "surface `http`", "flyball run"] {
+        assert!(text.contains(told), "{told} is not in: {text}");
+    }
+    assert_eq!(world.ok(&["ps", "--json"]).lines().count(), 0, "no session was opened");
+}

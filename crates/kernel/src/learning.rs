@@ -9,6 +9,7 @@ use crate::charter::Charter;
 use crate::decide::{Decision, own};
 use crate::hash::sha256;
 use crate::ruling::Verdict;
+use crate::vocabulary::Verb;
 
 /// Places that are kept as the charter has them: absolute paths, with all below them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,11 @@ const INWARD_VERBS: &[&str] = &["git.commit", "git.branch", "git.tag", "net.list
 
 /// The kernel's own reasons that stay refusals: no change of a charter could be learned from them.
 const FINAL: &[&str] = &["session-", "input-", "too-many-", "rule-error", "fact-", "envelope-", "budget-error"];
+
+/// Whether the verb's effects stay in the session.
+pub(crate) fn is_inward(verb: Verb) -> bool {
+    INWARD_GROUPS.contains(&verb.group()) || INWARD_VERBS.contains(&verb.name())
+}
 
 impl Charter {
     /// The same charter, learning. `kept`: absolute paths that it goes on protecting as it does.
@@ -68,7 +74,7 @@ impl Learning {
 
     fn lets(&self, action: &Action, decision: &Decision) -> bool {
         let verb = action.verb;
-        let is_inward = INWARD_GROUPS.contains(&verb.group()) || INWARD_VERBS.contains(&verb.name());
+        let is_inward = is_inward(verb);
         let is_final = decision.reasons.iter().any(|r| FINAL.iter().any(|f| r.rule.starts_with(f)));
         // What forbids a read guards something: only what nobody spoke of is learned.
         let is_guarded = verb.name() == "fs.read" && decision.reasons.iter().any(|r| r.rule != "no-rule-permits");

@@ -2,7 +2,7 @@
 //!
 //! INVARIANT: what could not be shown to let nothing more pass is widening, and needs who answers for what it would loosen.
 
-use flyball_kernel::analysis::{Comparison, Narrower, compare, is_plainly_narrower};
+use flyball_kernel::analysis::{Comparison, Narrower, compare, is_plainly_narrower, requirements};
 use flyball_kernel::{Charter, Limits, Session, Sources};
 use std::collections::BTreeSet;
 
@@ -87,6 +87,11 @@ fn fixed_at_the_start(was: &Charter, is: &Charter) -> Vec<(&'static str, &'stati
             was.http() != is.http(),
             "[http]",
             "The next session has the new setting; a rule that forbids `net.connect` closes what is open to no rule now.",
+        ),
+        (
+            requirements(was) != requirements(is),
+            "what is required of coverage ([require], @coverage)",
+            "What this session mediates was settled at its start; the next one starts by the new requirement.",
         ),
         (was.home_keep() != is.home_keep(), "[home]", "The next session has the new setting."),
     ];

@@ -17,6 +17,7 @@ mod clock;
 mod constrain;
 pub mod control;
 mod core;
+mod coverage;
 pub mod door;
 pub mod gate;
 mod git_context;

@@ -6,7 +6,7 @@ use crate::outward::TRUST_VARIABLES;
 use crate::scratch::ScratchError;
 use crate::supervisor::RunOptions;
 use crate::terminal;
-use flyball_kernel::analysis::coverage;
+use flyball_kernel::analysis::{Doors, SessionKind};
 use flyball_kernel::{Charter, HomeKeep, RuleEffect, Session, Sources};
 use flyball_sandbox::workspace::Layers;
 use flyball_sandbox::{Limits, Network, Spec, Terminal, Weakness};
@@ -353,11 +353,11 @@ fn uncovered(spec: &Spec, charter: &Charter, opens_http: bool) -> Vec<String> {
         out.push("http: requests inside an allowed connection".to_owned());
     }
     out.push("mcp, sql, model: no gateway in this session".to_owned());
-    let idle: Vec<String> = coverage(charter)
-        .into_iter()
-        .zip(charter.rules())
-        .filter(|(row, rule)| row.surfaces.is_empty() && rule.effect == RuleEffect::Forbid)
-        .map(|(row, _)| format!("{} ({})", row.rule, row.unmediated.join(", ")))
+    let doors = Doors::of(SessionKind::Run);
+    let forbids = charter.rules().iter().filter(|rule| rule.effect == RuleEffect::Forbid);
+    let idle: Vec<String> = forbids
+        .filter(|rule| !doors.brings_any(rule, charter))
+        .map(|rule| format!("{} ({})", rule.id, rule.verbs.join(", ")))
         .collect();
     if !idle.is_empty() {
         let more = idle.len().saturating_sub(IDLE_RULES_MAX);

@@ -9,6 +9,7 @@ use crate::charter::{self, CharterError};
 use crate::clock::{Clock, wall_ns};
 use crate::control;
 use crate::core::{Core, Notice, OnHold, Parts, Watcher};
+use crate::coverage;
 use crate::gate::{Gate, GateError, labelled_files};
 use crate::home::{Home, HomeError, SessionLock};
 use crate::inbox::Inbox;
@@ -19,6 +20,7 @@ use crate::scratch::Scratch;
 use crate::state::State;
 use crate::terminal;
 use flyball_gateway::http::Authority;
+use flyball_kernel::analysis::{Lacking, SessionKind};
 use flyball_kernel::{Charter, HttpSettings, Kernel, ObligationUse, Sources};
 use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
 use flyball_sandbox::{
@@ -113,6 +115,8 @@ pub enum RunError {
     Record(String),
     #[error("the workspace is in between: {0}")]
     Between(String),
+    #[error("{} would mediate less than the charter requires: {}", kind.meaning(), coverage::told(lacking))]
+    Coverage { kind: SessionKind, lacking: Vec<Lacking> },
     #[error("HTTP can't be opened, which the charter wants (`[http] open`): {0}")]
     Http(String),
 }
@@ -196,9 +200,12 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let weaker: Vec<String> =
         built.as_ref().map(|b| b.weaker().iter().map(plan::weakness_name).collect()).unwrap_or_default();
     plan.without(&weaker);
+    let body = plan.open_entry(&id, charter.digest(), &sources, &weaker);
     let built = match plan.lacking(&weaker) {
         Some(lacking) => Err(RunError::Plan(lacking)),
-        None => built.map_err(RunError::Start),
+        None => built
+            .map_err(RunError::Start)
+            .and_then(|built| coverage::require(&charter, &coverage::doors(&body)).map(|()| built)),
     };
     let stream = ledger.stream(&id)?;
     let mut clock = Clock::after(wall_ns());
@@ -207,7 +214,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         kind: Kind::Open,
         actor: control::this_user(),
         cause: Vec::new(),
-        body: plan.open_entry(&id, charter.digest(), &sources, &weaker),
+        body,
     })?;
 
     let scratch = Arc::new(

@@ -20,6 +20,7 @@ mod barrier;
 mod codex;
 mod constraining;
 mod content;
+mod coverage;
 mod demo;
 mod fleet;
 mod hostile;
@@ -53,6 +54,7 @@ fn main() {
         codex::cases(),
         constraining::cases(),
         content::cases(),
+        coverage::cases(),
         demo::cases(),
         fleet::cases(),
         hostile::cases(),

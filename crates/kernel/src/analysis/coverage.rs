@@ -10,33 +10,67 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reach {
-    /// As far as a command's arguments, or a written file, tell of it.
+    /// As far as a command's arguments, a written file, or a tool's call tell of it.
     Told,
     /// Each one, before it takes effect.
     Each,
 }
 
 /// The surfaces that this version mediates, in the order of tables.
-pub const SURFACES: &[Surface] = &[Surface::Exec, Surface::Fs, Surface::Net];
+pub const SURFACES: &[Surface] =
+    &[Surface::Exec, Surface::Fs, Surface::Net, Surface::Http, Surface::Hook, Surface::Mcp];
 
 /// What each surface brings. The one place that says so: a surface that is built adds itself here.
-const MEDIATED: &[(Surface, Reach, &[&str])] = &[
+pub(super) const MEDIATED: &[(Surface, Reach, &[&str])] = &[
     (Surface::Exec, Reach::Each, &["process.exec"]),
     (Surface::Exec, Reach::Told, &["fs", "git", "pr", "deploy", "dependency", "http.request"]),
     (Surface::Fs, Reach::Each, &["fs"]),
     (Surface::Fs, Reach::Told, &["dependency"]),
     (Surface::Net, Reach::Each, &["net"]),
+    (Surface::Http, Reach::Each, &["http.request", "git.push", "pr", "deploy"]),
+    // An agent can go round its hooks, and a program does what no call told.
+    (
+        Surface::Hook,
+        Reach::Told,
+        &[
+            "fs",
+            "process.exec",
+            "net.connect",
+            "http.request",
+            "tool.call",
+            "git",
+            "pr",
+            "deploy",
+            "dependency",
+            "agent.spawn",
+            "state.write",
+        ],
+    ),
+    // The gateway is the one way to the servers behind it; what a server does then is known by its tools' names.
+    (Surface::Mcp, Reach::Each, &["tool"]),
+    (
+        Surface::Mcp,
+        Reach::Told,
+        &["fs", "net.connect", "http.request", "data", "git", "pr", "dependency", "model.call"],
+    ),
 ];
 
-/// How far each surface brings a verb; none for a verb that nothing mediates in this version.
+pub(super) fn is_named(verb: Verb, names: &[&str]) -> bool {
+    names.iter().any(|n| *n == verb.name() || *n == verb.group())
+}
+
+/// How far each surface brings a verb in some kind of session; none for a verb that nothing mediates in this version.
 #[must_use]
 pub fn reach(verb: Verb, charter: &Charter) -> BTreeMap<Surface, Reach> {
     let mut out = BTreeMap::new();
     for (surface, reach, names) in MEDIATED {
-        let is_named = names.iter().any(|n| *n == verb.name() || *n == verb.group());
-        // Without this setting the system's calls that read are not decided.
-        let is_unread = verb.name() == "fs.read" && *surface == Surface::Fs && !charter.sandbox().mediate_reads;
-        if is_named && !is_unread {
+        // Without these settings the system's calls that read are not decided, nor what goes over a connection.
+        let is_off = match surface {
+            Surface::Fs => verb.name() == "fs.read" && !charter.sandbox().mediate_reads,
+            Surface::Http => !charter.http().opens,
+            _ => false,
+        };
+        if is_named(verb, names) && !is_off {
             let there = out.entry(*surface).or_insert(*reach);
             *there = (*there).max(*reach);
         }

@@ -2,6 +2,7 @@
 //! don't hold.
 
 use super::coverage::{self, RuleCoverage, is_mediated};
+use super::doors::{Mediation, never};
 use super::events::{contradiction, unmediated};
 use super::rules::{Conflict, Idle, IdleRule, Shown, questionable};
 use super::witness::text;
@@ -34,6 +35,7 @@ pub fn analyse(charter: &Charter, sources: &Sources) -> Analysis {
     let mut report = Report::new(sources);
     idle_rules(&mut report, charter);
     unmediated_rules(&mut report, charter);
+    unmet(&mut report, charter);
     facts(&mut report, charter);
     obligations(&mut report, charter, sources);
     registers(&mut report, charter);
@@ -168,6 +170,16 @@ fn unmediated_rules(report: &mut Report, charter: &Charter) {
                 format!("rule `{}` can't be triggered: {} not mediated in this version", rule.id, are(&rule.verbs));
             report.warning("FB0184", &rule.place, message, "`flyball check` shows which surface brings which rules");
         }
+    }
+}
+
+/// A requirement that no session of this version meets.
+fn unmet(report: &mut Report, charter: &Charter) {
+    for (verb, wants) in never(charter) {
+        let wants = Mediation::name(Some(wants));
+        let message =
+            format!("the charter requires `{verb}` to be {wants}, which no session of this version does: none starts");
+        report.error("FB0189", &start(), message, "take it out of `[require] coverage`, or the rule's `@coverage`");
     }
 }
 

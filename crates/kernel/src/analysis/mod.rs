@@ -7,6 +7,7 @@
 
 mod compare;
 mod coverage;
+mod doors;
 mod events;
 mod findings;
 mod formula;
@@ -27,6 +28,9 @@ mod words;
 
 pub use compare::{Comparison, Example, Narrower, compare};
 pub use coverage::{Reach, RuleCoverage, SURFACES, coverage, reach};
+pub use doors::{
+    Doors, Lacking, Mediation, RuleMediation, SessionCoverage, SessionKind, lacking, requirements, session_coverage,
+};
 pub use findings::{Analysis, analyse};
 pub use plain::is_plainly_narrower;
 pub use prove::{Answer, Question, questions};

@@ -1,5 +1,6 @@
 //! What two charters say beside their rules, compared without searching: a list of what is looser, and of what is stricter.
 
+use super::doors::requirements;
 use super::registers;
 use crate::charter::{Charter, HomeKeep, Limits, Rule, RuleEffect, Tier};
 use cedar_policy::PolicyId;
@@ -36,6 +37,7 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
         http: _,
         sandbox: _,
         limits: _,
+        required: _,
         budgets: _,
         envelopes: _,
         obligations: _,
@@ -75,6 +77,7 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
     }
     let (was, is) = (a.http().pass.iter().collect(), b.http().pass.iter().collect());
     grown(&mut out, "[http] pass", &was, &is, true);
+    grown(&mut out, "what is required of coverage", &requirements(a), &requirements(b), false);
     match (a.home_keep(), b.home_keep()) {
         (HomeKeep::Session, HomeKeep::Agent) => out.looser.push("[home] keeps what earlier sessions wrote".to_owned()),
         (HomeKeep::Agent, HomeKeep::Session) => out.stricter.push("[home] is fresh for each session".to_owned()),

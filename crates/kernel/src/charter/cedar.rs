@@ -5,6 +5,7 @@ use super::escalation::{Tier, known};
 use super::report::{At, Place, Report, clip, nearest};
 use super::schema::{FactType, schema_json};
 use super::settings::Owner;
+use crate::analysis::Mediation;
 use crate::facts::Facts;
 use crate::rules::{Compiled, Slice};
 use crate::ruling::Reason;
@@ -41,6 +42,8 @@ pub struct Rule {
     pub effect: RuleEffect,
     /// `@escalate`: the path that is asked instead of a refusal.
     pub escalate: Option<String>,
+    /// `@coverage`: how far its verbs are to be mediated, or a session does not start.
+    pub coverage: Option<Mediation>,
     /// `file:line`.
     pub source: String,
     /// The verbs that it can match, by name.
@@ -234,7 +237,7 @@ fn parse_file(report: &mut Report, file: &Arc<str>, text: &str, context: &Contex
     }
 }
 
-/// Reads `@id`, `@owner`, `@reason` and `@escalate`; tells of what is missing.
+/// Reads `@id`, `@owner`, `@reason`, `@escalate` and `@coverage`; tells of what is missing.
 fn annotated(
     report: &mut Report,
     policy: &Policy,
@@ -246,7 +249,7 @@ fn annotated(
         CedarEffect::Permit => RuleEffect::Permit,
         CedarEffect::Forbid => RuleEffect::Forbid,
     };
-    let known_names = ["id", "owner", "reason", "escalate"];
+    let known_names = ["id", "owner", "reason", "escalate", "coverage"];
     // Cedar parses each name that it is asked for.
     let annotations: BTreeMap<&str, &str> = policy.annotations().collect();
     for name in annotations.keys().filter(|k| !known_names.contains(k)) {
@@ -285,6 +288,15 @@ fn annotated(
             );
         }
     }
+    let coverage = annotations.get("coverage").and_then(|said| match said.trim() {
+        "enforced" => Some(Mediation::Enforced),
+        "observed" => Some(Mediation::Observed),
+        said => {
+            let message = format!("`@coverage` is `enforced` or `observed`, not `{}`", clip(said));
+            report.error("FB0113", place, message, "a session that would run below it does not start");
+            None
+        }
+    });
     let id = if id.is_empty() { format!("{}@{}", place.file, place.span.start) } else { id };
     let mut causes = facts_read(json);
     causes.retain(|fact, _| context.fact_types.contains_key(fact));
@@ -308,7 +320,21 @@ fn annotated(
         source: Some(source.as_str().into()),
     };
     let place = place.clone();
-    Rule { id, owner, reason, effect, escalate, source, verbs: Vec::new(), facts, causes, said, place, content }
+    Rule {
+        id,
+        owner,
+        reason,
+        effect,
+        escalate,
+        coverage,
+        source,
+        verbs: Vec::new(),
+        facts,
+        causes,
+        said,
+        place,
+        content,
+    }
 }
 
 fn refuse_duplicates(report: &mut Report, parsed: &mut Vec<Parsed>) {

@@ -248,6 +248,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Two rules with the same effect speak of the same action, and other people answer for each. Where both ask, by other paths, the action waits until all of them have agreed, and one who does not answer in time refuses it. Where one rule refuses, permits or asks only what another owner's rule does as well, neither owner can loosen it alone, and each may think that the other has it. It was found by search, and the real rules were asked about what is shown.\n\nHave one rule leave out what the other is for (`unless { … }`), or give both to one owner. Leave it where both are meant to agree.",
     ),
     (
+        "FB0189",
+        "coverage that nothing gives",
+        "`[require] coverage` or a rule's `@coverage` asks for more than any session of this version does, so that none would ever start under this charter. `flyball check` shows what each kind of session enforces.\n\nTake the verb out of what is required, or ask for `observed` only.",
+    ),
+    (
         "FB0199",
         "an error of Flyball's own",
         "The schema that Flyball generated is not valid. This is a mistake in Flyball.\n\nPlease report it with the charter.",

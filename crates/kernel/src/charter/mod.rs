@@ -70,6 +70,7 @@ pub struct Charter {
     pub(crate) http: HttpSettings,
     pub(crate) sandbox: SandboxSettings,
     pub(crate) limits: Limits,
+    pub(crate) required: Vec<Verb>,
     pub(crate) facts: Facts,
     pub(crate) budgets: BTreeMap<String, Budget>,
     pub(crate) envelopes: BTreeMap<String, Envelope>,
@@ -196,6 +197,12 @@ impl Charter {
         &self.limits
     }
 
+    /// `[require] coverage`: verbs of which each action is to be ruled on before it takes effect, or a session does not start.
+    #[must_use]
+    pub fn required_verbs(&self) -> &[Verb] {
+        &self.required
+    }
+
     /// `[autonomy]`.
     #[must_use]
     pub fn autonomy(&self) -> &Autonomy {
@@ -296,6 +303,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let http = settings::http(report, &mut root);
     let sandbox = settings::sandbox(report, &mut root);
     let limits = settings::limits(report, &mut root);
+    let required = settings::required(report, &mut root);
     let facts = facts::section(report, &mut root, text);
     let budgets = budget::section(report, &mut root);
     let envelopes = envelope::section(report, &mut root, &tiers);
@@ -331,6 +339,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         http,
         sandbox,
         limits,
+        required,
         facts: facts.facts,
         budgets,
         envelopes,

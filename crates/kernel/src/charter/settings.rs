@@ -146,6 +146,17 @@ pub(crate) fn http(report: &mut Report, root: &mut Keys) -> HttpSettings {
     HttpSettings { opens, pass }
 }
 
+/// `[require] coverage`.
+pub(crate) fn required(report: &mut Report, root: &mut Keys) -> Vec<Verb> {
+    let Some(mut section) = root.table(report, "require") else { return Vec::new() };
+    let named = section.strs(report, "coverage");
+    section.finish(report);
+    let mut verbs: Vec<Verb> = named.iter().flat_map(|name| verbs_of(report, name)).collect();
+    verbs.sort();
+    verbs.dedup();
+    verbs
+}
+
 pub(crate) fn home(report: &mut Report, root: &mut Keys) -> HomeKeep {
     let Some(mut section) = root.table(report, "home") else { return HomeKeep::default() };
     let keep = section.choice(report, "keep", &["session", "agent"]);

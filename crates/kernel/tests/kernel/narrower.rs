@@ -68,6 +68,8 @@ fn settings_have_an_order() {
             "[[governance]]\nconsequence = \"medium\"\nreversibility = \"pure\"\ndurable = true\nsnapshot = true\n".into(),
             "",
         ),
+        ("".into(), "[require]\ncoverage = [\"git\"]\n".into(), ""),
+        ("[require]\ncoverage = [\"git.push\"]\n".into(), "[require]\ncoverage = [\"git\"]\n".into(), ""),
         ("[limits]\npids = 10\n".into(), "[limits]\npids = 9\nmemory = \"1GiB\"\n".into(), ""),
     ];
     for (looser, stricter, rules) in cases {

@@ -18,6 +18,7 @@ pub use mcp::{McpError, McpOptions, mcp};
 
 use crate::clock::{Clock, wall_ns};
 use crate::control;
+use crate::coverage;
 use crate::gate::{Gate, Settled, labelled_files};
 use crate::home::{Home, SessionLock};
 use crate::inbox::Inbox;
@@ -83,6 +84,8 @@ impl Door {
         let workspace =
             options.workspace.canonicalize().map_err(|cause| RunError::System { what: "use the folder", cause })?;
         let (charter, sources) = charter_of(options.charter.as_deref(), &workspace)?;
+        let doors = coverage::doors(&json!({ "door": options.origin }));
+        coverage::require(&charter, &doors)?;
         let charter = Arc::new(charter);
         let ledger = Arc::new(Ledger::open(home.dir())?);
         crate::recover::dead_sessions(home, &ledger)?;

@@ -5,6 +5,8 @@ use super::tally::Tally;
 use super::{History, ReadError};
 use crate::clock::rfc3339;
 use crate::gate::Counts;
+use flyball_kernel::analysis::{SessionCoverage, session_coverage};
+use flyball_kernel::{Charter, Sources};
 use flyball_ledger::{Entry, Kind, Ledger, LedgerError};
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -93,6 +95,9 @@ pub struct SessionView {
     pub weaker: Vec<String>,
     /// What this run does not cover.
     pub uncovered: Vec<String>,
+    /// What becomes of each rule's actions in this very session; nothing where its charter can't be compiled any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<SessionCoverage>,
     /// Whether it runs under a learning charter: what stays inside is let through, whatever the rules say.
     pub learning: bool,
     /// Paths of the workspace that stand changed at the end.
@@ -212,6 +217,7 @@ pub fn show(ledger: &Ledger, session: &str) -> Result<SessionView, ReadError> {
         charter: open.body.pointer("/charter/digest").and_then(Json::as_str).unwrap_or_default().to_owned(),
         weaker: strings(&open.body, "weaker"),
         learning: open.body.get("learning").and_then(Json::as_bool).unwrap_or_default(),
+        coverage: coverage(&history, &open.body),
         uncovered: close.map_or_else(|| strings(&open.body, "uncovered"), |c| strings(&c.body, "uncovered")),
         changed_files: super::fold::changed(&super::fold::fold(&history, u64::MAX)?).count(),
         refusals: refusals(&history),
@@ -220,6 +226,20 @@ pub fn show(ledger: &Ledger, session: &str) -> Result<SessionView, ReadError> {
         close: close.map(closing),
         entries: history.entries().len(),
     })
+}
+
+/// What becomes of each rule's actions, by the charter in force and what the session has and lacks.
+fn coverage(history: &History, open: &Json) -> Option<SessionCoverage> {
+    // A charter that was taken up later is in force.
+    let later = history.entries().iter().rev().find(|e| e.kind == Kind::Charter);
+    let sources = later.and_then(|e| e.body.get("files")).or_else(|| open.pointer("/charter/files"))?;
+    let sources: Sources = serde_json::from_value(sources.clone()).ok()?;
+    let (charter, _) = Charter::compile(&sources).ok()?;
+    let mut doors = crate::coverage::doors(open);
+    // Hooks of a harness within a run tell as well.
+    let is_told = |e: &Entry| e.body.get("surface").and_then(Json::as_str) == Some("hook");
+    doors.has_hooks |= history.entries().iter().any(|e| e.kind == Kind::Attempt && is_told(e));
+    Some(session_coverage(&charter, &doors))
 }
 
 fn opening(history: &History) -> Option<&Entry> {
