@@ -126,6 +126,15 @@ impl Ledger {
         queue.wait(queue.ticket())
     }
 
+    /// Has what is queued written at once instead of gathering more, and does not wait for it.
+    ///
+    /// # Errors
+    /// [`LedgerError::ReadOnly`].
+    pub fn commit_now(&self) -> Result<(), LedgerError> {
+        self.queue()?.commit_now();
+        Ok(())
+    }
+
     /// The latest signed checkpoint, as a note; `None` while the ledger is empty.
     ///
     /// # Errors

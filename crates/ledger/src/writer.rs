@@ -164,6 +164,14 @@ impl Queue {
         }
     }
 
+    /// What is queued is not to gather any longer.
+    pub(crate) fn commit_now(&self) {
+        let mut state = self.lock();
+        if !state.items.is_empty() {
+            self.hurry(&mut state);
+        }
+    }
+
     /// The ticket of what was queued last.
     pub(crate) fn ticket(&self) -> u64 {
         self.lock().queued

@@ -1,13 +1,17 @@
 //! The barrier's eyes: which files may have changed, and what is in them now (SANDBOX.md, layer 5).
 //!
 //! A path is looked at when a call touched it, and again at each barrier as long as its content can change without a call to
-//! that path: somebody holds it open for writing or mapped shared, it has a second name, or it is a link whose target counts.
+//! that path: somebody holds it open for writing or mapped shared, or it is a link whose target counts. What has a second name is
+//! looked at again once a call touched any of its names.
+
+mod linked;
 
 use crate::scratch::Scratch;
 use crate::state::{Change, Kept, State};
 use crate::translate;
 use flyball_ledger::{Ledger, LedgerError};
 use flyball_sandbox::workspace::{self, Found, Layers, Look, Node, Stamp, What, WorkspaceError};
+use linked::Linked;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -23,6 +27,8 @@ pub struct Capture {
     scratch: Arc<Scratch>,
     /// Paths (relative) that are to be looked at, with how they were found last, and when.
     watched: BTreeMap<Rel, Option<Box<(Stamp, Instant)>>>,
+    /// Paths that are looked at again once a call reached what stands there by any of its names.
+    linked: Linked,
     /// Directories that one call moved, with all below them.
     moved: BTreeSet<Rel>,
     /// Paths that are told of at the next look even if they are as the record has them.
@@ -115,6 +121,7 @@ impl Capture {
             workspace: workspace.to_path_buf(),
             scratch,
             watched: BTreeMap::new(),
+            linked: Linked::default(),
             moved: BTreeSet::new(),
             forced: BTreeSet::new(),
             untold: Vec::new(),
@@ -125,10 +132,26 @@ impl Capture {
 
     /// A mediated call changed this path, or opened it for writing.
     pub(crate) fn touched(&mut self, path: &Path) {
+        self.reached(path);
         if let Ok(rel) = path.strip_prefix(&self.workspace)
             && !self.scratch.covers(path)
         {
             self.watch(rel);
+        }
+    }
+
+    /// A call was done to this path, recorded or not: what stands there is to be looked at by its other names.
+    pub(crate) fn reached(&mut self, path: &Path) {
+        let Ok(rel) = path.strip_prefix(&self.workspace) else { return };
+        for rel in self.linked.reached(&self.layers.upper, rel) {
+            self.watch(Path::new(&rel));
+        }
+    }
+
+    /// Another layer takes the place of this one: nothing is known of what stands still in it.
+    pub(crate) fn watch_linked(&mut self) {
+        for rel in self.linked.all() {
+            self.watch(Path::new(&rel));
         }
     }
 
@@ -291,10 +314,14 @@ impl Capture {
                 Some(seen) => is_symlink(&seen.node),
                 None => self.state.node(&translate::text(rel)).as_ref().is_some_and(is_symlink),
             };
-        if is_link || stamp.is_some_and(|s| s.has_writers || s.links > 1) {
+        if is_link || is_open {
             self.watched.insert(rel.as_os_str().into(), stamp.map(|s| Box::new((s, Instant::now()))));
         } else {
             self.watched.remove(rel.as_os_str());
+        }
+        match stamp.filter(|s| s.links > 1 && !s.has_writers) {
+            Some(stamp) => self.linked.insert(rel.as_os_str(), stamp.ino),
+            None => self.linked.remove(rel.as_os_str()),
         }
         Ok(seen.filter(|s| s.change.is_some() || is_link || is_forced))
     }

@@ -20,7 +20,7 @@ use flyball_intent::{Exec, Script};
 use flyball_kernel::{Action, ContentReading, Effect, Value, Verdict};
 use flyball_ledger::{Kind, Ledger};
 use flyball_sandbox::workspace::{self, Node};
-use flyball_sandbox::{Attempt, Call, Decision, Done, FileKind, Refusal, Ticket, Weakness};
+use flyball_sandbox::{Attempt, Call, Decision, Done, FileKind, MetadataChange, Refusal, Ticket, Weakness};
 use labels::Written;
 pub(crate) use outgoing::Outgoing;
 use outgoing::Requests;
@@ -136,6 +136,8 @@ struct Process {
 struct Underway {
     attempts: Vec<u64>,
     touched: Vec<PathBuf>,
+    /// Whether it is in the record.
+    is_recorded: bool,
     /// A directory goes from one of them to the other.
     moves: bool,
     is_exec: bool,
@@ -201,10 +203,11 @@ impl Core {
             );
         }
         if self.is_unrecorded(&call.attempt) {
-            self.underway.insert(
-                call.ticket,
-                Underway { attempts: Vec::new(), touched: Vec::new(), moves: false, is_exec: false },
-            );
+            let is_of_times = matches!(call.attempt, Attempt::Metadata { change: MetadataChange::Times, .. });
+            let touched = if is_of_times { Vec::new() } else { touched(&call.attempt) };
+            let unrecorded =
+                Underway { attempts: Vec::new(), touched, is_recorded: false, moves: false, is_exec: false };
+            self.underway.insert(call.ticket, unrecorded);
             return Decision::Allow;
         }
         if translate::moves_too_much(&call.attempt, &|path| self.is_free(path)) {
@@ -353,20 +356,28 @@ impl Core {
             Attempt::Link { target, path } => free(target) && free(path),
             Attempt::Symlink { path, .. } | Attempt::BindUnix { path } => free(path),
             // Times hold no content and lead nowhere; what stands beyond the overlays is read-only to begin with.
-            Attempt::Metadata { change: flyball_sandbox::MetadataChange::Times, .. } => true,
+            Attempt::Metadata { change: MetadataChange::Times, .. } => true,
             Attempt::Metadata { path, .. } => free(path),
             _ => false,
         }
     }
 
     fn is_free(&self, path: &Path) -> bool {
-        self.scratch.covers(path) || is_bottomless(path)
+        self.scratch.covers(path) || (is_bottomless(path) && !self.is_work(path))
+    }
+
+    /// Whether the agent works there, wherever on the machine that lies: in memory, `/dev/shm`, too.
+    fn is_work(&self, path: &Path) -> bool {
+        path.starts_with(&self.workspace) || path.starts_with(&self.home)
     }
 
     /// An allowed call was performed, or the operating system refused it.
     pub(crate) fn done(&mut self, ticket: Ticket, pid: i32, done: &Done) {
         let Some(underway) = self.underway.remove(&ticket) else { return };
         let ok = matches!(done, Done::Ok);
+        if !underway.is_recorded {
+            return underway.touched.iter().for_each(|path| self.capture.reached(path));
+        }
         for path in &underway.touched {
             if underway.moves {
                 self.capture.moved(path);
@@ -628,8 +639,9 @@ pub(crate) enum BarrierError {
     Gate(#[from] GateError),
 }
 
-fn underway(attempt: &Attempt, attempts: Vec<u64>) -> Underway {
-    let touched = match attempt {
+/// What a call that changes something changes.
+fn touched(attempt: &Attempt) -> Vec<PathBuf> {
+    match attempt {
         Attempt::Open { path, write: true, .. }
         | Attempt::Make { path, .. }
         | Attempt::Remove { path, .. }
@@ -640,12 +652,16 @@ fn underway(attempt: &Attempt, attempts: Vec<u64>) -> Underway {
         Attempt::Rename { from, to, .. } => vec![from.clone(), to.clone()],
         Attempt::Link { target, path } => vec![target.clone(), path.clone()],
         _ => Vec::new(),
-    };
+    }
+}
+
+fn underway(attempt: &Attempt, attempts: Vec<u64>) -> Underway {
     let moves = match attempt {
         Attempt::Rename { kind, exchange, .. } => *kind == FileKind::Directory || *exchange,
         _ => false,
     };
-    Underway { attempts, touched, moves, is_exec: matches!(attempt, Attempt::Exec { .. }) }
+    let is_exec = matches!(attempt, Attempt::Exec { .. });
+    Underway { attempts, touched: touched(attempt), is_recorded: true, moves, is_exec }
 }
 
 fn caused_text(act: &str) -> String {

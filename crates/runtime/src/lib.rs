@@ -46,7 +46,7 @@ pub use crate::clock::rfc3339;
 pub use crate::core::{Notice, OnHold, Watcher};
 pub use crate::home::{Home, HomeError, SessionLock};
 pub use crate::plan::PlanError;
-pub use crate::recover::dead_sessions;
+pub use crate::recover::{Swept, dead_sessions};
 pub use crate::rewind::{RewindError, rollback};
 pub use crate::supervisor::{RunError, RunOptions, Summary, run};
 pub use crate::taking::{TakingError, apply, discard};

@@ -19,49 +19,75 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What a look at all sessions found.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Sessions that were closed.
+    pub closed: Vec<String>,
+    /// Those that an apply of stands half done, or is under way.
+    pub(crate) applying: Vec<String>,
+}
+
 /// Closes every session that nobody supervises any more: its open attempts become `unknown`, never guessed, and what it had
 /// under way on a workspace is undone or completed. What can't be yet is left for the next start.
 ///
 /// # Errors
 /// [`LedgerError`] when the record can't be read or written.
-pub fn dead_sessions(home: &Home, ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
-    let mut closed = Vec::new();
-    for info in ledger.heads()? {
+pub fn dead_sessions(home: &Home, ledger: &Ledger) -> Result<Swept, LedgerError> {
+    let mut swept = Swept::default();
+    // Of most sessions that ever were nothing is left but their entries: one listing tells which still have a folder.
+    let folders = folders(home);
+    let heads = ledger.heads()?;
+    for info in &heads {
+        if info.closed_seq.is_some() && !folders.contains(&info.id) {
+            continue;
+        }
         let dir = home.session(&info.id);
         if info.closed_seq.is_some() && !has_leftovers(&dir) {
             continue;
         }
-        // Held by a living supervisor, or its folder is gone: not ours to close.
-        let Ok(Some(held)) = SessionLock::take(&dir) else { continue };
-        match settle(home, ledger, &info.id, &held) {
-            Ok(true) => closed.push(info.id),
-            // Somebody's act on it needs what stands in the way told; a start of another session does not wait for it.
-            Ok(false) => {}
-            Err(PastError::Ledger(error)) => return Err(error),
-            Err(_) => {}
+        let is_closed = end(home, ledger, &info.id, &dir)?;
+        if is_closed {
+            swept.closed.push(info.id.clone());
+        }
+        if dir.join(APPLY).exists() {
+            swept.applying.push(info.id.clone());
         }
     }
-    unborn(home, ledger)?;
-    Ok(closed)
+    unborn(home, &folders, &heads.into_iter().map(|s| s.id).collect());
+    Ok(swept)
+}
+
+fn folders(home: &Home) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(home.sessions()).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// Ends one session that nobody supervises. Whether it was closed by this.
+fn end(home: &Home, ledger: &Ledger, session: &str, dir: &Path) -> Result<bool, LedgerError> {
+    // Held by a living supervisor, or its folder is gone: not ours to close.
+    let Ok(Some(held)) = SessionLock::take(dir) else { return Ok(false) };
+    match settle(home, ledger, session, &held) {
+        // Not: somebody's act on it needs what stands in the way told; a start of another session does not wait for it.
+        Ok(closed) => Ok(closed),
+        Err(PastError::Ledger(error)) => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Folders of sessions that died before they were on record: nothing was run in them.
-fn unborn(home: &Home, ledger: &Ledger) -> Result<(), LedgerError> {
-    let known: BTreeSet<String> = ledger.heads()?.into_iter().map(|s| s.id).collect();
-    for entry in std::fs::read_dir(home.sessions()).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_none_or(|name| known.contains(name)) {
-            continue;
-        }
-        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
+fn unborn(home: &Home, folders: &BTreeSet<String>, known: &BTreeSet<String>) {
+    for name in folders.difference(known) {
+        let dir = home.session(name);
+        let age = dir.symlink_metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
         if age.is_none_or(|age| age <= UNBORN_AGE) {
             continue;
         }
-        if let Ok(Some(_held)) = SessionLock::take(&entry.path()) {
+        if let Ok(Some(_held)) = SessionLock::take(&dir) {
             // What can't be removed is looked at again by the next start.
-            let _ = flyball_sandbox::remove_session_dir(&entry.path());
+            let _ = flyball_sandbox::remove_session_dir(&dir);
         }
     }
-    Ok(())
 }
 
 /// Before a person's act on a session whose lock is held: whatever a crash left of it ends first.
@@ -74,17 +100,17 @@ pub(crate) fn before_an_act(home: &Home, session: &str, held: &SessionLock) -> R
 ///
 /// # Errors
 /// Why the one that does could not be undone or completed.
-pub(crate) fn whole(home: &Home, ledger: &Ledger, real: &Path) -> Result<(), String> {
-    for info in ledger.heads().map_err(|e| e.to_string())? {
-        let dir = home.session(&info.id);
-        if !dir.join(APPLY).exists() || workspace_of(ledger, &info.id).is_none_or(|w| w != real) {
+pub(crate) fn whole(home: &Home, ledger: &Ledger, swept: &Swept, real: &Path) -> Result<(), String> {
+    for id in &swept.applying {
+        let dir = home.session(id);
+        if !dir.join(APPLY).exists() || workspace_of(ledger, id).is_none_or(|w| w != real) {
             continue;
         }
         let Some(held) = turn(&dir).map_err(|e| e.to_string())? else {
-            return Err(format!("`flyball apply {}` is under way; wait for its end", info.id));
+            return Err(format!("`flyball apply {id}` is under way; wait for its end"));
         };
-        let settled = settle(home, ledger, &info.id, &held);
-        settled.map_err(|e| format!("{e}; `flyball apply {}` goes on with it once that is mended", info.id))?;
+        let settled = settle(home, ledger, id, &held);
+        settled.map_err(|e| format!("{e}; `flyball apply {id}` goes on with it once that is mended"))?;
     }
     Ok(())
 }

@@ -248,6 +248,7 @@ fn rewind_twin(
         }
         capture.touched(&on.lower.join(&rel));
     }
+    capture.watch_linked();
     let real = std::mem::replace(&mut capture.layers, on);
     let looked = capture.barrier(ledger);
     capture.layers = real;

@@ -10,7 +10,7 @@ use crate::clock::{Clock, wall_ns};
 use crate::control;
 use crate::core::{Core, Notice, OnHold, Parts, Watcher};
 use crate::coverage;
-use crate::gate::{Gate, GateError, labelled_files};
+use crate::gate::{Gate, labelled_files};
 use crate::home::{Home, HomeError, SessionLock};
 use crate::inbox::Inbox;
 use crate::outward::{self, Outward};
@@ -168,10 +168,10 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     // One waits for the disk, one for another process, one for the processor.
     let (begun, charter, ledger) = std::thread::scope(|scope| {
         let begun = scope.spawn(flyball_sandbox::begin);
-        let ledger = scope.spawn(|| -> Result<Ledger, LedgerError> {
+        let ledger = scope.spawn(|| -> Result<_, LedgerError> {
             let ledger = Ledger::open(home.dir())?;
-            crate::recover::dead_sessions(home, &ledger)?;
-            Ok(ledger)
+            let swept = crate::recover::dead_sessions(home, &ledger)?;
+            Ok((ledger, swept))
         });
         let charter = charter_of(options.charter.as_deref(), &options.workspace);
         (begun.join().ok().flatten(), charter, ledger.join())
@@ -181,8 +181,9 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let mut plan = plan::plan(home, &id, options, &charter)?;
     let charter = Arc::new(if plan.learns { charter.learning(plan.kept()) } else { charter });
     let ledger = ledger.map_err(|_| RunError::Record("the record could not be opened".into()))?;
-    let ledger = Arc::new(ledger?);
-    crate::recover::whole(home, &ledger, &plan.spec.workspace).map_err(RunError::Between)?;
+    let (ledger, swept) = ledger?;
+    let ledger = Arc::new(ledger);
+    crate::recover::whole(home, &ledger, &swept, &plan.spec.workspace).map_err(RunError::Between)?;
 
     let session_dir = home.make_session(&id)?;
     let lock = SessionLock::take(&session_dir)
@@ -216,6 +217,8 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         cause: Vec::new(),
         body,
     })?;
+    // What is set up meanwhile takes as long as the disk.
+    ledger.commit_now()?;
 
     let scratch = Arc::new(
         Scratch::new(&plan.scratch, &plan.spec.workspace, &plan.spec.home, &plan.spec.protect)
@@ -263,11 +266,7 @@ fn govern(
     let (wake, woken) = channel();
     let listener =
         control::listen(session_dir).map_err(|cause| RunError::System { what: "open the control socket", cause })?;
-    // INVARIANT: the session's first entry is durable before anything runs.
-    core.gate.flush().map_err(|error| match error {
-        GateError::Ledger(error) => RunError::Ledger(error),
-        other => RunError::Record(other.to_string()),
-    })?;
+    let ledger = Arc::clone(&core.ledger);
     let shared = Arc::new(Shared {
         core: Mutex::new(core),
         running: OnceLock::new(),
@@ -283,7 +282,12 @@ fn govern(
         http.map(|(authority, settings)| Outward::new(Session(Arc::downgrade(&shared)), authority, &settings));
     let outward = outward.transpose().map_err(RunError::Http)?;
     let mediation = Box::new(Mediation { shared: Arc::clone(&shared), outward });
-    let started = built.and_then(|built| built.start(mediation).map_err(RunError::Start));
+    // INVARIANT: the session's first entry is durable before anything runs.
+    let started = built.and_then(|built| {
+        let ready = built.ready(mediation).map_err(RunError::Start)?;
+        ledger.flush()?;
+        ready.go().map_err(RunError::Start)
+    });
     let running = match started {
         Ok(running) => running,
         Err(error) => {

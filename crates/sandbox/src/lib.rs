@@ -31,6 +31,7 @@ pub use mediate::HOST_NAME;
 #[doc(hidden)]
 pub use mediate::readers;
 pub use mediate::running::{
-    Begun, Built, CODES as MEDIATE_CODES, ControlError, EndedBy, Exit, Running, StartError, Status, begin, build, start,
+    Begun, Built, CODES as MEDIATE_CODES, ControlError, EndedBy, Exit, Ready, Running, StartError, Status, begin,
+    build, start,
 };
 pub use spec::{Limits, Network, Spec, Terminal, Weakness};

@@ -96,3 +96,39 @@ fn peak_kib() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
+
+#[test]
+fn what_is_written_by_another_name_is_seen_by_each() {
+    let mut scene = Scene::new();
+    let (upper, workspace) = (scene.dir.path().join("upper"), scene.dir.path().join("w"));
+    scene.write("one", "first");
+    std::fs::hard_link(upper.join("one"), upper.join("two")).unwrap();
+    scene.capture.touched(&workspace.join("two"));
+    scene.look().unwrap();
+    assert!(scene.capture.is_quiet(), "nobody can change them unseen");
+    // By a name that is gone again when it is looked.
+    std::fs::hard_link(upper.join("one"), upper.join("three")).unwrap();
+    scene.capture.touched(&workspace.join("three"));
+    scene.write("three", "second");
+    std::fs::remove_file(upper.join("three")).unwrap();
+    let mut told = scene.look().unwrap();
+    told.sort();
+    assert_eq!(told, ["one", "two"].map(PathBuf::from));
+    // By a name that is not recorded, and held open: looked at for as long as that is.
+    std::fs::hard_link(upper.join("one"), upper.join("scratch")).unwrap();
+    let mut held = std::fs::File::options().append(true).open(upper.join("scratch")).unwrap();
+    scene.capture.reached(&workspace.join("scratch"));
+    scene.look().unwrap();
+    for content in ["more", "still more"] {
+        std::io::Write::write_all(&mut held, content.as_bytes()).unwrap();
+        assert_eq!(scene.look().unwrap().len(), 2, "{content}");
+    }
+    drop(held);
+    scene.look().unwrap();
+    assert!(scene.capture.is_quiet());
+    // In another layer these are other files.
+    std::fs::write(upper.join("one"), "third").unwrap();
+    assert!(scene.look().unwrap().is_empty());
+    scene.capture.watch_linked();
+    assert_eq!(scene.look().unwrap().len(), 2);
+}

@@ -69,6 +69,19 @@ fn who_waits_is_denied_when_nothing_can_be_recorded_any_more() {
 }
 
 #[test]
+fn a_workspace_in_memory_is_governed_like_any_other() {
+    // Devices are beyond rules, and so is what else is in `/dev`; a workspace that lies there is not.
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return eprintln!("skipped: there is no `/dev/shm` here") };
+    let mut core = session(dir.path());
+    let mut decided = |path: &Path| {
+        let attempt = Attempt::Open { path: path.into(), write: true, create: true, truncate: false, existing: None };
+        core.decide(&Call { ticket: Ticket(7), pid: 1, attempt })
+    };
+    assert!(matches!(decided(&dir.path().join("w/file")), Decision::Hold));
+    assert!(matches!(decided(Path::new("/dev/shm/other")), Decision::Allow));
+}
+
+#[test]
 fn an_image_that_is_replaced_ends_with_its_process() {
     let dir = tempfile::tempdir().unwrap();
     let mut core = session(dir.path());

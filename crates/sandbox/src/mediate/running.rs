@@ -217,7 +217,7 @@ impl Inside for NetHelper {
 /// # Errors
 /// See [`StartError`]; nothing was run then.
 pub fn start(spec: Spec, mediator: Box<dyn Mediator>) -> Result<Running, StartError> {
-    build(spec, None)?.start(mediator)
+    build(spec, None)?.ready(mediator)?.go()
 }
 
 /// What a sandbox is built with that takes no knowledge of it: a process in namespaces of its own. Dropping it ends it.
@@ -280,16 +280,31 @@ impl Built {
         self.untested.weaker()
     }
 
-    /// Runs the program, every world-changing call decided by `mediator`, once every way round the boundary was tried.
+    /// Tries every way round the boundary and sets up all that decides on the program's calls, by `mediator`. The program
+    /// itself waits for [`Ready::go`].
     ///
     /// # Errors
     /// See [`StartError`]; nothing was run then.
-    pub fn start(self, mediator: Box<dyn Mediator>) -> Result<Running, StartError> {
-        run(&self.spec, self.untested.tested()?, mediator)
+    pub fn ready(self, mediator: Box<dyn Mediator>) -> Result<Ready, StartError> {
+        ready(&self.spec, self.untested.tested()?, mediator).map(Ready)
     }
 }
 
-fn run(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result<Running, StartError> {
+/// A program that waits for its go; dropping it takes all of it down.
+pub struct Ready(Running);
+
+impl Ready {
+    /// Runs the program.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn go(self) -> Result<Running, StartError> {
+        self.0.0.group.launched.go().map_err(StartError::Mediation)?;
+        Ok(self.0)
+    }
+}
+
+fn ready(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result<Running, StartError> {
     let failed = |error: rustix::io::Errno| StartError::Mediation(error.into());
     let broker = match spec.network {
         Network::Closed => None,
@@ -347,7 +362,6 @@ fn run(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result<R
         Ok(Err(errno)) => return Err(StartError::Mediation(io::Error::from_raw_os_error(errno))),
         Err(_) => return Err(StartError::Mediation(io::ErrorKind::BrokenPipe.into())),
     }
-    running.0.group.launched.go().map_err(StartError::Mediation)?;
     Ok(running)
 }
 
