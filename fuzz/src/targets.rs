@@ -2,8 +2,9 @@
 //! (`cargo xtask fuzz`) and, over the seeds and mutations of them, by the test `crates/runtime/tests/readers.rs`.
 
 use flyball_intent::{
-    CONTENT_ACTIONS_MAX, Content, ContentWanted, Conversation, Exec, Harness, HttpRequest, ToolCall, TracedCall,
-    command_actions, content_actions, exec_actions, http_actions, tool_call_actions,
+    CONTENT_ACTIONS_MAX, Content, ContentWanted, Conversation, Exec, Harness, HttpRequest, ModelAnswer, ModelApi,
+    ToolCall, TracedCall, command_actions, content_actions, exec_actions, http_actions, model_target,
+    tool_call_actions,
 };
 use flyball_kernel::{Action, Charter, Input, Kernel, Session, Surface, ToolReading, Value, check_examples};
 use std::collections::BTreeMap;
@@ -74,6 +75,8 @@ pub const TARGETS: &[Target] = &[
     reader("input", input, 150),
     reader("kernel-calls", kernel_calls, 1500),
     reader("mcp", mcp, 800),
+    reader("model-answer", model_answer, 300),
+    reader("model-call", model_call, 1500),
     reader("name-query", name_query, 1500),
     reader("note", note, 1500),
     reader("payload", payload, 300),
@@ -151,6 +154,42 @@ fn http_request(_: &str, data: &[u8]) {
     let unread = http_actions(&HttpRequest { body: None, ..request }).unwrap();
     // Who could not read the body says no less than that something is done.
     assert!(unread.len() <= actions.len() || unread.iter().any(is_opaque), "{unread:?}");
+}
+
+/// A host and target on the first line, and a call's body behind it.
+fn model_call(_: &str, data: &[u8]) {
+    let at = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    let line = lossy(data.get(..at).unwrap_or_default());
+    let (host, target) = line.split_at(line.find('/').unwrap_or(line.len()));
+    let request = HttpRequest { method: "POST", scheme: "https", host, target, body: None };
+    let settings = flyball_kernel::ModelSettings { counts_cost: true, ..Default::default() };
+    let Some(target) = model_target(&request, true, false, &settings) else { return };
+    let unread = target.call(None).unwrap();
+    let (most, _) = unread.reserve(&settings);
+    if let Some(call) = target.call(data.get(at + 1..)) {
+        let (tokens, cost) = call.reserve(&settings);
+        // Who could not read it says that it takes no less.
+        assert!((0..=most.saturating_mul(2)).contains(&tokens) && cost.is_some(), "{call:?}");
+        assert_eq!(is_opaque(&call.action(&settings).unwrap()), call.is_opaque());
+    }
+}
+
+/// However an answer is cut into pieces, it is read the same.
+fn model_answer(_: &str, data: &[u8]) {
+    for api in ModelApi::ALL {
+        for kind in ["application/json", "text/event-stream"] {
+            let read = |size: usize| {
+                let mut answer = ModelAnswer::new(api, kind);
+                data.chunks(size).for_each(|piece| answer.read(piece));
+                answer.end();
+                (answer.usage(), answer.usage_so_far(), answer.tool_uses().to_vec())
+            };
+            let whole = read(data.len().max(1));
+            // A `\r` at the end of a piece may be half a line's end.
+            assert!(data.contains(&b'\r') || whole == read(3));
+            assert!(whole.1.tokens() >= 0 && whole.2.len() <= 256);
+        }
+    }
 }
 
 /// A tool's name on the first line, and its input behind it.

@@ -53,4 +53,21 @@ pub trait Gate: Send + Sync {
 
     /// Records something that was seen and is no attempt; gives its entry.
     fn observe(&self, actor: &str, cause: &[u64], body: Json) -> Option<u64>;
+
+    /// Somewhere to keep what passes, so that the record has it; `None` where there is no record of that.
+    fn keep(&self) -> Option<Box<dyn Keep>> {
+        None
+    }
+
+    /// A model's answer to that attempt calls tools, which it names so. Quick: the answer is on its way.
+    fn calls(&self, _attempt: u64, _ids: &[String]) {}
+}
+
+/// Keeps bytes for the record as they pass, however many.
+pub trait Keep: Send {
+    /// What comes next. Quick, and never an error: what can't be kept is told at the end.
+    fn write(&mut self, bytes: &[u8]);
+
+    /// What stands for them in an entry; `None` when they could not be kept.
+    fn finish(self: Box<Self>) -> Option<Json>;
 }

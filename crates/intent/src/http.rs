@@ -40,7 +40,7 @@ pub struct HttpRequest<'a> {
 
 impl HttpRequest<'_> {
     /// The path without the query.
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.target.split(['?', '#']).next().unwrap_or_default()
     }
 
@@ -89,7 +89,7 @@ pub fn http_actions(request: &HttpRequest<'_>) -> Result<Vec<Action>, ActionErro
 
 /// The path as servers read it, by RFC 3986, section 6.2.2: no `.` and `..`, no escapes of what needs none, those that are needed in
 /// capitals; and no empty segments, which most servers pass over.
-fn canonical(path: &str) -> String {
+pub(crate) fn canonical(path: &str) -> String {
     let path = unreserved(path);
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -123,7 +123,7 @@ fn unreserved(path: &str) -> String {
 }
 
 /// A path's segments, `%`-escapes resolved: servers resolve them too.
-fn segments(path: &str) -> Vec<String> {
+pub(crate) fn segments(path: &str) -> Vec<String> {
     path.split('/').filter(|part| !part.is_empty()).map(unescape).collect()
 }
 

@@ -29,6 +29,7 @@ mod exec;
 mod harness;
 mod http;
 mod mcp;
+mod model;
 mod names;
 mod options;
 mod programs;
@@ -46,6 +47,10 @@ pub use http::{BODY_BYTES_MAX, HttpRequest, http_actions, wants_body};
 pub use mcp::{
     INPUT_CHARS_MAX, McpCall, McpTool, file_of_uri, is_known_server, mcp_call_actions, mcp_other_action,
     mcp_read_actions,
+};
+pub use model::{
+    MODEL_BODY_BYTES_MAX, ModelAnswer, ModelApi, ModelCall, ModelTarget, ModelUsage, ToolUse, model_refusal,
+    model_target,
 };
 pub use shell::all_succeeded_if_it_did;
 pub use tools::{ARGUMENTS_MAX, Conversation, TEXT_BYTES_MAX, TEXTS_BYTES_MAX, TracedCall};

@@ -127,6 +127,28 @@ impl Ledger {
         })
     }
 
+    /// The same of what `reader` gives, however long: no more than a piece of it is in memory at a time.
+    ///
+    /// # Errors
+    /// As for [`Ledger::put_blob_from`].
+    pub fn payload_from(&self, mut reader: impl Read) -> Result<Value, LedgerError> {
+        let mut head = Vec::new();
+        let read = (&mut reader).take(INLINE_BYTES_MAX as u64 + 1).read_to_end(&mut head);
+        read.map_err(|e| LedgerError::io("read content for", self.dir(), e))?;
+        if head.len() <= INLINE_BYTES_MAX {
+            return self.payload(&head);
+        }
+        let salt = self.new_salt()?;
+        let mut hasher = Hasher::new();
+        hasher.update(&salt);
+        let hashed = Hashed { reader: head.as_slice().chain(reader), hasher: &mut hasher };
+        let (digest, bytes) = self.put_blob_from(hashed)?;
+        let commitment = hasher.finish();
+        self.queue()?.push([Item::Payload { commitment, salt, digest }])?;
+        self.remember(commitment)?;
+        Ok(json!({ "bytes": bytes, "commitment": commitment.to_string() }))
+    }
+
     /// The bytes of a member that [`Ledger::payload`] made.
     ///
     /// # Errors
@@ -177,10 +199,15 @@ impl Ledger {
         Ok((json!({ "payload": payload }), commitment))
     }
 
-    fn commit_payload(&self, bytes: &[u8]) -> Result<(Value, Digest), LedgerError> {
+    fn new_salt(&self) -> Result<[u8; 32], LedgerError> {
         let mut salt = [0u8; 32];
         let no_salt = |e: getrandom::Error| std::io::Error::other(e.to_string());
         getrandom::fill(&mut salt).map_err(|e| LedgerError::io("draw a salt for", self.dir(), no_salt(e)))?;
+        Ok(salt)
+    }
+
+    fn commit_payload(&self, bytes: &[u8]) -> Result<(Value, Digest), LedgerError> {
+        let salt = self.new_salt()?;
         let digest = self.put_blob(bytes)?;
         let commitment = commit(&salt, bytes);
         self.queue()?.push([Item::Payload { commitment, salt, digest }])?;
@@ -208,6 +235,20 @@ impl Ledger {
         let found = db.prepare_cached("SELECT bytes FROM blobs WHERE digest = ?1");
         let found = found.and_then(|mut s| s.query_row([digest.0], |row| row.get::<_, i64>(0)).optional());
         Ok(found.map_err(|e| self.fail(e))?.map(i64::unsigned_abs))
+    }
+}
+
+/// Hashes what is read through it.
+struct Hashed<'h, R> {
+    reader: R,
+    hasher: &'h mut Hasher,
+}
+
+impl<R: Read> Read for Hashed<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.reader.read(into)?;
+        self.hasher.update(into.get(..read).unwrap_or_default());
+        Ok(read)
     }
 }
 

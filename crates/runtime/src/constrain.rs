@@ -93,6 +93,11 @@ fn fixed_at_the_start(was: &Charter, is: &Charter) -> Vec<(&'static str, &'stati
             "what is required of coverage ([require], @coverage)",
             "What this session mediates was settled at its start; the next one starts by the new requirement.",
         ),
+        (
+            was.models() != is.models() || was.credentials() != is.credentials(),
+            "[[model]], [[price]] or [credentials]",
+            "The next session has the new setting; a rule that forbids `model.call` or `http.request` holds from the next one on.",
+        ),
         (was.home_keep() != is.home_keep(), "[home]", "The next session has the new setting."),
     ];
     differs.into_iter().filter(|(differs, ..)| *differs).map(|(_, section, instead)| (section, instead)).collect()

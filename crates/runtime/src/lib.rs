@@ -24,6 +24,7 @@ mod git_context;
 mod home;
 mod inbox;
 pub mod init;
+mod kept;
 mod outward;
 mod past;
 mod plan;

@@ -5,9 +5,9 @@
 use crate::core::{Core, Outgoing};
 use crate::gate::Settled;
 use crate::supervisor::Session;
-use flyball_gateway::http::{Authority, Connection, Egress, trusted};
-use flyball_gateway::{Answered, Asking, Gate};
-use flyball_kernel::{HttpSettings, Value, Verdict};
+use flyball_gateway::http::{Authority, Connection, Egress, Models, trusted};
+use flyball_gateway::{Answered, Asking, Gate, Keep};
+use flyball_kernel::{Charter, Value, Verdict};
 use flyball_ledger::Kind;
 use flyball_sandbox::{Passing, Through};
 use serde_json::Value as Json;
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// How long a request waits for people: less than clients wait for an answer.
 const WAIT_MAX: Duration = Duration::from_secs(240);
+/// How long an ended session waits for the answers of models that are on their way to the record.
+const RECORD_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Between two looks at whether the answer is there.
 const LOOK: Duration = Duration::from_millis(20);
 /// In the session's folder: what programs inside are to trust.
@@ -67,11 +69,7 @@ pub(crate) fn authority(session_dir: &Path) -> Result<Arc<Authority>, String> {
 }
 
 impl Outward {
-    pub(crate) fn new(
-        session: Session,
-        authority: Arc<Authority>,
-        settings: &HttpSettings,
-    ) -> Result<Arc<Self>, String> {
+    pub(crate) fn new(session: Session, authority: Arc<Authority>, charter: &Charter) -> Result<Arc<Self>, String> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("flyball-http")
@@ -82,10 +80,16 @@ impl Outward {
             gate: Arc::new(session.clone()),
             authority,
             client: trusted()?,
-            pass: settings.pass.clone(),
+            pass: charter.http().pass.clone(),
+            models: Arc::new(Models::new(charter.models().clone())),
             wait: WAIT_MAX,
         });
         Ok(Arc::new(Self { runtime, egress, session }))
+    }
+
+    /// The program has ended: what is still to be recorded of its calls is waited for.
+    pub(crate) fn finish(&self) {
+        self.runtime.block_on(self.egress.models.recorded(RECORD_WAIT_MAX));
     }
 }
 
@@ -147,7 +151,19 @@ impl Gate for Session {
         self.with(|core| core.outgoing_ended(attempts, ok, attrs));
     }
 
+    /// INVARIANT: what is seen of a tool's call is caused by the answer of the model that made it, where that passed here.
     fn observe(&self, actor: &str, cause: &[u64], body: Json) -> Option<u64> {
-        self.with(|core: &mut Core| core.gate.note(Kind::Observe, actor, cause, body).ok()).flatten()
+        let id = body.get("tool_use_id").and_then(Json::as_str);
+        let by = id.and_then(|id| self.kept(|kept| kept.call_of(id)).flatten());
+        let cause: Vec<u64> = cause.iter().copied().chain(by).collect();
+        self.with(|core: &mut Core| core.gate.note(Kind::Observe, actor, &cause, body).ok()).flatten()
+    }
+
+    fn keep(&self) -> Option<Box<dyn Keep>> {
+        self.kept(|kept| Box::new(kept.begin()) as Box<dyn Keep>)
+    }
+
+    fn calls(&self, attempt: u64, ids: &[String]) {
+        self.kept(|kept| kept.calls(attempt, ids));
     }
 }

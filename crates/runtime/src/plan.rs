@@ -352,7 +352,8 @@ fn uncovered(spec: &Spec, charter: &Charter, opens_http: bool) -> Vec<String> {
     if !opens_http {
         out.push("http: requests inside an allowed connection".to_owned());
     }
-    out.push("mcp, sql, model: no gateway in this session".to_owned());
+    let unread = if opens_http { "mcp, sql" } else { "mcp, sql, model" };
+    out.push(format!("{unread}: no gateway in this session"));
     let doors = Doors::of(SessionKind::Run);
     let forbids = charter.rules().iter().filter(|rule| rule.effect == RuleEffect::Forbid);
     let idle: Vec<String> = forbids

@@ -13,6 +13,7 @@ use crate::coverage;
 use crate::gate::{Gate, labelled_files};
 use crate::home::{Home, HomeError, SessionLock};
 use crate::inbox::Inbox;
+use crate::kept::Kept;
 use crate::outward::{self, Outward};
 use crate::plan::{self, Plan, PlanError};
 use crate::rewind;
@@ -21,7 +22,7 @@ use crate::state::State;
 use crate::terminal;
 use flyball_gateway::http::Authority;
 use flyball_kernel::analysis::{Lacking, SessionKind};
-use flyball_kernel::{Charter, HttpSettings, Kernel, ObligationUse, Sources};
+use flyball_kernel::{Charter, Kernel, ObligationUse, Sources};
 use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
 use flyball_sandbox::{
     Built, Call, Decision, Done, EndedBy, Exit, Lull, Mediator, Running, StartError, Status, Through, Ticket, Weakness,
@@ -141,6 +142,8 @@ struct Shared {
     killed: AtomicBool,
     /// Requests that are being answered.
     replies: Arc<Replies>,
+    /// What passes and is kept, apart from the state: it is not waited for.
+    kept: Kept,
     /// INVARIANT: held for the whole of an act that stops the tree or lets it go on. Of two at once, one would let run what the
     /// other stopped.
     acts: Mutex<()>,
@@ -246,7 +249,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         opened,
     });
     core.open_inbox(inbox);
-    let http = authority.map(|authority| (authority, charter.http().clone()));
+    let http = authority.map(|authority| (authority, Arc::clone(&charter)));
     let summary = govern(&plan, core, &id, &session_dir, built, http, watcher);
     ledger.checkpoint()?;
     drop(lock);
@@ -259,7 +262,7 @@ fn govern(
     id: &str,
     session_dir: &std::path::Path,
     built: Result<Built, RunError>,
-    http: Option<(Arc<Authority>, HttpSettings)>,
+    http: Option<(Arc<Authority>, Arc<Charter>)>,
     watcher: &dyn Watcher,
 ) -> Result<Summary, RunError> {
     let (hear, heard) = channel();
@@ -267,6 +270,7 @@ fn govern(
     let listener =
         control::listen(session_dir).map_err(|cause| RunError::System { what: "open the control socket", cause })?;
     let ledger = Arc::clone(&core.ledger);
+    let kept = Kept::new(&core.ledger);
     let shared = Arc::new(Shared {
         core: Mutex::new(core),
         running: OnceLock::new(),
@@ -276,12 +280,12 @@ fn govern(
         over: AtomicBool::new(false),
         killed: AtomicBool::new(false),
         replies: Arc::default(),
+        kept,
         acts: Mutex::new(()),
     });
-    let outward =
-        http.map(|(authority, settings)| Outward::new(Session(Arc::downgrade(&shared)), authority, &settings));
+    let outward = http.map(|(authority, charter)| Outward::new(Session(Arc::downgrade(&shared)), authority, &charter));
     let outward = outward.transpose().map_err(RunError::Http)?;
-    let mediation = Box::new(Mediation { shared: Arc::clone(&shared), outward });
+    let mediation = Box::new(Mediation { shared: Arc::clone(&shared), outward: outward.clone() });
     // INVARIANT: the session's first entry is durable before anything runs.
     let started = built.and_then(|built| {
         let ready = built.ready(mediation).map_err(RunError::Start)?;
@@ -322,6 +326,9 @@ fn govern(
     let exit = wait(&shared, &running, &heard, watcher);
     if let Some(relay) = relay {
         relay.finish();
+    }
+    if let Some(outward) = &outward {
+        outward.finish();
     }
     let told = *shared.ended_by.lock().unwrap_or_else(PoisonError::into_inner);
     let ended_by = told.unwrap_or(match exit.by {
@@ -519,6 +526,11 @@ impl Session {
     pub(crate) fn with<T>(&self, then: impl FnOnce(&mut Core) -> T) -> Option<T> {
         let shared = self.0.upgrade().filter(|shared| !shared.over.load(Ordering::SeqCst))?;
         Some(with(&shared, then))
+    }
+
+    /// What passes and is kept.
+    pub(crate) fn kept<T>(&self, then: impl FnOnce(&Kept) -> T) -> Option<T> {
+        self.0.upgrade().map(|shared| then(&shared.kept))
     }
 }
 

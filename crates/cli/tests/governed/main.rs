@@ -28,6 +28,7 @@ mod labels;
 mod lacking;
 mod learning;
 mod library;
+mod models;
 mod people;
 mod programs;
 mod questions;
@@ -62,6 +63,7 @@ fn main() {
         lacking::cases(),
         learning::cases(),
         library::cases(),
+        models::cases(),
         people::cases(),
         programs::cases(),
         questions::cases(),

@@ -1,39 +1,72 @@
-//! Bodies that stream through: as they come, or after their beginning was read.
+//! Bodies that stream through: as they come, or after their beginning was read; and watched where somebody has to know of them.
 
+use super::model::Exchange;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// A body on its way: frames that were read already, then the rest.
 pub(super) struct Through {
     read: VecDeque<Frame<Bytes>>,
     rest: Option<Incoming>,
+    exchange: Option<Box<Exchange>>,
+    /// Held as long as much of it is in memory.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Through {
     /// All of it still to come.
     pub fn all(rest: Incoming) -> Self {
-        Self { read: VecDeque::new(), rest: Some(rest) }
+        Self { read: VecDeque::new(), rest: Some(rest), exchange: None, permit: None }
     }
 
     /// A short text.
     pub fn text(text: String) -> Self {
-        Self { read: VecDeque::from([Frame::data(Bytes::from(text))]), rest: None }
+        let read = VecDeque::from([Frame::data(Bytes::from(text))]);
+        Self { read, rest: None, exchange: None, permit: None }
     }
 
-    /// Reads up to so many bytes. Gives them where that is all, and the body as it came.
-    pub async fn peek(mut rest: Incoming, bytes_max: usize) -> Result<(Option<Vec<u8>>, Self), hyper::Error> {
-        let (mut read, mut bytes) = (VecDeque::new(), Vec::new());
-        while bytes.len() <= bytes_max {
-            let frame = std::future::poll_fn(|context| Pin::new(&mut rest).poll_frame(context)).await;
-            let Some(frame) = frame.transpose()? else { return Ok((Some(bytes), Self { read, rest: None })) };
-            if let Some(data) = frame.data_ref() {
-                bytes.extend_from_slice(data);
+    /// Reads up to so many bytes. Gives them where that is all; the body stays as it came.
+    pub async fn peek(&mut self, bytes_max: usize) -> Result<Option<Bytes>, hyper::Error> {
+        let mut bytes = Vec::new();
+        let mut trailers = None;
+        for frame in self.read.drain(..) {
+            match frame.into_data() {
+                Ok(data) => bytes.extend_from_slice(&data),
+                Err(frame) => trailers = Some(frame),
             }
-            read.push_back(frame);
         }
-        Ok((None, Self { read, rest: Some(rest) }))
+        while bytes.len() <= bytes_max {
+            let Some(rest) = &mut self.rest else { break };
+            let frame = std::future::poll_fn(|context| Pin::new(&mut *rest).poll_frame(context)).await;
+            match frame.transpose()?.map(Frame::into_data) {
+                Some(Ok(data)) => bytes.extend_from_slice(&data),
+                Some(Err(frame)) => trailers = Some(frame),
+                None => self.rest = None,
+            }
+        }
+        // Once in memory, whoever reads it: the body itself goes on as this one piece.
+        let bytes = Bytes::from(bytes);
+        let is_all = self.rest.is_none() && bytes.len() <= bytes_max;
+        self.read.push_back(Frame::data(bytes.clone()));
+        self.read.extend(trailers);
+        Ok(is_all.then_some(bytes))
+    }
+
+    pub fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        self.permit = Some(permit);
+    }
+
+    /// Whoever is to know of it as it passes.
+    pub fn watched(mut self, exchange: Exchange) -> Self {
+        self.exchange = Some(Box::new(exchange));
+        self
+    }
+
+    fn is_whole(&self) -> bool {
+        self.read.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
     }
 }
 
@@ -45,17 +78,34 @@ impl Body for Through {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Some(frame) = self.read.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
+        let frame = match (self.read.pop_front(), &mut self.rest) {
+            (Some(frame), _) => Poll::Ready(Some(Ok(frame))),
+            (None, Some(rest)) => Pin::new(rest).poll_frame(context),
+            (None, None) => Poll::Ready(None),
+        };
+        // INVARIANT: before it is passed on: what it says is known before whoever reads it can act on it.
+        if let Some(mut exchange) = self.exchange.take() {
+            match &frame {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(data) = frame.data_ref() {
+                        exchange.passes(data);
+                    }
+                    if self.is_whole() {
+                        exchange.end(true);
+                    } else {
+                        self.exchange = Some(exchange);
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => exchange.end(false),
+                Poll::Ready(None) => exchange.end(true),
+                Poll::Pending => self.exchange = Some(exchange),
+            }
         }
-        match &mut self.rest {
-            Some(rest) => Pin::new(rest).poll_frame(context),
-            None => Poll::Ready(None),
-        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+        self.is_whole()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -68,5 +118,14 @@ impl Body for Through {
         }
         hint.set_lower(rest.lower().saturating_add(read));
         hint
+    }
+}
+
+impl Drop for Through {
+    fn drop(&mut self) {
+        let is_whole = self.is_whole();
+        if let Some(exchange) = self.exchange.take() {
+            exchange.end(is_whole);
+        }
     }
 }

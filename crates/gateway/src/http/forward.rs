@@ -1,10 +1,13 @@
 //! Requests of one connection, one by one to the gate and on.
 
 use super::body::Through;
+use super::model::{self, Exchange};
 use super::{Egress, Place};
-use crate::gate::{Answered, Asking};
-use flyball_intent::{BODY_BYTES_MAX, HttpRequest, http_actions, wants_body};
-use flyball_kernel::Value;
+use crate::gate::{Answered, Asking, Gate};
+use flyball_intent::{
+    BODY_BYTES_MAX, HttpRequest, MODEL_BODY_BYTES_MAX, ModelApi, http_actions, model_refusal, model_target, wants_body,
+};
+use flyball_kernel::{Action, Value};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::uri::{Authority, PathAndQuery};
@@ -26,6 +29,13 @@ const HEADERS_MAX: usize = 256;
 const STREAMS: &[&str] = &["websocket", "spdy/3.1"];
 /// A client that begins a request and does not finish its head holds a connection for this long.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// A large body that is read before it goes on has to be there by then.
+const BODY_WAIT_MAX: Duration = Duration::from_secs(120);
+/// Headers by which many frameworks let a request name another method than its own.
+const METHOD_HEADERS: &[&str] = &["x-http-method-override", "x-http-method", "x-method-override"];
+/// The request's own, and one more.
+const METHODS_MAX: usize = 2;
 
 /// The way to the server.
 enum Way {
@@ -87,35 +97,82 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
     if let Err(why) = check_host(&request, place) {
         return said(StatusCode::MISDIRECTED_REQUEST, why);
     }
-    let (asked, request) = match asked(place, request).await {
+    let Asked { actions, mut request, model } = match asked(egress, place, request).await {
         Ok(read) => read,
         Err(why) => return said(StatusCode::BAD_REQUEST, &why),
     };
-    let asking = Asking { actions: asked, cause: place.cause.clone(), exact: String::new(), wait: egress.wait };
+    let api = model.as_ref().map(|model| model.call.api);
+    if model.is_some() {
+        // Of two calls one after the other the second is ruled on by what the first really took.
+        egress.models.settled().await;
+        // An answer that is packed would tell nobody on the way what it took.
+        request.headers_mut().remove(header::ACCEPT_ENCODING);
+    }
+    let asking = Asking { actions, cause: place.cause.clone(), exact: String::new(), wait: egress.wait };
     let gate = Arc::clone(&egress.gate);
-    let answered = tokio::task::spawn_blocking(move || gate.ask(asking)).await;
-    let attempts = match answered {
-        Ok(Answered::Allowed { attempts }) => attempts,
-        Ok(Answered::Denied { text, .. } | Answered::Waiting { text, .. }) => {
-            return said(StatusCode::FORBIDDEN, &text);
-        }
-        Err(_) => return said(StatusCode::FORBIDDEN, "flyball: denied, it could not be decided"),
+    let models = Arc::clone(&egress.models);
+    let answered = tokio::task::spawn_blocking(move || {
+        let answered = gate.ask(asking);
+        let exchange = match (&answered, model) {
+            (Answered::Allowed { attempts }, Some(model)) => recorded(&gate, models, attempts, model)?,
+            _ => None,
+        };
+        Ok((answered, exchange))
+    });
+    let (attempts, exchange) = match answered.await {
+        Ok(Ok((Answered::Allowed { attempts }, exchange))) => (attempts, exchange),
+        Ok(Ok((Answered::Denied { text, .. } | Answered::Waiting { text, .. }, _))) => return refused(api, &text),
+        Ok(Err(Unrecorded)) => return refused(api, "flyball: denied, the call could not be recorded first"),
+        Err(_) => return refused(api, "flyball: denied, it could not be decided"),
     };
     let response = send(way, request).await;
     let status = response.as_ref().map(Response::status).ok();
     let gate = Arc::clone(&egress.gate);
+    let of_model = exchange.as_ref().map(Exchange::of);
     let told = move || {
         let attrs = status.map(|s| ("status".to_owned(), Value::Long(s.as_u16().into())));
         // An error of the way says nothing of what the server did with the request.
         let is_ok = status.map(|s| !s.is_client_error() && !s.is_server_error());
         let Some((first, implied)) = attempts.split_first() else { return };
         gate.outcome(&[*first], is_ok, &attrs.into_iter().collect());
-        gate.outcome(implied, is_ok, &BTreeMap::new());
+        let implied: Vec<u64> = implied.iter().copied().filter(|of| Some(*of) != of_model).collect();
+        gate.outcome(&implied, is_ok, &BTreeMap::new());
     };
     // The answer may be on its way before that is on record, as with any outcome.
     tokio::task::spawn_blocking(told);
-    response
-        .unwrap_or_else(|error| said(StatusCode::BAD_GATEWAY, &format!("flyball: the server did not answer: {error}")))
+    match (response, exchange) {
+        (Ok(response), Some(mut exchange)) => {
+            exchange.answers(&response);
+            response.map(|body| body.watched(exchange))
+        }
+        (Ok(response), None) => response,
+        (Err(error), exchange) => {
+            if let Some(exchange) = exchange {
+                Box::new(exchange).end(false);
+            }
+            said(StatusCode::BAD_GATEWAY, &format!("flyball: the server did not answer: {error}"))
+        }
+    }
+}
+
+/// A call that can't be put on record must not go out.
+struct Unrecorded;
+
+/// INVARIANT: a call's request is on record before it goes out.
+fn recorded(
+    gate: &Arc<dyn Gate>,
+    models: Arc<model::Models>,
+    attempts: &[u64],
+    asked: model::Asked,
+) -> Result<Option<Exchange>, Unrecorded> {
+    let Some(&of) = attempts.get(asked.index) else { return Err(Unrecorded) };
+    match asked.record(&**gate, of) {
+        Some(entry) => Ok(Some(Exchange::new(Arc::clone(gate), models, asked.call, of, entry))),
+        None => {
+            gate.outcome(attempts, Some(false), &BTreeMap::new());
+            Err(Unrecorded)
+        }
+    }
 }
 
 /// INVARIANT: one host, however often a request names it.
@@ -140,38 +197,80 @@ fn check_host(request: &Request<Incoming>, place: &Place) -> Result<(), &'static
     if named.iter().all(is_this) { Ok(()) } else { Err(OTHER) }
 }
 
-/// What the request does, and the request as it goes on.
-async fn asked(
-    place: &Place,
-    request: Request<Incoming>,
-) -> Result<(Vec<flyball_kernel::Action>, Request<Through>), String> {
+/// What a request does, and the request as it goes on.
+struct Asked {
+    actions: Vec<Action>,
+    request: Request<Through>,
+    /// Where it calls a model.
+    model: Option<model::Asked>,
+}
+
+async fn asked(egress: &Egress, place: &Place, request: Request<Incoming>) -> Result<Asked, String> {
     let (mut head, body) = request.into_parts();
     let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
-    let read = |body| HttpRequest {
-        method: head.method.as_str(),
-        scheme: place.scheme,
-        host: &place.host,
-        target: &target,
-        body,
-    };
+    let methods = methods(head.method.as_str(), &head.headers)?;
+    let read = |method, body| HttpRequest { method, scheme: place.scheme, host: &place.host, target: &target, body };
+    let (settings, upgrades) = (&egress.models.settings, head.headers.contains_key(header::UPGRADE));
+    let changes = methods.iter().any(|method| !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS"));
+    let call = model_target(&read(head.method.as_str(), None), changes, upgrades, settings);
     let is_plain = !head.headers.contains_key(header::CONTENT_ENCODING);
-    let (bytes, body) = if wants_body(&read(None)) && is_plain {
-        Through::peek(body, BODY_BYTES_MAX).await.map_err(|e| format!("flyball: the body can't be read: {e}"))?
-    } else {
-        (None, Through::all(body))
+    let wants = methods.iter().any(|method| wants_body(&read(method, None)));
+    let mut body = Through::all(body);
+    let cut = |error: hyper::Error| format!("flyball: the body can't be read: {error}");
+    let bytes = match (is_plain, call.is_some()) {
+        (true, true) => match body.peek(model::SMALL_BYTES_MAX).await.map_err(cut)? {
+            Some(bytes) => Some(bytes),
+            None => {
+                let permit = Arc::clone(&egress.models.large).acquire_owned().await;
+                body.hold(permit.map_err(|error| format!("flyball: denied, {error}"))?);
+                let reading = body.peek(MODEL_BODY_BYTES_MAX);
+                let read = tokio::time::timeout(BODY_WAIT_MAX, reading).await;
+                read.map_err(|_| "flyball: denied, the body did not come in time".to_owned())?.map_err(cut)?
+            }
+        },
+        (true, false) if wants => body.peek(BODY_BYTES_MAX).await.map_err(cut)?,
+        _ => None,
     };
-    let actions = http_actions(&read(bytes.as_deref())).map_err(|e| format!("flyball: denied, {e}"))?;
-    let actions = actions.into_iter().map(|mut action| {
+    let call = call.and_then(|call| call.call(bytes.as_deref()));
+    let mut actions = Vec::new();
+    let small = bytes.as_deref().filter(|bytes| bytes.len() <= BODY_BYTES_MAX);
+    for method in &methods {
+        let of_method = http_actions(&read(method, small)).map_err(|e| format!("flyball: denied, {e}"))?;
+        actions.extend(of_method);
+    }
+    let model = match call {
+        Some(call) => {
+            actions.push(call.action(settings).map_err(|e| format!("flyball: denied, {e}"))?);
+            let index = actions.len().saturating_sub(1);
+            let head = model::head_of(head.method.as_str(), place, &target, &head.headers);
+            Some(model::Asked { call, index, head, body: bytes })
+        }
+        None => None,
+    };
+    for action in &mut actions {
         action.agent = place.agent.as_str().into();
-        action
-    });
-    let actions = actions.collect();
+    }
     if head.version != Version::HTTP_2 {
         // To a server, not to a proxy.
         head.uri = target.parse::<Uri>().map_err(|e| format!("flyball: denied, no such path: {e}"))?;
     }
     hop_by_hop(&mut head.headers);
-    Ok((actions, Request::from_parts(head, body)))
+    Ok(Asked { actions, request: Request::from_parts(head, body), model })
+}
+
+/// Every method that a server may take the request for: its own, and what a header says instead. All of them are ruled on.
+fn methods(own: &str, headers: &HeaderMap) -> Result<Vec<String>, String> {
+    let mut out = vec![own.to_owned()];
+    for value in METHOD_HEADERS.iter().flat_map(|name| headers.get_all(*name)) {
+        let named = value.to_str().unwrap_or_default().trim().to_ascii_uppercase();
+        if named.is_empty() || named.len() > 32 || !named.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+            return Err("flyball: denied, a header names a method that is none".to_owned());
+        }
+        if !out.contains(&named) {
+            out.push(named);
+        }
+    }
+    if out.len() > METHODS_MAX { Err("flyball: denied, its headers name several methods".to_owned()) } else { Ok(out) }
 }
 
 /// What is meant for whoever is next, but for the words by which a connection becomes a stream of one request's own.
@@ -220,6 +319,14 @@ async fn send(way: &Way, mut request: Request<Through>) -> Result<Response<Throu
     }
     response.headers_mut().remove(header::TRANSFER_ENCODING);
     Ok(response.map(Through::all))
+}
+
+/// A refusal, to a model's client in the words of its API.
+fn refused(api: Option<Option<ModelApi>>, text: &str) -> Response<Through> {
+    let Some(api) = api else { return said(StatusCode::FORBIDDEN, text) };
+    let mut response = said(StatusCode::FORBIDDEN, "");
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.map(|_| Through::text(model_refusal(api, text)))
 }
 
 /// An answer of Flyball's own.

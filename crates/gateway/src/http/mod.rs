@@ -9,11 +9,13 @@
 mod authority;
 mod body;
 mod forward;
+mod model;
 mod sniff;
 #[cfg(test)]
 mod tests;
 
 pub use authority::{Authority, AuthorityError};
+pub use model::Models;
 
 use crate::gate::Gate;
 use rustls::pki_types::ServerName;
@@ -47,6 +49,8 @@ pub struct Egress {
     pub client: Arc<rustls::ClientConfig>,
     /// Hosts whose TLS is not opened: by name, or `*.` and the end of names.
     pub pass: Vec<String>,
+    /// Calls of models.
+    pub models: Arc<Models>,
     /// How long people may take to answer a question about a request.
     pub wait: Duration,
 }

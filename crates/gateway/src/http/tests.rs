@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::gate::{Answered, Asking, Gate};
-use flyball_kernel::Value;
+use flyball_kernel::{ModelSettings, Value};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -59,7 +59,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<body::Through>, h
     let framing =
         request.headers().contains_key("content-length") && request.headers().contains_key("transfer-encoding");
     let upgrade = request.headers().contains_key("upgrade");
-    let (bytes, _) = body::Through::peek(request.into_body(), 64 << 20).await?;
+    let bytes = body::Through::all(request.into_body()).peek(64 << 20).await?;
     let length = bytes.map_or(usize::MAX, |b| b.len());
     let text = match path.as_str() {
         "/large" => "x".repeat(16 << 20),
@@ -111,6 +111,7 @@ impl World {
             authority,
             client: client_config(roots).unwrap(),
             pass: vec!["passed.test".to_owned()],
+            models: Arc::new(Models::new(ModelSettings::default())),
             wait: Duration::from_secs(1),
         });
         let through = listener(&runtime);

@@ -27,7 +27,7 @@ pub(super) const MEDIATED: &[(Surface, Reach, &[&str])] = &[
     (Surface::Fs, Reach::Each, &["fs"]),
     (Surface::Fs, Reach::Told, &["dependency"]),
     (Surface::Net, Reach::Each, &["net"]),
-    (Surface::Http, Reach::Each, &["http.request", "git.push", "pr", "deploy"]),
+    (Surface::Http, Reach::Each, &["http.request", "git.push", "pr", "deploy", "model.call"]),
     // An agent can go round its hooks, and a program does what no call told.
     (
         Surface::Hook,

@@ -51,6 +51,8 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
         fact_places: _,
         digest: _,
         // No text says it, and a charter that is taken up during a run does not learn.
+        models: _,
+        credentials: _,
         learning: _,
     } = a;
     let mut out = Differences::default();
@@ -78,12 +80,26 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
     let (was, is) = (a.http().pass.iter().collect(), b.http().pass.iter().collect());
     grown(&mut out, "[http] pass", &was, &is, true);
     grown(&mut out, "what is required of coverage", &requirements(a), &requirements(b), false);
+    models(&mut out, a, b);
     match (a.home_keep(), b.home_keep()) {
         (HomeKeep::Session, HomeKeep::Agent) => out.looser.push("[home] keeps what earlier sessions wrote".to_owned()),
         (HomeKeep::Agent, HomeKeep::Session) => out.stricter.push("[home] is fresh for each session".to_owned()),
         _ => {}
     }
     out
+}
+
+/// What is counted and what is lent out: another reading of either is neither looser nor stricter by itself, so it is told as looser.
+fn models(out: &mut Differences, a: &Charter, b: &Charter) {
+    if a.models() != b.models() {
+        out.looser.push("[[model]] or [[price]] is another: calls are counted otherwise".to_owned());
+    }
+    let shown = |charter: &Charter| -> BTreeSet<String> {
+        let row = |c: &crate::charter::Credential| format!("{} for {}:{} in `{}`", c.name, c.host, c.port, c.header);
+        charter.credentials().iter().map(row).collect()
+    };
+    let (was, is) = (shown(a), shown(b));
+    grown(out, "[credentials]", &was.iter().collect(), &is.iter().collect(), true);
 }
 
 /// A list of which more is looser (or stricter).

@@ -8,6 +8,7 @@ mod content;
 pub(crate) mod escalation;
 mod examples;
 pub(crate) mod governance;
+mod models;
 mod people;
 pub(crate) mod report;
 mod schema;
@@ -43,6 +44,7 @@ pub use escalation::Tier;
 pub(crate) use examples::default_surface;
 pub use examples::{Example, ExampleOutcome, check_examples};
 pub(crate) use examples::{before, example_session};
+pub use models::{Credential, CredentialSource, MODEL_APIS, ModelHost, ModelPrice, ModelSettings};
 pub use schema::FactType;
 pub(crate) use schema::rule_attrs;
 pub use settings::{DefaultVerdict, HomeKeep, HttpSettings, Limits, Owner, SandboxSettings};
@@ -68,6 +70,8 @@ pub struct Charter {
     pub(crate) env_pass: Vec<String>,
     pub(crate) home: HomeKeep,
     pub(crate) http: HttpSettings,
+    pub(crate) models: ModelSettings,
+    pub(crate) credentials: Vec<Credential>,
     pub(crate) sandbox: SandboxSettings,
     pub(crate) limits: Limits,
     pub(crate) required: Vec<Verb>,
@@ -165,6 +169,18 @@ impl Charter {
     #[must_use]
     pub fn http(&self) -> &HttpSettings {
         &self.http
+    }
+
+    /// `[[model]]` and `[[price]]`.
+    #[must_use]
+    pub fn models(&self) -> &ModelSettings {
+        &self.models
+    }
+
+    /// `[credentials]`.
+    #[must_use]
+    pub fn credentials(&self) -> &[Credential] {
+        &self.credentials
     }
 
     /// `[sandbox]`.
@@ -301,17 +317,21 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let env_pass = settings::env_pass(report, &mut root);
     let home = settings::home(report, &mut root);
     let http = settings::http(report, &mut root);
+    let mut models = models::section(report, &mut root);
+    let credentials = models::credentials(report, &mut root);
     let sandbox = settings::sandbox(report, &mut root);
     let limits = settings::limits(report, &mut root);
     let required = settings::required(report, &mut root);
     let facts = facts::section(report, &mut root, text);
     let budgets = budget::section(report, &mut root);
+    models.counts_cost = budgets.values().any(|budget| budget.attr == Some("cost"));
     let envelopes = envelope::section(report, &mut root, &tiers);
     let autonomy = autonomy::section(report, &mut root, &tiers, &facts.types);
     let obligations = obligation::section(report, &mut root, text, &owners, &tiers);
     let labels = label::section(report, &mut root, &owners);
     let tools = tools::section(report, &mut root);
     not_yet(report, &mut root, "contract");
+    not_yet(report, &mut root, "credentials");
 
     let (fact_types, facts_kept) = (&facts.types, &facts.facts);
     let context = cedar::Context { owners: &owners, tiers: &tiers, facts: facts_kept, fact_types, is_validated };
@@ -337,6 +357,8 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         env_pass,
         home,
         http,
+        models,
+        credentials,
         sandbox,
         limits,
         required,

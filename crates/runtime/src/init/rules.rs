@@ -324,7 +324,7 @@ permit (principal, action == Action::"net.connect", resource);
 
 @id("requests-follow-connections") @owner("maintainer")
 @reason("Whether a host may be reached is decided where the connection is.")
-permit (principal, action == Action::"http.request", resource);
+permit (principal, action in [Action::"http.request", Action::"model.call"], resource);
 
 @id("tools-of-servers") @owner("maintainer")
 @reason("You configured these servers; what a tool does that is known by name meets the rules of what it does.")

@@ -1,0 +1,309 @@
+//! Calls of models as they pass: what they take is reserved before and settled after, and both sides of them are kept.
+//!
+//! INVARIANT: a call's use is known to whoever rules before its client knows that the answer is over: the next call is ruled on by
+//! what this one really took. An answer that does not say what it took, or breaks off, took what was reserved.
+
+use super::Place;
+use crate::gate::{Gate, Keep};
+use flyball_intent::{ModelAnswer, ModelCall, ModelUsage};
+use flyball_kernel::{ModelSettings, Value};
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderMap};
+use hyper::{Response, StatusCode};
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+/// Bodies beyond this wait for their turn to be in memory.
+pub(super) const SMALL_BYTES_MAX: usize = 1 << 20;
+/// As many larger ones are in memory at once.
+const LARGE_MAX: usize = 2;
+/// Pieces of an answer whose lengths are kept.
+const PIECES_MAX: usize = 65_536;
+const SETTLE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Headers that let others act as the user: the record has that they were there.
+const SECRET_HEADERS: &[&str] = &[
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-amz-security-token",
+];
+/// The same of a query.
+const SECRET_FIELDS: &[&str] = &["key", "api_key", "api-key", "apikey", "access_token", "token", "sig"];
+
+/// What a session's calls of models have in common.
+pub struct Models {
+    /// What the charter says of them.
+    pub settings: ModelSettings,
+    /// Answers that are over and not on record yet.
+    settling: watch::Sender<u64>,
+    /// Calls whose answers are not on record yet.
+    open: watch::Sender<u64>,
+    pub(super) large: Arc<Semaphore>,
+}
+
+impl Models {
+    /// For a session in which none was called yet.
+    #[must_use]
+    pub fn new(settings: ModelSettings) -> Self {
+        let (settling, open) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { settings, settling, open, large: Arc::new(Semaphore::new(LARGE_MAX)) }
+    }
+
+    /// Waits until answers that are over are settled.
+    pub(super) async fn settled(&self) {
+        // Later is still ruled on: by what was reserved.
+        none(&self.settling, SETTLE_WAIT_MAX).await;
+    }
+
+    /// Waits until every call's answer is on record, when nobody calls any more.
+    pub async fn recorded(&self, wait_max: Duration) {
+        none(&self.open, wait_max).await;
+    }
+}
+
+async fn none(count: &watch::Sender<u64>, wait_max: Duration) {
+    let mut count = count.subscribe();
+    let _ = tokio::time::timeout(wait_max, count.wait_for(|count| *count == 0)).await;
+}
+
+fn more(count: &watch::Sender<u64>) {
+    count.send_modify(|count| *count = count.saturating_add(1));
+}
+
+fn fewer(count: &watch::Sender<u64>) {
+    count.send_modify(|count| *count = count.saturating_sub(1));
+}
+
+/// A call's request, as the record is to have it.
+pub(super) struct Asked {
+    pub call: ModelCall,
+    /// Which of the request's actions it is.
+    pub index: usize,
+    pub head: Json,
+    pub body: Option<Bytes>,
+}
+
+impl Asked {
+    /// Puts it on record; `None` when that can't be done, and it must not go out.
+    pub fn record(&self, gate: &dyn Gate, of: u64) -> Option<u64> {
+        let Some(mut keep) = gate.keep() else { return Some(of) };
+        let mut told = self.head.clone();
+        if let (Some(body), Some(told)) = (&self.body, told.as_object_mut()) {
+            keep.write(body);
+            told.insert("body".to_owned(), keep.finish()?);
+        }
+        let model = json!({
+            "of": of, "api": self.call.api.map(flyball_intent::ModelApi::name), "provider": self.call.provider,
+            "name": self.call.name, "stream": self.call.streams,
+        });
+        gate.observe("gateway", &[of], json!({ "model": model, "request": told }))
+    }
+}
+
+/// A request's head for the record.
+pub(super) fn head_of(method: &str, place: &Place, target: &str, headers: &HeaderMap) -> Json {
+    json!({
+        "method": method, "scheme": place.scheme, "host": place.host, "port": place.port,
+        "target": without_secrets(target), "headers": told(headers),
+    })
+}
+
+fn told(headers: &HeaderMap) -> Json {
+    let shown = headers.iter().map(|(name, value)| {
+        let is_secret = SECRET_HEADERS.contains(&name.as_str());
+        let value = if is_secret { "(not recorded)".into() } else { String::from_utf8_lossy(value.as_bytes()) };
+        json!([name.as_str(), value])
+    });
+    shown.collect()
+}
+
+fn without_secrets(target: &str) -> String {
+    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let field = |field: &str| match field.split_once('=') {
+        Some((name, _)) if SECRET_FIELDS.contains(&name.to_ascii_lowercase().as_str()) => {
+            format!("{name}=(not recorded)")
+        }
+        _ => field.to_owned(),
+    };
+    format!("{path}?{}", query.split('&').map(field).collect::<Vec<_>>().join("&"))
+}
+
+/// An allowed call, until its answer is over.
+pub(super) struct Exchange {
+    gate: Arc<dyn Gate>,
+    models: Arc<Models>,
+    call: ModelCall,
+    of: u64,
+    /// The entry that has the request.
+    asked: u64,
+    answer: Option<Reading>,
+    is_settled: bool,
+}
+
+/// An answer that is being read and kept.
+struct Reading {
+    is_ok: bool,
+    told: Json,
+    read: Option<ModelAnswer>,
+    keep: Option<Box<dyn Keep>>,
+    pieces: Vec<usize>,
+    bytes: u64,
+    tools_told: usize,
+}
+
+impl Exchange {
+    pub fn new(gate: Arc<dyn Gate>, models: Arc<Models>, call: ModelCall, of: u64, asked: u64) -> Self {
+        more(&models.open);
+        Self { gate, models, call, of, asked, answer: None, is_settled: false }
+    }
+
+    /// The call's attempt.
+    pub fn of(&self) -> u64 {
+        self.of
+    }
+
+    /// The answer begins.
+    pub fn answers<B>(&mut self, response: &Response<B>) {
+        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let is_plain = matches!(text(header::CONTENT_ENCODING), "" | "identity");
+        let status = response.status();
+        let read = self.call.api.filter(|_| is_plain && status.is_success());
+        self.answer = Some(Reading {
+            is_ok: status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS,
+            told: json!({ "status": status.as_u16(), "headers": told(response.headers()) }),
+            read: read.map(|api| ModelAnswer::new(api, text(header::CONTENT_TYPE))),
+            keep: self.gate.keep(),
+            pieces: Vec::new(),
+            bytes: 0,
+            tools_told: 0,
+        });
+    }
+
+    /// A piece of it, before it is passed on.
+    pub fn passes(&mut self, data: &Bytes) {
+        let Some(answer) = &mut self.answer else { return };
+        answer.bytes = answer.bytes.saturating_add(data.len() as u64);
+        if answer.pieces.len() < PIECES_MAX {
+            answer.pieces.push(data.len());
+        }
+        if let Some(keep) = &mut answer.keep {
+            keep.write(data);
+        }
+        let Some(read) = &mut answer.read else { return };
+        read.read(data);
+        let new = read.tool_uses().get(answer.tools_told..).unwrap_or_default();
+        if !new.is_empty() {
+            let ids: Vec<String> = new.iter().map(|tool| tool.id.clone()).collect();
+            answer.tools_told += ids.len();
+            self.gate.calls(self.of, &ids);
+        }
+        if read.is_over() {
+            self.settle(true);
+        }
+    }
+
+    /// It is over; or, not `is_whole`, it broke off, or never began.
+    pub fn end(mut self: Box<Self>, is_whole: bool) {
+        if let Some(answer) = &mut self.answer
+            && let Some(read) = &mut answer.read
+        {
+            read.end();
+            let ids: Vec<String> =
+                read.tool_uses().iter().skip(answer.tools_told).map(|tool| tool.id.clone()).collect();
+            if !ids.is_empty() {
+                self.gate.calls(self.of, &ids);
+            }
+        }
+        self.settle(is_whole);
+        let (answer, gate, asked) = (self.answer.take(), Arc::clone(&self.gate), self.asked);
+        let models = Arc::clone(&self.models);
+        later(move || {
+            if let Some(answer) = answer {
+                answer.record(&*gate, asked, is_whole);
+            }
+            fewer(&models.open);
+        });
+    }
+
+    fn settle(&mut self, is_whole: bool) {
+        if std::mem::replace(&mut self.is_settled, true) {
+            return;
+        }
+        let (is_ok, attrs) = self.outcome(is_whole);
+        let (gate, models, of) = (Arc::clone(&self.gate), Arc::clone(&self.models), self.of);
+        more(&models.settling);
+        later(move || {
+            gate.outcome(&[of], Some(is_ok), &attrs);
+            fewer(&models.settling);
+        });
+    }
+
+    fn outcome(&self, is_whole: bool) -> (bool, BTreeMap<String, Value>) {
+        let settings = &self.models.settings;
+        let mut attrs = BTreeMap::new();
+        let mut say = |tokens: i64, cost: Option<i64>| {
+            attrs.insert("tokens".to_owned(), Value::Long(tokens));
+            if let Some(cost) = cost {
+                attrs.insert("cost".to_owned(), Value::Long(cost));
+            }
+        };
+        let Some(answer) = &self.answer else {
+            // Nobody knows whether the provider has begun with it.
+            let (tokens, cost) = self.call.reserve(settings);
+            say(tokens, cost);
+            return (false, attrs);
+        };
+        if !answer.is_ok {
+            // Refused by the provider, who takes nothing for that.
+            return (false, attrs);
+        }
+        match answer.read.as_ref().map(|read| (read.usage(), read.usage_so_far())) {
+            Some((Some(usage), _)) => say(usage.tokens(), usage.cost(settings, &self.call.name)),
+            // What can't be read took what was reserved: without a budget, that is no number to tell.
+            _ if self.call.is_opaque() => {}
+            found => {
+                let so_far = found.map_or(ModelUsage::default(), |(_, so_far)| so_far);
+                let (tokens, cost) = self.call.reserve(settings);
+                let least = so_far.cost(settings, &self.call.name);
+                say(tokens.max(so_far.tokens()), cost.into_iter().chain(least).max());
+            }
+        }
+        (is_whole, attrs)
+    }
+}
+
+impl Reading {
+    fn record(mut self, gate: &dyn Gate, asked: u64, is_whole: bool) {
+        let Some(keep) = self.keep.take() else { return };
+        let body = keep.finish().unwrap_or_else(|| json!({ "lost": self.bytes }));
+        let read = self.read.as_ref();
+        let tools = read.map(ModelAnswer::tool_uses).unwrap_or_default();
+        let tools: Vec<Json> = tools.iter().map(|tool| json!({ "id": tool.id, "name": tool.name })).collect();
+        let usage = read.and_then(ModelAnswer::usage);
+        if let Some(told) = self.told.as_object_mut() {
+            told.extend([
+                ("body".to_owned(), body),
+                ("bytes".to_owned(), self.bytes.into()),
+                ("pieces".to_owned(), self.pieces.into()),
+                ("whole".to_owned(), is_whole.into()),
+            ]);
+        }
+        let usage = usage.map(|u| json!({ "input": u.input, "cached": u.cached, "output": u.output }));
+        gate.observe("gateway", &[asked], json!({ "answer": self.told, "usage": usage, "tool_use": tools }));
+    }
+}
+
+/// Off the threads that pass things on.
+fn later(what: impl FnOnce() + Send + 'static) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(what)),
+        Err(_) => what(),
+    }
+}

@@ -1,0 +1,332 @@
+//! A model's answer as it passes: what it used, and the tools that it calls. Whole, or as a stream of events.
+
+use super::ModelApi;
+use flyball_kernel::ModelSettings;
+use serde_json::Value as Json;
+
+/// Bytes of an answer in one piece, and of one event of a stream, that are read at most. What is longer says nothing of its use.
+const PIECE_BYTES_MAX: usize = 8 << 20;
+const TOOL_USES_MAX: usize = 256;
+const ID_CHARS_MAX: usize = 256;
+/// No answer takes more.
+const COUNT_MAX: i64 = 1 << 40;
+
+/// Tokens that a call took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModelUsage {
+    /// Sent, but for what is `cached`.
+    pub input: i64,
+    /// Sent, and known to the provider from before.
+    pub cached: i64,
+    /// What came back, thoughts included.
+    pub output: i64,
+}
+
+impl ModelUsage {
+    /// All of them.
+    #[must_use]
+    pub fn tokens(&self) -> i64 {
+        self.input.saturating_add(self.cached).saturating_add(self.output)
+    }
+
+    /// Micro-units of money, rounded up; `None` where the model has no price.
+    #[must_use]
+    pub fn cost(&self, settings: &ModelSettings, model: &str) -> Option<i64> {
+        let price = settings.price(model)?;
+        let parts = [(self.input, price.input), (self.cached, price.cached), (self.output, price.output)];
+        let sum: i128 = parts.iter().map(|(tokens, price)| i128::from(*tokens) * i128::from(*price)).sum();
+        let cost = sum.saturating_add(999_999) / 1_000_000;
+        Some(i64::try_from(cost).unwrap_or(i64::MAX))
+    }
+
+    fn at_least(&mut self, other: Self) {
+        let least = |n: i64, other: i64| n.max(other).clamp(0, COUNT_MAX);
+        self.input = least(self.input, other.input);
+        self.cached = least(self.cached, other.cached);
+        self.output = least(self.output, other.output);
+    }
+}
+
+/// A tool that the model calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolUse {
+    /// The provider's name for this very call, by which its result comes back.
+    pub id: String,
+    /// The tool's.
+    pub name: String,
+}
+
+/// An answer that is being read.
+#[derive(Debug)]
+pub struct ModelAnswer {
+    api: ModelApi,
+    is_events: bool,
+    /// The answer so far; of events, the line.
+    bytes: Vec<u8>,
+    /// The event's data so far.
+    data: Vec<u8>,
+    /// Whether something was too long to be read.
+    is_cut: bool,
+    usage: ModelUsage,
+    /// Whether the use that is known is all of it.
+    is_final: bool,
+    is_over: bool,
+    tool_uses: Vec<ToolUse>,
+}
+
+impl ModelAnswer {
+    /// One of that API, by its content type.
+    #[must_use]
+    pub fn new(api: ModelApi, content_type: &str) -> Self {
+        let is_events = content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream");
+        Self {
+            api,
+            is_events,
+            bytes: Vec::new(),
+            data: Vec::new(),
+            is_cut: false,
+            usage: ModelUsage::default(),
+            is_final: false,
+            is_over: false,
+            tool_uses: Vec::new(),
+        }
+    }
+
+    /// Reads what came next.
+    pub fn read(&mut self, bytes: &[u8]) {
+        if !self.is_events {
+            return self.keep(bytes);
+        }
+        let mut rest = bytes;
+        while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+            let (line, after) = rest.split_at(at);
+            self.keep(line);
+            self.line();
+            // The `\n` of a `\r\n` is one more empty line, and ends what has ended.
+            let is_pair = after.starts_with(b"\r\n");
+            rest = after.get(if is_pair { 2 } else { 1 }..).unwrap_or_default();
+        }
+        self.keep(rest);
+    }
+
+    /// Nothing more comes.
+    pub fn end(&mut self) {
+        let whole = std::mem::take(&mut self.bytes);
+        if self.is_events {
+            self.bytes = whole;
+            self.line();
+            self.event();
+            return;
+        }
+        if self.is_cut {
+            return;
+        }
+        match serde_json::from_slice::<Json>(&whole) {
+            // Gemini's stream without events is a list.
+            Ok(Json::Array(parts)) if self.api == ModelApi::Gemini => parts.iter().for_each(|part| self.part(part)),
+            Ok(part) => self.part(&part),
+            Err(_) => {}
+        }
+    }
+
+    /// What it took in all, where the answer says so.
+    #[must_use]
+    pub fn usage(&self) -> Option<ModelUsage> {
+        (self.is_final && !self.is_cut).then_some(self.usage)
+    }
+
+    /// What it took at least.
+    #[must_use]
+    pub fn usage_so_far(&self) -> ModelUsage {
+        self.usage
+    }
+
+    /// Whether the stream has said that it is over, though its connection may go on.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// The tools that it calls, so far.
+    #[must_use]
+    pub fn tool_uses(&self) -> &[ToolUse] {
+        &self.tool_uses
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.bytes.len().saturating_add(bytes.len()) > PIECE_BYTES_MAX {
+            self.is_cut = true;
+            return;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// One line of a stream (HTML standard, section 9.2.6).
+    fn line(&mut self) {
+        let line = std::mem::take(&mut self.bytes);
+        if line.is_empty() {
+            return self.event();
+        }
+        let Some(data) = line.strip_prefix(b"data:") else { return };
+        let data = data.strip_prefix(b" ").unwrap_or(data);
+        if self.data.len().saturating_add(data.len()) > PIECE_BYTES_MAX {
+            self.is_cut = true;
+            return;
+        }
+        if !self.data.is_empty() {
+            self.data.push(b'\n');
+        }
+        self.data.extend_from_slice(data);
+    }
+
+    fn event(&mut self) {
+        let data = std::mem::take(&mut self.data);
+        if data == b"[DONE]" {
+            self.is_over = true;
+        } else if let Ok(part) = serde_json::from_slice::<Json>(&data) {
+            self.part(&part);
+        }
+    }
+
+    /// A whole answer, or an event of one.
+    fn part(&mut self, part: &Json) {
+        match self.api {
+            ModelApi::AnthropicMessages => self.anthropic(part),
+            ModelApi::OpenaiChat => self.chat(part),
+            ModelApi::OpenaiResponses => self.responses(part),
+            // Around it where Google's code assistant is asked.
+            ModelApi::Gemini => self.gemini(part.get("response").unwrap_or(part)),
+        }
+    }
+
+    fn anthropic(&mut self, part: &Json) {
+        let used = |usage: &Json| ModelUsage {
+            input: count(usage, "input_tokens").saturating_add(count(usage, "cache_creation_input_tokens")),
+            cached: count(usage, "cache_read_input_tokens"),
+            output: count(usage, "output_tokens"),
+        };
+        match text(part, "type") {
+            "message" => {
+                items(part, "content").for_each(|block| self.block(block));
+                self.uses(part.get("usage").map(used), true);
+            }
+            "message_start" => self.uses(part.pointer("/message/usage").map(used), false),
+            "content_block_start" => {
+                if let Some(block) = part.get("content_block") {
+                    self.block(block);
+                }
+            }
+            "message_delta" => self.uses(part.get("usage").map(used), true),
+            "message_stop" => self.is_over = true,
+            _ => {}
+        }
+    }
+
+    fn block(&mut self, block: &Json) {
+        if text(block, "type").ends_with("tool_use") {
+            self.calls(text(block, "id"), text(block, "name"));
+        }
+    }
+
+    fn chat(&mut self, part: &Json) {
+        for choice in items(part, "choices") {
+            let said = choice.get("message").or(choice.get("delta"));
+            for call in said.into_iter().flat_map(|said| items(said, "tool_calls")) {
+                let name = call.pointer("/function/name").or(call.pointer("/custom/name")).and_then(Json::as_str);
+                self.calls(text(call, "id"), name.unwrap_or_default());
+            }
+        }
+        let used = |usage: &Json| {
+            let cached = usage.get("prompt_tokens_details").map_or(0, |details| count(details, "cached_tokens"));
+            ModelUsage {
+                input: count(usage, "prompt_tokens").saturating_sub(cached).max(0),
+                cached,
+                output: count(usage, "completion_tokens"),
+            }
+        };
+        self.uses(part.get("usage").filter(|usage| usage.is_object()).map(used), true);
+    }
+
+    fn responses(&mut self, part: &Json) {
+        let (whole, kind) = match part.get("response") {
+            Some(response) => (response, text(part, "type")),
+            None => (part, "response.completed"),
+        };
+        if let Some(item) = part.get("item") {
+            self.output(item);
+        }
+        if !matches!(kind, "response.completed" | "response.incomplete" | "response.failed") {
+            return;
+        }
+        items(whole, "output").for_each(|item| self.output(item));
+        self.is_over |= part.get("response").is_some();
+        let used = |usage: &Json| {
+            let cached = usage.get("input_tokens_details").map_or(0, |details| count(details, "cached_tokens"));
+            ModelUsage {
+                input: count(usage, "input_tokens").saturating_sub(cached).max(0),
+                cached,
+                output: count(usage, "output_tokens"),
+            }
+        };
+        self.uses(whole.get("usage").filter(|usage| usage.is_object()).map(used), true);
+    }
+
+    fn output(&mut self, item: &Json) {
+        if text(item, "type").ends_with("_call") {
+            self.calls(text(item, "call_id"), text(item, "name"));
+        }
+    }
+
+    fn gemini(&mut self, part: &Json) {
+        let mut is_last = false;
+        for candidate in items(part, "candidates") {
+            is_last |= candidate.get("finishReason").is_some_and(Json::is_string);
+            let content = candidate.get("content");
+            for call in content.into_iter().flat_map(|content| items(content, "parts")) {
+                if let Some(call) = call.get("functionCall") {
+                    self.calls(text(call, "id"), text(call, "name"));
+                }
+            }
+        }
+        let used = |usage: &Json| {
+            let cached = count(usage, "cachedContentTokenCount");
+            let input = count(usage, "promptTokenCount").saturating_add(count(usage, "toolUsePromptTokenCount"));
+            let output = count(usage, "candidatesTokenCount").saturating_add(count(usage, "thoughtsTokenCount"));
+            let sum = input.saturating_add(output);
+            // What the parts leave out, all holds.
+            let more = count(usage, "totalTokenCount").saturating_sub(sum).max(0);
+            ModelUsage { input: input.saturating_sub(cached).max(0), cached, output: output.saturating_add(more) }
+        };
+        // A block of the prompt has no candidates, and is an end.
+        is_last |= part.get("promptFeedback").is_some();
+        self.uses(part.get("usageMetadata").map(used), is_last);
+    }
+
+    fn uses(&mut self, usage: Option<ModelUsage>, is_final: bool) {
+        if let Some(usage) = usage {
+            self.usage.at_least(usage);
+            self.is_final |= is_final;
+        }
+    }
+
+    fn calls(&mut self, id: &str, name: &str) {
+        let clip = |text: &str| text.chars().take(ID_CHARS_MAX).collect::<String>();
+        let is_new = !self.tool_uses.iter().any(|known| known.id == id);
+        if !id.is_empty() && is_new && self.tool_uses.len() < TOOL_USES_MAX {
+            self.tool_uses.push(ToolUse { id: clip(id), name: clip(name) });
+        }
+    }
+}
+
+fn text<'j>(of: &'j Json, name: &str) -> &'j str {
+    of.get(name).and_then(Json::as_str).unwrap_or_default()
+}
+
+fn items<'j>(of: &'j Json, name: &str) -> impl Iterator<Item = &'j Json> {
+    of.get(name).and_then(Json::as_array).into_iter().flatten()
+}
+
+/// A count; what is none is 0.
+fn count(of: &Json, name: &str) -> i64 {
+    of.get(name).and_then(Json::as_i64).unwrap_or_default().clamp(0, COUNT_MAX)
+}
