@@ -107,7 +107,7 @@ impl Invocation {
 
 fn settings(host: &str, port: u16) -> Value {
     json!({
-        "permissions": {"allow": ["Bash", "Read", "Edit", "Write", "Glob", "Grep"]},
+        "permissions": {"allow": ["Bash", "Read", "Edit", "Write", "Glob", "Grep", "Agent", "Task"]},
         "env": {
             "ANTHROPIC_BASE_URL": format!("http://{host}:{port}"),
             "ANTHROPIC_API_KEY": "scripted-no-key",

@@ -264,6 +264,9 @@ pub struct Run {
     /// (`flyball suggest`); what leaves the session is ruled on as ever
     #[arg(long)]
     pub learn: bool,
+    /// Give a harness (claude, gemini) no hooks, by which its tool calls are told before they are made
+    #[arg(long)]
+    pub no_hooks: bool,
     /// Start even where this machine lacks a layer, which is recorded: landlock, limits, namespaces
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = parse_weakness)]
     pub accept_weaker: Vec<flyball_sandbox::Weakness>,

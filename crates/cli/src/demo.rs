@@ -151,6 +151,7 @@ impl Stage {
             learn: false,
             accept_weaker: Vec::new(),
             allow_pty: false,
+            hooks: true,
         };
         let teller = Teller { out: self.out, home: self.home.clone() };
         flyball_runtime::run(&self.home, &options, &teller).map_err(|error| {

@@ -58,8 +58,11 @@ pub fn hook(out: Output, place: &Place, args: Hook) -> Result<u8, Failure> {
 fn rule(place: &Place, harness: Harness, event: HookEvent, bytes: &mut Vec<u8>) -> Result<Reply, Failure> {
     let fail = |e: &dyn std::fmt::Display| Failure::user("FB0537", e.to_string());
     std::io::stdin().take(EVENT_BYTES_MAX as u64 + 1).read_to_end(bytes).map_err(|e| fail(&e))?;
-    let home = place.home()?;
-    door::hook(&home, harness, bytes, Duration::from_secs(event.within)).map_err(|e| fail(&e))
+    let within = Duration::from_secs(event.within);
+    if let Some(said) = door::hook_within(bytes, within) {
+        return said.map_err(|e| fail(&e));
+    }
+    door::hook(&place.home()?, harness, bytes, within).map_err(|e| fail(&e))
 }
 
 fn supervise(place: &Place, options: &Supervise) -> Result<(), Failure> {

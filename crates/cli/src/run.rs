@@ -82,6 +82,7 @@ pub fn options(args: &Run) -> Result<RunOptions, Failure> {
         learn: args.learn,
         accept_weaker: args.accept_weaker.clone(),
         allow_pty: true,
+        hooks: !args.no_hooks,
     })
 }
 

@@ -6,6 +6,7 @@ mod labels;
 mod outgoing;
 #[cfg(test)]
 mod tests;
+mod tool_calls;
 
 use crate::asking;
 use crate::capture::{Capture, CaptureError};
@@ -28,6 +29,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tool_calls::ToolCalls;
 
 /// What a person at the terminal or another program may want to hear of while a session runs.
 #[derive(Clone, Debug)]
@@ -115,6 +117,7 @@ pub struct Core {
     written: Written,
     inbox: Inbox,
     requests: Requests,
+    pub(crate) tool_calls: ToolCalls,
     outbox: Vec<Notice>,
     caused: Vec<Caused>,
 }
@@ -131,6 +134,8 @@ pub(crate) struct Caused {
 struct Process {
     exec: u64,
     attempts: Vec<u64>,
+    /// It, or what started it, runs the command of a harness's tool call.
+    is_of_tool_call: bool,
 }
 
 struct Underway {
@@ -190,6 +195,7 @@ impl Core {
             written: Written::default(),
             inbox: Inbox::default(),
             requests: Requests::default(),
+            tool_calls: ToolCalls::default(),
             outbox: Vec::new(),
             caused: Vec::new(),
         }
@@ -202,7 +208,11 @@ impl Core {
                 "flyball: denied, the boundary of this session was attacked and everything is being ended\n".into(),
             );
         }
-        if self.is_unrecorded(&call.attempt) {
+        let is_at_hooks = tool_calls::is_at_the_hooks_door(&call.attempt);
+        if is_at_hooks && !tool_calls::is_flyball(call.pid) {
+            return deny("flyball: denied, this is for the harness's hooks\n".to_owned());
+        }
+        if is_at_hooks || self.is_unrecorded(&call.attempt) {
             let is_of_times = matches!(call.attempt, Attempt::Metadata { change: MetadataChange::Times, .. });
             let touched = if is_of_times { Vec::new() } else { touched(&call.attempt) };
             let unrecorded =
@@ -213,7 +223,7 @@ impl Core {
         if translate::moves_too_much(&call.attempt, &|path| self.is_free(path)) {
             return too_much();
         }
-        let cause = [self.cause_of(call.pid)];
+        let cause = self.causes(call.pid, &call.attempt);
         let outward =
             matches!(call.attempt, Attempt::Exec { .. } | Attempt::Connect { .. } | Attempt::ConnectUnix { .. });
         // The barrier: what was written so far is looked at and judged before anything can leave or run.
@@ -393,11 +403,14 @@ impl Core {
         if underway.is_exec && ok {
             let Some(&exec) = underway.attempts.first() else { return };
             // What replaced itself has not ended: how this process ends is what whoever started it will see of each.
-            let mut attempts = self.processes.remove(&pid).map(|old| old.attempts).unwrap_or_default();
+            let old = self.processes.remove(&pid);
+            let is_of_tool_call =
+                old.as_ref().is_some_and(|old| old.is_of_tool_call) || self.tool_calls.are_run_by(pid);
+            let mut attempts = old.map(|old| old.attempts).unwrap_or_default();
             attempts.extend(underway.attempts);
             let beyond = attempts.len().saturating_sub(OPEN_OF_ONE_MAX);
             self.close_unknown(attempts.drain(..beyond).collect());
-            self.processes.insert(pid, Process { exec, attempts });
+            self.processes.insert(pid, Process { exec, attempts, is_of_tool_call });
             return;
         }
         let mut attrs = BTreeMap::new();
@@ -612,12 +625,12 @@ impl Core {
         let mut at = pid;
         for _ in 0..64 {
             if let Some(process) = self.processes.get(&at) {
-                let exec = process.exec;
+                let Process { exec, is_of_tool_call, .. } = *process;
                 if at != pid {
                     if self.processes.len() > PROCESSES_MAX {
                         self.processes.retain(|_, p| !p.attempts.is_empty());
                     }
-                    self.processes.insert(pid, Process { exec, attempts: Vec::new() });
+                    self.processes.insert(pid, Process { exec, attempts: Vec::new(), is_of_tool_call });
                 }
                 return exec;
             }

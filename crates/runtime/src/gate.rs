@@ -172,6 +172,11 @@ impl Gate {
         self.ask_in(actions, cause, true)
     }
 
+    /// What would be said of these now; nothing is recorded, and nothing follows from it.
+    pub(crate) fn would_say(&mut self, actions: &[Action]) -> Vec<Verdict> {
+        self.kernel.would_say(self.clock.now_ns(), actions)
+    }
+
     fn ask_in(&mut self, actions: Vec<Action>, cause: &[u64], is_later: bool) -> Asked {
         self.counts.actions += 1;
         let asked = match self.try_ask(&actions, cause, is_later) {

@@ -33,8 +33,12 @@ pub(crate) fn read(
 /// The repository in that very folder, as it lies on the disk.
 pub(crate) fn of_folder(folder: &Path, home: &Path) -> Option<GitContext> {
     let opened = |path: &Path| std::fs::File::open(path).ok();
-    let of_user = || user_settings(home).iter().filter_map(|path| opened(path)).map(settings).collect();
-    context(&|rel| opened(&folder.join(rel)).map(whole).transpose(), of_user)
+    context(&|rel| opened(&folder.join(rel)).map(whole).transpose(), || of_user(home))
+}
+
+/// The user's own settings, as they lie on the disk.
+pub(crate) fn of_user(home: &Path) -> Vec<Settings> {
+    user_settings(home).iter().filter_map(|path| std::fs::File::open(path).ok()).map(settings).collect()
 }
 
 /// Where git keeps settings beside a repository's own.

@@ -22,6 +22,7 @@ pub mod door;
 pub mod gate;
 mod git_context;
 mod home;
+mod hooked;
 mod inbox;
 pub mod init;
 mod kept;

@@ -1,6 +1,7 @@
 //! From options and charter to what the sandbox builds: paths, environment, limits, and what stays uncovered.
 
 use crate::home::Home;
+use crate::hooked::{self, Hooking};
 use crate::inbox;
 use crate::outward::TRUST_VARIABLES;
 use crate::scratch::ScratchError;
@@ -86,6 +87,8 @@ pub(crate) struct Plan {
     pub learns: bool,
     /// Whether requests inside connections are ruled on.
     pub opens_http: bool,
+    /// The harness's hooks.
+    pub hooks: Option<Hooking>,
 }
 
 /// The run can't be planned.
@@ -162,7 +165,14 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         env.retain(|(name, _)| !TRUST_VARIABLES.iter().any(|variable| name == variable));
         env.extend(TRUST_VARIABLES.iter().map(|name| (name.into(), flyball_sandbox::TRUST.into())));
     }
+    let hooking = match options.hooks {
+        true => hooked::hooking(&agent, &user_home, &env),
+        false => Ok(None),
+    };
+    let unhooked = hooking.as_ref().err().map(|why| format!("hooks: the harness has none in this session: {why}"));
+    let hooks = hooking.ok().flatten();
     let spec = Spec {
+        hooks: hooks.as_ref().map(|hooks| hooks.door.clone()),
         argv: options.argv.clone(),
         env,
         cwd,
@@ -184,8 +194,9 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
     Ok(Plan {
         name: options.name.clone().unwrap_or_else(|| agent.clone()),
         scratch: sandbox.scratch.clone(),
-        uncovered: uncovered(&spec, charter, opens_http),
+        uncovered: uncovered(&spec, charter, opens_http).into_iter().chain(unhooked).collect(),
         opens_http,
+        hooks,
         require: sandbox.require.clone(),
         learns: options.learn,
         agent,
@@ -217,6 +228,9 @@ impl Plan {
     pub(crate) fn without(&mut self, weaker: &[String]) {
         if weaker.iter().any(|layer| layer == "namespaces") {
             self.uncovered.extend(APART.iter().map(|&text| text.to_owned()));
+            if self.hooks.take().is_some() {
+                self.uncovered.push("hooks: the harness has none in a session without namespaces".to_owned());
+            }
         }
     }
 
@@ -245,6 +259,7 @@ impl Plan {
             "weaker": weaker,
             "uncovered": self.uncovered,
             "learning": self.learns,
+            "hooks": self.hooks.as_ref().map(|hooks| hooks.harness.name()),
             "version": env!("CARGO_PKG_VERSION"),
         })
     }

@@ -12,6 +12,7 @@ use crate::core::{Core, Notice, OnHold, Parts, Watcher};
 use crate::coverage;
 use crate::gate::{Gate, labelled_files};
 use crate::home::{Home, HomeError, SessionLock};
+use crate::hooked;
 use crate::inbox::Inbox;
 use crate::kept::Kept;
 use crate::outward::{self, Outward};
@@ -32,6 +33,7 @@ use rustix::fd::BorrowedFd;
 use serde::Serialize;
 use serde_json::json;
 use std::ffi::OsString;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -59,6 +61,8 @@ pub struct RunOptions {
     pub accept_weaker: Vec<Weakness>,
     /// Whether the program gets a pty when the caller has a terminal.
     pub allow_pty: bool,
+    /// Whether a harness gets hooks that tell of its tool calls.
+    pub hooks: bool,
 }
 
 /// How a run ended, as `run --json` says it.
@@ -200,6 +204,8 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         true => Some(outward::authority(&session_dir).map_err(RunError::Http)?),
         false => None,
     };
+    let hooks = plan.hooks.as_ref().map(|hooks| hooks.prepare(&session_dir)).transpose();
+    let hooks = hooks.map_err(|cause| RunError::System { what: "make the door for the harness's hooks", cause })?;
     let built = flyball_sandbox::build(plan.spec.clone(), begun);
     let weaker: Vec<String> =
         built.as_ref().map(|b| b.weaker().iter().map(plan::weakness_name).collect()).unwrap_or_default();
@@ -250,10 +256,17 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     });
     core.open_inbox(inbox);
     let http = authority.map(|authority| (authority, Arc::clone(&charter)));
-    let summary = govern(&plan, core, &id, &session_dir, built, http, watcher);
+    let doors = Doors { http, hooks };
+    let summary = govern(&plan, core, &id, &session_dir, built, doors, watcher);
     ledger.checkpoint()?;
     drop(lock);
     summary
+}
+
+/// What stands between the program and the world beside its own calls.
+struct Doors {
+    http: Option<(Arc<Authority>, Arc<Charter>)>,
+    hooks: Option<UnixListener>,
 }
 
 fn govern(
@@ -262,7 +275,7 @@ fn govern(
     id: &str,
     session_dir: &std::path::Path,
     built: Result<Built, RunError>,
-    http: Option<(Arc<Authority>, Arc<Charter>)>,
+    doors: Doors,
     watcher: &dyn Watcher,
 ) -> Result<Summary, RunError> {
     let (hear, heard) = channel();
@@ -283,8 +296,19 @@ fn govern(
         kept,
         acts: Mutex::new(()),
     });
-    let outward = http.map(|(authority, charter)| Outward::new(Session(Arc::downgrade(&shared)), authority, &charter));
+    let outward =
+        doors.http.map(|(authority, charter)| Outward::new(Session(Arc::downgrade(&shared)), authority, &charter));
     let outward = outward.transpose().map_err(RunError::Http)?;
+    if let (Some(listener), Some(hooks)) = (doors.hooks, &plan.hooks) {
+        let place = hooked::Place {
+            layers: plan.layers(),
+            workspace: plan.spec.workspace.clone(),
+            home: plan.spec.home.clone(),
+            opens_http: plan.opens_http,
+        };
+        let heard = hooked::serve(Session(Arc::downgrade(&shared)), hooks.harness, place, listener);
+        heard.map_err(|cause| RunError::System { what: "hear the harness's hooks", cause })?;
+    }
     let mediation = Box::new(Mediation { shared: Arc::clone(&shared), outward: outward.clone() });
     // INVARIANT: the session's first entry is durable before anything runs.
     let started = built.and_then(|built| {

@@ -118,6 +118,7 @@ fn mediated(base: &Path, session: &Path) -> String {
         terminal: Terminal::Inherit,
         network: Network::Closed,
         mediate_reads: false,
+        hooks: None,
         accept_weaker: vec![],
     };
     let running = start(spec, Box::new(Allow::default())).unwrap_or_else(|error| panic!("{error}"));

@@ -24,8 +24,8 @@ pub use call::{
 };
 pub use doctor::{Finding, doctor};
 pub use launch::{
-    CODES as LAUNCH_CODES, INBOX, LaunchError, TRUST, end_leftovers, enter_if_launcher, remove_session_dir,
-    weakness_name,
+    CODES as LAUNCH_CODES, HOOKS_PROGRAM, HOOKS_SETTINGS_FILE, HOOKS_SOCKET, HOOKS_SOCKET_FILE, INBOX, LaunchError,
+    TRUST, end_leftovers, enter_if_launcher, remove_session_dir, weakness_name,
 };
 pub use mediate::HOST_NAME;
 #[doc(hidden)]
@@ -34,4 +34,4 @@ pub use mediate::running::{
     Begun, Built, CODES as MEDIATE_CODES, ControlError, EndedBy, Exit, Ready, Running, StartError, Status, begin,
     build, start,
 };
-pub use spec::{Limits, Network, Spec, Terminal, Weakness};
+pub use spec::{HooksDoor, Limits, Network, Spec, Terminal, Weakness};

@@ -40,8 +40,20 @@ pub struct Spec {
     pub network: Network,
     /// Whether opens for reading are mediated as well.
     pub mediate_reads: bool,
+    /// The door for a harness's hooks. Nothing stands for it in a session without namespaces.
+    pub hooks: Option<HooksDoor>,
     /// Layers that may be missing without refusing to start.
     pub accept_weaker: Vec<Weakness>,
+}
+
+/// How the hooks of an agent's harness reach the supervisor: the session's folder holds [`crate::HOOKS_SOCKET_FILE`], which stands
+/// inside at [`crate::HOOKS_SOCKET`], and [`crate::HOOKS_SETTINGS_FILE`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HooksDoor {
+    /// The program that the hooks call, which stands inside at [`crate::HOOKS_PROGRAM`].
+    pub program: PathBuf,
+    /// Where the harness looks for its settings: those of the session's folder stand there, read-only.
+    pub settings: PathBuf,
 }
 
 /// Resource limits of the whole tree; `None` is no limit of ours.

@@ -60,6 +60,10 @@ pub struct Around<'a> {
     pub wait: Duration,
     /// The repository around a working directory.
     pub git: &'a dyn Fn(&str) -> Option<GitContext>,
+    /// What a file holds now, by its absolute path.
+    pub file: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    /// Whether what the calls do is ruled on again as it happens.
+    pub is_enforced: bool,
 }
 
 /// The hook events of one harness session.
@@ -157,7 +161,7 @@ impl Hooks {
         match gate.ask(asking) {
             Answered::Allowed { attempts } => {
                 // Nothing beneath a hook asks again: whoever reads the record is told what nobody could judge.
-                if !unread.is_empty() {
+                if !unread.is_empty() && !around.is_enforced {
                     gate.observe(
                         "hook",
                         &attempts,
@@ -221,7 +225,7 @@ impl Asked {
             cwd: &self.cwd,
             home: around.home,
             git: git.as_ref(),
-            file: &file,
+            file: around.file,
         })?;
         paths::resolve(&mut actions);
         for action in &mut actions {
@@ -247,7 +251,9 @@ impl Asked {
     }
 }
 
-fn file(path: &str) -> Option<Vec<u8>> {
+/// What a file of this machine holds, if it is a plain one that is not too large.
+#[must_use]
+pub fn file(path: &str) -> Option<Vec<u8>> {
     // A pipe would keep whoever opens it waiting.
     let file = std::fs::metadata(path).is_ok_and(|m| m.is_file()).then(|| std::fs::File::open(path).ok())??;
     let mut bytes = Vec::new();

@@ -37,7 +37,7 @@ impl Gate for Written {
 fn check(harness: Harness, denies: &'static str, events: &[Json], expect: &[&str]) {
     let gate = Written { denies, ..Written::default() };
     let hooks = Hooks::new(harness);
-    let around = Around { home: "/h", wait: Duration::ZERO, git: &|_| None };
+    let around = Around { home: "/h", wait: Duration::ZERO, git: &|_| None, file: &file, is_enforced: false };
     for event in events {
         let reply = hooks.handle(event.to_string().as_bytes(), &gate, &around);
         gate.tell(format!("exit {} {}", reply.exit, reply.stderr.trim_end()).trim_end().to_owned());
@@ -168,7 +168,7 @@ fn gemini_names_no_calls() {
 #[test]
 fn what_can_not_be_understood_is_stopped() {
     let hooks = Hooks::new(Harness::Claude);
-    let around = Around { home: "/h", wait: Duration::ZERO, git: &|_| None };
+    let around = Around { home: "/h", wait: Duration::ZERO, git: &|_| None, file: &file, is_enforced: false };
     let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
     for bytes in [
         &b""[..],

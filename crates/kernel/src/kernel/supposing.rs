@@ -1,10 +1,10 @@
-//! What an example supposes to have happened.
+//! What an example supposes to have happened, and what would be said of what has not.
 
 use super::Kernel;
 use crate::action::{Action, Value};
 use crate::decide::Evidence;
 use crate::facts::Phase;
-use crate::ruling::Ruling;
+use crate::ruling::{Ruling, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -52,6 +52,13 @@ impl Kernel {
         let seq = self.next_seq();
         self.grant_alone(action, at_ns);
         self.attempt(seq, action, None)
+    }
+
+    /// What would be said of these attempts now, one after the other; nothing is taken in.
+    #[must_use]
+    pub fn would_say(&self, at_ns: u64, actions: &[Action]) -> Vec<Verdict> {
+        let mut supposed = self.clone();
+        actions.iter().map(|action| supposed.suppose_attempt(at_ns, action).verdict).collect()
     }
 
     /// The last entry that was taken in.

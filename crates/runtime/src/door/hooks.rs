@@ -11,8 +11,9 @@ use crate::control;
 use crate::git_context;
 use crate::home::{Home, HomeError};
 use crate::supervisor::RunError;
-use flyball_gateway::hook::{Around, EVENT_BYTES_MAX, Hooks, Reply, session_of};
+use flyball_gateway::hook::{Around, EVENT_BYTES_MAX, Hooks, Reply, file, session_of};
 use flyball_intent::Harness;
+use flyball_sandbox::HOOKS_SOCKET;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -80,10 +81,26 @@ pub fn hook(home: &Home, harness: Harness, event: &[u8], wait: Duration) -> Resu
     }
     let name = session_of(event).ok_or(HookError::NoSession)?;
     let key = key(harness, &name);
-    let mut stream = match connect(home, &key) {
+    let stream = match connect(home, &key) {
         Some(stream) => stream,
         None => start(home, harness, &key, &name, event)?,
     };
+    put(stream, event, wait)
+}
+
+/// Puts a hook's event to the session that the harness runs in, if it runs in one: under `flyball run` no other is asked.
+///
+/// # Errors
+/// [`HookError`], which is a denial.
+pub fn hook_within(event: &[u8], wait: Duration) -> Option<Result<Reply, HookError>> {
+    let path = Path::new(HOOKS_SOCKET);
+    path.exists().then(|| match event.len() > EVENT_BYTES_MAX {
+        true => Err(HookError::Large),
+        false => put(UnixStream::connect(path)?, event, wait),
+    })
+}
+
+fn put(mut stream: UnixStream, event: &[u8], wait: Duration) -> Result<Reply, HookError> {
     stream.set_read_timeout(Some(wait + REPLY_SLACK))?;
     let header = Header { wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) };
     let mut bytes = serde_json::to_vec(&header).map_err(std::io::Error::from)?;
@@ -267,18 +284,23 @@ fn wait_for_end(door: &Door, follow: Option<i32>, last: &std::sync::Mutex<Instan
 }
 
 fn serve(stream: UnixStream, door: &Arc<Door>, hooks: &Hooks, pointer: &Path) {
-    let reply = match heard(&stream) {
-        Ok((header, event)) => {
-            let home = std::env::var("HOME").unwrap_or_default();
-            let git = |cwd: &str| git_context::of_folder(Path::new(cwd), Path::new(&home));
-            let around = Around { home: &home, wait: Duration::from_millis(header.wait_ms), git: &git };
-            let reply = hooks.handle(&event, door.as_ref(), &around);
-            if hooks.is_end(&event) {
-                let _ = std::fs::remove_file(pointer);
-                door.close("program");
-            }
-            reply
+    serve_hook(stream, |event, wait| {
+        let home = std::env::var("HOME").unwrap_or_default();
+        let git = |cwd: &str| git_context::of_folder(Path::new(cwd), Path::new(&home));
+        let around = Around { home: &home, wait, git: &git, file: &file, is_enforced: false };
+        let reply = hooks.handle(event, door.as_ref(), &around);
+        if hooks.is_end(event) {
+            let _ = std::fs::remove_file(pointer);
+            door.close("program");
         }
+        reply
+    });
+}
+
+/// Reads one event, and says what came of it.
+pub(crate) fn serve_hook(stream: UnixStream, then: impl FnOnce(&[u8], Duration) -> Reply) {
+    let reply = match heard(&stream) {
+        Ok((header, event)) => then(&event, Duration::from_millis(header.wait_ms)),
         Err(error) => Reply::deny(&format!("flyball: denied, the hook's event did not arrive: {error}")),
     };
     let said = Said { exit: reply.exit, stdout: reply.stdout, stderr: reply.stderr };

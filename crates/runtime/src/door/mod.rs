@@ -13,7 +13,8 @@ mod pins;
 pub mod settings;
 mod waiting;
 
-pub use hooks::{HookError, Supervise, hook, supervise};
+pub(crate) use hooks::serve_hook;
+pub use hooks::{HookError, Supervise, hook, hook_within, supervise};
 pub use mcp::{McpError, McpOptions, mcp};
 
 use crate::clock::{Clock, wall_ns};

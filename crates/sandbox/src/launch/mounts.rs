@@ -80,6 +80,14 @@ pub(super) const INBOX_FILE: &str = "inbox.jsonl";
 pub const TRUST: &str = "/.flyball/trust.pem";
 /// That file, in the session's folder.
 pub(super) const TRUST_FILE: &str = "trust.pem";
+/// Where the harness's hooks reach the supervisor.
+pub const HOOKS_SOCKET: &str = "/.flyball/hooks.sock";
+/// That socket, in the session's folder.
+pub const HOOKS_SOCKET_FILE: &str = "hooks.sock";
+/// What the harness's hooks call.
+pub const HOOKS_PROGRAM: &str = "/.flyball/flyball";
+/// In the session's folder: the harness's settings, with hooks.
+pub const HOOKS_SETTINGS_FILE: &str = "hooks.json";
 /// Where systems keep the certificates that they trust (Debian and its kin, Fedora and its kin, SUSE, Alpine).
 const SYSTEM_TRUST: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt",
@@ -117,7 +125,14 @@ pub(super) fn enter(boot: &Boot) -> Step<()> {
     if has_trust {
         root.bind(&trust, Path::new(TRUST), READ_ONLY | libc::MOUNT_ATTR_NOEXEC)?;
     }
-    let protected = protected_trees(spec)?;
+    let mut protected = protected_trees(spec)?;
+    if let Some(hooks) = &spec.hooks {
+        root.bind(&spec.session_dir.join(HOOKS_SOCKET_FILE), Path::new(HOOKS_SOCKET), READ_ONLY)?;
+        root.bind(&hooks.program, Path::new(HOOKS_PROGRAM), READ_ONLY)?;
+        let settings = spec.session_dir.join(HOOKS_SETTINGS_FILE);
+        let tree = tree(&settings, READ_ONLY | libc::MOUNT_ATTR_NOEXEC).at("reading the hooks' settings", settings)?;
+        protected.push((hooks.settings.clone(), tree));
+    }
     pivot(&root)?;
 
     // From here `/` is the new root, and paths resolve as they will for the agent.

@@ -58,6 +58,7 @@ impl Scene {
             terminal: Terminal::Pty { rows: 24, columns: 200 },
             network: Network::Brokered,
             mediate_reads: false,
+            hooks: None,
             accept_weaker: Vec::new(),
         };
         Self { dir, spec }

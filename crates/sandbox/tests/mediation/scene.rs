@@ -152,6 +152,7 @@ impl Scene {
             terminal: Terminal::Inherit,
             network: self.network,
             mediate_reads: false,
+            hooks: None,
             accept_weaker: std::env::var_os(APART).map(|_| Weakness::Namespaces).into_iter().collect(),
         };
         let log = Arc::new(Mutex::new(Vec::new()));

@@ -1,0 +1,215 @@
+//! A harness under `flyball run`, with its hooks: what a tool call would do is told before it does it, and what the program then
+//! does is caused by it.
+//!
+//! Nothing is let through here. What the boundary brings to the rules by itself is only asked about ahead: if it would be refused or
+//! people would be asked, that is done at the hook, where the model reads why and waits without a time limit of its tool's; if not, it is
+//! ruled on when it happens. What the boundary does not see (a call of an MCP tool, the start of an agent) is ruled on here.
+
+use crate::core::Core;
+use crate::door;
+use crate::git_context;
+use crate::supervisor::Session;
+use flyball_gateway::hook::install::{self, Called};
+use flyball_gateway::hook::{Around, Hooks, Reply, file};
+use flyball_gateway::{Answered, Asking, Gate};
+use flyball_intent::Harness;
+use flyball_kernel::{Action, Value, Verdict};
+use flyball_sandbox::workspace::{self, Layers};
+use flyball_sandbox::{HOOKS_PROGRAM, HOOKS_SETTINGS_FILE, HOOKS_SOCKET_FILE, HooksDoor};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long people may take to answer, seconds: as `flyball hook install` has it.
+const WITHIN: u64 = 570;
+/// Attempts of tool calls that the boundary rules on again, whose end is to be told; of more, the oldest are forgotten.
+const AGAIN_MAX: usize = 4096;
+
+/// What a session's harness is to have.
+#[derive(Clone, Debug)]
+pub(crate) struct Hooking {
+    pub harness: Harness,
+    pub door: HooksDoor,
+    settings: Vec<u8>,
+}
+
+/// The hooks for a program, if it is a harness whose settings can be given in this way; else why not, if it is one at all.
+pub(crate) fn hooking(program: &str, home: &Path, env: &[(OsString, OsString)]) -> Result<Option<Hooking>, String> {
+    let harness = match program {
+        "claude" => Harness::Claude,
+        "gemini" => Harness::Gemini,
+        _ => return Ok(None),
+    };
+    let set = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, value)| PathBuf::from(value));
+    let settings = match (harness, set("CLAUDE_CONFIG_DIR")) {
+        (Harness::Claude, Some(dir)) => dir.join("settings.json"),
+        _ => home.join(install::path(harness)),
+    };
+    if !settings.starts_with(home) {
+        return Err(format!("{} is not below the home", settings.display()));
+    }
+    let exe = std::env::current_exe().ok().filter(|exe| exe.is_file());
+    let program = exe.ok_or("this program's own file is not known")?;
+    let now = match std::fs::File::open(&settings) {
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            let read = file.take(install::SETTINGS_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
+            read.map_err(|e| format!("{}: {e}", settings.display()))?;
+            Some(bytes)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(format!("{}: {error}", settings.display())),
+    };
+    let called = Called { program: HOOKS_PROGRAM.to_owned(), within: WITHIN };
+    let with = install::install(harness, now.as_deref(), &called);
+    let bytes = with.map_err(|e| format!("{} can't be read: {e}", settings.display()))?;
+    Ok(Some(Hooking { harness, door: HooksDoor { program, settings }, settings: bytes }))
+}
+
+impl Hooking {
+    /// Makes what the sandbox shows inside, before it is built.
+    pub fn prepare(&self, session_dir: &Path) -> std::io::Result<UnixListener> {
+        std::fs::write(session_dir.join(HOOKS_SETTINGS_FILE), &self.settings)?;
+        crate::control::with_short_path(session_dir, HOOKS_SOCKET_FILE, |path| UnixListener::bind(path))
+    }
+}
+
+/// Where a session's harness works.
+pub(crate) struct Place {
+    pub layers: Layers,
+    pub workspace: PathBuf,
+    pub home: PathBuf,
+    pub opens_http: bool,
+}
+
+/// Hears a harness's hooks until the session is over.
+pub(crate) fn serve(session: Session, harness: Harness, place: Place, listener: UnixListener) -> std::io::Result<()> {
+    let hooked = Arc::new(Hooked { session, place, again: Mutex::default() });
+    let hooks = Arc::new(Hooks::new(harness));
+    std::thread::Builder::new().name("hooks".into()).spawn(move || {
+        for stream in crate::control::connections(&listener).flatten() {
+            if hooked.session.with(|_| ()).is_none() {
+                return;
+            }
+            let (hooked, hooks) = (Arc::clone(&hooked), Arc::clone(&hooks));
+            let serve = move || door::serve_hook(stream, |event, wait| hooked.handle(&hooks, event, wait));
+            let _ = std::thread::Builder::new().name("hook".into()).spawn(serve);
+        }
+    })?;
+    Ok(())
+}
+
+struct Hooked {
+    session: Session,
+    place: Place,
+    /// What is ruled on as it happens, by the entry that stands for it: whether that is an attempt, made at the hook because people
+    /// had to be asked. How it ends is seen where it happens.
+    again: Mutex<BTreeMap<u64, bool>>,
+}
+
+impl Hooked {
+    fn handle(&self, hooks: &Hooks, event: &[u8], wait: Duration) -> Reply {
+        let Place { layers, workspace, home, .. } = &self.place;
+        let git = |cwd: &str| {
+            let below = Path::new(cwd).strip_prefix(workspace).ok();
+            let settings = || git_context::of_user(home);
+            git_context::read(layers, below, &["git".to_owned()], settings)
+        };
+        let file = |path: &str| match Path::new(path).strip_prefix(workspace) {
+            Ok(rel) => read(layers, rel),
+            Err(_) => file(path),
+        };
+        let home = home.to_string_lossy();
+        let around = Around { home: &home, wait, git: &git, file: &file, is_enforced: true };
+        hooks.handle(event, self, &around)
+    }
+
+    /// Whether the boundary brings it to the rules as well, as it happens.
+    fn comes_again(&self, core: &Core, action: &Action, is_command: bool) -> bool {
+        match action.verb.group() {
+            "fs" if action.verb.name() == "fs.read" => core.gate.decides_reading(action.resource.str("path")),
+            "fs" | "process" | "net" | "dependency" => true,
+            // By what a command's words say, or by what is in the connection.
+            "http" => is_command || self.place.opens_http,
+            "git" | "pr" | "deploy" => is_command,
+            _ => false,
+        }
+    }
+}
+
+impl Gate for Hooked {
+    fn ask(&self, asking: Asking) -> Answered {
+        let told = asking.cause.first().copied().unwrap_or_default();
+        let is_command = asking.actions.iter().any(|action| action.verb.name() == "process.exec");
+        let ahead = self.session.with(|core| {
+            let again: Vec<bool> = asking.actions.iter().map(|a| self.comes_again(core, a, is_command)).collect();
+            let passes = |verdict: &Verdict| matches!(verdict, Verdict::Allow | Verdict::Modify);
+            let said = core.gate.would_say(&asking.actions);
+            let is_asked = said.iter().zip(&again).any(|(verdict, again)| *again && !passes(verdict));
+            (again, is_asked)
+        });
+        let Some((again, is_asked)) = ahead else {
+            return Answered::Denied { attempt: 0, text: "flyball: denied, the session is over".to_owned() };
+        };
+        let asked: Vec<Action> = asking
+            .actions
+            .iter()
+            .zip(&again)
+            .filter(|(_, again)| is_asked || !**again)
+            .map(|(a, _)| a.clone())
+            .collect();
+        let mut attempts = Vec::new();
+        if !asked.is_empty() {
+            match self.session.ask(Asking { actions: asked, ..asking.clone() }) {
+                Answered::Allowed { attempts: of } => attempts = of,
+                refused => return refused,
+            }
+        }
+        let mut of_asked = attempts.into_iter();
+        let attempts: Vec<u64> =
+            again.iter().map(|again| if is_asked || !again { of_asked.next().unwrap_or(told) } else { told }).collect();
+        let entry = attempts.first().copied().unwrap_or(told);
+        self.session.with(|core| core.tool_calls.begin(entry, entry, &asking.actions));
+        let mut known = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(attempts.iter().zip(&again).filter(|(_, again)| **again).map(|(of, _)| (*of, *of != told)));
+        while known.len() > AGAIN_MAX {
+            known.pop_first();
+        }
+        Answered::Allowed { attempts }
+    }
+
+    fn outcome(&self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>) {
+        for &of in attempts {
+            let again = self.again.lock().unwrap_or_else(PoisonError::into_inner).get(&of).copied();
+            self.session.with(|core| {
+                core.tool_calls.end(of);
+                match again {
+                    None => core.outgoing_ended(&[of], ok, attrs),
+                    // What a program could have told in the harness's name is no outcome.
+                    Some(true) => core.outgoing_ended(&[of], None, attrs),
+                    Some(false) => {}
+                }
+            });
+        }
+    }
+
+    fn observe(&self, actor: &str, cause: &[u64], body: Json) -> Option<u64> {
+        self.session.observe(actor, cause, body)
+    }
+}
+
+/// A plain file of the workspace, as the session has it.
+fn read(layers: &Layers, rel: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = workspace::read(layers, rel).ok()?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Bytes of a file that is read to tell what an edit makes of it.
+const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
