@@ -16,7 +16,8 @@ pub(crate) fn doors(open: &Json) -> Doors {
     Doors {
         weaker: weaker.filter_map(Json::as_str).map(str::to_owned).collect(),
         is_learning: open.get("learning").and_then(Json::as_bool).unwrap_or_default(),
-        ..Doors::of(kind)
+        has_hooks: kind == SessionKind::Hooks || open.get("hooks").is_some_and(Json::is_string),
+        kind,
     }
 }
 

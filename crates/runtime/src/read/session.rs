@@ -235,11 +235,7 @@ fn coverage(history: &History, open: &Json) -> Option<SessionCoverage> {
     let sources = later.and_then(|e| e.body.get("files")).or_else(|| open.pointer("/charter/files"))?;
     let sources: Sources = serde_json::from_value(sources.clone()).ok()?;
     let (charter, _) = Charter::compile(&sources).ok()?;
-    let mut doors = crate::coverage::doors(open);
-    // Hooks of a harness within a run tell as well.
-    let is_told = |e: &Entry| e.body.get("surface").and_then(Json::as_str) == Some("hook");
-    doors.has_hooks |= history.entries().iter().any(|e| e.kind == Kind::Attempt && is_told(e));
-    Some(session_coverage(&charter, &doors))
+    Some(session_coverage(&charter, &crate::coverage::doors(open)))
 }
 
 fn opening(history: &History) -> Option<&Entry> {
