@@ -7,6 +7,7 @@ mod outgoing;
 #[cfg(test)]
 mod tests;
 mod tool_calls;
+mod underway;
 
 use crate::asking;
 use crate::capture::{Capture, CaptureError};
@@ -21,7 +22,7 @@ use flyball_intent::{Exec, Script};
 use flyball_kernel::{Action, ContentReading, Effect, Value, Verdict};
 use flyball_ledger::{Kind, Ledger};
 use flyball_sandbox::workspace::{self, Node};
-use flyball_sandbox::{Attempt, Call, Decision, Done, FileKind, MetadataChange, Refusal, Ticket, Weakness};
+use flyball_sandbox::{Attempt, Call, Decision, Done, MetadataChange, Refusal, Ticket, Weakness};
 use labels::Written;
 pub(crate) use outgoing::Outgoing;
 use outgoing::Requests;
@@ -30,6 +31,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tool_calls::ToolCalls;
+use underway::{Underway, touched, underway};
 
 /// What a person at the terminal or another program may want to hear of while a session runs.
 #[derive(Clone, Debug)]
@@ -136,16 +138,6 @@ struct Process {
     attempts: Vec<u64>,
     /// It, or what started it, runs the command of a harness's tool call.
     is_of_tool_call: bool,
-}
-
-struct Underway {
-    attempts: Vec<u64>,
-    touched: Vec<PathBuf>,
-    /// Whether it is in the record.
-    is_recorded: bool,
-    /// A directory goes from one of them to the other.
-    moves: bool,
-    is_exec: bool,
 }
 
 /// What a session is made of, for [`Core::new`].
@@ -650,31 +642,6 @@ pub(crate) enum BarrierError {
     Capture(#[from] CaptureError),
     #[error(transparent)]
     Gate(#[from] GateError),
-}
-
-/// What a call that changes something changes.
-fn touched(attempt: &Attempt) -> Vec<PathBuf> {
-    match attempt {
-        Attempt::Open { path, write: true, .. }
-        | Attempt::Make { path, .. }
-        | Attempt::Remove { path, .. }
-        | Attempt::Symlink { path, .. }
-        | Attempt::Truncate { path, .. }
-        | Attempt::Metadata { path, .. }
-        | Attempt::BindUnix { path } => vec![path.clone()],
-        Attempt::Rename { from, to, .. } => vec![from.clone(), to.clone()],
-        Attempt::Link { target, path } => vec![target.clone(), path.clone()],
-        _ => Vec::new(),
-    }
-}
-
-fn underway(attempt: &Attempt, attempts: Vec<u64>) -> Underway {
-    let moves = match attempt {
-        Attempt::Rename { kind, exchange, .. } => *kind == FileKind::Directory || *exchange,
-        _ => false,
-    };
-    let is_exec = matches!(attempt, Attempt::Exec { .. });
-    Underway { attempts, touched: touched(attempt), is_recorded: true, moves, is_exec }
 }
 
 fn caused_text(act: &str) -> String {
