@@ -58,7 +58,37 @@ pub(crate) fn install() -> Result<(), Failure> {
 pub(crate) fn install_all() -> Result<(), Failure> {
     install_one(&CLAUDE)?;
     install_one(&CODEX)?;
-    install_one(&GEMINI)
+    install_one(&GEMINI)?;
+    install_mcp()
+}
+
+/// What the tests put on both sides of the MCP gateway, into `.agents/mcp`: servers, clients and the conformance suite, with the node
+/// that it needs.
+fn install_mcp() -> Result<(), Failure> {
+    let (from, folder) = (exec::root().join("xtask/agents/mcp"), exec::root().join(".agents/mcp"));
+    let files = ["package.json", "package-lock.json", "requirements.txt"];
+    // Written last, so that what stands there was installed to its end.
+    let done = folder.join("installed");
+    let wanted: Vec<u8> = files.iter().filter_map(|file| std::fs::read(from.join(file)).ok()).flatten().collect();
+    if std::fs::read(&done).is_ok_and(|had| had == wanted) {
+        println!("agents: MCP servers and clients are in {}", folder.display());
+        return Ok(());
+    }
+    if !exec::has("npm") || !exec::has("python3") {
+        return Err("`npm` and `python3` bring the MCP servers and clients: install both".into());
+    }
+    std::fs::create_dir_all(&folder)?;
+    for file in files {
+        std::fs::copy(from.join(file), folder.join(file))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.current_dir(&folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
+    exec::run(&mut npm)?;
+    exec::run(Command::new("python3").current_dir(&folder).args(["-m", "venv", "py"]))?;
+    exec::run(Command::new("py/bin/pip").current_dir(&folder).args(["install", "-q", "-r", "requirements.txt"]))?;
+    std::fs::write(&done, wanted)?;
+    println!("agents: installed MCP servers and clients in {}", folder.display());
+    Ok(())
 }
 
 fn install_one(agent: &Agent) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! Measurements, each beside its baseline in the same run, written into docs/benchmarks.md with the command that made them.
 
 mod hooks;
+mod mcp;
 mod sessions;
 mod temporal;
 mod workloads;
@@ -14,7 +15,7 @@ use crate::{Failure, exec};
 const CRATES: [&str; 3] = ["kernel", "ledger", "sandbox"];
 
 /// Benches of the whole program.
-const WHOLE: [&str; 3] = ["hooks", "sessions", "workloads"];
+const WHOLE: [&str; 4] = ["hooks", "mcp", "sessions", "workloads"];
 
 /// Benches beside engines that are built for the purpose: only where they are named.
 const BESIDE: [&str; 1] = ["temporal"];
@@ -33,6 +34,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
     for name in &asked.names {
         let section = match name.as_str() {
             "hooks" => hooks::measure(asked.flyball.clone(), asked.rounds)?,
+            "mcp" => mcp::measure(asked.flyball.clone(), asked.rounds)?,
             "sessions" => sessions::measure(asked.flyball.clone(), asked.rounds)?,
             "workloads" => workloads::measure(asked.flyball.clone(), asked.rounds)?,
             "temporal" => temporal::measure(asked.rounds)?,
@@ -60,7 +62,7 @@ impl Asked {
                 }
                 other => {
                     return Err(format!(
-                        "no bench is named `{other}`: kernel, ledger, sandbox, hooks, sessions, workloads, temporal"
+                        "no bench is named `{other}`: kernel, ledger, sandbox, hooks, mcp, sessions, workloads, temporal"
                     )
                     .into());
                 }

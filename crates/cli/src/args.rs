@@ -380,13 +380,15 @@ pub struct HookInstall {
 /// `flyball gateway`.
 #[derive(Debug, Subcommand)]
 pub enum Gateway {
-    /// In front of an MCP server over standard input and output: put it before the server's command in your client's settings
+    /// In front of an MCP server over standard input and output: put it before the server's command in your client's settings; or, with
+    /// --listen, in front of servers over HTTP
     #[command(after_help = "\
 Each tool call, resource and prompt is ruled on by the charter before the server hears of it, and recorded. What well-known
 servers' tools do is known by name (docs/mcp.md) and meets the rules of what it does; others are `tool.call`. A tool whose text
 or arguments are not what they were when it was first seen is `tool.inject`, before the agent reads of it.
 
-Example: flyball gateway mcp -- npx -y @modelcontextprotocol/server-filesystem .")]
+Examples: flyball gateway mcp -- npx -y @modelcontextprotocol/server-filesystem .
+          flyball gateway mcp --listen 127.0.0.1:8811 -- shop=http://127.0.0.1:3000/mcp wiki=http://127.0.0.1:3001/mcp")]
     Mcp {
         /// The server's name, as rules see it [default: from its command]
         #[arg(long)]
@@ -398,6 +400,9 @@ Example: flyball gateway mcp -- npx -y @modelcontextprotocol/server-filesystem .
         /// waits for a tool
         #[arg(long, value_name = "SECONDS", default_value_t = 50)]
         within: u64,
+        /// Take clients over streamable HTTP here; SERVER is then an address or more, each `http://…` or `NAME=http://…`
+        #[arg(long, value_name = "ADDRESS", conflicts_with = "name")]
+        listen: Option<std::net::SocketAddr>,
         /// The server's command
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "SERVER")]
         server: Vec<std::ffi::OsString>,

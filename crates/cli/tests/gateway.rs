@@ -241,3 +241,150 @@ fn a_gateway_is_not_what_a_charter_requires_to_be_enforced() {
     let tools = rules.iter().find(|rule| rule["rule"] == "changed-tools-are-asked-about").unwrap();
     assert_eq!(tools["enforced"], json!(["tool.inject"]));
 }
+
+/// A server over HTTP that writes down each message that reaches it, and answers as JSON or, where the tool is `slow`, as events.
+const HTTP_SERVER: &str = r#"
+import http.server, json, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *_): pass
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with open(sys.argv[1], "ab") as heard: heard.write(body + b"\n")
+        m = json.loads(body)
+        if "id" not in m:
+            self.send_response(202); self.send_header("Content-Length", "0"); self.end_headers(); return
+        name = m.get("params", {}).get("name")
+        if m["method"] == "tools/list":
+            r = {"tools": [{"name": n, "inputSchema": {"type": "object"}} for n in ("write_file", "slow", "odd", "gone")]}
+        else: r = {"content": [{"type": "text", "text": "done"}]}
+        out = json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": r}).encode()
+        kind = "application/json"
+        if name == "gone": self.close_connection = True; return
+        if name == "slow":
+            kind = "text/event-stream"
+            note = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "half"}}).encode()
+            out = b"id: 1\ndata: \n\nid: 2\nevent: message\ndata: " + note + b"\n\nid: 3\ndata: " + out + b"\n\n"
+        if name == "odd":
+            kind = "text/event-stream"
+            out = b": x\rdata: {\"jsonrpc\":\"2.0\",\"method\":\"evil\"}\r\r\n\ndata: " + out + b"\n\n"
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Mcp-Session-Id", "s1")
+        self.send_header("Content-Length", str(len(out)))
+        self.end_headers()
+        self.wfile.write(out)
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+"#;
+
+/// Ends with its owner.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The gateway in front of that server, and where it listens.
+fn listening(world: &World) -> (Running, Running, String) {
+    std::fs::write(world.path("web.py"), HTTP_SERVER).unwrap();
+    let mut server = Command::new("python3");
+    server.arg(world.path("web.py")).arg(world.path("heard")).stdout(Stdio::piped());
+    let mut server = server.spawn().unwrap();
+    let mut port = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let url = format!("filesystem=http://127.0.0.1:{}/mcp", port.trim());
+    let mut gateway = world.command(&["gateway", "mcp", "--within", "0", "--listen", "127.0.0.1:0", "--", &url]);
+    let mut gateway = gateway.stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    let mut said = BufReader::new(gateway.stderr.take().unwrap());
+    said.read_line(&mut told).unwrap();
+    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    let at = told.trim().rsplit_once("http://").unwrap_or_else(|| panic!("{told}")).1.to_owned();
+    (Running(server), Running(gateway), at.split('/').next().unwrap().to_owned())
+}
+
+/// One request as its bytes; gives the response's status and all that follows its head.
+fn post(at: &str, headers: &str, body: &str) -> (u16, String) {
+    let mut stream = std::net::TcpStream::connect(at).unwrap();
+    let host = if headers.contains("Host:") { String::new() } else { format!("Host: {at}\r\n") };
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\n{host}{headers}Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut said).unwrap();
+    let (head, mut rest) = said.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{said:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    if !head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        return (status, rest.to_owned());
+    }
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        body.push_str(&after[..size]);
+        rest = after[size..].strip_prefix("\r\n").unwrap();
+    }
+    (status, body)
+}
+
+#[test]
+fn over_http_nothing_reaches_a_server_but_what_was_ruled_on() {
+    let world = World::new();
+    let (_server, _gateway, at) = listening(&world);
+    let call = |id: u32, tool: &str, path: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{{"path":"{path}","content":"x"}}}}}}"#
+        )
+    };
+    let within = world.path("w/a.txt");
+    let good = call(1, "write_file", within.to_str().unwrap());
+    let bad = call(2, "write_file", "/etc/flyball-test");
+    let (status, text) = post(&at, "", &good);
+    assert!(status == 200 && text.contains("done"), "{status} {text}");
+    let (status, text) = post(&at, "", &bad);
+    assert!(status == 200 && text.contains("outside-the-workspace") && text.contains("isError"), "{status} {text}");
+    // Hidden in a batch, behind a second key, an escape, another case, or a header that says something else.
+    let (status, text) = post(&at, "", &format!("[{good},{bad}]"));
+    assert!(status == 200 && text.contains("done") && text.contains("outside-the-workspace"), "{status} {text}");
+    let (_, text) = post(&at, "", &bad.replace("tools/call", "tools\\u002fcall"));
+    assert!(text.contains("outside-the-workspace"), "{text}");
+    for (headers, body) in [
+        ("", bad.replace("\"path\"", "\"path\":\"a.txt\",\"path\"")),
+        ("", bad.replace("\"name\":\"write_file\"", "\"name\":\"slow\",\"Name\":\"write_file\"")),
+        ("", "{".to_owned()),
+        ("Mcp-Method: tools/list\r\n", good.clone()),
+        ("Mcp-Method: tools/call\r\nMcp-Name: slow\r\n", good.clone()),
+    ] {
+        let (status, text) = post(&at, headers, &body);
+        assert!(status == 400 && text.contains("flyball: refused"), "{headers} {body}: {status} {text}");
+    }
+    for headers in ["Host: evil.example\r\n", "Origin: http://evil.example\r\n"] {
+        assert_eq!(post(&at, headers, &good).0, 403, "{headers}");
+    }
+    // Events come as they were; one that others might read as another is dropped.
+    let (_, text) = post(&at, "", &call(3, "slow", "a"));
+    assert!(
+        text.contains("id: 1\ndata: \n\nid: 2\nevent: message\ndata: {\"jsonrpc\"") && text.contains("done"),
+        "{text}"
+    );
+    let (_, text) = post(&at, "", &call(4, "odd", "a"));
+    assert!(!text.contains("evil") && text.contains("done"), "{text}");
+    // A server that goes away is told of, and the next is served; so is an answer that nobody asked for.
+    let (_, text) = post(&at, "", &call(5, "gone", "a"));
+    assert!(text.contains("the server did not answer"), "{text}");
+    assert_eq!(post(&at, "Mcp-Session-Id: s1\r\n", r#"{"jsonrpc":"2.0","id":9,"result":{}}"#).0, 202);
+    assert_eq!(post(&at, "", r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).0, 202);
+    assert_eq!(post(&at, "", &good).0, 200);
+    let heard = std::fs::read_to_string(world.path("heard")).unwrap();
+    assert!(heard.contains(&good) && !heard.contains("/etc/flyball-test") && !heard.contains("\"id\":9"), "{heard}");
+    assert!(heard.contains("notifications/initialized"), "{heard}");
+    world.ok(&["verify"]);
+}

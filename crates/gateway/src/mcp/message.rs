@@ -72,7 +72,7 @@ pub enum Id {
 }
 
 impl Id {
-    fn new(json: &Json) -> Option<Self> {
+    pub(super) fn new(json: &Json) -> Option<Self> {
         match json {
             Json::Number(n) => n.as_i64().map(Id::Number),
             Json::String(s) if s.len() <= ID_BYTES_MAX => Some(Id::Text(s.clone())),

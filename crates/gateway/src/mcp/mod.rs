@@ -10,6 +10,7 @@
 //! Source: modelcontextprotocol.io, revisions 2024-11-05, 2025-03-26, 2025-06-18, 2025-11-25 and 2026-07-28.
 
 mod client;
+pub mod listen;
 mod message;
 mod names;
 mod pins;
@@ -177,6 +178,29 @@ impl Proxy {
             self.client(&say::error(Some(&id), say::INTERNAL, "flyball: the server ended before it answered"));
         }
         asked.values().for_each(|call| self.unknown(call));
+    }
+
+    /// No answer will come to a request, if none has: nobody knows what became of it. Its client is told so, if it is not yet.
+    pub fn lost(&self, id: &Id, why: Option<&str>) {
+        let mut state = self.lock();
+        let mut over: Vec<Id> = vec![id.clone()];
+        if state.looking.as_ref().is_some_and(|own| own.id == *id) {
+            state.looking = None;
+            over = state.parked.drain(..).map(|(id, ..)| id).collect();
+        }
+        let calls: Vec<_> = over.into_iter().filter_map(|id| state.calls.remove(&id).map(|call| (id, call))).collect();
+        drop(state);
+        for (id, call) in calls {
+            self.unknown(&call);
+            if let Some(why) = why {
+                self.client(&say::error(Some(&id), say::INTERNAL, why));
+            }
+        }
+    }
+
+    /// Records that a message of that peer could not be read.
+    pub fn unreadable(&self, from: &str, detail: &str) {
+        self.tell("unreadable", &[], json!({ "from": from, "detail": detail }));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

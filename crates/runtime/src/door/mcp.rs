@@ -1,4 +1,4 @@
-//! A session whose agent is an MCP client: the gateway in front of one server, over pipes.
+//! A session whose agent is an MCP client: the gateway in front of one server over pipes, or of several over HTTP.
 
 use super::agent::{self, Agent};
 use super::hooks::workspace;
@@ -8,16 +8,20 @@ use crate::git_context;
 use crate::home::Home;
 use crate::supervisor::RunError;
 use crate::translate;
+use flyball_gateway::mcp::listen::{self, Site, Upstream, UpstreamError};
 use flyball_gateway::mcp::{Around, Proxy, server_name, stdio};
 use flyball_intent::is_known_server;
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufRead, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 
 /// What a gateway is started with.
 #[derive(Clone, Debug)]
@@ -40,6 +44,10 @@ pub enum McpError {
     Run(#[from] RunError),
     #[error("can't {what}: {cause}")]
     System { what: String, cause: std::io::Error },
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    #[error("two servers are named `{0}`: give each a name of its own, NAME=URL")]
+    Twice(String),
 }
 
 /// Stands between the client on these two ends and the server that it starts, until one of them ends; gives the server's exit
@@ -53,10 +61,6 @@ pub fn mcp(
     client: impl BufRead + Send + 'static,
     to_client: Box<dyn Write + Send>,
 ) -> Result<i32, McpError> {
-    let system = |what: &str| {
-        let what = what.to_owned();
-        move |cause| McpError::System { what, cause }
-    };
     let argv: Vec<String> = options.server.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let (Some(program), rest) = (options.server.first(), options.server.get(1..).unwrap_or_default()) else {
         return Err(system("start a server without a command")(std::io::ErrorKind::InvalidInput.into()));
@@ -65,20 +69,8 @@ pub fn mcp(
     let name = options.name.clone().unwrap_or_else(|| derived.clone());
     let kind = if is_known_server(&name) { name.clone() } else { derived };
     let cwd = std::env::current_dir().map_err(system("tell the working directory"))?;
-    let door = Door::open(
-        home,
-        &DoorOptions {
-            name: name.clone(),
-            agent: "mcp".to_owned(),
-            workspace: workspace(&cwd),
-            charter: options.charter.clone(),
-            origin: json!({ "surface": "mcp", "server": name, "known_as": kind, "argv": argv }),
-            uncovered: vec![
-                "sandbox: there is none; what the agent does beside this server is not seen".to_owned(),
-                "mcp: what the server does is taken from its tools' names and arguments".to_owned(),
-            ],
-        },
-    )?;
+    let origin = json!({ "surface": "mcp", "server": name, "known_as": kind, "argv": argv });
+    let door = open(home, &name, &cwd, options.charter.clone(), origin)?;
     // INVARIANT: before people are heard, so that the client is never taken for one of them.
     if let Some(client) = agent::of_this_hook().and_then(Agent::client) {
         let _ = door.agent.set(client);
@@ -93,16 +85,9 @@ pub fn mcp(
             return Err(McpError::System { what: format!("start `{}`", program.to_string_lossy()), cause });
         }
     };
-    let user_home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let around = Around {
         roots: argv.iter().skip(1).filter(|word| word.starts_with('/') && Path::new(word).is_dir()).cloned().collect(),
-        server: name,
-        kind,
-        cwd: translate::text(&cwd),
-        home: translate::text(&user_home),
-        wait: options.within,
-        own: Vec::new(),
-        git: Box::new(move |folder| git_context::of_folder(Path::new(folder), &user_home)),
+        ..around(&name, &kind, &cwd, options.within)
     };
     let pins = Arc::new(PinFiles::new(home));
     let proxy = Proxy::new(around, Arc::clone(&door) as Arc<dyn flyball_gateway::Gate>, pins, started.peers());
@@ -111,12 +96,119 @@ pub fn mcp(
     code
 }
 
+/// What a gateway that listens is started with.
+#[derive(Clone, Debug)]
+pub struct McpListen {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The charter's folder; else as for any session.
+    pub charter: Option<PathBuf>,
+    /// How long people may take before the client is told to ask again.
+    pub within: Duration,
+    /// The servers, each its address, or its name, `=` and that.
+    pub servers: Vec<String>,
+}
+
+/// Stands between clients that come over HTTP and servers that are reached by it, until a signal ends it. `ready` hears where each
+/// server is to be found.
+///
+/// # Errors
+/// [`McpError`] when it can't be begun.
+pub fn mcp_listen(home: &Home, options: &McpListen, ready: impl FnOnce(&[(String, String)])) -> Result<(), McpError> {
+    let mut servers: BTreeMap<String, Upstream> = BTreeMap::new();
+    for said in &options.servers {
+        let (name, url) = said.split_once('=').filter(|(name, _)| !name.contains([':', '/'])).unwrap_or(("", said));
+        let upstream = Upstream::new(url)?;
+        let name = if name.is_empty() { url.split('/').nth(2).unwrap_or("server").to_owned() } else { name.to_owned() };
+        if servers.insert(name.clone(), upstream).is_some() {
+            return Err(McpError::Twice(name));
+        }
+    }
+    let cwd = std::env::current_dir().map_err(system("tell the working directory"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system("start threads"))?;
+    let listener = runtime.block_on(TcpListener::bind(options.address)).map_err(system("listen"))?;
+    let here = listener.local_addr().map_err(system("listen"))?;
+    let names: Vec<&String> = servers.keys().collect();
+    let origin = json!({ "surface": "mcp", "servers": names, "listens": here.to_string(), "argv": options.servers });
+    let name = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ");
+    let door = open(home, &name, &cwd, options.charter.clone(), origin)?;
+    door.serve_people().map_err(system("hear people"))?;
+    let is_one = servers.len() == 1;
+    let (within, mut told, mut sites) = (options.within, Vec::new(), Vec::new());
+    for (name, upstream) in servers {
+        let path = if is_one { upstream.path().to_owned() } else { format!("/{name}") };
+        told.push((name.clone(), format!("http://{here}{path}")));
+        let cwd = cwd.clone();
+        sites.push(Site { path, upstream, around: Box::new(move || around(&name, &name, &cwd, within)) });
+    }
+    let (end, ended) = tokio::sync::oneshot::channel();
+    at_signals(move || {
+        let _ = end.send(());
+    });
+    ready(&told);
+    let gate = Arc::clone(&door) as Arc<dyn flyball_gateway::Gate>;
+    let served = runtime.block_on(async {
+        tokio::select! {
+            served = listen::serve(listener, sites, gate, Arc::new(PinFiles::new(home))) => served,
+            _ = ended => Ok(()),
+        }
+    });
+    door.close("program");
+    // What is still waited for is nobody's any more.
+    runtime.shutdown_background();
+    served.map_err(system("take connections"))
+}
+
+fn open(
+    home: &Home,
+    name: &str,
+    cwd: &Path,
+    charter: Option<PathBuf>,
+    origin: serde_json::Value,
+) -> Result<Arc<Door>, RunError> {
+    let options = DoorOptions {
+        name: name.to_owned(),
+        agent: "mcp".to_owned(),
+        workspace: workspace(cwd),
+        charter,
+        origin,
+        uncovered: vec![
+            "sandbox: there is none; what the agent does beside this server is not seen".to_owned(),
+            "mcp: what the server does is taken from its tools' names and arguments".to_owned(),
+        ],
+    };
+    Door::open(home, &options)
+}
+
+fn around(name: &str, kind: &str, cwd: &Path, wait: Duration) -> Around {
+    let user_home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    Around {
+        server: name.to_owned(),
+        kind: kind.to_owned(),
+        cwd: translate::text(cwd),
+        home: translate::text(&user_home),
+        roots: Vec::new(),
+        wait,
+        own: Vec::new(),
+        git: Box::new(move |folder| git_context::of_folder(Path::new(folder), &user_home)),
+    }
+}
+
+fn system(what: &str) -> impl FnOnce(std::io::Error) -> McpError {
+    let what = what.to_owned();
+    move |cause| McpError::System { what, cause }
+}
+
 /// A client's signal ends the server and closes the record.
 fn stop_at_signals(stop: stdio::Stop) {
+    at_signals(move || stop.stop());
+}
+
+fn at_signals(what: impl FnOnce() + Send + 'static) {
     let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]) else { return };
     let _ = std::thread::Builder::new().name("signals".into()).spawn(move || {
         if signals.forever().next().is_some() {
-            stop.stop();
+            what();
         }
     });
 }

@@ -15,7 +15,7 @@ mod waiting;
 
 pub(crate) use hooks::serve_hook;
 pub use hooks::{HookError, Supervise, hook, hook_within, supervise};
-pub use mcp::{McpError, McpOptions, mcp};
+pub use mcp::{McpError, McpListen, McpOptions, mcp, mcp_listen};
 
 use crate::clock::{Clock, wall_ns};
 use crate::control;

@@ -1,0 +1,430 @@
+//! The ways of one session: from its proxy to the server, and back to the streams that its client reads.
+//!
+//! INVARIANT: the proxy is only called on threads that may wait, and no lock of this module is held while it is.
+
+use super::events::{self, Events};
+use super::{METHOD, NAME, Served, Session};
+use crate::mcp::message::{FRAME_BYTES_MAX, Frame, Id};
+use crate::mcp::{Peers, Proxy, say};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri, client};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::Value as Json;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Sender;
+
+/// Headers that are of one connection, or that this module says itself.
+const OWN: &[HeaderName] = &[
+    header::CONNECTION,
+    header::HOST,
+    header::ORIGIN,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::EXPECT,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    // What is compressed can't be read.
+    header::ACCEPT_ENCODING,
+];
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// `host:port`, for the connection and the `Host` header.
+    authority: String,
+    path: String,
+}
+
+/// Why an address is not one of a server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not `http://HOST[:PORT]/PATH`")]
+pub struct UpstreamError(String);
+
+impl Upstream {
+    /// From `http://HOST[:PORT]/PATH`.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] when it is something else.
+    pub fn new(url: &str) -> Result<Self, UpstreamError> {
+        let wrong = || UpstreamError(url.chars().take(200).collect());
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        let host = uri.host().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(wrong)?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Ok(Self { authority: format!("{host}:{}", uri.port_u16().unwrap_or(80)), path })
+    }
+
+    /// The path that clients would ask it for.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.path.split('?').next().unwrap_or_default()
+    }
+
+    async fn send(&self, method: Method, headers: &HeaderMap, body: Vec<u8>) -> io::Result<Response<Incoming>> {
+        let other = |error: hyper::Error| io::Error::other(error);
+        let stream = TcpStream::connect(&self.authority).await?;
+        stream.set_nodelay(true)?;
+        let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
+        tokio::spawn(connection);
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = method;
+        *request.uri_mut() = self.path.parse().map_err(io::Error::other)?;
+        *request.headers_mut() = passed(headers);
+        let host = HeaderValue::from_str(&self.authority).map_err(io::Error::other)?;
+        request.headers_mut().insert(header::HOST, host);
+        sender.send_request(request).await.map_err(other)
+    }
+}
+
+/// What is passed of a message's headers.
+fn passed(headers: &HeaderMap) -> HeaderMap {
+    let mut out = headers.clone();
+    let named = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    for name in named.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse::<HeaderName>().ok()) {
+        out.remove(name);
+    }
+    OWN.iter().for_each(|name| drop(out.remove(name)));
+    out
+}
+
+/// A body, unless it is too long or was cut off.
+pub(super) async fn read(body: Incoming) -> Option<Vec<u8>> {
+    let read = Limited::new(body, FRAME_BYTES_MAX).collect().await.ok()?;
+    Some(read.to_bytes().to_vec())
+}
+
+/// What a response to the client is made of.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A response as it is.
+    Whole(StatusCode, HeaderMap, Vec<u8>),
+    /// The server's stream has begun.
+    Stream(HeaderMap),
+    /// The server's one answer follows.
+    One(HeaderMap),
+    /// An event, all of it.
+    Event(Vec<u8>),
+    /// A message.
+    Line(Vec<u8>),
+}
+
+/// On whose behalf this thread is at work.
+struct On {
+    to: Option<Sender<Item>>,
+    /// The event that is being read: its bytes, its data, what stands beside that.
+    event: Option<events::Event>,
+    headers: HeaderMap,
+    /// Whether the response is the server's own to what asks for no answer.
+    is_told: bool,
+}
+
+thread_local! {
+    static ON: RefCell<Option<On>> = const { RefCell::new(None) };
+}
+
+/// Does it with messages that belong to nobody else going there.
+pub(super) fn on_behalf(to: Sender<Item>, headers: HeaderMap, is_told: bool, what: impl FnOnce()) {
+    with(On { to: Some(to), event: None, headers, is_told }, what);
+}
+
+fn with(on: On, what: impl FnOnce()) {
+    ON.set(Some(on));
+    what();
+    ON.set(None);
+}
+
+fn on_now<T>(read: impl FnOnce(&On) -> T) -> Option<T> {
+    ON.with_borrow(|on| on.as_ref().map(read))
+}
+
+/// As much of a message as says where it goes.
+#[derive(Deserialize)]
+struct Envelope {
+    id: Option<Json>,
+    method: Option<String>,
+}
+
+struct Route {
+    to: Sender<Item>,
+    headers: HeaderMap,
+}
+
+pub(super) struct Ways {
+    upstream: Upstream,
+    served: Weak<Served>,
+    proxy: OnceLock<Weak<Proxy>>,
+    this: Weak<Ways>,
+    handle: Handle,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Where the answer to each of the client's requests is waited for.
+    routes: BTreeMap<Id, Route>,
+    /// Where the client listens for what the server says by itself.
+    listening: Option<Sender<Item>>,
+    /// Of the client's last message.
+    headers: HeaderMap,
+}
+
+impl Ways {
+    pub fn new(upstream: Upstream, served: Weak<Served>) -> Arc<Self> {
+        let (proxy, handle, state) = (OnceLock::new(), Handle::current(), Mutex::default());
+        Arc::new_cyclic(|this| Self { upstream, served, proxy, this: this.clone(), handle, state })
+    }
+
+    pub fn serve(&self, proxy: &Arc<Proxy>) {
+        let _ = self.proxy.set(Arc::downgrade(proxy));
+    }
+
+    /// Requests whose answers go there.
+    pub fn expect(&self, ids: &[Id], headers: &HeaderMap, to: &Sender<Item>) {
+        let mut state = self.lock();
+        state.headers.clone_from(headers);
+        for id in ids {
+            // One that is in flight keeps its way; the other is refused.
+            state.routes.entry(id.clone()).or_insert_with(|| Route { to: to.clone(), headers: headers.clone() });
+        }
+    }
+
+    /// The stream of what the server says by itself.
+    pub fn listen(self: &Arc<Self>, headers: HeaderMap, to: Sender<Item>) {
+        let (this, alive) = (Arc::clone(self), self.proxy());
+        self.handle.spawn(async move {
+            let _alive = alive;
+            let response = match this.upstream.send(Method::GET, &headers, Vec::new()).await {
+                Ok(response) => response,
+                Err(error) => return this.failed(&to, &error).await,
+            };
+            if !is(&response, b"text/event-stream") {
+                return this.pass(response, &to).await;
+            }
+            this.lock().listening = Some(to.clone());
+            let _ = to.send(Item::Stream(passed(response.headers()))).await;
+            tokio::select! {
+                () = to.closed() => {}
+                _ = this.pump(response.into_body(), Some(to.clone())) => {}
+            }
+        });
+    }
+
+    pub fn end(self: &Arc<Self>, headers: HeaderMap, to: Sender<Item>) {
+        let this = Arc::clone(self);
+        self.handle.spawn(async move {
+            match this.upstream.send(Method::DELETE, &headers, Vec::new()).await {
+                Ok(response) => this.pass(response, &to).await,
+                Err(error) => this.failed(&to, &error).await,
+            }
+        });
+    }
+
+    async fn post(self: Arc<Self>, line: Vec<u8>, id: Option<Id>, headers: HeaderMap, to: Option<Sender<Item>>) {
+        let sent = self.upstream.send(Method::POST, &headers, line).await;
+        let response = match (sent, &to) {
+            (Ok(response), _) => response,
+            (Err(error), Some(to)) if id.is_none() => return self.failed(to, &error).await,
+            (Err(error), _) => {
+                let why = format!("flyball: the server did not answer: {error}");
+                return self.lost(id, why.as_str()).await;
+            }
+        };
+        self.named(response.headers());
+        let is_good = response.status().is_success();
+        if id.is_some() && is_good && is(&response, b"text/event-stream") {
+            if let Some(to) = &to {
+                let _ = to.send(Item::Stream(passed(response.headers()))).await;
+            }
+            let may_go_on = self.pump(response.into_body(), to).await;
+            // Where it said from where to go on, the client asks for the rest of it.
+            return match may_go_on {
+                true => self.unroute(&id),
+                false => self.lost(id, "flyball: the server's stream has ended").await,
+            };
+        }
+        if id.is_some() && is_good && is(&response, b"application/json") {
+            let headers = passed(response.headers());
+            let Some(body) = read(response.into_body()).await else {
+                return self.lost(id, "flyball: the server's answer is over 16 MiB or was cut off").await;
+            };
+            if let Some(to) = &to {
+                let _ = to.send(Item::One(headers)).await;
+            }
+            self.heard(body, to, None).await;
+            return self.lost(id, "flyball: the server's answer is not one to this request").await;
+        }
+        if id.is_some() && is_good {
+            return self.lost(id, "flyball: the server's answer is neither JSON nor a stream of events").await;
+        }
+        if let Some(to) = &to {
+            self.pass(response, to).await;
+        }
+        // Its client has been told; nobody knows what became of it.
+        self.lost(id, None).await;
+    }
+
+    /// Reads a stream to its end; says whether it can be gone on with.
+    async fn pump(self: &Arc<Self>, mut body: Incoming, to: Option<Sender<Item>>) -> bool {
+        let (mut events, mut may_go_on) = (Events::default(), false);
+        while let Some(Ok(frame)) = body.frame().await {
+            let Ok(data) = frame.into_data() else { continue };
+            let Some(whole) = events.take(&data) else { return false };
+            for event in whole {
+                if event.is_odd {
+                    self.heard(event.bytes, None, None).await;
+                    continue;
+                }
+                may_go_on |= event.has_id;
+                match (event.data.is_empty(), &to) {
+                    (true, Some(to)) => drop(to.send(Item::Event(event.bytes)).await),
+                    (true, None) => {}
+                    (false, to) => self.heard(event.data.clone(), to.clone(), Some(event)).await,
+                }
+            }
+        }
+        may_go_on
+    }
+
+    /// Hands a message of the server to the proxy.
+    async fn heard(self: &Arc<Self>, line: Vec<u8>, to: Option<Sender<Item>>, event: Option<events::Event>) {
+        let Some(proxy) = self.proxy() else { return };
+        let headers = self.lock().headers.clone();
+        let on = On { to, event, headers, is_told: false };
+        let hear = move || with(on, || proxy.from_server(&Frame::Line(line)));
+        let _ = tokio::task::spawn_blocking(hear).await;
+    }
+
+    /// There is no answer to come, if there was none yet.
+    async fn lost(self: &Arc<Self>, id: Option<Id>, why: impl Into<Option<&str>>) {
+        let (Some(proxy), Some(id)) = (self.proxy(), id) else { return };
+        let (of, why) = (id.clone(), why.into().map(str::to_owned));
+        let _ = tokio::task::spawn_blocking(move || proxy.lost(&of, why.as_deref())).await;
+        self.unroute(&Some(id));
+    }
+
+    fn unroute(&self, id: &Option<Id>) {
+        if let Some(id) = id {
+            self.lock().routes.remove(id);
+        }
+    }
+
+    async fn failed(&self, to: &Sender<Item>, error: &io::Error) {
+        let line = say::error(None, say::INTERNAL, &format!("flyball: the server did not answer: {error}"));
+        let _ = to.send(Item::Whole(StatusCode::BAD_GATEWAY, HeaderMap::new(), line)).await;
+    }
+
+    /// Passes a response that has no message to rule on.
+    async fn pass(&self, response: Response<Incoming>, to: &Sender<Item>) {
+        let (status, headers) = (response.status(), passed(response.headers()));
+        let body = read(response.into_body()).await.unwrap_or_default();
+        // A result is one whatever number stands before it.
+        let has_result = serde_json::from_slice::<Json>(&body).is_ok_and(|json| json.get("result").is_some());
+        let body = if has_result || status.is_success() { Vec::new() } else { body };
+        let _ = to.send(Item::Whole(status, headers, body)).await;
+    }
+
+    /// The server may name the session.
+    fn named(&self, headers: &HeaderMap) {
+        let (Some(name), Some(served), Some(proxy)) =
+            (super::session_name(headers), self.served.upgrade(), self.proxy())
+        else {
+            return;
+        };
+        if let Some(ways) = self.this.upgrade() {
+            served.remember(name, &Arc::new(Session { proxy, ways }));
+        }
+    }
+
+    fn proxy(&self) -> Option<Arc<Proxy>> {
+        self.proxy.get()?.upgrade()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(&self, line: &[u8], id: Option<Id>, headers: HeaderMap, to: Option<Sender<Item>>) -> io::Result<()> {
+        let (this, alive) = self.this.upgrade().zip(self.proxy()).ok_or(io::ErrorKind::BrokenPipe)?;
+        let line = line.to_vec();
+        self.handle.spawn(async move {
+            // INVARIANT: the proxy lives until what it sent was answered.
+            let _alive = alive;
+            this.post(line, id, headers, to).await;
+        });
+        Ok(())
+    }
+}
+
+impl Peers for Ways {
+    fn to_server(&self, line: &[u8]) -> io::Result<()> {
+        let envelope: Envelope = serde_json::from_slice(line)?;
+        let id = envelope.id.as_ref().and_then(Id::new).filter(|_| envelope.method.is_some());
+        let Some(id) = id else {
+            let told = on_now(|on| (on.headers.clone(), on.to.clone().filter(|_| on.is_told)));
+            let (headers, to) = told.unwrap_or_else(|| (self.lock().headers.clone(), None));
+            return self.spawn(line, None, headers, to);
+        };
+        let state = self.lock();
+        let route = state.routes.get(&id).map(|route| (route.headers.clone(), Some(route.to.clone())));
+        let (headers, to) = route.unwrap_or_else(|| (of_own(&state.headers, envelope.method.as_deref()), None));
+        drop(state);
+        self.spawn(line, Some(id), headers, to)
+    }
+
+    fn to_client(&self, line: &[u8]) -> io::Result<()> {
+        let envelope: Envelope = serde_json::from_slice(line)?;
+        let id = envelope.id.as_ref().and_then(Id::new).filter(|_| envelope.method.is_none());
+        let mut state = self.lock();
+        let route = id.and_then(|id| state.routes.remove(&id)).map(|route| route.to);
+        let listening = state.listening.clone();
+        drop(state);
+        let here = on_now(|on| on.to.clone()).flatten();
+        for to in [route, here, listening].into_iter().flatten() {
+            if to.blocking_send(item(line, &to)).is_ok() {
+                return Ok(());
+            }
+        }
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// What is sent there: on the stream that it came on, the event as it came if nothing of it was changed.
+fn item(line: &[u8], to: &Sender<Item>) -> Item {
+    let event = on_now(|on| {
+        let event = on.event.as_ref().filter(|_| on.to.as_ref().is_some_and(|here| here.same_channel(to)))?;
+        Some(if event.data == line { event.bytes.clone() } else { events::written(&event.beside, line) })
+    });
+    event.flatten().map_or_else(|| Item::Line(line.to_vec()), Item::Event)
+}
+
+/// The client's headers for a request of the gateway's own.
+fn of_own(headers: &HeaderMap, method: Option<&str>) -> HeaderMap {
+    let mut out = headers.clone();
+    let of_message: Vec<HeaderName> =
+        out.keys().filter(|name| name.as_str().starts_with("mcp-param-")).cloned().collect();
+    of_message.iter().for_each(|name| drop(out.remove(name)));
+    out.remove(NAME);
+    out.remove("last-event-id");
+    if let (true, Some(method)) = (out.contains_key(METHOD), method.and_then(|m| HeaderValue::from_str(m).ok())) {
+        out.insert(METHOD, method);
+    }
+    out.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    out
+}
+
+fn is(response: &Response<Incoming>, kind: &[u8]) -> bool {
+    let said = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let said = said.split(|byte| *byte == b';').next().unwrap_or_default();
+    said.trim_ascii().eq_ignore_ascii_case(kind) && response.status().is_success()
+}
