@@ -26,6 +26,7 @@ mod hooked;
 mod inbox;
 pub mod init;
 mod kept;
+mod lent;
 mod outward;
 mod past;
 mod plan;

@@ -5,7 +5,7 @@
 use crate::core::{Core, Outgoing};
 use crate::gate::Settled;
 use crate::supervisor::Session;
-use flyball_gateway::http::{Authority, Connection, Egress, Models, trusted};
+use flyball_gateway::http::{Authority, Connection, Credential, Egress, Models, trusted};
 use flyball_gateway::{Answered, Asking, Gate, Keep};
 use flyball_kernel::{Charter, Value, Verdict};
 use flyball_ledger::Kind;
@@ -69,7 +69,12 @@ pub(crate) fn authority(session_dir: &Path) -> Result<Arc<Authority>, String> {
 }
 
 impl Outward {
-    pub(crate) fn new(session: Session, authority: Arc<Authority>, charter: &Charter) -> Result<Arc<Self>, String> {
+    pub(crate) fn new(
+        session: Session,
+        authority: Arc<Authority>,
+        charter: &Charter,
+        credentials: Vec<Credential>,
+    ) -> Result<Arc<Self>, String> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("flyball-http")
@@ -81,6 +86,7 @@ impl Outward {
             authority,
             client: trusted()?,
             pass: charter.http().pass.clone(),
+            credentials,
             models: Arc::new(Models::new(charter.models().clone())),
             wait: WAIT_MAX,
         });

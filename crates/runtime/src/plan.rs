@@ -3,6 +3,7 @@
 use crate::home::Home;
 use crate::hooked::{self, Hooking};
 use crate::inbox;
+use crate::lent::Lent;
 use crate::outward::TRUST_VARIABLES;
 use crate::scratch::ScratchError;
 use crate::supervisor::RunOptions;
@@ -89,6 +90,8 @@ pub(crate) struct Plan {
     pub opens_http: bool,
     /// The harness's hooks.
     pub hooks: Option<Hooking>,
+    /// Secrets that the broker puts in.
+    pub lent: Lent,
 }
 
 /// The run can't be planned.
@@ -160,7 +163,11 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         Terminal::Inherit
     };
     let opens_http = charter.http().opens && charter.mentions_network();
+    let lent = Lent::new(charter, &user_home);
+    hide.extend(lent.files.iter().cloned());
     let mut env = environment(charter.env_pass(), std::env::vars_os());
+    env.retain(|(name, _)| !lent.withheld.iter().any(|withheld| name == withheld.as_str()));
+    env.extend(lent.placeholders.iter().map(|(name, placeholder)| (name.into(), placeholder.into())));
     if opens_http {
         env.retain(|(name, _)| !TRUST_VARIABLES.iter().any(|variable| name == variable));
         env.extend(TRUST_VARIABLES.iter().map(|name| (name.into(), flyball_sandbox::TRUST.into())));
@@ -197,6 +204,7 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         uncovered: uncovered(&spec, charter, opens_http).into_iter().chain(unhooked).collect(),
         opens_http,
         hooks,
+        lent,
         require: sandbox.require.clone(),
         learns: options.learn,
         agent,

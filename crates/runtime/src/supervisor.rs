@@ -296,8 +296,10 @@ fn govern(
         kept,
         acts: Mutex::new(()),
     });
-    let outward =
-        doors.http.map(|(authority, charter)| Outward::new(Session(Arc::downgrade(&shared)), authority, &charter));
+    let outward = doors.http.map(|(authority, charter)| {
+        let credentials = plan.lent.secrets(&charter, &plan.spec.home)?;
+        Outward::new(Session(Arc::downgrade(&shared)), authority, &charter, credentials)
+    });
     let outward = outward.transpose().map_err(RunError::Http)?;
     if let (Some(listener), Some(hooks)) = (doors.hooks, &plan.hooks) {
         let place = hooked::Place {

@@ -185,5 +185,9 @@ fn claude(user: User) {
     }
     let tools = log.iter().flat_map(|e| e["body"]["tool_use"].as_array().into_iter().flatten());
     assert!(tools.into_iter().any(|tool| tool["id"] == "toolu_scripted_0_0" && tool["name"] == "Bash"));
+    // The harness's hook for that tool call is caused by the call of the model that made it.
+    let hook = log.iter().find(|e| e["kind"] == "observe" && e["body"]["tool_use_id"] == "toolu_scripted_0_0").unwrap();
+    let by = |call: &Json| hook["cause"].as_array().unwrap().contains(&call["seq"]);
+    assert!(calls.iter().any(|(call, _)| by(call)), "{hook}");
     world.verifies();
 }

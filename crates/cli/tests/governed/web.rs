@@ -10,6 +10,8 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "requests_in_tls_are_ruled_on_whoever_makes_them", needs, run: clients },
         Case { name: "what_was_written_does_not_leave_by_an_open_connection", needs, run: barrier },
+        Case { name: "a_credential_goes_to_its_host_and_nowhere_else", needs, run: credential },
+        Case { name: "a_method_that_a_header_names_counts", needs, run: named_method },
         Case { name: "a_push_over_https_is_a_push", needs, run: push },
     ]
 }
@@ -26,6 +28,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do(self):
         got = len(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
         text = f"{self.command} {self.path} {got}\n".encode()
+        if self.path == "/who":
+            import base64
+            secret = "s3cret-of-the-user"
+            said = self.headers.get("Authorization") or ""
+            right = said in ("Bearer " + secret, "Basic " + base64.b64encode(b"x:" + secret.encode()).decode())
+            text = f"{'right' if right else 'wrong'} {said} {secret if right else ''}.\n".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -156,6 +164,75 @@ fn barrier(user: User) {
     std::fs::write(world.repo.workspace().join("leak.py"), program).unwrap();
     let said = run(&world, &server, "/usr/bin/python3 leak.py");
     assert!(said.contains("GET /first 0") && said.contains("second 403") && !said.contains("POST /second"), "{said}");
+}
+
+const SECRET: &str = "s3cret-of-the-user";
+
+/// The program has a placeholder, which becomes the secret on its way to one host in one header.
+fn credential(user: User) {
+    let (world, server, _outside) = scene(user);
+    let toml = world.repo.workspace().join(".flyball/charter.toml");
+    let text = std::fs::read_to_string(&toml).unwrap();
+    let more = format!(
+        "[env]\npass = [\"API_TOKEN\"]\n[credentials.api]\nhost = \"host.internal\"\nport = {}\nenv = \"API_TOKEN\"\nprefix = \"ghp_\"\n",
+        server.port
+    );
+    let text = text.replacen("[env]\npass = [\n", "[env]\npass = [\n\"API_TOKEN\",\n", 1);
+    std::fs::write(
+        &toml,
+        format!("{text}\n{}", more.split_once("]\n[cred").map(|(_, rest)| format!("[cred{rest}")).unwrap()),
+    )
+    .unwrap();
+    let script = r#"
+        echo "have $API_TOKEN"
+        curl -sS -H "authorization: Bearer $API_TOKEN" @URL@/who
+        curl -sS --http1.1 -u "x:$API_TOKEN" @URL@/who
+        curl -sS -H "authorization: Bearer $API_TOKEN" -H "x-other: $API_TOKEN" @URL@/who/else
+        curl -sS -H "x-other: Bearer $API_TOKEN" @URL@/who
+        curl -sS -d "$API_TOKEN" -H "authorization: Bearer other" @URL@/who
+        env | grep API_TOKEN
+        "#;
+    let url = format!("https://host.internal:{}", server.port);
+    std::fs::write(world.repo.workspace().join("work.sh"), script.replace("@URL@", &url)).unwrap();
+    let mut command = world.flyball(&["run", "--apply", "never", "--on-hold", "deny", "--", "sh", "work.sh"]);
+    let output = command.env("SSL_CERT_FILE", &server.ca).env("API_TOKEN", SECRET).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+    let blotted = "*".repeat(SECRET.len());
+    assert!(said.contains("have ghp_flyball") && said.contains("API_TOKEN=ghp_flyball"), "{said}");
+    assert_eq!(said.matches("right ").count(), 2, "{said}");
+    assert!(!said.contains("eDpzM2NyZXQ"), "the encoded pair: {said}");
+    assert!(said.contains(&format!("right Bearer {blotted} {blotted}.")), "{said}");
+    assert_eq!(said.matches("wrong ").count(), 2, "{said}");
+    assert!(!said.contains(SECRET), "{said}");
+    // Nor is it anywhere in what was recorded.
+    let found = Command::new("grep").args(["-rlF", SECRET]).arg(&world.ledger).output().unwrap();
+    assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
+    // Without it nothing starts, and the message says what is missing.
+    let output = world.flyball(&["run", "--", "true"]).env("SSL_CERT_FILE", &server.ca).output().unwrap();
+    assert!(!output.status.success() && stderr(&output).contains("`API_TOKEN` is not set"), "{}", stderr(&output));
+}
+
+/// A request is ruled on by every method that a server may take it for.
+fn named_method(user: User) {
+    let (world, server, _outside) = scene(user);
+    std::fs::write(
+        world.repo.workspace().join(".flyball/methods.cedar"),
+        "@id(\"no-deleting\") @owner(\"maintainer\") @reason(\"Nothing is deleted there.\")\n\
+         forbid (principal, action == Action::\"http.request\", resource) when { resource.method == \"DELETE\" };\n",
+    )
+    .unwrap();
+    let said = run(
+        &world,
+        &server,
+        r#"
+        code() { curl -sS -o /dev/null -w '%{http_code} ' "$@"; }
+        code @URL@/a; code -X POST -H 'X-HTTP-Method-Override: delete' @URL@/a
+        code -H 'X-Method-Override: DELETE' @URL@/a; code -X POST -H 'X-HTTP-Method: PUT' @URL@/a
+        code -X POST -H 'X-HTTP-Method: PUT' -H 'X-HTTP-Method-Override: PATCH' @URL@/a
+        code -X POST -H 'X-HTTP-Method: D,E' @URL@/a
+        "#,
+    );
+    assert!(said.contains("200 403 403 200 400 400 "), "{said}");
 }
 
 /// The push says what it does in its own words, to whatever server.

@@ -1,5 +1,6 @@
 //! Bodies that stream through: as they come, or after their beginning was read; and watched where somebody has to know of them.
 
+use super::credentials::Blot;
 use super::model::Exchange;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use std::collections::VecDeque;
@@ -12,6 +13,7 @@ pub(super) struct Through {
     read: VecDeque<Frame<Bytes>>,
     rest: Option<Incoming>,
     exchange: Option<Box<Exchange>>,
+    blot: Option<Blot>,
     /// Held as long as much of it is in memory.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -19,13 +21,13 @@ pub(super) struct Through {
 impl Through {
     /// All of it still to come.
     pub fn all(rest: Incoming) -> Self {
-        Self { read: VecDeque::new(), rest: Some(rest), exchange: None, permit: None }
+        Self { read: VecDeque::new(), rest: Some(rest), exchange: None, blot: None, permit: None }
     }
 
     /// A short text.
     pub fn text(text: String) -> Self {
         let read = VecDeque::from([Frame::data(Bytes::from(text))]);
-        Self { read, rest: None, exchange: None, permit: None }
+        Self { read, rest: None, exchange: None, blot: None, permit: None }
     }
 
     /// Reads up to so many bytes. Gives them where that is all; the body stays as it came.
@@ -65,8 +67,54 @@ impl Through {
         self
     }
 
+    /// Nothing of these secrets is to pass.
+    pub fn blotted(mut self, blot: Blot) -> Self {
+        self.blot = Some(blot);
+        self
+    }
+
     fn is_whole(&self) -> bool {
-        self.read.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+        self.read.is_empty()
+            && self.rest.as_ref().is_none_or(Body::is_end_stream)
+            && self.blot.as_ref().is_none_or(Blot::is_empty)
+    }
+
+    fn poll_came(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match (self.read.pop_front(), &mut self.rest) {
+            (Some(frame), _) => Poll::Ready(Some(Ok(frame))),
+            (None, Some(rest)) => Pin::new(rest).poll_frame(context),
+            (None, None) => Poll::Ready(None),
+        }
+    }
+
+    /// What came, without what is not to pass.
+    fn poll_plain(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        loop {
+            let frame = std::task::ready!(self.poll_came(context));
+            let is_last = self.rest.as_ref().is_none_or(Body::is_end_stream) && self.read.is_empty();
+            let Some(blot) = &mut self.blot else { return Poll::Ready(frame) };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => {
+                    let mut plain = blot.pass(&data);
+                    if let Some(rest) = is_last.then(|| blot.rest()).flatten() {
+                        plain = [plain, rest].concat().into();
+                    }
+                    if !plain.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(plain))));
+                    }
+                }
+                // What was held back comes before what ends it.
+                Some(Ok(Err(trailers))) => match blot.rest() {
+                    Some(rest) => {
+                        self.read.push_front(trailers);
+                        return Poll::Ready(Some(Ok(Frame::data(rest))));
+                    }
+                    None => return Poll::Ready(Some(Ok(trailers))),
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(blot.rest().map(|rest| Ok(Frame::data(rest)))),
+            }
+        }
     }
 }
 
@@ -78,11 +126,7 @@ impl Body for Through {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = match (self.read.pop_front(), &mut self.rest) {
-            (Some(frame), _) => Poll::Ready(Some(Ok(frame))),
-            (None, Some(rest)) => Pin::new(rest).poll_frame(context),
-            (None, None) => Poll::Ready(None),
-        };
+        let frame = self.poll_plain(context);
         // INVARIANT: before it is passed on: what it says is known before whoever reads it can act on it.
         if let Some(mut exchange) = self.exchange.take() {
             match &frame {
@@ -110,6 +154,7 @@ impl Body for Through {
 
     fn size_hint(&self) -> SizeHint {
         let read: u64 = self.read.iter().filter_map(|f| f.data_ref()).map(|d| d.len() as u64).sum();
+        let read = read.saturating_add(self.blot.as_ref().map_or(0, |blot| blot.held() as u64));
         let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();
         // The upper end first: a lower one above it is a panic.

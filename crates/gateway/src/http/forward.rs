@@ -1,6 +1,7 @@
 //! Requests of one connection, one by one to the gate and on.
 
 use super::body::Through;
+use super::credentials::{self, Blot};
 use super::model::{self, Exchange};
 use super::{Egress, Place};
 use crate::gate::{Answered, Asking, Gate};
@@ -125,7 +126,11 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
         Ok(Err(Unrecorded)) => return refused(api, "flyball: denied, the call could not be recorded first"),
         Err(_) => return refused(api, "flyball: denied, it could not be decided"),
     };
-    let response = send(way, request).await;
+    let blot = Blot::new(credentials::put_in(&egress.credentials, place, request.headers_mut()));
+    if blot.is_some() {
+        request.headers_mut().remove(header::ACCEPT_ENCODING);
+    }
+    let response = send(way, request).await.map(|response| blotted(response, blot));
     let status = response.as_ref().map(Response::status).ok();
     let gate = Arc::clone(&egress.gate);
     let of_model = exchange.as_ref().map(Exchange::of);
@@ -152,6 +157,16 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
             }
             said(StatusCode::BAD_GATEWAY, &format!("flyball: the server did not answer: {error}"))
         }
+    }
+}
+
+fn blotted(mut response: Response<Through>, blot: Option<Blot>) -> Response<Through> {
+    match blot {
+        Some(blot) => {
+            blot.headers(response.headers_mut());
+            response.map(|body| body.blotted(blot))
+        }
+        None => response,
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod authority;
 mod body;
+mod credentials;
 mod forward;
 mod model;
 mod sniff;
@@ -15,6 +16,7 @@ mod sniff;
 mod tests;
 
 pub use authority::{Authority, AuthorityError};
+pub use credentials::Credential;
 pub use model::Models;
 
 use crate::gate::Gate;
@@ -51,6 +53,8 @@ pub struct Egress {
     pub pass: Vec<String>,
     /// Calls of models.
     pub models: Arc<Models>,
+    /// What is put in for the program, which has placeholders of it.
+    pub credentials: Vec<Credential>,
     /// How long people may take to answer a question about a request.
     pub wait: Duration,
 }

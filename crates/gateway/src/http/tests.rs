@@ -111,6 +111,7 @@ impl World {
             authority,
             client: client_config(roots).unwrap(),
             pass: vec!["passed.test".to_owned()],
+            credentials: Vec::new(),
             models: Arc::new(Models::new(ModelSettings::default())),
             wait: Duration::from_secs(1),
         });

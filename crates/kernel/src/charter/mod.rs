@@ -319,6 +319,8 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let http = settings::http(report, &mut root);
     let mut models = models::section(report, &mut root);
     let credentials = models::credentials(report, &mut root);
+    // Who puts something in has to open what it is put into.
+    let http = HttpSettings { opens: http.opens || !credentials.is_empty(), ..http };
     let sandbox = settings::sandbox(report, &mut root);
     let limits = settings::limits(report, &mut root);
     let required = settings::required(report, &mut root);
@@ -331,7 +333,6 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let labels = label::section(report, &mut root, &owners);
     let tools = tools::section(report, &mut root);
     not_yet(report, &mut root, "contract");
-    not_yet(report, &mut root, "credentials");
 
     let (fact_types, facts_kept) = (&facts.types, &facts.facts);
     let context = cedar::Context { owners: &owners, tiers: &tiers, facts: facts_kept, fact_types, is_validated };
