@@ -200,6 +200,35 @@ fn tools_are_not_shown_before_they_are_agreed_to() {
 }
 
 #[test]
+fn a_tool_on_a_later_page_is_looked_for_and_agreed_to_before_it_is_called() {
+    let scene = Scene::first();
+    let call = CALL.replace("\"t\"", "\"u\"");
+    assert!(scene.client(&call)[0].contains("tools/list"));
+    let page = LIST.replace("]}}", r#"],"nextCursor":"c"}}"#);
+    assert_eq!(
+        scene.server(&page),
+        [
+            "ask tool.inject s/t was ",
+            "outcome [1] Some(true)",
+            r#"> {"jsonrpc":"2.0","id":"flyball/2","method":"tools/list","params":{"cursor":"c"}}"#,
+        ]
+    );
+    *scene.world.denies.lock().unwrap() = "tool.inject s/u".into();
+    let last = LIST.replace("flyball/1", "flyball/2").replace("\"t\"", "\"u\"");
+    let said = scene.server(&last);
+    assert!(
+        !said.iter().any(|line| line.starts_with("> ")) && said.last().unwrap().contains(r#""text":"no""#),
+        "{said:?}"
+    );
+    // No answer to the gateway's own question leaves nobody waiting.
+    let scene = Scene::first();
+    scene.client(CALL);
+    scene.proxy.lost(&Id::Text("flyball/1".into()), Some("gone"));
+    let said = scene.heard();
+    assert!(said.len() == 1 && said[0].contains(r#""id":1,"error""#) && said[0].contains("gone"), "{said:?}");
+}
+
+#[test]
 fn what_was_agreed_to_is_kept_for_other_sessions() {
     let scene = Scene::first().listed();
     let kept = scene.world.kept.lock().unwrap().clone();
