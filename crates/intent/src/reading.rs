@@ -181,12 +181,98 @@ impl Reading<'_> {
         }
     }
 
+    /// Adds an action that another reader made of what the command does.
+    pub fn also(&mut self, by: &Command, reader: &'static str, mut action: Action) {
+        if self.found.len() + 2 >= ACTIONS_MAX {
+            self.is_full = true;
+            self.is_opaque = true;
+            return;
+        }
+        action.surface = Surface::Exec;
+        let said = action.set("implied_by", by.shown().into()).and_then(|()| action.set("reader", reader.into()));
+        self.is_opaque |= said.is_err();
+        self.found.push(action);
+    }
+
     /// An action on a path that was written as that word.
     pub fn on_path(&mut self, by: &Command, reader: &'static str, verb: &'static str, word: &Word, attrs: Attrs<'_>) {
         let path = by.path(word);
         let is_known = path.is_some();
         self.imply(by, reader, verb, &[("path", path.unwrap_or_default().into())], attrs, is_known);
     }
+}
+
+/// Whether an assignment makes well-known programs start others, or load code, that the command does not name.
+pub(crate) fn starts_more(word: &str) -> bool {
+    let (name, value) = word.split_once('=').unwrap_or((word, "…"));
+    let does = matches!(
+        name.trim_end_matches('+'),
+        "GIT_EXTERNAL_DIFF"
+            | "GIT_PAGER"
+            | "GIT_EDITOR"
+            | "GIT_SEQUENCE_EDITOR"
+            | "GIT_SSH"
+            | "GIT_SSH_COMMAND"
+            | "GIT_ASKPASS"
+            | "GIT_PROXY_COMMAND"
+            | "GIT_TEMPLATE_DIR"
+            | "GIT_EXEC_PATH"
+            | "SSH_ASKPASS"
+            | "PAGER"
+            | "MANPAGER"
+            | "LESSOPEN"
+            | "LESSCLOSE"
+            | "EDITOR"
+            | "VISUAL"
+            | "LD_PRELOAD"
+            | "LD_AUDIT"
+            | "BASH_ENV"
+            | "ENV"
+            | "PROMPT_COMMAND"
+            | "PERL5OPT"
+            | "RUBYOPT"
+            | "NODE_OPTIONS"
+            | "PYTHONSTARTUP"
+            | "RUSTC_WRAPPER"
+    );
+    (does || name.starts_with("GIT_CONFIG")) && !does_nothing(value)
+}
+
+/// Whether a setting, `name=value` of git's own, names a program to start.
+pub(crate) fn is_command_setting(setting: &str) -> bool {
+    let (name, value) = setting.split_once('=').unwrap_or((setting, "…"));
+    let name = name.to_ascii_lowercase();
+    let ends = [
+        "pager",
+        "editor",
+        "sshcommand",
+        "hookspath",
+        "fsmonitor",
+        "askpass",
+        "gitproxy",
+        ".external",
+        ".difffilter",
+        ".textconv",
+        ".command",
+        ".cmd",
+        ".driver",
+        ".clean",
+        ".smudge",
+        ".process",
+        ".program",
+        ".helper",
+        ".uploadpack",
+        ".receivepack",
+        ".templatedir",
+        "include.path",
+    ];
+    (ends.iter().any(|end| name.ends_with(end)) || name.starts_with("pager.") || name.starts_with("includeif."))
+        && !does_nothing(value)
+}
+
+/// What people write to have no pager and no editor.
+fn does_nothing(value: &str) -> bool {
+    matches!(value.trim_matches(['"', '\'']), "" | "cat" | "less" | "more" | "true" | "false" | ":")
 }
 
 /// Whether an assignment, or a variable by its name, can make git read another repository or other settings.

@@ -1,6 +1,6 @@
 //! Scripts for `sh -c` and its kin, read by a shell's grammar: every simple command in them, and where they write to.
 
-use crate::reading::{Command, Reading, Stdin, Word, absolute, moves_git, shorten};
+use crate::reading::{Command, Reading, Stdin, Word, absolute, moves_git, shorten, starts_more};
 use crate::words::{self, Known, OPENERS_MAX};
 use crate::{DEPTH_MAX, SCRIPT_BYTES_MAX, names};
 use brush_parser::ast::{
@@ -294,6 +294,8 @@ impl Walk<'_, '_> {
         let before = simple.prefix.iter().flat_map(|p| &p.0);
         for item in before {
             assigned |= matches!(item, Item::AssignmentWord(_, word) if moves_git(&word.value));
+            self.to.is_opaque |=
+                self.to.commands && matches!(item, Item::AssignmentWord(_, word) if starts_more(&word.value));
             self.item(item, None, &mut stdin);
         }
         let Some(name) = &simple.word_or_name else {
@@ -481,6 +483,8 @@ impl Walk<'_, '_> {
                 if command.args.iter().any(|arg| arg.known().is_none_or(moves_git)) =>
             {
                 self.place.is_home_repository = false;
+                self.to.is_opaque |= self.to.commands
+                    && command.args.iter().filter_map(Word::known).any(|arg| arg.contains('=') && starts_more(arg));
             }
             // What a word means from here on may be another.
             "alias" if !command.args.is_empty() => self.to.is_opaque = true,

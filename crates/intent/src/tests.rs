@@ -190,6 +190,10 @@ fn git_makes_and_takes_refs() {
         ("git tag -d v1", "git.tag v1 delete"),
         ("git clone https://git.example:8443/x", "net.connect git.example 8443"),
         ("git clone git@git.example:x/y", "net.connect git.example 22"),
+        ("git diff --output=a/b HEAD", "fs.write /w/a/b create"),
+        ("git log --outp x", "fs.write /w/x create"),
+        ("git archive -ox HEAD", "fs.write /w/x create"),
+        ("git diff -- --output=x", ""),
         ("git rm -r src", "fs.delete /w/src recursive"),
         ("git clean -fdx", "fs.delete opaque recursive"),
     ] {
@@ -287,6 +291,9 @@ fn deployments() {
         ("gh pr create --title t --base main", "pr.open base=main title=t"),
         ("gh pr merge 12 --squash", "pr.merge 12"),
         ("gh pr comment 12 -b hi -R o/r", "pr.comment o/r 12 body=hi"),
+        ("gh pr -R o/r create --title t", "pr.open o/r title=t"),
+        ("gh --repo=o/r pr merge 12", "pr.merge o/r 12"),
+        ("gh --made-up pr create", "?"),
         ("gh pr list", ""),
         ("gh api repos/o/r", "?"),
     ] {
@@ -328,6 +335,14 @@ fn files_and_hosts() {
         (
             "curl -T f https://h.example/",
             "fs.read /w/f; http.request PUT h.example / scheme=https; net.connect h.example 443",
+        ),
+        (
+            "curl -XPATCH -d {} https://api.github.com/repos/o/r/git/refs/heads/main",
+            "http.request PATCH api.github.com /repos/o/r/git/refs/heads/main scheme=https; net.connect api.github.com 443; git.push main",
+        ),
+        (
+            "curl -d @f https://api.github.com/repos/o/r/pulls/7/comments",
+            "fs.read /w/f; http.request POST api.github.com /repos/o/r/pulls/7/comments scheme=https; net.connect api.github.com 443; pr.comment o/r 7 body= opaque",
         ),
         ("curl -XDELETE https://h.example/", "http.request DELETE h.example / scheme=https; net.connect h.example 443"),
         (
@@ -480,6 +495,33 @@ fn commands_inside_are_named_where_nothing_asks_again() {
             "process.exec /w/sub opaque",
         ]
     );
+}
+
+#[test]
+fn what_only_the_sandbox_would_see_is_read_where_there_is_none() {
+    for (script, expect) in [
+        ("git mv a b", "process.exec git mv,a,b /w; fs.move /w/a to=/w/b; fs.write /w/b"),
+        ("awk '{ print > \"x\" }' f", "process.exec awk { print > \"x\" },f /w; fs.read /w/f"),
+        ("awk '{ print $1 }' f", "process.exec awk { print $1 },f /w; fs.read /w/f"),
+        ("git -c core.pager='tee x' log", "process.exec git -c,core.pager=tee x,log /w"),
+        ("git -c core.pager=cat log", "process.exec git -c,core.pager=cat,log /w"),
+        ("GIT_EXTERNAL_DIFF='tee x' git diff", "process.exec git diff /w"),
+        (
+            "env GIT_SSH_COMMAND='tee x' git fsck",
+            "process.exec env GIT_SSH_COMMAND=tee x,git,fsck /w; process.exec git fsck /w",
+        ),
+        ("sed 's/a/b/w x' f", "process.exec sed s/a/b/w x,f /w; fs.read /w/f"),
+    ] {
+        let argv: Vec<String> = ["sh", "-c", script].map(str::to_owned).into();
+        let all = command_actions(&Exec { program: "sh", argv: &argv, cwd: "/w", home: "/h", script: None, git: None });
+        let shown: Vec<String> = all.iter().skip(1).map(show).collect();
+        assert_eq!(shown.join("; "), expect, "{script}");
+        assert_eq!(
+            all[0].attr("opaque").is_some(),
+            script.contains('>') || script.contains("/w ") || script.contains("tee"),
+            "{script}"
+        );
+    }
 }
 
 #[test]

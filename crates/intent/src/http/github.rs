@@ -43,7 +43,8 @@ pub(super) fn read(request: &HttpRequest<'_>, path: &[String]) -> Result<Vec<Act
     let action = match (request.method, rest) {
         ("POST", ["pulls"]) => {
             let open = implied("pr.open", of_repository("")?, READER, is_known)?;
-            open.with("title", text("title"))?.with("base", text("base"))?.with("head", text("head"))?
+            let open = open.with("title", text("title"))?.with("body", text("body"))?;
+            open.with("base", text("base"))?.with("head", text("head"))?
         }
         ("PUT", ["pulls", number, "merge"]) => implied("pr.merge", of_repository(number)?, READER, true)?,
         (_, ["pulls", number, "comments" | "reviews", ..]) | (_, ["issues", number, "comments", ..]) => {

@@ -59,7 +59,7 @@ fn github_by_its_api() {
     check(
         "POST api.github.com/repos/o/r/pulls",
         r#"{"title":"t","base":"main","head":"f"}"#,
-        &[r#"pr.open o/r base="main" head="f" title="t""#],
+        &[r#"pr.open o/r base="main" body="" head="f" title="t""#],
     );
     check("PUT api.github.com/repos/o/r/pulls/7/merge", "{}", &["pr.merge o/r/7"]);
     check("PUT own.example/api/v3/repos/o/r/pulls/7/merge", "", &["pr.merge o/r/7"]);

@@ -13,6 +13,7 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
     };
     let line = table.read(&by.args);
     let words = line.all();
+    to.is_opaque |= to.commands && writes_by_script(by);
     match does {
         Does::Read => each(to, by, "fs.read", &words),
         Does::ReadAfter(skip) => {
@@ -38,6 +39,21 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
         Does::Copy => copy(to, by, &line, &words),
         Does::Move => renames(to, by, &line, &words),
         Does::Delete => delete(to, by, &line, &words),
+    }
+}
+
+/// Whether a program for awk or sed may write files or start programs: such a script is not read.
+fn writes_by_script(by: &Command) -> bool {
+    let has = |signs: &[&str]| {
+        by.args.iter().any(|arg| arg.known().is_none_or(|text| signs.iter().any(|s| text.contains(s))))
+    };
+    match by.program.as_str() {
+        "awk" | "gawk" | "mawk" => has(&[">", "|", "system", "@load", "-f", "-i", "--file", "--include"]),
+        "sed" => {
+            has(&["w ", "W ", "-f", "--file"])
+                || by.args.iter().any(|arg| arg.known().is_some_and(|t| t.ends_with(['e', 'w']) && t.contains('/')))
+        }
+        _ => false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! git: what is pushed where, and what branches, tags and commits come and go.
 
 use crate::options::{Line, Table};
-use crate::reading::{Command, Reading, Word, absolute};
+use crate::reading::{Command, Reading, Word, absolute, is_command_setting};
 use flyball_kernel::Value;
 
 const READER: &str = "git/1";
@@ -213,6 +213,7 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
     if config.iter().any(|c| c.to_ascii_lowercase().starts_with("alias.")) {
         to.is_opaque = true;
     }
+    to.is_opaque |= to.commands && config.iter().any(|c| is_command_setting(c));
     let mut place = by.clone();
     for dir in line.values("C") {
         place.cwd = dir.known().and_then(|d| absolute(place.cwd.as_deref(), d));
@@ -240,6 +241,10 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
         "clone" | "fetch" | "pull" | "ls-remote" => git.connect(to),
         "clean" => git.clean(to),
         "rm" => git.remove(to),
+        "mv" => git.renames(to),
+        "diff" | "diff-tree" | "diff-index" | "diff-files" | "log" | "show" | "whatchanged" | "archive" => {
+            git.output(to)
+        }
         "send-pack" | "subtree" | "lfs" | "svn" | "p4" | "submodule" | "filter-branch" | "bisect" => {
             git.others(to, &sub)
         }
@@ -534,6 +539,42 @@ impl Git<'_> {
         }
         for word in line.all() {
             to.on_path(self.by, READER, "fs.delete", &word, &[("recursive", true.into())]);
+        }
+    }
+
+    /// Seen as it comes where there is anything beneath.
+    fn renames(&self, to: &mut Reading<'_>) {
+        let line = git(&["v verbose", "f force", "k", "n dry-run", "sparse"]).read(self.args);
+        let words = line.all();
+        let Some((target, from)) = words.split_last().filter(|_| to.commands && !line.has("dry-run")) else { return };
+        let there = self.by.path(target);
+        for word in from {
+            let path = self.by.path(word);
+            let is_known = path.is_some() && there.is_some();
+            let attrs = [("to", there.clone().unwrap_or_default().into())];
+            to.imply(self.by, READER, "fs.move", &[("path", path.unwrap_or_default().into())], &attrs, is_known);
+        }
+        to.on_path(self.by, READER, "fs.write", target, &[]);
+    }
+
+    /// What is shown or packed can be written to a file of any name.
+    fn output(&self, to: &mut Reading<'_>) {
+        let mut args = self.args.iter();
+        while let Some(arg) = args.next() {
+            let Some(text) = arg.known() else { continue };
+            let file = match text.split_once('=') {
+                // By any unambiguous beginning of it.
+                Some((name, file)) if name.len() > 4 && "--output".starts_with(name) => {
+                    Some(Word::Known(file.to_owned()))
+                }
+                None if text == "--" => return,
+                None if text == "-o" || (text.len() > 4 && "--output".starts_with(text)) => args.next().cloned(),
+                None => text.strip_prefix("-o").filter(|f| !f.is_empty()).map(|f| Word::Known(f.to_owned())),
+                Some(_) => None,
+            };
+            if let Some(file) = file {
+                to.on_path(self.by, READER, "fs.write", &file, &[("create", true.into())]);
+            }
         }
     }
 

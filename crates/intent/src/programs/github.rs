@@ -61,8 +61,34 @@ const COMMENT: Table = Table::of(&[
     "r request-changes",
 ]);
 
+/// The group, its command and what follows; options may stand before either, and are kept.
+fn words(to: &mut Reading<'_>, by: &Command) -> Option<(Word, Word, Vec<Word>)> {
+    let (mut named, mut rest) = (Vec::new(), Vec::new());
+    let mut args = by.args.iter();
+    while named.len() < 2 {
+        let arg = args.next()?;
+        match arg.known() {
+            Some("-R" | "--repo") => rest.extend([arg.clone(), args.next()?.clone()]),
+            Some("--help" | "--version") => return None,
+            Some(text) if text.starts_with("--repo=") || (text.starts_with("-R") && text.len() > 2) => {
+                rest.push(arg.clone())
+            }
+            // It may have taken the next word for its value.
+            Some(text) if text.starts_with('-') => {
+                to.is_opaque = true;
+                return None;
+            }
+            _ => named.push(arg.clone()),
+        }
+    }
+    rest.extend(args.cloned());
+    let sub = named.pop()?;
+    Some((named.pop()?, sub, rest))
+}
+
 pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
-    let [group, sub, args @ ..] = by.args.as_slice() else { return };
+    let Some((group, sub, args)) = words(to, by) else { return };
+    let args = args.as_slice();
     let (verb, table) = match (group.known(), sub.known()) {
         (Some("pr"), Some("create" | "new")) => ("pr.open", PR),
         (Some("pr"), Some("merge")) => ("pr.merge", MERGE),
@@ -84,7 +110,7 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
     let mut attrs: Vec<(&'static str, Value)> = Vec::new();
     match verb {
         "pr.open" => {
-            for (attr, option) in [("title", "title"), ("base", "base"), ("head", "head")] {
+            for (attr, option) in [("title", "title"), ("body", "body"), ("base", "base"), ("head", "head")] {
                 if line.has(option) {
                     attrs.push((attr, value(option).into()));
                 }

@@ -1,5 +1,6 @@
 //! Programs that reach out: to which host, and with what of ours.
 
+use crate::http::{HttpRequest, http_actions};
 use crate::options::Table;
 use crate::reading::{Command, Reading, Word};
 use crate::shell::is_no_file;
@@ -300,8 +301,38 @@ fn curl(to: &mut Reading<'_>, by: &Command) {
         None => "GET".into(),
     };
     let is_sure = !line.is_uncertain && !method.is_empty();
+    // What is sent, where the arguments say all of it.
+    let sent: Vec<&(&'static str, Option<Word>)> = line
+        .options
+        .iter()
+        .filter(|(name, _)| name.starts_with("data") || *name == "json" || *name == "form")
+        .collect();
+    let text = match sent.as_slice() {
+        [] => Some(String::new()),
+        [("data" | "data-ascii" | "data-binary" | "data-raw" | "json", Some(Word::Known(text)))]
+            if !text.starts_with('@') && !line.has("upload-file") =>
+        {
+            Some(text.clone())
+        }
+        _ => None,
+    };
     for word in line.values("url").cloned().chain(line.all()) {
         request(to, by, &word, &method, is_sure);
+        service(to, by, &word, &method, text.as_deref());
+    }
+}
+
+/// What a well-known service does on the request: the same that whoever opens the connection reads.
+fn service(to: &mut Reading<'_>, by: &Command, word: &Word, method: &str, body: Option<&str>) {
+    let found =
+        word.known().and_then(|text| if text.contains("://") { url(text) } else { url(&format!("http://{text}")) });
+    let Some(found) = found.filter(|found| found.scheme.starts_with("http")) else { return };
+    let (scheme, host) = (found.scheme.as_str(), found.host.as_str());
+    let asked = HttpRequest { method, scheme, host, target: &found.path, body: body.map(str::as_bytes) };
+    match http_actions(&asked) {
+        // The first is the request itself.
+        Ok(actions) => actions.into_iter().skip(1).for_each(|action| to.also(by, READER, action)),
+        Err(_) => to.is_opaque = true,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::shell;
 use super::packages;
 use crate::options::Table;
-use crate::reading::{Command, Reading, Stdin, Word, absolute, moves_git};
+use crate::reading::{Command, Reading, Stdin, Word, absolute, moves_git, starts_more};
 
 /// Reads a wrapper; whether it was one.
 pub(super) fn read(to: &mut Reading<'_>, by: &Command) -> bool {
@@ -153,6 +153,7 @@ fn env(to: &mut Reading<'_>, by: &Command) -> bool {
     let words: Vec<Word> = all.iter().skip_while(|w| w.known().is_some_and(is_assignment)).cloned().collect();
     // Whose settings are read without a home, or without a `GIT_DIR` that was there, is not known.
     let mut assigned = all.iter().take(all.len() - words.len());
+    to.is_opaque |= to.commands && assigned.clone().any(|w| starts_more(w.written()));
     let is_moved = line.has("ignore-environment") || line.has("unset") || assigned.any(|w| moves_git(w.written()));
     place.is_home_repository &= !is_moved;
     inner(to, &place, &words)
