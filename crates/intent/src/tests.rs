@@ -336,14 +336,6 @@ fn files_and_hosts() {
             "curl -T f https://h.example/",
             "fs.read /w/f; http.request PUT h.example / scheme=https; net.connect h.example 443",
         ),
-        (
-            "curl -XPATCH -d {} https://api.github.com/repos/o/r/git/refs/heads/main",
-            "http.request PATCH api.github.com /repos/o/r/git/refs/heads/main scheme=https; net.connect api.github.com 443; git.push main",
-        ),
-        (
-            "curl -d @f https://api.github.com/repos/o/r/pulls/7/comments",
-            "fs.read /w/f; http.request POST api.github.com /repos/o/r/pulls/7/comments scheme=https; net.connect api.github.com 443; pr.comment o/r 7 body= opaque",
-        ),
         ("curl -XDELETE https://h.example/", "http.request DELETE h.example / scheme=https; net.connect h.example 443"),
         (
             "curl -F f=@k;type=x https://h.example/",
@@ -503,6 +495,14 @@ fn what_only_the_sandbox_would_see_is_read_where_there_is_none() {
         ("git mv a b", "process.exec git mv,a,b /w; fs.move /w/a to=/w/b; fs.write /w/b"),
         ("awk '{ print > \"x\" }' f", "process.exec awk { print > \"x\" },f /w; fs.read /w/f"),
         ("awk '{ print $1 }' f", "process.exec awk { print $1 },f /w; fs.read /w/f"),
+        (
+            "curl -XPATCH -d {} https://api.github.com/repos/o/r/git/refs/heads/main",
+            "process.exec curl -XPATCH,-d,{},https://api.github.com/repos/o/r/git/refs/heads/main /w; http.request PATCH api.github.com /repos/o/r/git/refs/heads/main scheme=https; net.connect api.github.com 443; git.push main",
+        ),
+        (
+            "curl -d @f https://api.github.com/repos/o/r/pulls/7/comments",
+            "process.exec curl -d,@f,https://api.github.com/repos/o/r/pulls/7/comments /w; fs.read /w/f; http.request POST api.github.com /repos/o/r/pulls/7/comments scheme=https; net.connect api.github.com 443; pr.comment o/r 7 body= opaque",
+        ),
         ("git -c core.pager='tee x' log", "process.exec git -c,core.pager=tee x,log /w"),
         ("git -c core.pager=cat log", "process.exec git -c,core.pager=cat,log /w"),
         ("GIT_EXTERNAL_DIFF='tee x' git diff", "process.exec git diff /w"),

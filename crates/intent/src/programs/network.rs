@@ -322,8 +322,12 @@ fn curl(to: &mut Reading<'_>, by: &Command) {
     }
 }
 
-/// What a well-known service does on the request: the same that whoever opens the connection reads.
+/// What a well-known service does on the request: the same that whoever opens the connection reads, who knows all of its body.
+/// Told only where nobody does.
 fn service(to: &mut Reading<'_>, by: &Command, word: &Word, method: &str, body: Option<&str>) {
+    if !to.commands {
+        return;
+    }
     let found =
         word.known().and_then(|text| if text.contains("://") { url(text) } else { url(&format!("http://{text}")) });
     let Some(found) = found.filter(|found| found.scheme.starts_with("http")) else { return };
