@@ -8,6 +8,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "gemini_is_ruled_on_by_its_hooks", needs, run: works },
         Case { name: "gemini_stops_where_a_hook_is_gone", needs, run: gone },
+        Case { name: "gemini_under_run_has_hooks_and_a_boundary", needs, run: governed },
     ]
 }
 
@@ -54,4 +55,42 @@ fn gone() {
     let endpoint = ModelEndpoint::start(vec![shell("echo ready >made"), Turn::say("done")]).unwrap();
     world.run(Gemini::find().unwrap().command(&endpoint, &world.path("home"), "go"), false);
     assert!(!world.file("made").exists());
+}
+
+/// In the sandbox nothing is installed, and nothing of the user's is changed.
+fn governed() {
+    let world = World::new();
+    std::fs::create_dir(world.path("home").join(".gemini")).unwrap();
+    let settings = world.path("home").join(".gemini/settings.json");
+    std::fs::write(&settings, Gemini::settings().to_string()).unwrap();
+    let rules = world.file(".flyball/rules.cedar");
+    let rule =
+        std::fs::read_to_string(&rules).unwrap().replacen("[\"localhost\",", "[\"host.internal\", \"localhost\",", 1);
+    std::fs::write(&rules, rule).unwrap();
+    let forbidden = world.file("forbidden.txt");
+    let endpoint = ModelEndpoint::start(vec![
+        shell("echo ready >made"),
+        Turn::call("write_file", json!({"file_path": forbidden, "content": "x"})),
+        Turn::say("done"),
+    ])
+    .unwrap();
+    let plain = Gemini::find().unwrap().command(&endpoint, &world.path("home"), "go");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_flyball"));
+    command.arg("--ledger").arg(world.path("l")).args(["run", "--apply", "never", "--on-hold", "deny", "--"]);
+    // By the name that its users call it by.
+    command.arg("gemini").args(plain.get_args().skip(1)).env_clear();
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let bin = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.agents/bin").canonicalize().unwrap();
+    command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    command.env("GOOGLE_GEMINI_BASE_URL", format!("http://host.internal:{}", endpoint.port()));
+    let output = world.run(command, false);
+    let told = || format!("{:#?}\n{}\n{}", endpoint.tool_results(), text(&output.stdout), text(&output.stderr));
+    let log = world.closed();
+    assert_eq!(log[0]["body"]["hooks"], "gemini", "{}", told());
+    assert!(endpoint.result_of(1).contains("no-forbidden-file"), "{}", told());
+    let made =
+        log.iter().find(|e| e["kind"] == "attempt" && e["body"]["resource"].to_string().contains("/made")).unwrap();
+    let told_by = |seq: &serde_json::Value| log.iter().any(|e| e["seq"] == *seq && e["body"]["hook"] == "BeforeTool");
+    assert!(made["cause"].as_array().unwrap().iter().any(told_by), "{made}\n{}", told());
+    assert_eq!(std::fs::read_to_string(settings).unwrap(), Gemini::settings().to_string());
 }
