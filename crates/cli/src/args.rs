@@ -144,6 +144,9 @@ pub enum Command {
         /// Whom and why
         #[command(flatten)]
         act: Act,
+        /// With whose key
+        #[command(flatten)]
+        by: ByKey,
         /// The level
         level: String,
     },
@@ -152,6 +155,9 @@ pub enum Command {
         /// Whom and why
         #[command(flatten)]
         act: Act,
+        /// With whose key
+        #[command(flatten)]
+        by: ByKey,
         /// The label
         label: String,
     },
@@ -160,6 +166,9 @@ pub enum Command {
         /// Whom and why
         #[command(flatten)]
         act: Act,
+        /// With whose key
+        #[command(flatten)]
+        by: ByKey,
         /// The charter's folder
         #[arg(long, value_name = "DIR")]
         charter: PathBuf,
@@ -503,6 +512,14 @@ pub enum AnswerVerdict {
     Deny,
     /// Carry out another action in its place
     Modify,
+}
+
+/// An act in the name of a key, and not of the account that runs the command.
+#[derive(Debug, Args)]
+pub struct ByKey {
+    /// Sign it with this SSH key, or with the ssh-agent that holds it: it is that key's act, good for this session, once and within an hour
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
 }
 
 /// A person's act on a session.

@@ -9,7 +9,7 @@ use flyball_ledger::LedgerError;
 use flyball_runtime::asking::{self, people};
 use flyball_runtime::control::{Request, send, this_user};
 use flyball_runtime::read::{self, Ask};
-use flyball_runtime::signed::{self, Signed, Statement};
+use flyball_runtime::signed::{self, Signed, SigningError, Statement};
 use serde_json::json;
 
 /// `flyball asks`.
@@ -172,11 +172,16 @@ pub fn answer(out: Output, place: &Place, args: &Answer) -> Result<(), Failure> 
     Ok(())
 }
 
+/// Why a key signed nothing.
+pub fn not_signed(error: &SigningError) -> Failure {
+    Failure::user("FB0535", visible(&error.to_string())).hint("`ssh-add` gives a key to your ssh-agent")
+}
+
 /// The answer with a signature, where one was asked for.
 fn sign(statement: &Statement, args: &Answer) -> Result<Option<Signed>, Failure> {
     if let Some(key) = &args.key {
         return signed::sign(statement, key).map(Some).map_err(|e| {
-            Failure::user("FB0535", visible(&e.to_string()))
+            not_signed(&e)
                 .hint("`ssh-add` gives a key to your ssh-agent; or sign what `--statement` prints, and bring it with `--signature`")
         });
     }

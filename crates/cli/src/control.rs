@@ -1,10 +1,12 @@
 //! People's acts on a session: pause, resume, quarantine, kill, rollback.
 
-use crate::args::Act;
+use crate::args::{Act, ByKey};
 use crate::failure::Failure;
 use crate::output::{Output, Style};
 use crate::place::Place;
+use flyball_ledger::Ledger;
 use flyball_runtime::control::{ControlError, Reply, Request, send};
+use flyball_runtime::signed::{self, ActError};
 use serde_json::json;
 use std::path::Path;
 
@@ -55,18 +57,20 @@ pub fn act(out: Output, place: &Place, verb: Verb, args: &Act) -> Result<(), Fai
 }
 
 /// `flyball autonomy S LEVEL`.
-pub fn autonomy(out: Output, place: &Place, args: &Act, level: &str) -> Result<(), Failure> {
-    let (_, id) = place.session(&args.session.session)?;
+pub fn autonomy(out: Output, place: &Place, args: &Act, by: &ByKey, level: &str) -> Result<(), Failure> {
+    let (ledger, id) = place.session(&args.session.session)?;
     let request = Request::Autonomy { level: level.to_owned(), reason: args.reason().to_owned() };
+    let request = in_name_of(by, request, &ledger, &id)?;
     let reply = send(&place.home()?, &id, &request).map_err(|e| refused(&e))?;
     say(out, &id, "autonomy", &reply, &format!("at autonomy level `{level}`, {}", reply.message));
     Ok(())
 }
 
 /// `flyball declassify S LABEL`.
-pub fn declassify(out: Output, place: &Place, args: &Act, label: &str) -> Result<(), Failure> {
-    let (_, id) = place.session(&args.session.session)?;
+pub fn declassify(out: Output, place: &Place, args: &Act, by: &ByKey, label: &str) -> Result<(), Failure> {
+    let (ledger, id) = place.session(&args.session.session)?;
     let request = Request::Declassify { label: label.to_owned(), reason: args.reason().to_owned() };
+    let request = in_name_of(by, request, &ledger, &id)?;
     let reply = send(&place.home()?, &id, &request).map_err(|e| refused(&e))?;
     say(out, &id, "declassify", &reply, &format!("declassified: `{label}` taints it no more"));
     Ok(())
@@ -93,14 +97,26 @@ pub fn rollback(out: Output, place: &Place, args: &Act, seq: u64) -> Result<(), 
 }
 
 /// `flyball constrain S --charter DIR`.
-pub fn constrain(out: Output, place: &Place, args: &Act, dir: &Path, widen: bool) -> Result<(), Failure> {
-    let (_, id) = place.session(&args.session.session)?;
+pub fn constrain(out: Output, place: &Place, args: &Act, by: &ByKey, dir: &Path, widen: bool) -> Result<(), Failure> {
+    let (ledger, id) = place.session(&args.session.session)?;
     // What is wrong with it is told here, with its places.
     let (_, _, files) = flyball_runtime::charter::load(dir).map_err(|e| crate::charter_dir::refused(out, e))?;
     let request = Request::Constrain { files, widen, reason: args.reason().to_owned() };
+    let request = in_name_of(by, request, &ledger, &id)?;
     let reply = send(&place.home()?, &id, &request).map_err(|e| refused(&e))?;
     say(out, &id, "constrain", &reply, "under the new charter");
     Ok(())
+}
+
+/// The act as whose it is to be.
+fn in_name_of(by: &ByKey, act: Request, ledger: &Ledger, id: &str) -> Result<Request, Failure> {
+    let Some(key) = &by.key else { return Ok(act) };
+    let after = flyball_runtime::read::last_act(ledger, id)?;
+    let signed = signed::sign_act(&act, id, after, key).map_err(|e| match e {
+        ActError::NotSigned(why) => Failure::user("FB0529", why),
+        ActError::Signing(e) => crate::asks::not_signed(&e),
+    })?;
+    Ok(Request::Signed { act: Box::new(act), signed })
 }
 
 fn say(out: Output, id: &str, act: &str, reply: &Reply, done: &str) {

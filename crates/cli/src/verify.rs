@@ -15,20 +15,20 @@ pub fn verify(out: Output, place: &Place, wanted: Option<&str>) -> Result<(), Fa
     };
     let mut report = ledger.verify(session.as_deref()).map_err(broken)?;
     let answers = flyball_runtime::read::signed_answers(&ledger, session.as_deref());
+    let asked = flyball_runtime::read::misnamed_questions(&ledger, session.as_deref());
     // What is too damaged to be read has been told of above.
-    let answers = if report.ok { answers? } else { answers.unwrap_or_default() };
-    report.ok &= answers.problems.is_empty();
-    report.problems.extend(answers.problems.into_iter().map(|(stream, seq, message)| Problem {
-        code: "FB0536",
-        stream: Some(stream),
-        seq: Some(seq),
-        leaf: None,
-        message,
-    }));
+    let (answers, asked) =
+        if report.ok { (answers?, asked?) } else { (answers.unwrap_or_default(), asked.unwrap_or_default()) };
+    report.ok &= answers.problems.is_empty() && asked.is_empty();
+    let problem = |code: &'static str| {
+        move |(stream, seq, message)| Problem { code, stream: Some(stream), seq: Some(seq), leaf: None, message }
+    };
+    report.problems.extend(answers.problems.into_iter().map(problem("FB0536")));
+    report.problems.extend(asked.into_iter().map(problem("FB0549")));
     if out.is_json {
-        out.json(&Verified { report: &report, signed_answers: answers.hold });
+        out.json(&Verified { report: &report, signed_answers: answers.hold, signed_acts: answers.acts });
     } else {
-        print(out, &report, session.as_deref(), answers.hold);
+        print(out, &report, session.as_deref(), answers.hold, answers.acts);
     }
     if report.ok { Ok(()) } else { Err(Failure::said(Kind::Unverified)) }
 }
@@ -48,9 +48,11 @@ struct Verified<'r> {
     report: &'r Report,
     /// Answers whose signature by a person's key holds.
     signed_answers: u64,
+    /// Acts whose signature by a person's key holds.
+    signed_acts: u64,
 }
 
-fn print(out: Output, report: &Report, session: Option<&str>, signed_answers: u64) {
+fn print(out: Output, report: &Report, session: Option<&str>, signed_answers: u64, signed_acts: u64) {
     let of = session.map(|s| format!(" of session {s}")).unwrap_or_default();
     let counts = format!("{} entries{of}, {} checkpoints", report.entries, report.checkpoints);
     if report.ok {
@@ -96,6 +98,11 @@ fn print(out: Output, report: &Report, session: Option<&str>, signed_answers: u6
     if signed_answers > 0 {
         out.line(&format!(
             "  answers       {signed_answers} signed by a person's key, for that action, answer and reason, in time"
+        ));
+    }
+    if signed_acts > 0 {
+        out.line(&format!(
+            "  acts          {signed_acts} signed by a person's key, for this session, once and in time"
         ));
     }
     match report.witnessed_by.as_slice() {

@@ -88,6 +88,14 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// One of `constrain`, `autonomy` and `declassify` as a person's SSH key signed it: then it is that person's act, and not of
+    /// who brought it.
+    Signed {
+        /// The act.
+        act: Box<Request>,
+        /// What was signed.
+        signed: crate::signed::Signed,
+    },
     /// Take the workspace back to a step.
     Rollback {
         /// The step.
@@ -142,7 +150,7 @@ pub enum ControlError {
 pub fn send(home: &Home, session: &str, request: &Request) -> Result<Reply, ControlError> {
     let seconds = match request {
         // Charters are compared before one is adopted.
-        Request::Constrain { .. } => 600,
+        Request::Constrain { .. } | Request::Signed { .. } => 600,
         _ => REPLY_SECONDS_MAX,
     };
     exchange(&home.session(session), session, request, Duration::from_secs(seconds))

@@ -11,6 +11,7 @@ mod labels;
 mod point;
 mod questions;
 mod sharing;
+mod signing;
 
 pub use labels::labelled_files;
 
@@ -21,8 +22,10 @@ use flyball_ledger::{Draft, Kind, LedgerError, Stream};
 use foreseen::Foreseen;
 use questions::Group;
 use serde_json::{Value as Json, json};
+use signing::LastAct;
 use std::collections::BTreeMap;
 
+pub(crate) use questions::set_of;
 pub use questions::{Also, Answer, Answered, Question};
 
 /// Questions that may be open in one session at once; one more attempt that needs one is denied.
@@ -56,6 +59,7 @@ pub struct Gate {
     effects: Vec<Effect>,
     /// Digest of the workspace that was captured for the next dispatch.
     captured: Option<String>,
+    last_act: LastAct,
 }
 
 /// What became of the session's attempts so far. A group of implied actions counts as one.
@@ -158,6 +162,7 @@ impl Gate {
             counts: Counts::default(),
             effects: Vec::new(),
             captured: None,
+            last_act: LastAct::default(),
         }
     }
 
@@ -388,6 +393,7 @@ impl Gate {
             body.extend(more);
         }
         let seq = self.append_at(at_ns, Kind::Intervention, by, &[], body)?;
+        self.last_act.is(seq);
         if matches!(act, "pause" | "resume" | "quarantine" | "kill" | "autonomy" | "declassify") {
             let event = Event::Control { act: act.into(), level, by: by.into(), reason: reason.into() };
             self.step(&Input { seq, at_ns, event })?;

@@ -6,7 +6,11 @@
 //! INVARIANT: [`check`] gives a contact only for a signature that stands under exactly what is answered now, by a key that
 //! the signature itself carries; whether that key is anybody's who is asked is for the kernel to say.
 
+mod act;
 mod agent;
+
+pub use act::{ACT_NAMESPACE, ACT_SECONDS_MAX, ActError, ActStatement, sign_act};
+pub(crate) use act::{Actor, act_signer, check_act, same_act};
 
 use crate::clock::rfc3339;
 use crate::gate::Question;
@@ -58,8 +62,13 @@ pub enum SignatureError {
     #[error("the signature can't be read: {0}")]
     Unreadable(String),
     /// Made for another purpose.
-    #[error("the signature was made for `{0}`, not for `{NAMESPACE}`")]
-    Namespace(String),
+    #[error("the signature was made for `{signed}`, not for `{wanted}`")]
+    Namespace {
+        /// What it was made for.
+        signed: String,
+        /// What is wanted here.
+        wanted: &'static str,
+    },
     /// Another kind of key.
     #[error("only `ssh-ed25519` keys sign answers, and this is of `{0}`")]
     Kind(String),
@@ -78,6 +87,16 @@ pub enum SignatureError {
         signed: String,
         /// As said now.
         said: String,
+    },
+    /// It was signed for once, and something was done to the session since.
+    #[error(
+        "it was signed to follow the act of entry {after}, and entry {last} is the last: it was used, or another act came first; sign it anew"
+    )]
+    Used {
+        /// The act that it was to follow.
+        after: u64,
+        /// The last act.
+        last: u64,
     },
     /// Its time is over.
     #[error("the signed answer expired at {0}")]
@@ -211,20 +230,27 @@ fn name(verdict: Verdict) -> &'static str {
 /// # Errors
 /// [`SignatureError`] when no `ssh-ed25519` key signed this statement for this purpose.
 pub fn signer(signed: &Signed) -> Result<(String, Statement), SignatureError> {
+    let contact = key_of(signed, NAMESPACE)?;
+    Ok((contact, Statement::read(&signed.statement)?))
+}
+
+/// The key under whose signature, made for that purpose, the statement stands.
+fn key_of(signed: &Signed, namespace: &'static str) -> Result<String, SignatureError> {
     if signed.sshsig.len() > SIGNATURE_BYTES_MAX {
         return Err(SignatureError::Unreadable("it is too long".to_owned()));
     }
     let sig = SshSig::from_pem(signed.sshsig.trim()).map_err(|e| SignatureError::Unreadable(e.to_string()))?;
-    if sig.namespace() != NAMESPACE {
-        return Err(SignatureError::Namespace(sig.namespace().chars().take(80).collect()));
+    if sig.namespace() != namespace {
+        let signed = sig.namespace().chars().take(80).collect();
+        return Err(SignatureError::Namespace { signed, wanted: namespace });
     }
     let KeyData::Ed25519(_) = sig.public_key() else {
         return Err(SignatureError::Kind(sig.public_key().algorithm().to_string()));
     };
     let key = PublicKey::new(sig.public_key().clone(), "");
-    key.verify(NAMESPACE, signed.statement.as_bytes(), &sig).map_err(|_| SignatureError::Invalid)?;
+    key.verify(namespace, signed.statement.as_bytes(), &sig).map_err(|_| SignatureError::Invalid)?;
     let contact = key.to_openssh().map_err(|e| SignatureError::Unreadable(e.to_string()))?;
-    Ok((format!("key:{}", contact.trim()), Statement::read(&signed.statement)?))
+    Ok(format!("key:{}", contact.trim()))
 }
 
 /// The contact that signed exactly what is said (but for its end, which is the signer's), and now. `deadline_ns` is when the
@@ -247,20 +273,17 @@ pub fn check(signed: &Signed, said: &Statement, deadline_ns: u64, now_ns: u64) -
 
 /// Whether two statements say the same, but for when they end.
 pub(crate) fn agrees(signed: &Statement, said: &Statement) -> Result<(), SignatureError> {
-    let told = |what, signed: &str, said: &str| {
-        let clip = |text: &str| text.chars().take(120).collect();
-        if signed == said {
-            Ok(())
-        } else {
-            Err(SignatureError::Other { what, signed: clip(signed), said: clip(said) })
-        }
-    };
-    told("question", &signed.question, &said.question)?;
-    told("action", &signed.actions.join(" "), &said.actions.join(" "))?;
-    told("answer", &signed.verdict, &said.verdict)?;
+    agrees_in("question", &signed.question, &said.question)?;
+    agrees_in("action", &signed.actions.join(" "), &said.actions.join(" "))?;
+    agrees_in("answer", &signed.verdict, &said.verdict)?;
     let with = |statement: &Statement| statement.with.clone().unwrap_or_default();
-    told("changed action", &with(signed), &with(said))?;
-    told("reason", &signed.reason, &said.reason)
+    agrees_in("changed action", &with(signed), &with(said))?;
+    agrees_in("reason", &signed.reason, &said.reason)
+}
+
+fn agrees_in(what: &'static str, signed: &str, said: &str) -> Result<(), SignatureError> {
+    let clip = |text: &str| text.chars().take(120).collect();
+    if signed == said { Ok(()) } else { Err(SignatureError::Other { what, signed: clip(signed), said: clip(said) }) }
 }
 
 pub(crate) fn nanoseconds(time: &str) -> Result<u64, SignatureError> {
@@ -274,19 +297,22 @@ pub(crate) fn nanoseconds(time: &str) -> Result<u64, SignatureError> {
 /// # Errors
 /// [`SigningError`].
 pub fn sign(statement: &Statement, path: &Path) -> Result<Signed, SigningError> {
+    sign_text(&statement.text(), NAMESPACE, path)
+}
+
+fn sign_text(statement: &str, namespace: &'static str, path: &Path) -> Result<Signed, SigningError> {
     let key_error = |why: String| SigningError::Key { path: path.to_owned(), why };
     let text = read(path).map_err(|e| key_error(e.to_string()))?;
     let public = match PrivateKey::from_openssh(&text) {
         Ok(key) if !key.is_encrypted() => {
             ed25519(key.public_key()).map_err(key_error)?;
-            return signed(statement, key.sign(NAMESPACE, HashAlg::Sha512, statement.text().as_bytes()))
-                .map_err(key_error);
+            return signed(statement, key.sign(namespace, HashAlg::Sha512, statement.as_bytes())).map_err(key_error);
         }
         Ok(key) => key.public_key().clone(),
         Err(private) => PublicKey::from_openssh(text.trim()).map_err(|_| key_error(private.to_string()))?,
     };
     ed25519(&public).map_err(key_error)?;
-    let sig = agent::sign(&public, NAMESPACE, statement.text().as_bytes())
+    let sig = agent::sign(&public, namespace, statement.as_bytes())
         .map_err(|why| SigningError::NoAgent { path: path.to_owned(), why })?;
     signed(statement, Ok(sig)).map_err(key_error)
 }
@@ -298,9 +324,9 @@ fn ed25519(key: &PublicKey) -> Result<(), String> {
     }
 }
 
-fn signed(statement: &Statement, sig: ssh_key::Result<SshSig>) -> Result<Signed, String> {
+fn signed(statement: &str, sig: ssh_key::Result<SshSig>) -> Result<Signed, String> {
     let sshsig = sig.and_then(|sig| sig.to_pem(LineEnding::LF)).map_err(|e| e.to_string())?;
-    Ok(Signed { statement: statement.text(), sshsig })
+    Ok(Signed { statement: statement.to_owned(), sshsig })
 }
 
 fn read(path: &Path) -> std::io::Result<String> {

@@ -21,12 +21,12 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-fn keygen(_: User) -> Option<String> {
+pub fn keygen(_: User) -> Option<String> {
     program("ssh-keygen").or_else(|| program("ssh-agent"))
 }
 
 /// A key of that name in the world's scratch folder; gives its file and the contact that it is.
-fn key(world: &World, name: &str) -> (PathBuf, String) {
+pub fn key(world: &World, name: &str) -> (PathBuf, String) {
     let file = world.repo.scratch().join(name);
     let mut made = world.user.command("ssh-keygen", &world.repo.home());
     let made = made.args(["-q", "-t", "ed25519", "-N", "", "-C", "ann@corp", "-f"]).arg(&file).output().unwrap();
@@ -37,7 +37,7 @@ fn key(world: &World, name: &str) -> (PathBuf, String) {
 }
 
 /// Has only these people asked.
-fn only(world: &World, contacts: &[&str]) {
+pub fn only(world: &World, contacts: &[&str]) {
     let me = user(world.user.uid());
     let all = contacts.iter().map(|c| format!("\"{c}\"")).collect::<Vec<_>>().join(", ");
     world.change("charter.toml", |text| {

@@ -16,7 +16,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// A copy of the charter, with each file changed.
-fn copy(world: &World, name: &str, how: impl Fn(&str, String) -> String) -> PathBuf {
+pub fn copy(world: &World, name: &str, how: impl Fn(&str, String) -> String) -> PathBuf {
     let to = world.repo.scratch().join(name);
     std::fs::create_dir_all(&to).unwrap();
     for entry in std::fs::read_dir(world.repo.workspace().join(".flyball")).unwrap().flatten() {
@@ -28,7 +28,7 @@ fn copy(world: &World, name: &str, how: impl Fn(&str, String) -> String) -> Path
     to
 }
 
-fn constrain(world: &World, dir: &Path, more: &[&str]) -> (bool, String) {
+pub fn constrain(world: &World, dir: &Path, more: &[&str]) -> (bool, String) {
     let words = ["constrain", "@", "--reason", "test", "--charter", dir.to_str().unwrap()];
     let output = world.flyball(&[&words, more].concat()).output().unwrap();
     (output.status.success(), stderr(&output))
@@ -96,7 +96,7 @@ fn narrower(user: User) {
 }
 
 /// A small charter: those that are not plainly narrower are compared action by action. Gives who answers for it.
-fn small(world: &World, user: User) -> String {
+pub fn small(world: &World, user: User) -> String {
     let me = flyball_runtime::control::user(user.uid());
     world.change("charter.toml", |_| {
         format!(

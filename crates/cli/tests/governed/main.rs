@@ -34,6 +34,7 @@ mod programs;
 mod questions;
 mod registers;
 mod screen;
+mod signing;
 mod support;
 mod terminal;
 mod watching;
@@ -54,6 +55,7 @@ fn main() {
         barrier::cases(),
         codex::cases(),
         constraining::cases(),
+        signing::cases(),
         content::cases(),
         coverage::cases(),
         demo::cases(),

@@ -2,17 +2,19 @@
 
 use super::Core;
 use crate::control::Reply;
+use crate::signed::Actor;
 use serde_json::json;
 
 impl Core {
     /// Sets the autonomy level.
-    pub(crate) fn set_autonomy(&mut self, level: &str, by: &str, reason: &str) -> Result<Reply, String> {
+    pub(crate) fn set_autonomy(&mut self, level: &str, actor: &Actor, reason: &str) -> Result<Reply, String> {
+        let by = actor.contact.as_str();
         let levels = self.gate.autonomy_levels();
         if !levels.contains(&level) {
             return Err(format!("the charter has no level `{level}`: it has {}", levels.join(", ")));
         }
         let was = self.gate.status().registers.autonomy;
-        let body = json!({ "level": level, "was": was });
+        let body = actor.body(json!({ "level": level, "was": was }));
         let seq = self.gate.control("autonomy", by, reason, body).map_err(|e| e.to_string())?;
         self.tell_act(seq, &format!("autonomy {level}"), by, reason);
         self.gate.flush().map_err(|e| e.to_string())?;
@@ -24,12 +26,14 @@ impl Core {
     }
 
     /// Ends the taint of a label.
-    pub(crate) fn declassify(&mut self, label: &str, by: &str, reason: &str) -> Result<Reply, String> {
+    pub(crate) fn declassify(&mut self, label: &str, actor: &Actor, reason: &str) -> Result<Reply, String> {
+        let by = actor.contact.as_str();
         let who = self.gate.declassifiers(label)?;
         if !who.iter().any(|contact| contact == by) {
             return Err(format!("`{by}` may not declassify `{label}`: its owner is {}", who.join(", ")));
         }
-        let seq = self.gate.control("declassify", by, reason, json!({ "label": label })).map_err(|e| e.to_string())?;
+        let body = actor.body(json!({ "label": label }));
+        let seq = self.gate.control("declassify", by, reason, body).map_err(|e| e.to_string())?;
         self.tell_act(seq, &format!("declassify {label}"), by, reason);
         self.gate.flush().map_err(|e| e.to_string())?;
         Ok(Reply { ok: true, seq: Some(seq), ..Reply::default() })

@@ -4,6 +4,7 @@ use super::{Door, State};
 use crate::clock::wall_ns;
 use crate::control::{self, Reply, Request};
 use crate::gate::Answer;
+use crate::signed::Actor;
 use serde_json::json;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -52,11 +53,12 @@ pub(super) fn tick_at_deadlines(door: &Arc<Door>) -> std::io::Result<()> {
 const OWN_ACT: &str = "this comes from the agent's own processes, and a session's agent has no say over it: \
                        give it from a terminal of your own";
 
-/// Whether the session's agent asks for this, or a process that it started. A signed answer is its signer's, whoever brings it.
+/// Whether the session's agent asks for this, or a process that it started. What is signed is its signer's, whoever brings it.
 ///
 /// What has cut itself off from its ancestors can't be told from others: the session has no sandbox.
 fn is_own_act(door: &Door, request: &Request, pid: i32) -> bool {
-    let is_harmless = matches!(request, Request::Status | Request::Answer { signed: Some(_), .. });
+    let is_harmless =
+        matches!(request, Request::Status | Request::Answer { signed: Some(_), .. } | Request::Signed { .. });
     !is_harmless && door.agent.get().is_some_and(|agent| agent.is_above(pid))
 }
 
@@ -66,8 +68,17 @@ fn alive(door: &Weak<Door>) -> Option<Arc<Door>> {
 
 fn act_on(door: &Arc<Door>, request: Request, by: &str) -> Result<Reply, String> {
     let mut state = door.lock();
+    let (request, actor) = match request {
+        Request::Signed { act, signed } => {
+            let actor = state.gate.actor(&signed, &act, by)?;
+            (*act, actor)
+        }
+        request => (request, Actor::local(by)),
+    };
+    let by = actor.contact.as_str();
     let done = |seq| Ok(Reply { ok: true, seq: Some(seq), ..Reply::default() });
     match request {
+        Request::Signed { .. } => Err("asked for already".to_owned()),
         Request::Status => Ok(Reply { ok: true, status: Some(Box::new(state.gate.status())), ..Reply::default() }),
         Request::Pause { reason } => done(recorded(&mut state, "pause", by, &reason)?),
         Request::Resume { reason } => done(recorded(&mut state, "resume", by, &reason)?),
@@ -102,7 +113,7 @@ fn act_on(door: &Arc<Door>, request: Request, by: &str) -> Result<Reply, String>
                 return Err(format!("the charter has no level `{level}`: it has {}", levels.join(", ")));
             }
             let was = state.gate.status().registers.autonomy;
-            let body = json!({ "level": level, "was": was });
+            let body = actor.body(json!({ "level": level, "was": was }));
             let seq = state.gate.control("autonomy", by, &reason, body).map_err(|e| e.to_string())?;
             state.gate.flush().map_err(|e| e.to_string())?;
             let now = state.gate.status().registers.autonomy;
@@ -113,7 +124,7 @@ fn act_on(door: &Arc<Door>, request: Request, by: &str) -> Result<Reply, String>
             if !who.iter().any(|contact| contact == by) {
                 return Err(format!("`{by}` may not declassify `{label}`: its owner is {}", who.join(", ")));
             }
-            let body = json!({ "label": label });
+            let body = actor.body(json!({ "label": label }));
             done(state.gate.control("declassify", by, &reason, body).map_err(|e| e.to_string())?)
         }
         Request::Constrain { .. } => {

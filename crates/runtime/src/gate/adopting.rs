@@ -2,6 +2,7 @@
 
 use super::{Gate, GateError};
 use crate::read::History;
+use crate::signed::Actor;
 use crate::suggest::rejudge::event;
 use flyball_kernel::{Charter, Event, Input, Kernel, Past, Ruling, Sources};
 use flyball_ledger::{Kind, Ledger};
@@ -24,9 +25,10 @@ impl Gate {
         charter: Charter,
         files: &Sources,
         widens: &[String],
-        by: &str,
+        actor: &Actor,
         reason: &str,
     ) -> Result<u64, GateError> {
+        let by = actor.contact.as_str();
         self.flush()?;
         let history = History::read(ledger, &self.session).map_err(|e| GateError::Refused(e.to_string()))?;
         let past = past(&history)?;
@@ -36,11 +38,12 @@ impl Gate {
         });
         let told = told.collect();
         let at_ns = self.clock.now_ns();
-        let body = json!({
+        let body = actor.body(json!({
             "charter": charter.digest(), "name": charter.name(), "before": self.kernel.charter().digest(), "files": files,
             "by": by, "reason": reason, "widens": widens,
-        });
+        }));
         let seq = self.append_at(at_ns, Kind::Charter, by, &[], body)?;
+        self.last_act.is(seq);
         self.stream()?.durable(seq)?;
         let charter = Arc::new(charter);
         self.kernel = self.kernel.adopted(Arc::clone(&charter), past, seq, at_ns);

@@ -1,8 +1,8 @@
-//! Signed answers in the record, checked without anybody who was there.
+//! Signed answers and acts in the record, checked without anybody who was there.
 
 use super::ReadError;
 use super::session::text;
-use crate::signed::{self, SignatureError, Signed, Statement};
+use crate::signed::{self, ActStatement, SignatureError, Signed, Statement};
 use flyball_kernel::Action;
 use flyball_ledger::{Entry, Filter, Kind, Ledger};
 use serde_json::Value as Json;
@@ -10,16 +10,18 @@ use serde_json::Value as Json;
 /// Problems beyond this many are counted, not told.
 const PROBLEMS_MAX: usize = 1000;
 
-/// What was found of the answers that keys gave.
+/// What was found of the answers that keys gave, and of the acts that they signed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SignedAnswers {
-    /// Entries whose signature holds.
+    /// Answers whose signature holds.
     pub hold: u64,
+    /// Acts whose signature holds.
+    pub acts: u64,
     /// Stream, entry and what is wrong.
     pub problems: Vec<(String, u64, String)>,
 }
 
-/// Checks every answer that a key gave, in one session or in all.
+/// Checks every answer and act that a key signed, in one session or in all.
 ///
 /// # Errors
 /// [`ReadError`] when the ledger can't be read.
@@ -30,16 +32,23 @@ pub fn signed_answers(ledger: &Ledger, session: Option<&str>) -> Result<SignedAn
     };
     let mut found = SignedAnswers::default();
     for stream in streams {
-        let answers = Filter { kinds: vec![Kind::Answer], ..Filter::default() };
-        for entry in ledger.entries(&stream, .., answers)? {
+        let kinds = vec![Kind::Answer, Kind::Intervention, Kind::Charter];
+        let mut last_act = 0;
+        for entry in ledger.entries(&stream, .., Filter { kinds, ..Filter::default() })? {
             let mut entry = entry?;
             entry.body = super::history::whole_body(ledger, &entry)?;
+            let (is_answer, after) = (entry.kind == Kind::Answer, last_act);
+            if !is_answer {
+                last_act = entry.seq;
+            }
             let is_signed = entry.body.get("signed").is_some_and(|s| !s.is_null());
             if !is_signed && !text(&entry.body, "by").starts_with("key:") {
                 continue;
             }
-            match holds(&entry) {
-                Ok(()) => found.hold += 1,
+            let held = if is_answer { holds(&entry) } else { act_holds(&entry, &stream, after) };
+            match held {
+                Ok(()) if is_answer => found.hold += 1,
+                Ok(()) => found.acts += 1,
                 Err(why) if found.problems.len() < PROBLEMS_MAX => {
                     found.problems.push((stream.clone(), entry.seq, why));
                 }
@@ -50,14 +59,55 @@ pub fn signed_answers(ledger: &Ledger, session: Option<&str>) -> Result<SignedAn
     Ok(found)
 }
 
+/// The entry of the last act on a session, by people or the charter; 0 before the first. A signed act names it.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read.
+pub fn last_act(ledger: &Ledger, session: &str) -> Result<u64, ReadError> {
+    let acts = Filter { kinds: vec![Kind::Intervention, Kind::Charter], ..Filter::default() };
+    let mut last = 0;
+    for entry in ledger.entries(session, .., acts)? {
+        last = entry?.seq;
+    }
+    Ok(last)
+}
+
+/// What stands signed in an entry that was made by a key.
+fn signed_in(body: &Json, what: &str) -> Result<Signed, String> {
+    let signed = body.get("signed").and_then(|s| serde_json::from_value(s.clone()).ok());
+    signed.ok_or_else(|| format!("the {what} of `{}` carries no signature", text(body, "by")))
+}
+
+/// Whether the entry says what its signer signed, in time, for this session as it stood.
+fn act_holds(entry: &Entry, session: &str, after: u64) -> Result<(), String> {
+    let body = &entry.body;
+    let by = text(body, "by");
+    let (contact, statement) = signed::act_signer(&signed_in(body, "act")?).map_err(|e| e.to_string())?;
+    if contact != by {
+        return Err(format!("the act is in the name of `{by}`, and `{contact}` signed it"));
+    }
+    let widens = body.get("widens").and_then(Json::as_array).is_some_and(|w| !w.is_empty());
+    let (act, to) = match (entry.kind, statement.act.as_str()) {
+        // Who may widen may narrow.
+        (Kind::Charter, "widen") => ("widen".to_owned(), text(body, "charter")),
+        (Kind::Charter, _) => (if widens { "widen" } else { "constrain" }.to_owned(), text(body, "charter")),
+        _ if text(body, "act") == "declassify" => ("declassify".to_owned(), text(body, "label")),
+        _ => (text(body, "act"), text(body, "level")),
+    };
+    let (session, reason, expires) = (session.to_owned(), text(body, "reason"), statement.expires.clone());
+    let said = ActStatement { session, after, act, to, reason, expires };
+    signed::same_act(&statement, &said).map_err(|e| e.to_string())?;
+    if signed::nanoseconds(&statement.expires).map_err(|e| e.to_string())? <= entry.at_ns {
+        return Err(SignatureError::Expired(statement.expires).to_string());
+    }
+    Ok(())
+}
+
 /// Whether the entry says what its signer signed, in time.
 fn holds(entry: &Entry) -> Result<(), String> {
     let body = &entry.body;
     let by = text(body, "by");
-    let signed: Signed = body
-        .get("signed")
-        .and_then(|s| serde_json::from_value(s.clone()).ok())
-        .ok_or_else(|| format!("the answer of `{by}` carries no signature"))?;
+    let signed = signed_in(body, "answer")?;
     let (contact, statement) = signed::signer(&signed).map_err(|e| e.to_string())?;
     if contact != by {
         return Err(format!("the answer is in the name of `{by}`, and `{contact}` signed it"));

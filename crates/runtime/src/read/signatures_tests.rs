@@ -66,3 +66,51 @@ fn an_answer_that_no_key_signed_as_it_stands_does_not_hold() {
     }
     assert_eq!(told.len(), 8, "{told:?}");
 }
+
+/// A session whose writer takes one signature twice, or under another act.
+#[test]
+fn an_act_that_was_not_signed_so_or_twice_does_not_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&file).status();
+    if let Err(error) = made {
+        println!("skipped: ssh-keygen can't be run: {error}");
+        return;
+    }
+    let session = "0samp1esess1";
+    let ledger = Ledger::open(&dir.path().join("ledger")).unwrap();
+    let stream = ledger.stream(session).unwrap();
+    let act = |level: &str| crate::control::Request::Autonomy { level: level.into(), reason: "why".into() };
+    let signed_after = |after: u64| signed::sign_act(&act("bounded"), session, after, &file).unwrap();
+    let (by, _) = signed::act_signer(&signed_after(0)).unwrap();
+    let mut at_ns = crate::clock::wall_ns();
+    let mut put = |signed: Signed, change: &dyn Fn(&mut Json)| {
+        let mut body = json!({ "act": "autonomy", "level": "bounded", "by": by, "reason": "why", "signed": signed, "brought_by": "user:ann" });
+        change(&mut body);
+        at_ns += 1;
+        stream.append(Draft { at_ns, kind: Kind::Intervention, actor: "x".into(), cause: vec![], body }).unwrap();
+    };
+    put(signed_after(0), &|_| {});
+    put(signed_after(1), &|_| {});
+    put(signed_after(1), &|_| {});
+    put(signed_after(3), &|body| body["level"] = "extended".into());
+    put(signed_after(4), &|body| body["act"] = "declassify".into());
+    put(signed_after(5), &|body| body["reason"] = "because".into());
+    put(signed_after(6), &|body| body["signed"] = Json::Null);
+    stream.flush().unwrap();
+    drop(stream);
+    let found = signed_answers(&ledger, None).unwrap();
+    assert_eq!((found.hold, found.acts), (0, 2), "{found:?}");
+    let told: Vec<(u64, &str)> = found.problems.iter().map(|(_, seq, why)| (*seq, why.as_str())).collect();
+    assert_eq!(told.len(), 5, "{told:?}");
+    for ((seq, why), (at, part)) in told.iter().zip([
+        (3, "it was used"),
+        (4, "another charter, level or label"),
+        (5, "another act"),
+        (6, "another reason"),
+        (7, "carries no signature"),
+    ]) {
+        assert!(*seq == at && why.contains(part), "{seq}: {why}");
+    }
+    assert_eq!(super::last_act(&ledger, session).unwrap(), 7);
+}

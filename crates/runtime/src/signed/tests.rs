@@ -158,7 +158,7 @@ fn a_signature_for_another_purpose_or_of_another_kind_is_none() {
     let key = PrivateKey::from_openssh(std::fs::read(dir.path().join("key")).unwrap()).unwrap();
     let sig = key.sign("file", HashAlg::Sha512, said.text().as_bytes());
     let other = Signed { statement: said.text(), sshsig: sig.unwrap().to_pem(LineEnding::LF).unwrap() };
-    assert_eq!(signer(&other), Err(SignatureError::Namespace("file".to_owned())));
+    assert_eq!(signer(&other), Err(SignatureError::Namespace { signed: "file".to_owned(), wanted: NAMESPACE }));
     let Some(rsa) = keys(&["-t", "ecdsa", "-N", ""]) else { return };
     let error = sign(&said, &rsa.path().join("key")).unwrap_err().to_string();
     assert!(error.contains("ecdsa") || error.contains("can't use the key"), "{error}");
@@ -169,4 +169,61 @@ fn a_key_with_a_passphrase_signs_by_its_agent() {
     let Some(dir) = keys(&["-t", "ed25519", "-N", "secret words"]) else { return };
     let error = sign(&statement("s-9", DEADLINE_NS), &dir.path().join("key")).unwrap_err().to_string();
     assert!(error.contains("no key that can sign by itself"), "{error}");
+}
+
+#[test]
+fn an_act_is_read_as_it_was_written_and_in_no_other_way() {
+    let said = ActStatement {
+        session: "s1".into(),
+        after: 7,
+        act: "autonomy".into(),
+        to: "bounded\nafter 8".into(),
+        reason: REASON.into(),
+        expires: rfc3339(DEADLINE_NS),
+    };
+    let text = said.text();
+    assert_eq!(ActStatement::read(&text), Ok(said));
+    let other = |from: &str, to: &str| {
+        let changed = text.replacen(from, to, 1);
+        assert_ne!(changed, text);
+        assert!(matches!(ActStatement::read(&changed), Err(SignatureError::NoStatement(_))), "{changed}");
+    };
+    other("flyball act 1", "flyball answer 1");
+    other("after 7", "after 07");
+    other("act autonomy\n", "");
+    other("expires", "expired");
+    other("session s1\nafter 7", "after 7\nsession s1");
+    assert!(ActStatement::read(&format!("{text}x y\n")).is_err());
+    assert!(ActStatement::read(&text.repeat(100_000)).is_err());
+}
+
+#[test]
+fn a_signed_act_is_for_one_session_once_and_for_an_hour() {
+    let Some(dir) = plain() else { return };
+    let key = dir.path().join("key");
+    let act = |level: &str| crate::control::Request::Autonomy { level: level.into(), reason: REASON.into() };
+    let signed_until = |expires_ns: u64| {
+        let said = ActStatement::of(&act("bounded"), "s1", 7, &rfc3339(expires_ns)).unwrap();
+        sign_text(&said.text(), ACT_NAMESPACE, &key).unwrap()
+    };
+    let now_ns = DEADLINE_NS - 60_000_000_000;
+    let why = |signed: &Signed, level: &str, session: &str, after: u64| {
+        check_act(signed, &act(level), session, after, "user:ann", now_ns).map(|actor| actor.contact)
+    };
+    let good = signed_until(DEADLINE_NS);
+    assert_eq!(why(&good, "bounded", "s1", 7), Ok(contact(dir.path())));
+    let answer = sign(&statement("s-9", DEADLINE_NS), &key).unwrap();
+    for (told, error) in [
+        (why(&good, "extended", "s1", 7), "another charter, level or label"),
+        (why(&good, "bounded", "s2", 7), "another session"),
+        (why(&good, "bounded", "s1", 8), "it was used, or another act came first"),
+        (why(&signed_until(now_ns), "bounded", "s1", 7), "expired at"),
+        (why(&signed_until(now_ns + 3_601_000_000_000), "bounded", "s1", 7), "none is beyond an hour"),
+        (why(&answer, "bounded", "s1", 7), "made for `flyball-answer`, not for `flyball-act`"),
+    ] {
+        let told = told.unwrap_err();
+        assert!(told.contains(error), "`{error}` is not in: {told}");
+    }
+    let pause = crate::control::Request::Pause { reason: String::new() };
+    assert!(check_act(&good, &pause, "s1", 7, "user:ann", now_ns).is_err(), "it is none of the acts that are signed");
 }

@@ -8,6 +8,7 @@ use crate::control::{self, Reply, Request};
 use crate::core::{Caused, Core, Notice};
 use crate::gate::{Answer, GateError};
 use crate::rewind;
+use crate::signed::Actor;
 use flyball_ledger::Kind;
 use serde_json::json;
 use std::sync::atomic::Ordering;
@@ -65,6 +66,14 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
         return Ok(Reply { ok: true, status, ..Reply::default() });
     }
     let running = shared.running.get().ok_or("the session is still starting; ask again")?;
+    let (request, actor) = match request {
+        Request::Signed { act, signed } => {
+            let actor = lock(shared).gate.actor(&signed, &act, by)?;
+            (*act, actor)
+        }
+        request => (request, Actor::local(by)),
+    };
+    let by = actor.contact.as_str();
     let say = |e: &dyn std::fmt::Display| e.to_string();
     let is_of_tree = matches!(
         request,
@@ -72,7 +81,7 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
     );
     let _one = is_of_tree.then(|| shared.acts.lock().unwrap_or_else(PoisonError::into_inner));
     match request {
-        Request::Status => Err("asked for already".to_owned()),
+        Request::Status | Request::Signed { .. } => Err("asked for already".to_owned()),
         Request::Pause { reason } => {
             // The tree first: were the kernel told before, what the tree attempts in between would be refused, not paused.
             let took = running.pause().map_err(|e| say(&e))?;
@@ -87,8 +96,8 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
         Request::Quarantine { reason } => {
             act_recorded(shared, "quarantine", by, &reason, || running.pause().map_err(|e| say(&e)))
         }
-        Request::Autonomy { level, reason } => with(shared, |core| core.set_autonomy(&level, by, &reason)),
-        Request::Declassify { label, reason } => with(shared, |core| core.declassify(&label, by, &reason)),
+        Request::Autonomy { level, reason } => with(shared, |core| core.set_autonomy(&level, &actor, &reason)),
+        Request::Declassify { label, reason } => with(shared, |core| core.declassify(&label, &actor, &reason)),
         Request::Kill { reason } => {
             let who = if by == "charter" { "charter" } else { "person" };
             shared.ended_by.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(who);
@@ -130,7 +139,7 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
             }
             Ok(Reply { ok: true, message, ..Reply::default() })
         }
-        Request::Constrain { files, widen, reason } => constraining::constrain(shared, &files, widen, by, &reason),
+        Request::Constrain { files, widen, reason } => constraining::constrain(shared, &files, widen, &actor, &reason),
         Request::Rollback { seq, reason } => {
             // Who was paused before stays so.
             let was_paused = running.is_paused();

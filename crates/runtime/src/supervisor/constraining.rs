@@ -4,6 +4,7 @@ use super::{Shared, lock};
 use crate::constrain::stricter;
 use crate::control::Reply;
 use crate::plan::limits_of;
+use crate::signed::Actor;
 use flyball_kernel::{Limits, Sources};
 use flyball_ledger::Kind;
 use serde_json::json;
@@ -14,9 +15,10 @@ pub(super) fn constrain(
     shared: &Shared,
     files: &Sources,
     widen: bool,
-    by: &str,
+    actor: &Actor,
     reason: &str,
 ) -> Result<Reply, String> {
+    let by = actor.contact.as_str();
     let (was, session) = {
         let core = lock(shared);
         (Arc::clone(core.gate.kernel().charter_in_force()), core.gate.kernel().session().clone())
@@ -48,7 +50,7 @@ pub(super) fn constrain(
     if between != old {
         hold(&old, &between)?;
     }
-    let adopted = core.gate.adopt(&ledger, change.charter, files, &change.widens, by, reason);
+    let adopted = core.gate.adopt(&ledger, change.charter, files, &change.widens, actor, reason);
     let seq = adopted.map_err(|error| {
         let left = if between == old { Ok(()) } else { hold(&between, &old) };
         format!("{error}{}", left.err().map(|why| format!("; the new limits stay: {why}")).unwrap_or_default())
