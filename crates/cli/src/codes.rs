@@ -102,10 +102,9 @@ Answers and acts of contacts `key:…` carry the statement that the key signed. 
 does not stand under its statement, or is for another question, action, answer, reason or time than the entry says; of an act, for
 another session, charter, level or label, or to follow another act than it did (a signature that was used twice). The
 record may be whole all the same: then whoever wrote it made the answer up."),
-    ("FB0549", "a question that names other actions than it shows", "\
-A question's entry holds the actions that people are asked about, the digest of each, and one digest over the set, to which answers
-are bound. `flyball verify` recomputed them from the actions, and they differ; or an answer was taken for another set than its
-question shows. The record may be whole all the same: then whoever wrote it had people agree to what they never saw."),
+    ("FB0549", "a question that names other actions than its answers are bound to", "\
+A question's entry holds the digest of each action that people are asked about, and one over the set, to which answers are bound.
+`flyball verify` recomputed that one, and it differs; or an answer was taken for another set than its question names. The record may be whole all the same: then whoever wrote it had people agree to what they never saw."),
     ("FB0537", "hook could not ask", "\
 The hook's process could not put its event to the session's supervisor, so what the event announces is denied: harnesses go on
 when a hook fails in any other way. The message says what stood in the way: an event that is none, a ledger that can't be

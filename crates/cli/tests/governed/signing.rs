@@ -54,7 +54,7 @@ fn acts(user: User) {
     // One signature, brought again, to another level, and where another act came first.
     let home = Home::open(&world.ledger).unwrap();
     let to = |level: &str| Request::Autonomy { level: level.to_owned(), reason: "seen".to_owned() };
-    let after = world.log().iter().filter(|e| e["body"]["act"] == "autonomy").last().unwrap()["seq"].as_u64().unwrap();
+    let after = world.log().iter().rfind(|e| e["body"]["act"] == "autonomy").unwrap()["seq"].as_u64().unwrap();
     let bring = |act: Request, signed| {
         let request = Request::Signed { act: Box::new(act), signed };
         send(&home, session, &request).map(|_| ()).map_err(|e| e.to_string())

@@ -87,9 +87,8 @@ pub(crate) fn given(event: &Event, session: &Session) -> String {
 }
 
 /// The verbs of an atom that nothing in this version mediates, when that is all of them.
-pub(crate) fn unmediated(charter: &Charter, pattern: &Pattern) -> Option<Vec<&'static str>> {
-    let names: Vec<&'static str> = pattern.verbs.iter().map(|v| v.name()).collect();
-    (!pattern.verbs.iter().any(|v| is_mediated(*v, charter))).then_some(names)
+pub(crate) fn unmediated<'p>(charter: &Charter, pattern: &'p Pattern) -> Option<&'p [Verb]> {
+    (!pattern.verbs.iter().any(|v| is_mediated(*v, charter))).then_some(&pattern.verbs)
 }
 
 /// An event that the atom matches, if one is easily made. `bound`: values of attributes that are to be these, where the

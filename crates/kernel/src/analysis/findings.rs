@@ -11,7 +11,7 @@ use crate::charter::{Charter, Example, RuleEffect, Sources, before, check_exampl
 use crate::diagnostic::{Diagnostics, Severity};
 use crate::facts::Pattern;
 use crate::ruling::Verdict;
-use crate::vocabulary::verbs;
+use crate::vocabulary::{Verb, verbs};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -166,9 +166,7 @@ fn unmediated_rules(report: &mut Report, charter: &Charter) {
     for rule in charter.rules().iter().filter(|r| r.effect == RuleEffect::Forbid && !r.verbs.is_empty()) {
         let its: Vec<_> = verbs().filter(|v| rule.verbs.contains(&v.name())).collect();
         if its.iter().all(|v| !is_mediated(*v, charter)) {
-            let message =
-                format!("rule `{}` can't be triggered: {} not mediated in this version", rule.id, are(&rule.verbs));
-            report.warning("FB0184", &rule.place, message, "`flyball check` shows which surface brings which rules");
+            not_covered(report, charter, &rule.place, &format!("rule `{}` can't be triggered", rule.id), its);
         }
     }
 }
@@ -181,6 +179,20 @@ fn unmet(report: &mut Report, charter: &Charter) {
             format!("the charter requires `{verb}` to be {wants}, which no session of this version does: none starts");
         report.error("FB0189", &start(), message, "take it out of `[require] coverage`, or the rule's `@coverage`");
     }
+}
+
+/// Tells of what waits for a surface that this version does not have: an error, unless the charter says itself that it waits.
+fn not_covered(report: &mut Report, charter: &Charter, at: &Place, what: &str, verbs: impl IntoIterator<Item = Verb>) {
+    let verbs: BTreeSet<Verb> = verbs.into_iter().collect();
+    let names: Vec<&str> = verbs.iter().map(|v| v.name()).collect();
+    let message = format!("{what}: {} not mediated in this version", are(&names));
+    if verbs.is_subset(&charter.not_covered) {
+        report.warning("FB0184", at, message, "it will be, once a surface brings them");
+        return;
+    }
+    let missing: Vec<String> = verbs.difference(&charter.not_covered).map(|v| format!("\"{}\"", v.name())).collect();
+    let hint = format!("remove it, or say in [charter] that it waits: `not_covered = [{}]`", missing.join(", "));
+    report.error("FB0184", at, message, hint);
 }
 
 fn are(verbs: &[&str]) -> String {
@@ -196,12 +208,10 @@ fn facts(report: &mut Report, charter: &Charter) {
             let message = format!("fact `{name}` asks for an event that can't be: {why}");
             report.error("FB0185", at, message, "mend the values, or remove the atom");
         }
-        let lacking: Vec<Vec<&'static str>> = patterns.iter().filter_map(|p| unmediated(charter, p)).collect();
+        let lacking: Vec<&[Verb]> = patterns.iter().filter_map(|p| unmediated(charter, p)).collect();
         if !patterns.is_empty() && lacking.len() == patterns.len() {
-            let verbs: BTreeSet<&'static str> = lacking.into_iter().flatten().collect();
-            let verbs: Vec<&'static str> = verbs.into_iter().collect();
-            let message = format!("fact `{name}` never changes: {} not mediated in this version", are(&verbs));
-            report.warning("FB0184", at, message, "it will, once a surface brings them");
+            let verbs = lacking.into_iter().flatten().copied();
+            not_covered(report, charter, at, &format!("fact `{name}` never changes"), verbs);
         }
     }
 }
@@ -214,12 +224,11 @@ fn obligations(report: &mut Report, charter: &Charter, sources: &Sources) {
             let message = format!("`{part}` of obligation `{name}` is an event that can't be: {why}");
             report.error("FB0185", &at, message, "mend the values");
         }
-        if let Some(verbs) = unmediated(charter, &obligation.trigger) {
-            let message = format!("obligation `{name}` never begins: {} not mediated in this version", are(&verbs));
-            report.warning("FB0184", &at, message, "it will, once a surface brings them");
-        } else if let Some(verbs) = unmediated(charter, &obligation.must) {
-            let message = format!("obligation `{name}` can't be met: {} not mediated in this version", are(&verbs));
-            report.warning("FB0184", &at, message, "what it causes at its deadline comes every time");
+        // What can't be met causes what it causes, every time: no control that is missing, but hardly what is meant.
+        let told = [(&obligation.trigger, "never begins"), (&obligation.must, "can't be met")];
+        let told = told.into_iter().find_map(|(pattern, what)| Some((unmediated(charter, pattern)?, what)));
+        if let Some((verbs, what)) = told {
+            not_covered(report, charter, &at, &format!("obligation `{name}` {what}"), verbs.iter().copied());
         }
     }
 }
@@ -228,9 +237,8 @@ fn obligations(report: &mut Report, charter: &Charter, sources: &Sources) {
 fn registers(report: &mut Report, charter: &Charter) {
     let mut tell = |kind: &str, name: &str, verbs: &[crate::Verb]| {
         if !verbs.is_empty() && verbs.iter().all(|v| !is_mediated(*v, charter)) {
-            let names: Vec<&'static str> = verbs.iter().map(|v| v.name()).collect();
-            let message = format!("{kind} `{name}` counts nothing: {} not mediated in this version", are(&names));
-            report.warning("FB0184", &start(), message, "it will, once a surface brings them");
+            let what = format!("{kind} `{name}` counts nothing");
+            not_covered(report, charter, &start(), &what, verbs.iter().copied());
         }
     };
     for (name, budget) in &charter.budgets {

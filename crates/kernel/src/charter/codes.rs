@@ -225,7 +225,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         "FB0184",
         "not mediated in this version",
-        "The rule, fact, budget, envelope or obligation is about verbs that no surface of this version brings to the rules: it will do what it says once that surface is built, and until then it does nothing. `flyball check` shows which surface brings what.\n\nKeep it if the charter is for later; don't count on it now.",
+        "The rule, fact, budget, envelope or obligation is about verbs that no surface of this version brings to the rules: it will do what it says once that surface is built, and until then it does nothing. `flyball check` shows which surface brings what. It is an error, since it would be a control that is not there.\n\nRemove it; or, if the charter is for later, name the verbs: `[charter] not_covered = [\"control.*\"]`. Then `check` tells of it each time and passes.",
     ),
     (
         "FB0185",

@@ -62,6 +62,8 @@ pub struct Charter {
     pub(crate) name: String,
     pub(crate) default: DefaultVerdict,
     pub(crate) on_error: Option<String>,
+    /// Verbs that it speaks of though no surface brings them: what is about these waits on purpose.
+    pub(crate) not_covered: BTreeSet<Verb>,
     pub(crate) people: people::People,
     pub(crate) owners: BTreeMap<String, Owner>,
     pub(crate) tiers: BTreeMap<String, Tier>,
@@ -311,7 +313,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let people = people::section(report, &mut root);
     let owners = settings::owners(report, &mut root, &people);
     let tiers = escalation::tiers(report, &mut root, &owners, &people);
-    let (name, default, on_error) = head(report, &mut root, &tiers);
+    let Head { name, default, on_error, not_covered } = head(report, &mut root, &tiers);
     let consequences = settings::consequences(report, &mut root);
     let governance = governance::section(report, &mut root, &tiers);
     let env_pass = settings::env_pass(report, &mut root);
@@ -350,6 +352,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         name,
         default,
         on_error,
+        not_covered,
         people,
         owners,
         tiers,
@@ -396,11 +399,15 @@ fn refuse_foreign_files(report: &mut Report, sources: &Sources) {
 }
 
 /// `[charter]`.
-fn head(
-    report: &mut Report,
-    root: &mut Keys,
-    tiers: &BTreeMap<String, Tier>,
-) -> (String, DefaultVerdict, Option<String>) {
+#[derive(Default)]
+struct Head {
+    name: String,
+    default: DefaultVerdict,
+    on_error: Option<String>,
+    not_covered: BTreeSet<Verb>,
+}
+
+fn head(report: &mut Report, root: &mut Keys, tiers: &BTreeMap<String, Tier>) -> Head {
     let Some(mut head) = root.table(report, "charter") else {
         report.error(
             "FB0104",
@@ -408,7 +415,7 @@ fn head(
             "charter.toml lacks [charter]",
             "add `[charter]` and `name = \"…\"`",
         );
-        return (String::new(), DefaultVerdict::Deny, None);
+        return Head::default();
     };
     let name = head.required_str(report, "name").map(|n| n.value).unwrap_or_default();
     let default = match head.choice(report, "default", &["deny", "allow"]) {
@@ -417,8 +424,10 @@ fn head(
     };
     let on_error =
         head.str(report, "on_error").and_then(|text| escalation::deny_or_escalate(report, tiers, &text)).flatten();
+    let patterns = head.strs(report, "not_covered");
+    let not_covered = patterns.iter().flat_map(|pattern| settings::verbs_of(report, pattern)).collect();
     head.finish(report);
-    (name, default, on_error)
+    Head { name, default, on_error, not_covered }
 }
 
 /// Reasons name rules, budgets and envelopes alike: one name is one thing.

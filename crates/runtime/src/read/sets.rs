@@ -4,7 +4,6 @@
 use super::ReadError;
 use super::session::text;
 use crate::gate::set_of;
-use flyball_kernel::Action;
 use flyball_ledger::{Filter, Kind, Ledger};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -12,8 +11,8 @@ use std::collections::BTreeMap;
 /// Problems beyond this many are not told.
 const PROBLEMS_MAX: usize = 1000;
 
-/// Recomputes the digest of each question's actions, and of the set of them that answers are bound to: stream, entry and what
-/// is wrong.
+/// Recomputes the digest of the set of actions that each question names and its answers are bound to: stream, entry and what is
+/// wrong.
 ///
 /// # Errors
 /// [`ReadError`] when the ledger can't be read.
@@ -48,24 +47,17 @@ pub fn misnamed_questions(ledger: &Ledger, session: Option<&str>) -> Result<Vec<
     Ok(found)
 }
 
-/// The digest of the set that a question names, recomputed from the actions themselves.
+/// The digest of the set that a question names, recomputed from the digests of its actions.
 fn question(body: &Json) -> Result<String, String> {
     let also = body.get("also").and_then(Json::as_array);
-    let mut parts = Vec::new();
-    for part in std::iter::once(body).chain(also.into_iter().flatten()) {
-        let of = part.get("of").and_then(Json::as_u64).unwrap_or_default();
-        let attempt: Option<Action> = part.get("attempt").and_then(|a| serde_json::from_value(a.clone()).ok());
-        let digest = attempt.map(|attempt| attempt.digest()).ok_or(format!("it shows no action for entry {of}"))?;
-        if digest != text(part, "action") {
-            return Err(format!("the action that it shows for entry {of} is not the one that an answer is bound to"));
-        }
-        parts.push((of, digest));
-    }
+    let parts = std::iter::once(body).chain(also.into_iter().flatten());
+    let parts = parts.map(|part| (part.get("of").and_then(Json::as_u64).unwrap_or_default(), text(part, "action")));
+    let parts: Vec<(u64, String)> = parts.collect();
     let set = set_of(parts.iter().map(|(of, digest)| (*of, digest.as_str())));
     match body.get("set").and_then(Json::as_str) {
         // Questions of earlier versions are about one action, and name no set.
         Some(said) if said != set => {
-            Err("the set of actions that it says is not that of the actions it shows".to_owned())
+            Err("the set of actions that it says is not that of the actions it names".to_owned())
         }
         _ => Ok(set),
     }

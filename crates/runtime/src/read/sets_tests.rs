@@ -1,12 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 use super::*;
-use flyball_kernel::{Resource, Surface};
+use flyball_kernel::{Action, Resource, Surface};
 use flyball_ledger::Draft;
 use serde_json::json;
 
-/// A ledger whose writer makes questions up: the tree is whole, and only the actions themselves tell.
+/// A ledger whose writer makes questions up: the tree is whole, and only the actions' digests tell.
 #[test]
-fn a_question_that_shows_other_actions_than_it_binds_is_found() {
+fn a_question_that_names_other_actions_than_its_set_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(&dir.path().join("ledger")).unwrap();
     let stream = ledger.stream("0samp1esess1").unwrap();
@@ -36,7 +36,7 @@ fn a_question_that_shows_other_actions_than_it_binds_is_found() {
         body["set"] = Json::Null;
     });
     put(Kind::Question, &|body| body["set"] = format!("sha256:{}", "0".repeat(64)).into());
-    put(Kind::Question, &|body| body["also"][0]["attempt"] = part(2, "/w/c")["attempt"].clone());
+    put(Kind::Question, &|body| body["also"][0]["action"] = part(2, "/w/c")["action"].clone());
     put(Kind::Question, &|body| body["also"] = json!([]));
     put(Kind::Question, &|body| body["also"] = json!([part(2, "/w/b"), part(3, "/w/c")]));
     put(Kind::Answer, &|body| body["set"] = "sha256:other".into());
@@ -46,10 +46,10 @@ fn a_question_that_shows_other_actions_than_it_binds_is_found() {
     let told: Vec<(u64, &str)> = found.iter().map(|(_, seq, why)| (*seq, why.as_str())).collect();
     assert_eq!(told.len(), 5, "{told:?}");
     for ((seq, why), (at, part)) in told.iter().zip([
-        (4, "that of the actions it shows"),
-        (5, "entry 2 is not the one"),
-        (6, "that of the actions it shows"),
-        (7, "that of the actions it shows"),
+        (4, "that of the actions it names"),
+        (5, "that of the actions it names"),
+        (6, "that of the actions it names"),
+        (7, "that of the actions it names"),
         (8, "another set"),
     ]) {
         assert!(*seq == at && why.contains(part), "{seq}: {why}");
