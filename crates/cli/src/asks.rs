@@ -86,6 +86,10 @@ pub fn print(out: Output, command: &str, ask: &Ask) {
         "until",
         &format!("{} UTC, {}", crate::sessions::short_time(&ask.deadline), asking::afterwards(ask.then.as_deref())),
     );
+    for tier in &ask.also_asked {
+        let said = asking::tier(&tier.who, tier.quorum, &tier.deadline, tier.then.as_deref());
+        field("and asks", &format!("{said} (tier {})", tier.tier));
+    }
     if !ask.answered.is_empty() {
         field("answered", &people(&ask.answered));
     }

@@ -127,10 +127,18 @@ pub fn for_the_agent(question: &Question) -> String {
 
 /// Who may answer, how many must, until when and what then.
 fn who(question: &Question) -> String {
-    let quorum = if question.quorum > 1 { format!("{} of ", question.quorum) } else { String::new() };
-    let until = rfc3339(question.deadline_ns);
-    let until = until.get(..19).unwrap_or_default().replace('T', " ");
-    format!("{quorum}{} until {until} UTC, {}", people(&question.who), afterwards(question.then.as_deref()))
+    let deadline = rfc3339(question.deadline_ns);
+    let first = tier(&question.who, question.quorum, &deadline, question.then.as_deref());
+    let others = question.also_asked.iter().map(|t| tier(&t.who, t.quorum, &t.deadline, t.then.as_deref()));
+    std::iter::once(first).chain(others).collect::<Vec<_>>().join("; and ")
+}
+
+/// One tier of them.
+#[must_use]
+pub fn tier(who: &[String], quorum: u32, deadline: &str, then: Option<&str>) -> String {
+    let quorum = if quorum > 1 { format!("{quorum} of ") } else { String::new() };
+    let until = deadline.get(..19).unwrap_or_default().replace('T', " ");
+    format!("{quorum}{} until {until} UTC, {}", people(who), afterwards(then))
 }
 
 #[cfg(test)]
@@ -149,6 +157,7 @@ mod tests {
             "deadline_ns": 1_795_230_000_000_000_000_u64, "then": "boss", "owners": ["sre"],
             "governance": {"consequence": "high", "reversibility": "irreversible", "durable": true, "snapshot": true},
             "attempt": action("/w/ci.yml"), "also": also,
+            "also_asked": [{"tier": "sec", "who": ["user:cy"], "quorum": 1, "deadline": "2026-11-21T02:00:00Z"}],
             "reasons": [{"rule": "ci", "owner": "sre", "reason": "CI is reviewed.", "witnesses": [3, 5]}],
         }))
         .unwrap();
@@ -161,7 +170,8 @@ mod tests {
             "stopped by ci (owner sre): CI is reviewed., because of entries 3, 5",
             "stopped by packages (owner sec): Packages are reviewed.",
             "high consequence, CAN NOT BE UNDONE (irreversible)",
-            "asks 2 of user:ann, user:bob until 2026-11-21 03:00:00 UTC, then `boss` is asked",
+            "asks 2 of user:ann, user:bob until 2026-11-21 03:00:00 UTC, then `boss` is asked; and user:cy until 2026-11-21 02:00:00 UTC, \
+             then it is refused",
             "flyball --ledger /l answer s-9 allow|deny --reason WHY",
         ] {
             assert!(text.contains(said), "{said} is not in:\n{text}");

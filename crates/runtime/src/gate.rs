@@ -26,7 +26,7 @@ use signing::LastAct;
 use std::collections::BTreeMap;
 
 pub(crate) use questions::set_of;
-pub use questions::{Also, Answer, Answered, Question};
+pub use questions::{Also, AlsoAsked, Answer, Answered, Question};
 
 /// Questions that may be open in one session at once; one more attempt that needs one is denied.
 pub const QUESTIONS_MAX: usize = 64;

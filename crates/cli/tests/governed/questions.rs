@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "an_answer_from_inside_reaches_nobody", needs: nothing, run: inside },
         Case { name: "a_question_ends_with_who_asked_and_with_its_time", needs: nothing, run: ends },
         Case { name: "two_people_are_two_people", needs: nothing, run: quorum },
+        Case { name: "all_whose_rules_stop_it_are_shown_and_have_to_agree", needs: nothing, run: two_tiers },
         Case { name: "an_answer_to_one_question_leaves_the_others_open", needs: nothing, run: beside },
     ]
 }
@@ -142,5 +143,35 @@ fn beside(user: User) {
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(text.matches("=0\n").count(), 2, "{text}\n{}", stderr(&output));
+    world.verifies();
+}
+
+/// Two owners' rules stop the same write: who answers sees that the other is asked too, and one answer is not enough.
+fn two_tiers(user: User) {
+    let world = World::new(user);
+    let rule = r#"
+@id("words-are-the-writers") @owner("writers") @escalate("writers") @reason("They know the words.")
+forbid (principal, action == Action::"fs.write", resource) when { resource.path like "*/.github/workflows/*" };
+"#;
+    let toml = "[owners]\nwriters = [\"user:somebody-else\"]\n[escalation.writers]\nask = \"writers\"\nwithin = \"9m\"\nthen = \"deny\"\n";
+    world.init(toml, rule);
+    let child = start(&world, "printf x > .github/workflows/one.yml && echo through");
+    let question = asked(&world);
+    let tiers = |q: &Value| -> Vec<String> {
+        let others = q["also_asked"].as_array().into_iter().flatten();
+        std::iter::once(q).chain(others).map(|t| t["tier"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut both = tiers(&question);
+    both.sort();
+    assert_eq!(both, ["maintainer", "writers"], "{question}");
+    let shown = world.ok(&["asks"]);
+    assert!(shown.contains("user:somebody-else") && shown.contains("tier writers"), "{shown}");
+    let id = question["id"].as_str().unwrap();
+    world.ok(&["answer", id, "allow", "--reason", "one of two"]);
+    assert_eq!(open(&world).len(), 1, "the other has not agreed");
+    world.ok(&["answer", id, "deny", "--reason", "enough"]);
+    let output = child.wait_with_output().unwrap();
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("through"), "{}", stderr(&output));
+    assert!(world.log().iter().any(|e| e["kind"] == "question" && e["body"]["also_asked"].is_array()));
     world.verifies();
 }

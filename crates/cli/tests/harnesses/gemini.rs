@@ -1,4 +1,4 @@
-use crate::{Case, World, text, verdict};
+use crate::{Case, World, text};
 use flyball_testkit::gemini::Gemini;
 use flyball_testkit::model_endpoint::{ModelEndpoint, Turn};
 use serde_json::json;
@@ -37,16 +37,7 @@ fn works() {
     .unwrap();
     let output = world.run(Gemini::find().unwrap().command(&endpoint, &world.path("home"), "go"), true);
     let told = || format!("{:#?}\n{}\n{}", endpoint.tool_results(), text(&output.stdout), text(&output.stderr));
-    assert_eq!(std::fs::read_to_string(world.file("made")).unwrap(), "ready\n", "{}", told());
-    for (turn, file) in [(1, "forbidden.sh"), (2, "forbidden.txt")] {
-        assert!(!world.file(file).exists(), "{}", told());
-        assert!(endpoint.result_of(turn).contains("no-forbidden-file"), "{}", told());
-    }
-    assert_eq!(world.git(&["rev-parse", "main"]), world.git(&["ls-remote", "origin", "main"])[..40].to_owned() + "\n");
-    let log = world.closed();
-    assert_eq!(verdict(&log, "fs.write", "/made"), "allow");
-    assert_eq!(verdict(&log, "fs.write", "/forbidden.txt"), "deny");
-    assert_eq!(verdict(&log, "git.push", "main"), "hold");
+    world.has_made_pushed_and_refused(&endpoint, &told());
 }
 
 fn gone() {

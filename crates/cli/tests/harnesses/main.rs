@@ -7,6 +7,7 @@ mod claude;
 mod codex;
 mod gemini;
 
+use flyball_testkit::model_endpoint::ModelEndpoint;
 use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -133,6 +134,21 @@ impl World {
             assert!(Instant::now() < until, "the session is not closed");
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// What a script of four steps must have come to: a file made, two refused by a shell and by an edit, a push that was asked about.
+    fn has_made_pushed_and_refused(&self, endpoint: &ModelEndpoint, told: &str) {
+        assert_eq!(std::fs::read_to_string(self.file("made")).unwrap(), "ready\n", "{told}");
+        for (turn, file) in [(1, "forbidden.sh"), (2, "forbidden.txt")] {
+            assert!(!self.file(file).exists(), "{told}");
+            assert!(endpoint.result_of(turn).contains("no-forbidden-file"), "{told}");
+        }
+        let pushed = self.git(&["ls-remote", "origin", "main"])[..40].to_owned() + "\n";
+        assert_eq!(self.git(&["rev-parse", "main"]), pushed);
+        let log = self.closed();
+        assert_eq!(verdict(&log, "fs.write", "/made"), "allow");
+        assert_eq!(verdict(&log, "fs.write", "/forbidden.txt"), "deny");
+        assert_eq!(verdict(&log, "git.push", "main"), "hold");
     }
 
     /// Puts another text in the place of one in a settings file.

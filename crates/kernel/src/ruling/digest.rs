@@ -1,8 +1,7 @@
 //! The digest of the action that was ruled on, made when it is first read.
 
 use crate::action::Action;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
+use crate::text::shown_as_text;
 use std::ops::Deref;
 use std::sync::OnceLock;
 
@@ -73,27 +72,4 @@ impl PartialEq<ActionDigest> for String {
     }
 }
 
-/// As of any other text.
-impl fmt::Debug for ActionDigest {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), out)
-    }
-}
-
-impl fmt::Display for ActionDigest {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self.as_str(), out)
-    }
-}
-
-impl Serialize for ActionDigest {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for ActionDigest {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from).map(Self::from)
-    }
-}
+shown_as_text!(ActionDigest);

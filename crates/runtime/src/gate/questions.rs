@@ -56,9 +56,28 @@ pub struct Question {
     /// What else the answer is for: actions that were asked for at once and that the same people are asked about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Also>,
+    /// Tiers that have to agree as well: rules of several owners stopped it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_asked: Vec<AlsoAsked>,
     /// By which the kernel knows what belongs to it.
     #[serde(skip)]
     pub(crate) first: u64,
+}
+
+/// One more tier that has to agree.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AlsoAsked {
+    /// The tier.
+    pub tier: String,
+    /// Who of it may answer.
+    pub who: Vec<String>,
+    /// How many must agree.
+    pub quorum: u32,
+    /// When it is answered for them; RFC 3339.
+    pub deadline: String,
+    /// The tier that is asked then; nobody is where it is refused then.
+    #[serde(default)]
+    pub then: Option<String>,
 }
 
 /// One more action that a question is about.
@@ -188,8 +207,12 @@ impl Question {
             "quorum": self.quorum, "deadline": rfc3339(self.deadline_ns), "then": self.then, "owners": self.owners,
             "governance": self.governance, "reasons": self.reasons, "attempt": self.attempt, "set": self.set(),
         });
-        if let (Some(body), false) = (body.as_object_mut(), self.also.is_empty()) {
-            body.insert("also".to_owned(), serde_json::to_value(&self.also).unwrap_or_default());
+        let Some(map) = body.as_object_mut() else { return body };
+        if !self.also.is_empty() {
+            map.insert("also".to_owned(), serde_json::to_value(&self.also).unwrap_or_default());
+        }
+        if !self.also_asked.is_empty() {
+            map.insert("also_asked".to_owned(), serde_json::to_value(&self.also_asked).unwrap_or_default());
         }
         body
     }
@@ -287,10 +310,24 @@ impl Gate {
     }
 
     fn question(&self, action: &Action, ruling: &Ruling) -> Option<Question> {
-        ruling.effects.iter().find_map(|effect| match effect {
+        let tier_of = |name: &str| self.kernel.charter().escalations().get(name);
+        let mut asks = ruling.effects.iter().filter(|effect| matches!(effect, Effect::Ask { .. }));
+        let first = asks.next()?;
+        let also_asked = asks.filter_map(|effect| match effect {
+            Effect::Ask { tier, who, quorum, deadline_ns, .. } => Some(AlsoAsked {
+                tier: tier.clone(),
+                who: who.clone(),
+                quorum: *quorum,
+                deadline: rfc3339(*deadline_ns),
+                then: tier_of(tier).and_then(|t| t.then.clone()),
+            }),
+            _ => None,
+        });
+        match first {
             Effect::Ask { tier, who, quorum, deadline_ns, with } => {
-                let asked = self.kernel.charter().escalations().get(tier);
+                let asked = tier_of(tier);
                 Some(Question {
+                    also_asked: also_asked.collect(),
                     id: id(&self.session, ruling.of),
                     of: ruling.of,
                     action: ruling.action.to_string(),
@@ -308,7 +345,7 @@ impl Gate {
                 })
             }
             _ => None,
-        })
+        }
     }
 
     /// The held attempt's asker is gone: its questions close.

@@ -5,7 +5,7 @@ use super::history::short_paths;
 use super::session::{SessionLine, strings, text};
 use super::{History, ReadError};
 use crate::clock::{rfc3339, wall_ns};
-use crate::gate::{Also, Question};
+use crate::gate::{Also, AlsoAsked, Question};
 use crate::refusal;
 use flyball_kernel::{Action, Governance, OwnerLoad, Reason};
 use flyball_ledger::{Entry, Kind, Ledger};
@@ -63,6 +63,9 @@ pub struct Ask {
     /// What else one answer is for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<AskAlso>,
+    /// Tiers that have to agree as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also_asked: Vec<AlsoAsked>,
 }
 
 impl Ask {
@@ -150,7 +153,7 @@ pub(super) fn of_question(
         ..flyball_ledger::Filter::default()
     };
     let mut answered = Vec::new();
-    if question.quorum > 1 {
+    if question.quorum > 1 || !question.also_asked.is_empty() {
         for entry in ledger.entries(&line.id, question.of.., answers)? {
             answered.push(text(&entry?.body, "by"));
         }
@@ -179,6 +182,7 @@ pub(super) fn of_question(
         attempt: Some(question.attempt.clone()),
         reasons: question.reasons.clone(),
         also: also(&line.workspace, question.also.clone()),
+        also_asked: question.also_asked.clone(),
     })
 }
 
@@ -204,6 +208,7 @@ fn of_entry(history: &History, name: &str, question: &Entry) -> Ask {
     let of = body.get("of").and_then(Json::as_u64).unwrap_or_default();
     let attempt = history.find(of);
     let parts = body.get("also").and_then(|a| serde_json::from_value(a.clone()).ok()).unwrap_or_default();
+    let also_asked = body.get("also_asked").and_then(|a| serde_json::from_value(a.clone()).ok()).unwrap_or_default();
     let causes = attempt.into_iter().flat_map(|e| &e.cause).filter_map(|seq| history.find(*seq));
     let cause = causes.into_iter().find(|e| e.kind == Kind::Attempt);
     Ask {
@@ -228,6 +233,7 @@ fn of_entry(history: &History, name: &str, question: &Entry) -> Ask {
         attempt: history.action(of),
         reasons: body.get("reasons").and_then(|r| serde_json::from_value(r.clone()).ok()).unwrap_or_default(),
         also: also(history.workspace(), parts),
+        also_asked,
     }
 }
 

@@ -79,7 +79,8 @@ fn asks(page: &mut Page<'_>, session: &Session, row: usize) -> usize {
 
 /// Who may answer, and how many of them must.
 pub fn people(ask: &Ask) -> String {
-    let who = asking::people(&ask.who);
+    let beside = ask.also_asked.iter().map(|tier| format!("; and {}", asking::people(&tier.who)));
+    let who = std::iter::once(asking::people(&ask.who)).chain(beside).collect::<String>();
     let heard =
         if ask.answered.is_empty() { String::new() } else { format!(", heard {}", asking::people(&ask.answered)) };
     if ask.quorum > 1 { format!("{} of {who}{heard}", ask.quorum) } else { who }

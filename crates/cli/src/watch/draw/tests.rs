@@ -65,6 +65,7 @@ fn ask(id: &str, said: &str) -> Ask {
             source: None,
         }],
         also: vec![],
+        also_asked: vec![],
     }
 }
 
