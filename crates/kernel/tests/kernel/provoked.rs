@@ -60,6 +60,7 @@ fn every_code_of_charters_is_provoked() {
     for (_, toml, rules) in analysis::CASES {
         told.extend(analysed(toml, &analysis::cedar(rules)));
     }
+    told.extend(analysed("[require]\ncoverage = [\"control.actuate\"]", ALL));
     told.extend(analysed("", &entangled()));
     let home = "forbid (principal, action == Action::\"fs.write\", resource) when { resource.zone == \"home\" };\n";
     let twice = ["dev", "boss"].map(|owner| format!("@id(\"by-{owner}\") @owner(\"{owner}\") @reason(\"r\") {home}"));
