@@ -283,6 +283,8 @@ impl Bench {
 fn plain(workspace: &Path, script: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-ec", script]).current_dir(workspace).stdin(Stdio::null());
+    // Flyball passes no such variable on: all build the same.
+    command.env_remove("CARGO_INCREMENTAL");
     command
 }
 
@@ -295,6 +297,7 @@ pub(super) fn bubblewrapped(program: &Path, workspace: &Path, script: &str) -> C
     }
     command.arg("--bind").arg(workspace).arg(workspace).arg("--chdir").arg(workspace);
     command.args(["--unshare-all", "--die-with-parent", "sh", "-ec", script]).stdin(Stdio::null());
+    command.env_remove("CARGO_INCREMENTAL");
     command
 }
 
