@@ -377,7 +377,7 @@ fn uncovered(spec: &Spec, charter: &Charter, opens_http: bool) -> Vec<String> {
     }
     let unread = if opens_http { "mcp, sql" } else { "mcp, sql, model" };
     out.push(format!("{unread}: no gateway in this session"));
-    let doors = Doors::of(SessionKind::Run);
+    let doors = Doors { has_hooks: spec.hooks.is_some(), ..Doors::of(SessionKind::Run) };
     let forbids = charter.rules().iter().filter(|rule| rule.effect == RuleEffect::Forbid);
     let idle: Vec<String> = forbids
         .filter(|rule| !doors.brings_any(rule, charter))
