@@ -22,6 +22,7 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ use std::time::Duration;
 const WITHIN: u64 = 570;
 /// Attempts of tool calls that the boundary rules on again, whose end is to be told; of more, the oldest are forgotten.
 const AGAIN_MAX: usize = 4096;
+/// Events that are heard at once; of more, the hook is hung up on, which denies. A program inside can call the hook as often as it likes.
+const AT_ONCE_MAX: usize = 32;
 
 /// What a session's harness is to have.
 #[derive(Clone, Debug)]
@@ -91,17 +94,38 @@ pub(crate) struct Place {
 pub(crate) fn serve(session: Session, harness: Harness, place: Place, listener: UnixListener) -> std::io::Result<()> {
     let hooked = Arc::new(Hooked { session, place, again: Mutex::default() });
     let hooks = Arc::new(Hooks::new(harness));
+    let heard = Arc::new(AtomicUsize::new(0));
     std::thread::Builder::new().name("hooks".into()).spawn(move || {
         for stream in crate::control::connections(&listener).flatten() {
             if hooked.session.with(|_| ()).is_none() {
                 return;
             }
+            let Some(turn) = Turn::take(&heard) else { continue };
             let (hooked, hooks) = (Arc::clone(&hooked), Arc::clone(&hooks));
-            let serve = move || door::serve_hook(stream, |event, wait| hooked.handle(&hooks, event, wait));
+            let serve = move || {
+                door::serve_hook(stream, |event, wait| hooked.handle(&hooks, event, wait));
+                drop(turn);
+            };
             let _ = std::thread::Builder::new().name("hook".into()).spawn(serve);
         }
     })?;
     Ok(())
+}
+
+/// One of the events that are heard at once.
+struct Turn(Arc<AtomicUsize>);
+
+impl Turn {
+    fn take(heard: &Arc<AtomicUsize>) -> Option<Self> {
+        let turn = Self(Arc::clone(heard));
+        (heard.fetch_add(1, Ordering::SeqCst) < AT_ONCE_MAX).then_some(turn)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 struct Hooked {
@@ -213,3 +237,35 @@ fn read(layers: &Layers, rel: &Path) -> Option<Vec<u8>> {
 
 /// Bytes of a file that is read to tell what an edit makes of it.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn so_many_are_heard_at_once_and_each_makes_room() {
+        let heard = Arc::default();
+        let mut turns: Vec<Turn> = std::iter::from_fn(|| Turn::take(&heard)).take(2 * AT_ONCE_MAX).collect();
+        assert_eq!(turns.len(), AT_ONCE_MAX);
+        assert!(Turn::take(&heard).is_none(), "a refused one leaves nothing behind");
+        turns.pop();
+        turns.extend(Turn::take(&heard));
+        assert_eq!(turns.len(), AT_ONCE_MAX);
+    }
+
+    #[test]
+    fn only_harnesses_whose_settings_are_their_users_get_hooks() {
+        let home = tempfile::tempdir().unwrap();
+        let of = |program: &str, env: &[(OsString, OsString)]| hooking(program, home.path(), env);
+        assert!(of("sh", &[]).unwrap().is_none());
+        let claude = of("claude", &[]).unwrap().unwrap();
+        assert_eq!(claude.door.settings, home.path().join(".claude/settings.json"));
+        assert!(String::from_utf8_lossy(&claude.settings).contains("/.flyball/flyball hook claude"));
+        let elsewhere = [(OsString::from("CLAUDE_CONFIG_DIR"), OsString::from("/etc/claude"))];
+        assert!(of("claude", &elsewhere).unwrap_err().contains("not below the home"));
+        std::fs::create_dir(home.path().join(".gemini")).unwrap();
+        std::fs::write(home.path().join(".gemini/settings.json"), "{ // mine\n}").unwrap();
+        assert!(of("gemini", &[]).unwrap_err().contains("can't be read"));
+    }
+}
