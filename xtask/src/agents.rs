@@ -51,15 +51,14 @@ const GEMINI: Agent = Agent {
 
 /// Installs what every test run uses; does nothing where all is as pinned.
 pub(crate) fn install() -> Result<(), Failure> {
-    install_one(&CLAUDE)
+    install_one(&CLAUDE).and(install_mcp())
 }
 
 /// Installs every agent, also the ones that only the long runs use for their size.
 pub(crate) fn install_all() -> Result<(), Failure> {
-    install_one(&CLAUDE)?;
+    install()?;
     install_one(&CODEX)?;
-    install_one(&GEMINI)?;
-    install_mcp()
+    install_one(&GEMINI)
 }
 
 /// What the tests put on both sides of the MCP gateway, into `.agents/mcp`: servers, clients and the conformance suite, with the node

@@ -11,18 +11,26 @@ pub(crate) struct Need {
     for_what: &'static str,
 }
 
+/// No program of its own brings it: Python says whether it can make environments.
+const VENV: &str = "python3 -m ensurepip";
+
 const NEEDS: &[Need] = &[
     Need { program: "git", package: "git", for_what: "every test on a repository" },
     Need { program: "tmux", package: "tmux", for_what: "every test of a screen: `flyball watch` and `run`'s terminal" },
-    Need { program: "vim", package: "vim", for_what: "the test of an editor on `run`'s terminal" },
+    Need {
+        program: "vim",
+        package: "vim",
+        for_what: "the test of an editor on `run`'s terminal, and sameness of how editors save",
+    },
     Need { program: "rg", package: "ripgrep", for_what: "the run of ripgrep under governance, and its workload" },
     Need { program: "zip", package: "zip", for_what: "sameness of archives" },
     Need { program: "unzip", package: "unzip", for_what: "sameness of archives" },
     Need { program: "setfattr", package: "attr", for_what: "sameness of archives" },
     Need { program: "sqlite3", package: "sqlite3", for_what: "sameness of databases" },
-    Need { program: "vim", package: "vim", for_what: "sameness of how editors save" },
     Need { program: "script", package: "bsdutils", for_what: "sameness of how editors save" },
     Need { program: "python3", package: "python3", for_what: "sameness of Python and of single calls" },
+    Need { program: VENV, package: "python3-venv", for_what: "the MCP servers and clients of Python" },
+    Need { program: "npm", package: "npm", for_what: "agent programs, and the MCP servers and clients of node" },
     Need { program: "cvc5", package: "cvc5", for_what: "`flyball check --prove` against a solver" },
     Need { program: "make", package: "make", for_what: "sameness of C builds" },
     Need { program: "cc", package: "gcc", for_what: "the ledger on a file layer that fails or forgets" },
@@ -86,7 +94,14 @@ pub(crate) fn tell(missing: &[&Need]) {
 }
 
 fn still_missing(needs: &'static [Need]) -> Vec<&'static Need> {
-    needs.iter().filter(|need| !exec::has(need.program)).collect()
+    needs.iter().filter(|need| !is_here(need)).collect()
+}
+
+fn is_here(need: &Need) -> bool {
+    match need.program {
+        VENV => exec::read(Command::new("python3").args(["-c", "import ensurepip"])).is_ok(),
+        program => exec::has(program),
+    }
 }
 
 /// The words before `apt-get` that make it root's: none for root, `sudo -n` where that asks for no password.

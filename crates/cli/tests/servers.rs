@@ -71,7 +71,7 @@ impl World {
         let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.agents/mcp");
         let Some(installed) = installed.canonicalize().ok().filter(|at| at.join("py/bin/mcp-server-git").exists())
         else {
-            eprintln!("skipped: the MCP servers and clients are not installed: run `cargo xtask agents`");
+            eprintln!("skipped: the MCP servers and clients are not installed: `cargo xtask test` does it");
             return None;
         };
         let world = Self { scratch: tempfile::tempdir().unwrap(), installed };
@@ -227,7 +227,7 @@ fn the_conformance_suite_says_the_same_with_the_gateway_in_between() {
     let Some(world) = World::new() else { return };
     let node = ["x64", "arm64"].map(|cpu| world.installed.join(format!("node_modules/node-linux-{cpu}/bin/node")));
     let Some(node) = node.into_iter().find(|node| Command::new(node).arg("--version").output().is_ok()) else {
-        eprintln!("skipped: no node 22 is installed: run `cargo xtask agents`");
+        eprintln!("skipped: no node 22 is installed: `cargo xtask test` does it");
         return;
     };
     let modules = world.installed.join("node_modules/@modelcontextprotocol");

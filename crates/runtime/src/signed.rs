@@ -176,13 +176,7 @@ impl Statement {
     /// [`SignatureError::NoStatement`].
     pub fn read(text: &str) -> Result<Self, SignatureError> {
         let none = SignatureError::NoStatement;
-        if text.len() > STATEMENT_BYTES_MAX {
-            return Err(none("it is too long"));
-        }
-        let mut lines = text.lines();
-        if lines.next() != Some(TITLE) {
-            return Err(none("it does not begin as one"));
-        }
+        let lines = lines_after(TITLE, text)?;
         let mut found = Self {
             question: String::new(),
             actions: Vec::new(),
@@ -206,6 +200,16 @@ impl Statement {
         // INVARIANT: one statement has one text, so that nothing is signed beside what is read.
         if found.text() == text { Ok(found) } else { Err(none("it is written in another way")) }
     }
+}
+
+/// The lines of a signed text, bounded, below the one that says what it is.
+fn lines_after<'t>(title: &str, text: &'t str) -> Result<std::str::Lines<'t>, SignatureError> {
+    let none = SignatureError::NoStatement;
+    if text.len() > STATEMENT_BYTES_MAX {
+        return Err(none("it is too long"));
+    }
+    let mut lines = text.lines();
+    if lines.next() == Some(title) { Ok(lines) } else { Err(none("it does not begin as such a statement")) }
 }
 
 impl Question {

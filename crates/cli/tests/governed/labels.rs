@@ -16,7 +16,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// A secret, and a place that it must not come to.
-fn guarded(user: User) -> World {
+pub fn guarded(user: User) -> World {
     let world = World::new(user);
     let me = flyball_runtime::control::user(user.uid());
     world.init("", "");

@@ -2,7 +2,9 @@
 
 use crate::answering::{key, keygen, only};
 use crate::constraining::{constrain, copy, small};
-use crate::people::{asked, start};
+use crate::labels::guarded;
+use crate::people::{asked, start, wait_for};
+use crate::registers::end;
 use crate::support::{Case, World, stderr};
 use flyball_runtime::Home;
 use flyball_runtime::control::{Request, send};
@@ -11,7 +13,10 @@ use flyball_testkit::user::User;
 use serde_json::Value;
 
 pub fn cases() -> Vec<Case> {
-    vec![Case { name: "an_act_is_its_signers_and_good_for_once", needs: keygen, run: acts }]
+    vec![
+        Case { name: "an_act_is_its_signers_and_good_for_once", needs: keygen, run: acts },
+        Case { name: "a_label_is_declassified_by_its_owners_key_alone", needs: keygen, run: declassified },
+    ]
 }
 
 fn acts(user: User) {
@@ -93,4 +98,54 @@ fn acts(user: User) {
     world.verifies();
     let report: Value = serde_json::from_str(&world.ok(&["verify", "@", "--json"])).unwrap();
     assert_eq!(report["signed_acts"], 3, "{report}");
+}
+
+/// The taint ends by the signature of a label's owner, not by another key, another label's signature or the account at the keyboard.
+fn declassified(user: User) {
+    let world = guarded(user);
+    let (file, contact) = key(&world, "ann");
+    let (other, _) = key(&world, "eve");
+    only(&world, &[&contact]);
+    let (file, other) = (file.to_str().unwrap(), other.to_str().unwrap());
+    // Each try of the program is refused until the label is gone.
+    let child = start(&world, "cat secrets/key > /dev/null; until echo 1 > public/a; do sleep 0.2; done");
+    // Nothing can be asked of the record before its ledger is made.
+    let refused = || {
+        let log = world.flyball(&["log", "@", "--json"]).output().unwrap();
+        let is_one = |line: &str| line.contains(r#""verdict":"deny""#) && line.contains("stays-inside");
+        String::from_utf8_lossy(&log.stdout).lines().any(is_one).then_some(())
+    };
+    wait_for("a refusal for the label", refused);
+    let declassify = |more: &[&str]| {
+        let words = [&["declassify", "@", "secret", "--reason", "seen"], more].concat();
+        let output = world.flyball(&words).output().unwrap();
+        (output.status.success(), stderr(&output))
+    };
+    let (is_ok, said) = declassify(&[]);
+    assert!(!is_ok && said.contains("may not declassify `secret`"), "{said}");
+    let (is_ok, said) = declassify(&["--key", other]);
+    assert!(!is_ok && said.contains("is no contact of the charter in force"), "{said}");
+    // What its owner signed for another label ends no other.
+    let home = Home::open(&world.ledger).unwrap();
+    let log = world.log();
+    let (session, to) = (log[0]["stream"].as_str().unwrap(), |label: &str| Request::Declassify {
+        label: label.to_owned(),
+        reason: "seen".to_owned(),
+    });
+    let signed = sign_act(&to("other"), session, 0, file.as_ref()).unwrap();
+    let request = Request::Signed { act: Box::new(to("secret")), signed };
+    let error = send(&home, session, &request).unwrap_err().to_string();
+    assert!(error.contains("signed for another charter, level or label: `other`, not `secret`"), "{error}");
+
+    let (is_ok, said) = declassify(&["--key", file]);
+    assert!(is_ok, "{said}");
+    let (ended, said) = end(child);
+    assert_eq!(ended["exit"], 0, "{ended} {said}");
+    let log = world.log();
+    let acts: Vec<&Value> = log.iter().filter(|e| e["body"]["act"] == "declassify").collect();
+    assert_eq!(acts.len(), 1, "{acts:?}");
+    assert_eq!(acts[0]["actor"], contact.as_str());
+    world.verifies();
+    let report: Value = serde_json::from_str(&world.ok(&["verify", "@", "--json"])).unwrap();
+    assert_eq!(report["signed_acts"], 1, "{report}");
 }

@@ -2,7 +2,7 @@
 //!
 //! INVARIANT: a statement names the session's last act of before, so that it is good for one act and never again.
 
-use super::{SignatureError, Signed, SigningError, agrees_in, key_of, nanoseconds, sign_text};
+use super::{SignatureError, Signed, SigningError, agrees_in, key_of, lines_after, nanoseconds, sign_text};
 use crate::clock::{rfc3339, wall_ns};
 use crate::control::Request;
 use flyball_kernel::{Charter, Sources};
@@ -14,8 +14,6 @@ pub const ACT_NAMESPACE: &str = "flyball-act";
 const TITLE: &str = "flyball act 1";
 /// The longest that a signed act may wait to be brought.
 pub const ACT_SECONDS_MAX: u64 = 3_600;
-/// A reason and a few names.
-const STATEMENT_BYTES_MAX: usize = 64 * 1024;
 
 /// What a person wants done to a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,13 +93,7 @@ impl ActStatement {
     /// [`SignatureError::NoStatement`].
     pub fn read(text: &str) -> Result<Self, SignatureError> {
         let none = SignatureError::NoStatement;
-        if text.len() > STATEMENT_BYTES_MAX {
-            return Err(none("it is too long"));
-        }
-        let mut lines = text.lines();
-        if lines.next() != Some(TITLE) {
-            return Err(none("it does not begin as an act"));
-        }
+        let mut lines = lines_after(TITLE, text)?;
         let mut line = |key: &str| {
             let found = lines.next().and_then(|line| line.split_once(' '));
             found.filter(|(there, _)| *there == key).map(|(_, value)| value.to_owned())
