@@ -184,12 +184,24 @@ pub enum Command {
     Apply(Act),
     /// Drop a session's changed workspace
     Discard(Act),
-    /// Recompute the record from the stored bytes, and find what was flipped, dropped, reordered or forked
-    Verify {
-        /// The session; without it, the whole ledger
-        #[arg(value_name = "S")]
-        session: Option<String>,
+    /// Recompute the record from the stored bytes, and find what was flipped, dropped, reordered or forked; or a file that
+    /// `export` made, without any ledger
+    Verify(Verify),
+    /// Write a session into one file that anybody can verify: entries, contents, proofs, the signed checkpoint, the charter
+    Export {
+        /// The session
+        #[command(flatten)]
+        session: Session,
+        /// The file; `-` is standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// Leave contents out: what is left shows that they were those that entries commit to, once somebody has them
+        #[arg(long)]
+        without_payloads: bool,
     },
+    /// The key that signs this ledger: show it, or put a new one in its place
+    #[command(subcommand)]
+    Key(Key),
     /// Say what this machine can enforce
     Doctor,
     /// Print the Cedar schema that rules are validated against
@@ -448,6 +460,29 @@ pub struct Suggest {
     /// Only these suggestions go into the patch, by number
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub only: Vec<usize>,
+}
+
+/// `flyball verify`.
+#[derive(Debug, Default, Args)]
+pub struct Verify {
+    /// A session, or a file that `export` made; without either, the whole ledger
+    #[arg(value_name = "S|FILE")]
+    pub what: Option<String>,
+    /// Of a file: the key that its ledger is known by (`NAME+ID+KEY`), from somebody other than who gave you the file
+    #[arg(long, value_name = "VKEY")]
+    pub key: Vec<String>,
+    /// Of a file: take one of up to this many bytes
+    #[arg(long, value_name = "N")]
+    pub max_bytes: Option<u64>,
+}
+
+/// `flyball key`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Key {
+    /// Print the ledger's key, for those who verify what it signed, and every change of it
+    Show,
+    /// Make a new key; the one in force signs it, and is then destroyed. Sessions that run go on under the new one
+    Rotate,
 }
 
 /// `flyball log`.

@@ -137,7 +137,7 @@ impl Stage {
 
         self.title("6. The proof");
         self.command(&format!("flyball verify {NAME}"));
-        verify::verify(out, &self.place, Some(NAME))
+        verify::verify(out, &self.place, &crate::args::Verify { what: Some(NAME.to_owned()), ..Default::default() })
     }
 
     fn run(&self) -> Result<Summary, Failure> {

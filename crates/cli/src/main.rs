@@ -19,11 +19,13 @@ mod coverage;
 mod demo;
 mod detach;
 mod doctor;
+mod evidence;
 mod failure;
 mod gateway;
 mod help;
 mod hook;
 mod init;
+mod keys;
 mod library;
 mod log;
 mod output;
@@ -98,7 +100,11 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         Command::Rollback { act, seq } => control::rollback(out, &place, &act, seq),
         Command::Apply(act) => apply::apply(out, &place, &act),
         Command::Discard(act) => apply::discard(out, &place, &act),
-        Command::Verify { session } => verify::verify(out, &place, session.as_deref()),
+        Command::Verify(args) => verify::verify(out, &place, &args),
+        Command::Export { session, output, without_payloads } => {
+            evidence::export(out, &place, &session.session, &output, !without_payloads)
+        }
+        Command::Key(args) => keys::key(out, &place, args),
         Command::Doctor => doctor::doctor(out, &place),
         Command::Schema { charter } => check::schema(out, charter.as_deref()),
         Command::Explain { code } => codes::explain(out, code.as_deref()),

@@ -5,9 +5,14 @@ use crate::output::{Output, Style, visible};
 use crate::place::Place;
 use flyball_ledger::{LedgerError, Problem, Report};
 use serde::Serialize;
+use std::path::Path;
 
-/// `flyball verify [S]`.
-pub fn verify(out: Output, place: &Place, wanted: Option<&str>) -> Result<(), Failure> {
+/// `flyball verify [S|FILE]`.
+pub fn verify(out: Output, place: &Place, args: &crate::args::Verify) -> Result<(), Failure> {
+    if let Some(file) = args.what.as_deref().filter(|wanted| is_file(place, wanted)) {
+        return crate::evidence::verify(out, Path::new(file), args);
+    }
+    let wanted = args.what.as_deref();
     let ledger = flyball_ledger::Ledger::open_read(&place.dir()?).map_err(broken)?;
     let session = match wanted {
         Some(wanted) => Some(flyball_runtime::read::resolve(&ledger, wanted)?),
@@ -31,6 +36,11 @@ pub fn verify(out: Output, place: &Place, wanted: Option<&str>) -> Result<(), Fa
         print(out, &report, session.as_deref(), answers.hold, answers.acts);
     }
     if report.ok { Ok(()) } else { Err(Failure::said(Kind::Unverified)) }
+}
+
+/// A path is a file's; a word is a file's only where no session answers to it: an agent can make files with the names of sessions.
+fn is_file(place: &Place, wanted: &str) -> bool {
+    wanted.contains('/') || (Path::new(wanted).is_file() && wanted != "@" && place.session(wanted).is_err())
 }
 
 /// A ledger that can't even be opened because it is damaged does not verify.
@@ -74,26 +84,19 @@ fn print(out: Output, report: &Report, session: Option<&str>, signed_answers: u6
         let s = if n == 1 { "" } else { "s" };
         out.line(&format!("{}: {n} problem{s} in {counts}", out.paint(Style::Red, "does not verify")));
     }
-    for problem in &report.problems {
-        let place = match (&problem.stream, problem.seq, problem.leaf) {
-            (Some(stream), Some(seq), _) => format!("{stream} entry {seq}: "),
-            (.., Some(leaf)) => format!("leaf {leaf}: "),
-            _ => String::new(),
-        };
-        out.line(&format!(
-            "  {} {}{}",
-            out.paint(Style::Red, problem.code),
-            visible(&place),
-            visible(&problem.message)
-        ));
+    problems(out, report);
+    for e in &report.erased {
+        let what = format!(
+            "entry {} of {}: erased by {} at {} (entry {}): {}",
+            e.seq, e.stream, e.by, e.at, e.entry, e.reason
+        );
+        out.line(&format!("  erased        {}", visible(&what)));
     }
     if !report.registers.is_whole {
         out.line("  the shared registers can't be recomputed: entries are missing");
     }
     for key in &report.signed_by {
-        // Name and id tell keys apart for people; the key itself is in --json.
-        let name = key.split('+').take(2).collect::<Vec<_>>().join("+");
-        out.line(&format!("  signed by     {}", visible(&name)));
+        out.line(&format!("  signed by     {}", visible(&key_name(key))));
     }
     if signed_answers > 0 {
         out.line(&format!(
@@ -108,5 +111,27 @@ fn print(out: Output, report: &Report, session: Option<&str>, signed_answers: u6
     match report.witnessed_by.as_slice() {
         [] => out.line("  witnessed by  nobody: taking all of it back to an earlier state would not show"),
         some => out.line(&format!("  witnessed by  {}", visible(&some.join(", ")))),
+    }
+}
+
+/// Name and id tell keys apart for people; the key itself is in --json.
+pub fn key_name(key: &str) -> String {
+    key.split('+').take(2).collect::<Vec<_>>().join("+")
+}
+
+/// What does not hold, a line each.
+pub fn problems(out: Output, report: &Report) {
+    for problem in &report.problems {
+        let place = match (&problem.stream, problem.seq, problem.leaf) {
+            (Some(stream), Some(seq), _) => format!("{stream} entry {seq}: "),
+            (.., Some(leaf)) => format!("leaf {leaf}: "),
+            _ => String::new(),
+        };
+        out.line(&format!(
+            "  {} {}{}",
+            out.paint(Style::Red, problem.code),
+            visible(&place),
+            visible(&problem.message)
+        ));
     }
 }

@@ -230,7 +230,7 @@ impl Ledger {
         found.map_err(|e| self.fail(e))
     }
 
-    fn blob_bytes(&self, digest: &Digest) -> Result<Option<u64>, LedgerError> {
+    pub(crate) fn blob_bytes(&self, digest: &Digest) -> Result<Option<u64>, LedgerError> {
         let db = self.db();
         let found = db.prepare_cached("SELECT bytes FROM blobs WHERE digest = ?1");
         let found = found.and_then(|mut s| s.query_row([digest.0], |row| row.get::<_, i64>(0)).optional());

@@ -160,6 +160,36 @@ pub enum LedgerError {
         /// What the store said.
         cause: String,
     },
+    /// The file is no bundle, or a damaged one.
+    #[error("`{}` is not a whole bundle: {cause}", path.display())]
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        cause: String,
+    },
+    /// Another version of Flyball wrote this bundle.
+    #[error("`{}` is a bundle of version {found}, and this version reads {known}", path.display())]
+    BundleVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+        /// The one that is known.
+        known: u64,
+    },
+    /// The bundle is larger than its reader is willing to take.
+    #[error("`{}` has {found} {what}, over the limit of {limit}", path.display())]
+    BundleTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What there is too much of.
+        what: &'static str,
+        /// How much of it there is.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// Bytes that are not what their format says (a digest, a signed note, an entry).
     #[error("cannot read {what}: {cause}")]
     Malformed {
@@ -198,6 +228,9 @@ impl LedgerError {
             Self::OutOfRange { .. } => "FB0321",
             Self::Store { .. } => "FB0322",
             Self::Malformed { .. } => "FB0323",
+            Self::Bundle { .. } => "FB0324",
+            Self::BundleVersion { .. } => "FB0325",
+            Self::BundleTooLarge { .. } => "FB0326",
         }
     }
 
@@ -228,6 +261,9 @@ impl LedgerError {
             Self::OutOfRange { .. } => "ask for a size that the tree has reached".into(),
             Self::Store { .. } => "see the cause; if it stays, keep the folder and report it".into(),
             Self::Malformed { .. } => "check that the text was copied whole".into(),
+            Self::Bundle { .. } => "have it copied or exported again: `flyball export S -o FILE` makes one, and it is never changed afterwards".into(),
+            Self::BundleVersion { .. } => "verify it with a flyball of that version, or have it exported again by this one".into(),
+            Self::BundleTooLarge { .. } => "if you expect a bundle of that size, raise the limit with `--max-bytes`".into(),
         }
     }
 
@@ -360,6 +396,21 @@ pub const CODES: &[(&str, &str, &str)] = &[
     ),
     ("FB0323", "malformed", "A digest, signed note, proof or entry could not be read."),
     (
+        "FB0324",
+        "not a whole bundle",
+        "A bundle is a tar archive of one exact shape (docs/bundle.md): members in a fixed order, each with the one header that its name and length give. The message says at which byte the file is otherwise. Nothing of it was believed.",
+    ),
+    (
+        "FB0325",
+        "a bundle of another version",
+        "The bundle's first member says its format's version, and this flyball reads another. Formats are never guessed.",
+    ),
+    (
+        "FB0326",
+        "a bundle over the limit",
+        "A bundle says at its beginning how much is in it. One that says more than its reader takes is refused before anything else of it is read; `--max-bytes` says how much that is.",
+    ),
+    (
         "FB0330",
         "an entry was altered",
         "The stored bytes of an entry no longer have the digest that was recorded for it, or lead to another root than the one that was signed.",
@@ -422,5 +473,20 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "FB0345",
         "a shared register is wrong",
         "A number that sessions share (what is left of a budget, a file's label) is not what its entries make of it.",
+    ),
+    (
+        "FB0346",
+        "a proof does not lead to what was signed",
+        "The leaves and the digests beside them give another root than the checkpoint's. Something of the file was changed together with what would have named it: an entry with its digest, a place in the tree, the proof, or the checkpoint is of another history.",
+    ),
+    (
+        "FB0348",
+        "another key than the one that was named",
+        "`--key` names the key that the ledger is known by. The file is signed by another, which did not follow it by a rotation that it signed: it is another ledger's, or somebody made it up.",
+    ),
+    (
+        "FB0349",
+        "content beside the entries is wrong",
+        "A bundle has content that no entry relies on, lacks some that one does, or has a copy that is not what the entries hold.",
     ),
 ];

@@ -1,11 +1,7 @@
 //! The tree's head as stored: frontier and signed checkpoint, read and held against each other before anything is built
 //! on them.
 
-use crate::{
-    Digest, LedgerError, key,
-    merkle::Frontier,
-    note::{Checkpoint, NoteVerifier},
-};
+use crate::{Digest, Keychain, LedgerError, key, merkle::Frontier, note::Checkpoint};
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -20,16 +16,16 @@ pub(crate) struct Head {
 
 impl Head {
     /// Whether its note says that it is of another ledger's key.
-    pub(crate) fn is_signed_by_other_than(&self, verifier: &NoteVerifier) -> bool {
+    pub(crate) fn is_signed_by_other_than(&self, keys: &Keychain) -> bool {
         self.note
             .split_once('\n')
-            .is_some_and(|(origin, _)| origin != verifier.name() && origin.starts_with(key::ORIGIN_PREFIX))
+            .is_some_and(|(origin, _)| origin != keys.origin() && origin.starts_with(key::ORIGIN_PREFIX))
     }
 }
 
 /// Reads the head. `trusted` is a note that this process has checked or written: a head that has it needs no second
 /// look at the signature.
-pub(crate) fn read(db: &Connection, dir: &Path, verifier: &NoteVerifier, trusted: &str) -> Result<Head, LedgerError> {
+pub(crate) fn read(db: &Connection, dir: &Path, keys: &Keychain, trusted: &str) -> Result<Head, LedgerError> {
     let head = read_unchecked(db, dir)?;
     let damaged = |cause: String| LedgerError::damaged(dir, cause);
     if head.note.is_empty() {
@@ -44,7 +40,7 @@ pub(crate) fn read(db: &Connection, dir: &Path, verifier: &NoteVerifier, trusted
         let text = head.note.split_once("\n\n").map(|(text, _)| format!("{text}\n")).unwrap_or_default();
         Checkpoint::parse(&text)
     } else {
-        Checkpoint::open(&head.note, verifier)
+        keys.open(&head.note).map(|(checkpoint, _)| checkpoint)
     };
     let checkpoint = checkpoint.map_err(|e| damaged(format!("the tree's head is not signed: {e}")))?;
     if checkpoint.size != head.frontier.size() || checkpoint.root != head.frontier.root() {

@@ -1,7 +1,9 @@
 //! A ledger on this machine: one folder with the store, the keys, and the marks of who writes which stream.
 
 use crate::{
-    Digest, LedgerError, Stream, head, inflight, key, merkle,
+    Digest, LedgerError, Stream, head, inflight, key,
+    keychain::Keychain,
+    merkle,
     note::{Checkpoint, NoteVerifier},
     schema, tiles,
     writer::{Queue, Writer},
@@ -22,7 +24,7 @@ pub struct Ledger(Arc<Inner>);
 
 struct Inner {
     dir: PathBuf,
-    verifier: NoteVerifier,
+    keys: Keychain,
     db: Mutex<Connection>,
     /// What was put through this handle lately.
     known: Mutex<HashSet<Digest>>,
@@ -45,25 +47,25 @@ impl Ledger {
         let db = schema::open_write(&dir, !had_key)?;
         let head = head::read_unchecked(&db, &dir)?;
         let key = key::open(&dir, head.frontier.size() == 0 && head.note.is_empty())?;
-        if head.is_signed_by_other_than(&key.verifier) {
-            let cause = format!("it is `{}`, and another signed this ledger", key.verifier.name());
+        if head.is_signed_by_other_than(&key.chain) {
+            let cause = format!("it is `{}`, and another signed this ledger", key.chain.origin());
             return Err(LedgerError::Key { path: key::private_path(&dir), cause });
         }
         if !had_key {
             sync_folder(&dir)?;
         }
-        let trusted = head::read(&db, &dir, &key.verifier, "")?.note;
+        let trusted = head::read(&db, &dir, &key.chain, "")?.note;
         let reader = schema::open_write(&dir, false)?;
 
         let queue = Arc::new(Queue::new(&dir)?);
-        let (verifier, signing) = (key.verifier.clone(), key.signing);
-        let writer = Writer { dir: dir.clone(), db, verifier, signing, trusted, streams: HashMap::new() };
+        let keys = key.chain.clone();
+        let writer = Writer { dir: dir.clone(), db, key, trusted, streams: HashMap::new() };
         let theirs = queue.clone();
         let thread = std::thread::Builder::new().name("ledger-writer".into()).spawn(move || writer.run(&theirs));
         let thread = thread.map_err(|e| LedgerError::io("start the writer of", &dir, e))?;
         let (queue, writer) = (Some(queue), Some(thread));
         let db = Mutex::new(reader);
-        let opened = Self(Arc::new(Inner { dir, verifier: key.verifier, db, known: Mutex::default(), queue, writer }));
+        let opened = Self(Arc::new(Inner { dir, keys, db, known: Mutex::default(), queue, writer }));
         inflight::take_in(&opened)?;
         Ok(opened)
     }
@@ -74,21 +76,14 @@ impl Ledger {
     /// [`LedgerError::Absent`] if there is none; otherwise as for [`Ledger::open`].
     pub fn open_read(dir: &Path) -> Result<Self, LedgerError> {
         let db = schema::open_read(dir)?;
-        let verifier = match key::open_public(dir) {
+        let keys = match key::open_public(dir) {
             Err(LedgerError::Io { path, source, .. }) => {
                 return Err(LedgerError::Key { path, cause: source.to_string() });
             }
             other => other?,
         };
         let dir = dir.canonicalize().map_err(|e| LedgerError::io("open the folder", dir, e))?;
-        Ok(Self(Arc::new(Inner {
-            dir,
-            verifier,
-            db: Mutex::new(db),
-            known: Mutex::default(),
-            queue: None,
-            writer: None,
-        })))
+        Ok(Self(Arc::new(Inner { dir, keys, db: Mutex::new(db), known: Mutex::default(), queue: None, writer: None })))
     }
 
     /// The ledger's folder.
@@ -97,10 +92,16 @@ impl Ledger {
         &self.0.dir
     }
 
-    /// The ledger's name and public key, under which its checkpoints are signed.
+    /// The ledger's name and public key, under which its checkpoints are signed: as of when this handle was opened.
     #[must_use]
     pub fn verifier(&self) -> &NoteVerifier {
-        &self.0.verifier
+        self.0.keys.current()
+    }
+
+    /// Every key that signed this ledger, as of when this handle was opened.
+    #[must_use]
+    pub fn keys(&self) -> &Keychain {
+        &self.0.keys
     }
 
     /// Takes the right to append to stream `id`: a new one, or an existing one, whose numbers go on.
@@ -133,6 +134,35 @@ impl Ledger {
     pub fn commit_now(&self) -> Result<(), LedgerError> {
         self.queue()?.commit_now();
         Ok(())
+    }
+
+    /// Puts a new signing key in the place of the one in force, which signs it. Sessions that are under way go on with the new
+    /// key at their next commit.
+    ///
+    /// # Errors
+    /// Those of the key's files and of the store; then the old key is in force.
+    pub fn rotate_key(dir: &Path, at_ns: u64) -> Result<Keychain, LedgerError> {
+        let mut db = schema::open_write(dir, false)?;
+        let fail = |e| LedgerError::store(dir, e);
+        // INVARIANT: nobody commits between the announcement of a key and the first head that it signs.
+        let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fail)?;
+        let key = key::open(dir, false)?;
+        let head = head::read(&tx, dir, &key.chain, "")?;
+        let key = key::rotate(dir, &key, head.frontier.size(), at_ns)?;
+        if !head.note.is_empty() {
+            let (origin, size) = (key.chain.origin().to_owned(), head.frontier.size());
+            let text = Checkpoint { origin, size, root: head.frontier.root() }.to_text();
+            let note = crate::note::sign(&text, key.chain.current(), &key.signing);
+            tx.execute("UPDATE head SET note = ?1 WHERE id = 0", [note]).map_err(fail)?;
+        }
+        tx.commit().map_err(fail)?;
+        Ok(key.chain)
+    }
+
+    /// A handle for reading what a bundle brought: `db` is as [`schema`] makes it, and holds the bundle's entries.
+    pub(crate) fn of_bundle(path: &Path, keys: Keychain, db: Connection) -> Self {
+        let known = Mutex::default();
+        Self(Arc::new(Inner { dir: path.to_owned(), keys, db: Mutex::new(db), known, queue: None, writer: None }))
     }
 
     /// The latest signed checkpoint, as a note; `None` while the ledger is empty.
@@ -214,7 +244,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Malformed`] if it is not signed by it.
     pub fn signed_head(&self) -> Result<Option<Checkpoint>, LedgerError> {
-        self.checkpoint()?.map(|note| Checkpoint::open(&note, self.verifier())).transpose()
+        self.checkpoint()?.map(|note| self.keys().open(&note).map(|(checkpoint, _)| checkpoint)).transpose()
     }
 
     fn prove<T>(

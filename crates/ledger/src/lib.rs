@@ -22,14 +22,17 @@
 #![warn(missing_docs)]
 
 mod blob;
+pub mod bundle;
 mod digest;
 mod entry;
 mod error;
 mod head;
 mod inflight;
 mod key;
+mod keychain;
 mod ledger;
 pub mod merkle;
+pub mod multiproof;
 mod note;
 mod read;
 #[doc(hidden)]
@@ -50,6 +53,7 @@ pub use blob::{CHUNK_BYTES, INLINE_BYTES_MAX, commit};
 pub use digest::Digest;
 pub use entry::{Draft, ENTRY_BYTES_MAX, Entry, Kind};
 pub use error::{CODES, LedgerError};
+pub use keychain::{Keychain, Rotation};
 pub use ledger::Ledger;
 pub use note::{Checkpoint, Note, NoteVerifier};
 pub use read::{Entries, Filter, StreamHead, StreamInfo};
@@ -58,4 +62,4 @@ pub use shared::{Change, Changed};
 pub use stream::Stream;
 pub use time::{format_ns, parse_ns};
 pub use turn::Turn;
-pub use verify::{Problem, Registers, Report};
+pub use verify::{Erased, Problem, Registers, Report};

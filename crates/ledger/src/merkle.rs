@@ -215,7 +215,7 @@ pub fn verify_consistency(old: u64, new: u64, old_root: &Digest, new_root: &Dige
 }
 
 /// The root over leaves `start..end`, where `start` is a multiple of the largest power of two below their number.
-fn range<E>(
+pub(crate) fn range<E>(
     start: u64,
     end: u64,
     node: &mut (impl FnMut(u32, u64) -> Result<Digest, E> + ?Sized),
@@ -231,7 +231,7 @@ fn range<E>(
 }
 
 /// The largest power of two below `count`, which is over 1.
-fn split(count: u64) -> u64 {
+pub(crate) fn split(count: u64) -> u64 {
     1 << (63 - (count - 1).leading_zeros())
 }
 

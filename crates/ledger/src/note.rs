@@ -59,6 +59,11 @@ impl NoteVerifier {
         [a, b, c, d]
     }
 
+    /// The public key.
+    pub(crate) fn key_bytes(&self) -> &[u8; 32] {
+        self.key.as_bytes()
+    }
+
     /// The text form `NAME+KEYID+BASE64`.
     #[must_use]
     pub fn to_vkey(&self) -> String {
@@ -124,9 +129,14 @@ impl Note {
 
 /// Signs `text`, which ends in a newline, and gives the whole note.
 pub(crate) fn sign(text: &str, verifier: &NoteVerifier, key: &SigningKey) -> String {
+    format!("{text}\n{}", signature_line(text, verifier, key))
+}
+
+/// The line of one more signature under `text`.
+pub(crate) fn signature_line(text: &str, verifier: &NoteVerifier, key: &SigningKey) -> String {
     let mut data = verifier.id().to_vec();
     data.extend(key.sign(text.as_bytes()).to_bytes());
-    format!("{text}\n— {} {}\n", verifier.name, BASE64.encode(data))
+    format!("— {} {}\n", verifier.name, BASE64.encode(data))
 }
 
 /// A tree head: who keeps the tree, how many leaves it has, and its root.

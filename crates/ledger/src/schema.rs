@@ -148,6 +148,17 @@ pub(crate) fn open_read(dir: &Path) -> Result<Connection, LedgerError> {
     Ok(db)
 }
 
+/// A ledger's tables in a file of their own that goes with the connection: what a bundle brought.
+pub(crate) fn temporary(path: &Path) -> Result<Connection, LedgerError> {
+    let fail = |e| LedgerError::store(path, e);
+    let db = Connection::open("").map_err(fail)?;
+    db.set_prepared_statement_cache_capacity(64);
+    for (_, sql) in TABLES {
+        db.execute(sql, []).map_err(fail)?;
+    }
+    Ok(db)
+}
+
 fn configure(db: &Connection, dir: &Path) -> Result<(), LedgerError> {
     let fail = |e| LedgerError::store(dir, e);
     db.busy_timeout(BUSY).map_err(fail)?;

@@ -69,11 +69,46 @@ pub(crate) fn node(db: &Connection, dir: &Path, level: u32, index: u64) -> Resul
     let absent = || LedgerError::damaged(dir, format!("the tree's node {index} of level {level} is gone"));
     let data = read(db, dir, tile_level, tile, start + count)?.ok_or_else(absent)?;
     let skip = usize::try_from(start).unwrap_or(usize::MAX);
-    let mut row: Vec<Digest> = data.chunks_exact(32).skip(skip).filter_map(Digest::from_slice).collect();
+    combined(data.chunks_exact(32).skip(skip).filter_map(Digest::from_slice).collect()).ok_or_else(absent)
+}
+
+/// Nodes of the tree of the first `size` leaves, for whoever reads many: the tile that was read last of each level is kept.
+pub(crate) struct Nodes<'d> {
+    db: &'d Connection,
+    dir: &'d Path,
+    size: u64,
+    last: BTreeMap<u32, (u64, Vec<Digest>)>,
+}
+
+impl<'d> Nodes<'d> {
+    pub(crate) fn new(db: &'d Connection, dir: &'d Path, size: u64) -> Self {
+        Self { db, dir, size, last: BTreeMap::new() }
+    }
+
+    /// As [`node`].
+    pub(crate) fn node(&mut self, level: u32, index: u64) -> Result<Digest, LedgerError> {
+        let (tile_level, height) = (level / HEIGHT, level % HEIGHT);
+        let first = index << height;
+        let (tile, start, count) = (first / WIDTH, first % WIDTH, 1u64 << height);
+        let absent = || LedgerError::damaged(self.dir, format!("the tree's node {index} of level {level} is gone"));
+        if self.last.get(&tile_level).is_none_or(|(number, _)| *number != tile) {
+            let there = self.size >> (HEIGHT * tile_level);
+            let width = there.saturating_sub(tile.saturating_mul(WIDTH)).min(WIDTH);
+            let data = read(self.db, self.dir, tile_level, tile, width)?.ok_or_else(absent)?;
+            self.last.insert(tile_level, (tile, data.chunks_exact(32).filter_map(Digest::from_slice).collect()));
+        }
+        let place = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let row = self.last.get(&tile_level).and_then(|(_, row)| row.get(place(start)..place(start + count)));
+        combined(row.ok_or_else(absent)?.to_vec()).ok_or_else(absent)
+    }
+}
+
+/// The root over as many digests as a power of two.
+fn combined(mut row: Vec<Digest>) -> Option<Digest> {
     while row.len() > 1 {
         row = row.chunks(2).filter_map(|p| Some(crate::merkle::node_digest(p.first()?, p.get(1)?))).collect();
     }
-    row.first().copied().ok_or_else(absent)
+    row.first().copied()
 }
 
 fn leaves(db: &Connection, dir: &Path, tile: u64, width: u64) -> Result<Vec<u8>, LedgerError> {

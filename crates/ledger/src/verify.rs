@@ -3,17 +3,18 @@
 //! What a single copy of a ledger cannot show: that it was taken back whole to an earlier signed state. Only someone
 //! who saw a later checkpoint (a witness) can.
 
-mod content;
+pub(crate) mod content;
+pub(crate) mod erased;
 mod registers;
-mod shape;
+pub(crate) mod shape;
 
 use crate::{
-    Digest, Ledger, LedgerError, head,
+    Digest, Keychain, Ledger, LedgerError, head,
     merkle::{self, Frontier},
-    note::{Checkpoint, NoteVerifier},
     schema,
     tiles::{HEIGHT, WIDTH},
 };
+pub use erased::Erased;
 pub use registers::Registers;
 use rusqlite::Connection;
 use serde::Serialize;
@@ -40,6 +41,9 @@ pub struct Report {
     pub witnessed_by: Vec<String>,
     /// How far the registers that sessions share were recomputed, over all streams.
     pub registers: Registers,
+    /// What was erased on request: its entries stand, its content is gone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub erased: Vec<Erased>,
     /// What is wrong.
     pub problems: Vec<Problem>,
 }
@@ -47,7 +51,7 @@ pub struct Report {
 /// One thing that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// Stable code, `FB0330` to `FB0345`.
+    /// Stable code, `FB0330` to `FB0349`.
     pub code: &'static str,
     /// The stream, where there is one to name.
     pub stream: Option<String>,
@@ -77,17 +81,18 @@ impl Ledger {
         {
             return Err(LedgerError::NoStream(name.to_owned()));
         }
-        let mut found = Found { only: stream.map(str::to_owned), problems: Vec::new(), untold: 0 };
+        let mut found = Found::new(stream);
         structure(&db, &mut found);
-        let mut signed = Signed::load(&db, dir, self.verifier(), &mut found);
-        let (entries, relied, registers) = scan(&db, streams, &mut signed, &mut found);
+        let mut signed = Signed::load(&db, dir, self.keys(), &mut found);
+        let (entries, mut relied, registers) = scan(&db, streams, &mut signed, &mut found);
         let checkpoints = signed.confirmed;
         content::check(&db, &relied, &mut found);
 
-        let signed_by = if signed.is_head_signed { vec![self.verifier().to_vkey()] } else { vec![] };
+        let signed_by = signed.head_key.into_iter().collect();
         let problems = found.finish();
         let ok = problems.is_empty();
-        Ok(Report { ok, entries, checkpoints, signed_by, witnessed_by: vec![], registers, problems })
+        let erased = relied.erased.take();
+        Ok(Report { ok, entries, checkpoints, signed_by, witnessed_by: vec![], registers, erased, problems })
     }
 }
 
@@ -99,7 +104,11 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    fn add(&mut self, code: &'static str, place: Place<'_>, message: String) {
+    pub(crate) fn new(only: Option<&str>) -> Self {
+        Self { only: only.map(str::to_owned), problems: Vec::new(), untold: 0 }
+    }
+
+    pub(crate) fn add(&mut self, code: &'static str, place: Place<'_>, message: String) {
         let (stream, seq, leaf) = match place {
             Place::Ledger => (None, None, None),
             Place::Leaf(leaf) => (None, None, Some(leaf)),
@@ -116,7 +125,7 @@ impl Found {
         self.problems.push(Problem { code, stream, seq, leaf, message });
     }
 
-    fn finish(mut self) -> Vec<Problem> {
+    pub(crate) fn finish(mut self) -> Vec<Problem> {
         if self.untold > 0 {
             let message = format!("{} more problems are not listed", self.untold);
             self.problems.push(Problem { code: "FB0344", stream: None, seq: None, leaf: None, message });
@@ -126,7 +135,7 @@ impl Found {
 }
 
 #[derive(Clone, Copy)]
-enum Place<'a> {
+pub(crate) enum Place<'a> {
     Ledger,
     Leaf(u64),
     Entry(&'a str, u64, Option<u64>),
@@ -166,12 +175,13 @@ struct Signed {
     /// By size: the root, and how to call it. Only those whose signature holds.
     waiting: VecDeque<(u64, Digest, String)>,
     head: Option<head::Head>,
-    is_head_signed: bool,
+    /// The key under the head.
+    head_key: Option<String>,
     confirmed: u64,
 }
 
 impl Signed {
-    fn load(db: &Connection, dir: &Path, verifier: &NoteVerifier, found: &mut Found) -> Self {
+    fn load(db: &Connection, dir: &Path, keys: &Keychain, found: &mut Found) -> Self {
         let mut waiting = Vec::new();
         let mut kept = 0;
         let read: rusqlite::Result<()> = (|| {
@@ -186,9 +196,9 @@ impl Signed {
                 }
                 kept = number;
                 let name = format!("checkpoint {number} (of size {size})");
-                match Checkpoint::open(&note, verifier) {
-                    Ok(checkpoint) if checkpoint.size == size => waiting.push((size, checkpoint.root, name)),
-                    Ok(other) => {
+                match keys.open(&note) {
+                    Ok((checkpoint, _)) if checkpoint.size == size => waiting.push((size, checkpoint.root, name)),
+                    Ok((other, _)) => {
                         let message = format!("{name} is in truth of size {}", other.size);
                         found.add("FB0338", Place::Ledger, message);
                     }
@@ -202,16 +212,16 @@ impl Signed {
         }
         let head =
             head::read_unchecked(db, dir).map_err(|error| found.add("FB0337", Place::Ledger, error.to_string())).ok();
-        let mut is_head_signed = false;
+        let mut head_key = None;
         if let Some(head) = &head {
             if head.kept != kept {
                 let message = format!("{} checkpoints were kept, and {kept} are there", head.kept);
                 found.add("FB0343", Place::Ledger, message);
             }
             if head.frontier.size() > 0 || kept > 0 || !head.note.is_empty() {
-                match Checkpoint::open(&head.note, verifier) {
-                    Ok(checkpoint) => {
-                        is_head_signed = true;
+                match keys.open(&head.note) {
+                    Ok((checkpoint, key)) => {
+                        head_key = Some(key.to_vkey());
                         if checkpoint.size != head.frontier.size() || checkpoint.root != head.frontier.root() {
                             let message = format!(
                                 "the stored frontier has {} entries and another root than the head's checkpoint of {}",
@@ -227,7 +237,7 @@ impl Signed {
             }
         }
         waiting.sort_by_key(|(size, ..)| *size);
-        Self { waiting: waiting.into(), head, is_head_signed, confirmed: 0 }
+        Self { waiting: waiting.into(), head, head_key, confirmed: 0 }
     }
 }
 

@@ -3,13 +3,13 @@
 use crate::{
     Digest, Kind, LedgerError, head,
     inflight::{FILE_BYTES_MAX, Inflight, KEPT_BYTES_MAX},
+    key::{self, LedgerKey},
     merkle,
-    note::{self, Checkpoint, NoteVerifier},
+    note::{self, Checkpoint},
     schema,
     shared::SharedItem,
     tiles,
 };
-use ed25519_dalek::SigningKey;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 use std::{
     collections::{HashMap, VecDeque},
@@ -270,8 +270,7 @@ impl Queue {
 pub(crate) struct Writer {
     pub(crate) dir: PathBuf,
     pub(crate) db: Connection,
-    pub(crate) verifier: NoteVerifier,
-    pub(crate) signing: SigningKey,
+    pub(crate) key: LedgerKey,
     /// The note of the head that was last read or written here, and so is known to be good.
     pub(crate) trusted: String,
     pub(crate) streams: HashMap<String, i64>,
@@ -307,7 +306,15 @@ impl Writer {
         let dir = self.dir.clone();
         let fail = |e| LedgerError::store(&dir, e);
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
-        let head = head::read(&tx, &dir, &self.verifier, &self.trusted)?;
+        if self.key.is_outdated(&dir) {
+            // Another process changed the key. INVARIANT: within the transaction that the change would have to wait for.
+            let key = key::open(&dir, false)?;
+            if key.chain.first() != self.key.chain.first() {
+                return Err(LedgerError::Key { path: dir, cause: "it became another ledger's".into() });
+            }
+            self.key = key;
+        }
+        let head = head::read(&tx, &dir, &self.key.chain, &self.trusted)?;
         let mut frontier = head.frontier;
         let size_before = frontier.size();
         let mut is_kept = false;
@@ -353,9 +360,9 @@ impl Writer {
             }
             grown.write(&tx, &dir)?;
             is_kept |= frontier.size() / CHECKPOINT_EVERY != size_before / CHECKPOINT_EVERY;
-            let origin = self.verifier.name().to_owned();
+            let origin = self.key.chain.origin().to_owned();
             let text = Checkpoint { origin, size: frontier.size(), root: frontier.root() }.to_text();
-            let note = note::sign(&text, &self.verifier, &self.signing);
+            let note = note::sign(&text, self.key.chain.current(), &self.key.signing);
             let peaks: Vec<u8> = frontier.peaks().iter().flat_map(|digest| digest.0).collect();
             let sql = "UPDATE head SET size = ?1, peaks = ?2, note = ?3, kept = ?4 WHERE id = 0";
             let kept = head.kept + u64::from(is_kept);

@@ -19,6 +19,7 @@ pub mod control;
 mod core;
 mod coverage;
 pub mod door;
+pub mod evidence;
 pub mod gate;
 mod git_context;
 mod home;
@@ -45,7 +46,7 @@ mod taking;
 pub mod terminal;
 pub mod translate;
 
-pub use crate::clock::rfc3339;
+pub use crate::clock::{rfc3339, wall_ns};
 pub use crate::core::{Notice, OnHold, Watcher};
 pub use crate::home::{Home, HomeError, SessionLock};
 pub use crate::plan::PlanError;

@@ -35,13 +35,18 @@ fn the_reference() {
         "apply",
         "discard",
         "verify",
+        "export",
+        "key",
+        "key show",
+        "key rotate",
         "doctor",
         "schema",
         "explain",
         "completions",
         "man",
     ] {
-        scene.type_in(&[command, "--help"]);
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        scene.type_in(&words);
     }
     assert_transcript!(scene);
 }

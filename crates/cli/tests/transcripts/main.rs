@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod charters;
+mod evidence;
 mod fixture;
 mod help;
 mod hostile;

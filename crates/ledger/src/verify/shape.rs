@@ -26,7 +26,7 @@ struct Shape<'a> {
 }
 
 /// All streams, as recorded beside the entries and as the entries show them.
-pub(super) struct Streams {
+pub(crate) struct Streams {
     known: HashMap<i64, Seen>,
     last: Option<(i64, u64)>,
 }
@@ -53,6 +53,12 @@ impl Streams {
         Ok(Self { known: rows.collect::<Result<_, _>>()?, last: None })
     }
 
+    /// One stream of which only its entries tell.
+    pub(crate) fn of_one(name: &str) -> Self {
+        let seen = Seen { name: name.to_owned(), ..Seen::default() };
+        Self { known: HashMap::from([(0, seen)]), last: None }
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.known.values().any(|seen| seen.name == name)
     }
@@ -73,7 +79,7 @@ impl Streams {
     }
 
     /// Checks one entry; returns whether it is of the streams that were asked for.
-    pub(super) fn check(
+    pub(crate) fn check(
         &mut self,
         number: i64,
         seq: u64,
@@ -158,6 +164,7 @@ impl Seen {
         match shape.kind {
             Kind::Open => (self.opened, self.closed) = (self.opened.or(Some(seq)), None),
             Kind::Close => self.closed = Some(seq),
+            Kind::Intervention => relied.erased.note(data),
             _ => {}
         }
     }

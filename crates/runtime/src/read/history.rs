@@ -28,7 +28,7 @@ impl History {
     }
 
     /// Reads only entries of these kinds: the rest is skipped undecoded.
-    pub(super) fn of_kinds(ledger: &Ledger, session: &str, kinds: &[Kind]) -> Result<Self, ReadError> {
+    pub(crate) fn of_kinds(ledger: &Ledger, session: &str, kinds: &[Kind]) -> Result<Self, ReadError> {
         Ok(Self::new(session, entries(ledger, session, 1, kinds)?))
     }
 

@@ -1,0 +1,202 @@
+//! Evidence for strangers: a session as a bundle, and what a bundle shows by itself, without any ledger.
+
+use crate::read::{self, History, ReadError, SignedAnswers};
+use flyball_kernel::{Charter, Sources};
+use flyball_ledger::bundle::{Export, Exported, Opened};
+use flyball_ledger::{Kind, Ledger, NoteVerifier, Problem};
+use serde::Serialize;
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+
+/// Writes a session as a bundle, with its charters' files beside it.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read, or `out` written.
+pub fn export(ledger: &Ledger, session: &str, payloads: bool, out: impl Write) -> Result<Exported, ReadError> {
+    let beside = charter_files(&charters(&History::of_kinds(ledger, session, &[Kind::Open, Kind::Charter])?));
+    Ok(ledger.export(&Export { session: session.to_owned(), payloads, beside }, out)?)
+}
+
+/// A charter that was in force.
+struct Recorded {
+    /// The entry that says so.
+    seq: u64,
+    digest: String,
+    files: Json,
+}
+
+fn charters(history: &History) -> Vec<Recorded> {
+    let of = |entry: &flyball_ledger::Entry| {
+        let (digest, files) = match entry.kind {
+            Kind::Open => (entry.body.pointer("/charter/digest")?, entry.body.pointer("/charter/files")?),
+            Kind::Charter => (entry.body.get("charter")?, entry.body.get("files")?),
+            _ => return None,
+        };
+        Some(Recorded { seq: entry.seq, digest: digest.as_str()?.to_owned(), files: files.clone() })
+    };
+    history.entries().iter().filter_map(of).collect()
+}
+
+/// The files of charters as a bundle has them beside its entries: those whose names are plain. All of them stand in entries.
+fn charter_files(charters: &[Recorded]) -> BTreeMap<String, Vec<u8>> {
+    let is_plain = |name: &str| {
+        (1..=60).contains(&name.len())
+            && !name.starts_with('.')
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    let mut out = BTreeMap::new();
+    for charter in charters {
+        for (name, text) in charter.files.as_object().into_iter().flatten() {
+            if let Some(text) = text.as_str().filter(|_| is_plain(name)) {
+                out.insert(format!("charter/{:08}/{name}", charter.seq), text.as_bytes().to_vec());
+            }
+        }
+    }
+    out
+}
+
+/// What a bundle shows, and what it can't.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shown {
+    /// The session.
+    pub session: String,
+    /// The ledger's name.
+    pub ledger: String,
+    /// The size of the tree whose checkpoint the entries were held against.
+    pub tree_size: u64,
+    /// `pinned`: the key is the one that was asked for; `self-consistent`: only the bundle says whose it is.
+    pub key: &'static str,
+    /// `all` or `commitments`.
+    pub payloads: &'static str,
+    /// Blobs that were read and held against their digests.
+    pub blobs: u64,
+    /// What was recomputed and holds.
+    pub shown: Vec<String>,
+    /// What this file cannot show.
+    pub not_shown: Vec<String>,
+    /// Answers whose signature by a person's key holds.
+    #[serde(skip)]
+    pub signed: SignedAnswers,
+}
+
+/// Recomputes what an opened bundle's entries say, adds to its report what does not hold, and says what is shown. `pinned` are keys
+/// that its reader knows to be the ledger's.
+///
+/// # Errors
+/// [`ReadError`] for entries that can't be read, if the bundle's report knows of nothing wrong with them.
+pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier]) -> Result<Shown, ReadError> {
+    let session = opened.manifest.session.clone();
+    let was_ok = opened.report.ok;
+    let problem = |code: &'static str, seq: Option<u64>, message: String| Problem {
+        code,
+        stream: Some(session.clone()),
+        seq,
+        leaf: None,
+        message,
+    };
+    let mut problems = Vec::new();
+    let is_pinned = pinned.iter().any(|key| opened.keys.has(key));
+    if !is_pinned && let Some(key) = pinned.first() {
+        let keys = opened.keys.current().to_vkey();
+        problems.push(problem("FB0348", None, format!("it is signed by `{keys}`, and not by `{}`", key.to_vkey())));
+    }
+    let history = readable(was_ok, History::read(&opened.ledger, &session))?;
+    let signed = readable(was_ok, read::signed_answers(&opened.ledger, Some(&session)))?.unwrap_or_default();
+    let asked = readable(was_ok, read::misnamed_questions(&opened.ledger, Some(&session)))?.unwrap_or_default();
+    problems.extend(signed.problems.iter().map(|(_, seq, why)| problem("FB0536", Some(*seq), why.clone())));
+    problems.extend(asked.into_iter().map(|(_, seq, why)| problem("FB0549", Some(seq), why)));
+
+    let (mut shown, mut not_shown) = (Vec::new(), Vec::new());
+    let tree_size = opened.checkpoint.as_ref().map(|c| c.size).unwrap_or_default();
+    if was_ok {
+        let last = history.as_ref().map(History::last).unwrap_or_default();
+        shown.push(format!(
+            "entries 1 to {last}, each byte as it was, each in its place in a tree of {tree_size} that the key signed; none is missing between"
+        ));
+    }
+    if let Some(history) = &history {
+        let charters = charters(history);
+        let known: BTreeSet<&str> = charters.iter().map(|c| c.digest.as_str()).collect();
+        let expected = charter_files(&charters);
+        for (name, bytes) in opened.beside.iter().filter(|(name, _)| name.starts_with("charter/")) {
+            if expected.get(name) != Some(bytes) {
+                problems.push(problem("FB0349", None, format!("`{name}` is not what the entries hold of the charter")));
+            }
+        }
+        for name in expected.keys().filter(|name| !opened.beside.contains_key(*name)) {
+            problems.push(problem("FB0349", None, format!("`{name}` is not here, and the entries hold it")));
+        }
+        for entry in history.entries().iter().filter(|e| e.kind == Kind::Ruling) {
+            let said = entry.body.get("charter").and_then(Json::as_str);
+            if let Some(said) = said.filter(|said| !known.contains(said)) {
+                let message = format!("its ruling is of the charter {said}, which no entry brought into force");
+                problems.push(problem("FB0349", Some(entry.seq), message));
+            }
+        }
+        for charter in &charters {
+            let sources = serde_json::from_value::<Sources>(charter.files.clone()).ok();
+            match sources.and_then(|sources| Charter::compile(&sources).ok()) {
+                Some((compiled, _)) if compiled.digest() == charter.digest => {
+                    shown.push(format!("the charter of entry {}: its files have the digest on its rulings", charter.seq));
+                }
+                _ => not_shown.push(format!(
+                    "that the charter's files of entry {} have the digest on its rulings: this version of flyball reads them otherwise",
+                    charter.seq
+                )),
+            }
+        }
+        if signed.hold + signed.acts > 0 {
+            shown.push(format!(
+                "{} answers and {} acts signed by a person's key, for just that, in time",
+                signed.hold, signed.acts
+            ));
+        }
+        match history.entries().iter().rev().find(|e| e.kind == Kind::Close) {
+            Some(close) => not_shown.push(format!(
+                "whether anything was recorded of the session after entry {} (it was closed at {})",
+                history.last(),
+                close.seq
+            )),
+            None => not_shown.push(format!("how the session went on after entry {}: it was open", history.last())),
+        }
+    }
+    let payloads = if opened.manifest.payloads { "all" } else { "commitments" };
+    if opened.manifest.payloads {
+        shown.push(format!("{} blobs, each by its digest and the commitments in entries", opened.blobs));
+    } else {
+        not_shown.push("payloads and contents: only their commitments and digests are in this file".to_owned());
+    }
+    not_shown.extend(opened.report.erased.iter().map(|e| {
+        format!("the content of entry {}: erased by {} at {} (entry {}): {}", e.seq, e.by, e.at, e.entry, e.reason)
+    }));
+    if !is_pinned {
+        not_shown.push(
+            "whose key it is: only this file says; ask the ledger's owner for it and give it with `--key`".to_owned(),
+        );
+    }
+    not_shown.push(format!("what the ledger holds besides, and after its first {tree_size} entries"));
+    not_shown.push("the registers that it shared with other sessions, and anything that was never recorded".to_owned());
+    opened.report.ok &= problems.is_empty();
+    opened.report.problems.extend(problems);
+    Ok(Shown {
+        session: session.clone(),
+        ledger: opened.keys.origin().to_owned(),
+        tree_size,
+        key: if is_pinned { "pinned" } else { "self-consistent" },
+        payloads,
+        blobs: opened.blobs,
+        shown,
+        not_shown,
+        signed,
+    })
+}
+
+/// What is too damaged to be read has been told of already.
+fn readable<T>(was_ok: bool, read: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if was_ok => Err(error),
+        Err(_) => Ok(None),
+    }
+}
