@@ -51,7 +51,31 @@ const GEMINI: Agent = Agent {
 
 /// Installs what every test run uses; does nothing where all is as pinned.
 pub(crate) fn install() -> Result<(), Failure> {
-    install_one(&CLAUDE).and(install_mcp())
+    let (readers, mcp) = (install_readers(), install_mcp());
+    install_one(&CLAUDE).and(mcp).and(readers)
+}
+
+/// Others' readers of what Flyball writes (attestations, exports), into `.agents/readers/py`.
+fn install_readers() -> Result<(), Failure> {
+    let (from, folder) = (exec::root().join("xtask/agents/readers"), exec::root().join(".agents/readers"));
+    // Written last, so that what stands there was installed to its end.
+    let done = folder.join("installed");
+    let wanted = std::fs::read(from.join("requirements.txt"))?;
+    if std::fs::read(&done).is_ok_and(|had| had == wanted) {
+        println!("agents: readers of attestations and exports are in {}", folder.display());
+        return Ok(());
+    }
+    if !exec::has("python3") {
+        return Err("`python3` brings the readers of attestations and exports: install it".into());
+    }
+    std::fs::create_dir_all(&folder)?;
+    let requirements = from.join("requirements.txt");
+    exec::run(Command::new("python3").current_dir(&folder).args(["-m", "venv", "py"]))?;
+    let mut pip = Command::new(folder.join("py/bin/pip"));
+    exec::run(pip.args(["install", "-q", "--disable-pip-version-check", "-r"]).arg(requirements))?;
+    std::fs::write(&done, wanted)?;
+    println!("agents: installed readers of attestations and exports in {}", folder.display());
+    Ok(())
 }
 
 /// Installs every agent, also the ones that only the long runs use for their size.

@@ -185,7 +185,7 @@ pub enum Command {
     /// Drop a session's changed workspace
     Discard(Act),
     /// Recompute the record from the stored bytes, and find what was flipped, dropped, reordered or forked; or a file that
-    /// `export` made, without any ledger
+    /// `export` or `attest` made
     Verify(Verify),
     /// Write a session into one file that anybody can verify: entries, contents, proofs, the signed checkpoint, the charter
     Export {
@@ -202,6 +202,8 @@ pub enum Command {
     /// The key that signs this ledger: show it, or put a new one in its place
     #[command(subcommand)]
     Key(Key),
+    /// Say, signed, what a finished session was and did: an in-toto statement in a DSSE envelope
+    Attest(Attest),
     /// Say what this machine can enforce
     Doctor,
     /// Print the Cedar schema that rules are validated against
@@ -239,6 +241,20 @@ pub struct Step {
     pub session: Session,
     /// The entry's number
     pub seq: u64,
+}
+
+/// `flyball attest`.
+#[derive(Debug, Args)]
+pub struct Attest {
+    /// The session.
+    #[command(flatten)]
+    pub session: Session,
+    /// Write it into this file [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Name a file of the workspace, as it stood at the session's end, by its digest; may be given often
+    #[arg(long, value_name = "PATH")]
+    pub artifact: Vec<PathBuf>,
 }
 
 /// `flyball test`.
@@ -465,10 +481,10 @@ pub struct Suggest {
 /// `flyball verify`.
 #[derive(Debug, Default, Args)]
 pub struct Verify {
-    /// A session, or a file that `export` made; without either, the whole ledger
+    /// A session, or a file that `export` or `attest` made; without either, the whole ledger
     #[arg(value_name = "S|FILE")]
     pub what: Option<String>,
-    /// Of a file: the key that its ledger is known by (`NAME+ID+KEY`), from somebody other than who gave you the file
+    /// Of a file: the key that its ledger is known by (`NAME+ID+KEY`), from somebody other than who gave you the file [default: of an attestation, the ledger's at hand]
     #[arg(long, value_name = "VKEY")]
     pub key: Vec<String>,
     /// Of a file: take one of up to this many bytes

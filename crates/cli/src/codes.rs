@@ -129,6 +129,20 @@ there is none. One of the two is wrong: believe neither about these charters, an
 `flyball gateway` opens a session before it starts the server, and starts none when that fails: the ledger can't be used, the
 charter does not compile, or there is no such command. The message says which; try the server's command by itself, and
 `flyball check`."),
+    ("FB0570", "session has not ended", "\
+An attestation is of a whole session. This one still runs, or its supervisor died and no later command has closed it: any run
+does that. Wait for its end, or end it with `flyball kill`."),
+    ("FB0571", "no attestation", "\
+The file is no in-toto Statement v1 about a Flyball session in a DSSE envelope, or it was cut off. Nothing in it was believed."),
+    ("FB0572", "artifact is no file", "\
+`attest --artifact PATH` names files of the workspace as they stood at the session's end: of changed ones the recorded bytes,
+of others those of the real workspace. A folder, a link, or what is not there has no digest to name."),
+    ("FB0573", "key can't be read", "\
+A public key is `NAME+ID+KEY`, as in `keys/ledger.pub` of the ledger's folder; its id is computed from its name and bytes, so that a
+slip of the pen shows."),
+    ("FB0574", "attestation does not hold", "\
+The signature is of none of the keys that were to be trusted, or what the attestation says is not what the ledger's entries make of
+it; the message names the field. Don't rely on it."),
     ("FB0546", "coverage below what the charter requires", "\
 The charter says how far verbs must be mediated (`[require] coverage = [\"git.push\"]`, or `@coverage(\"enforced\")` on a rule),
 and the session that was to start would mediate less, so it did not start. The message names each verb, the rules that it is for,

@@ -10,6 +10,7 @@
 mod apply;
 mod args;
 mod asks;
+mod attest;
 mod charter_dir;
 mod check;
 mod codes;
@@ -105,6 +106,7 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
             evidence::export(out, &place, &session.session, &output, !without_payloads)
         }
         Command::Key(args) => keys::key(out, &place, args),
+        Command::Attest(args) => attest::attest(out, &place, &args),
         Command::Doctor => doctor::doctor(out, &place),
         Command::Schema { charter } => check::schema(out, charter.as_deref()),
         Command::Explain { code } => codes::explain(out, code.as_deref()),

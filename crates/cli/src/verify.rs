@@ -10,7 +10,10 @@ use std::path::Path;
 /// `flyball verify [S|FILE]`.
 pub fn verify(out: Output, place: &Place, args: &crate::args::Verify) -> Result<(), Failure> {
     if let Some(file) = args.what.as_deref().filter(|wanted| is_file(place, wanted)) {
-        return crate::evidence::verify(out, Path::new(file), args);
+        return match crate::attest::read(file) {
+            Some(attestation) => crate::attest::verify(out, place, &attestation, &args.key),
+            None => crate::evidence::verify(out, Path::new(file), args),
+        };
     }
     let wanted = args.what.as_deref();
     let ledger = flyball_ledger::Ledger::open_read(&place.dir()?).map_err(broken)?;

@@ -24,6 +24,7 @@
 mod blob;
 pub mod bundle;
 mod digest;
+mod dsse;
 mod entry;
 mod error;
 mod head;
@@ -51,6 +52,7 @@ mod writer;
 
 pub use blob::{CHUNK_BYTES, INLINE_BYTES_MAX, commit};
 pub use digest::Digest;
+pub use dsse::{ENVELOPE_BYTES_MAX, Envelope};
 pub use entry::{Draft, ENTRY_BYTES_MAX, Entry, Kind};
 pub use error::{CODES, LedgerError};
 pub use keychain::{Keychain, Rotation};

@@ -64,6 +64,11 @@ impl NoteVerifier {
         self.key.as_bytes()
     }
 
+    /// Whether these bytes are its signature over those.
+    pub(crate) fn has_signed(&self, signed: &[u8], signature: &[u8]) -> bool {
+        Signature::from_slice(signature).is_ok_and(|s| self.key.verify_strict(signed, &s).is_ok())
+    }
+
     /// The text form `NAME+KEYID+BASE64`.
     #[must_use]
     pub fn to_vkey(&self) -> String {
@@ -120,10 +125,7 @@ impl Note {
     pub fn is_signed_by(&self, verifier: &NoteVerifier) -> bool {
         let id = verifier.id();
         let mut theirs = self.signatures.iter().filter(|(n, i, _)| *n == verifier.name && *i == id).peekable();
-        theirs.peek().is_some()
-            && theirs.all(|(_, _, bytes)| {
-                Signature::from_slice(bytes).is_ok_and(|s| verifier.key.verify_strict(self.text.as_bytes(), &s).is_ok())
-            })
+        theirs.peek().is_some() && theirs.all(|(_, _, bytes)| verifier.has_signed(self.text.as_bytes(), bytes))
     }
 }
 

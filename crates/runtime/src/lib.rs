@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod asking;
+pub mod attest;
 mod capture;
 pub mod charter;
 mod clock;

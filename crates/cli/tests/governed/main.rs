@@ -15,6 +15,7 @@
 mod agent;
 mod answering;
 mod apart;
+mod attesting;
 mod bad_input;
 mod barrier;
 mod codex;
@@ -51,6 +52,7 @@ fn main() {
         agent::cases(),
         answering::cases(),
         apart::cases(),
+        attesting::cases(),
         bad_input::cases(),
         barrier::cases(),
         codex::cases(),

@@ -39,6 +39,7 @@ fn the_reference() {
         "key",
         "key show",
         "key rotate",
+        "attest",
         "doctor",
         "schema",
         "explain",

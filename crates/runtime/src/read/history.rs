@@ -207,6 +207,7 @@ impl History {
                 let before = body.pointer("/snapshot/before").and_then(Json::as_u64).unwrap_or_default();
                 format!("the point just before entry {before}: `flyball rollback` goes to {}", entry.seq)
             }
+            Kind::Observe if body.get("attestation").is_some() => "attested".to_owned(),
             Kind::Observe if body.get("elsewhere").is_some() => {
                 let told =
                     |key: &str| body.pointer(&format!("/elsewhere/{key}")).and_then(Json::as_str).unwrap_or_default();
@@ -271,7 +272,7 @@ pub(super) fn short_paths(workspace: &str, text: &str) -> String {
 }
 
 /// An entry's body in full. An erased payload leaves its commitment, which is what there is to show.
-pub(super) fn whole_body(ledger: &Ledger, entry: &Entry) -> Result<Json, LedgerError> {
+pub(crate) fn whole_body(ledger: &Ledger, entry: &Entry) -> Result<Json, LedgerError> {
     match ledger.body(entry) {
         Err(LedgerError::NoBlob(_)) => Ok(entry.body.clone()),
         other => other,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// The fold of a session's entries so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// The last entry that was folded.
     pub last_seq: u64,
     pub counts: Counts,

@@ -1,0 +1,176 @@
+//! Attestations: read by an implementation that is not ours, refused by both where something was changed, and held against the
+//! ledger.
+
+use crate::support::{Case, World, stderr};
+use flyball_testkit::user::User;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case { name: "an_attestation_is_read_by_others", needs: readers, run: others },
+        Case { name: "an_attestation_is_held_against_the_record", needs: crate::support::nothing, run: against },
+    ]
+}
+
+/// Python with the packages of `xtask/agents/readers`.
+pub fn python() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.agents/readers/py/bin/python")
+}
+
+pub fn readers(_: User) -> Option<String> {
+    (!python().exists()).then(|| "`.agents/readers` is not installed: `cargo xtask test` does it".to_owned())
+}
+
+/// The DSSE of `securesystemslib` and the statement of `in-toto-attestation`: prints the type and every subject's digest.
+const OTHERS: &str = r#"
+import base64, json, sys
+from google.protobuf import json_format
+from in_toto_attestation.v1 import statement_pb2
+from in_toto_attestation.v1.statement import Statement
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import SSlibKey
+envelope = Envelope.from_dict(json.load(open(sys.argv[1])))
+name, number, key = sys.argv[2].split("+", 2)
+public = {"public": base64.b64decode(key)[1:].hex()}
+envelope.verify([SSlibKey(name + "+" + number, "ed25519", "ed25519", public)], 1)
+statement = json_format.Parse(envelope.payload, statement_pb2.Statement())
+Statement.copy_from_pb(statement).validate()
+print(json.dumps([envelope.payload_type, statement.type, [dict(s.digest) for s in statement.subject]]))
+"#;
+
+const SCRIPT: &str = "echo b > b; git add b; git commit -qm b; git rev-parse HEAD > /dev/null; rm -f README.md";
+
+fn attested(world: &World, words: &[&str]) -> PathBuf {
+    let file = world.repo.scratch().join("attestation.dsse.json");
+    let name = file.to_str().unwrap();
+    world.ok(&[&["attest", "@", "-o", name], words].concat());
+    file
+}
+
+fn payload(file: &Path) -> Value {
+    let script = "import base64,json,sys; print(base64.b64decode(json.load(open(sys.argv[1]))['payload']).decode())";
+    let output = Command::new("python3").args(["-c", script]).arg(file).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn verify(world: &World, file: &Path, words: &[&str]) -> (Value, Output) {
+    let words = [&["verify", file.to_str().unwrap(), "--json"], words].concat();
+    let output = world.flyball(&words).output().unwrap();
+    (serde_json::from_slice(&output.stdout).unwrap_or_default(), output)
+}
+
+fn others(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let (_, output) = world.run(SCRIPT);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let file = attested(&world, &["--artifact", "b"]);
+    let key = std::fs::read_to_string(world.ledger.join("keys/ledger.pub")).unwrap();
+    let read = |file: &Path| Command::new(python()).args(["-c", OTHERS]).arg(file).arg(key.trim()).output().unwrap();
+    let output = read(&file);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told[0], "application/vnd.in-toto+json");
+    assert_eq!(told[1], "https://in-toto.io/Statement/v1");
+    let has = |wanted: Value| told[2].as_array().unwrap().contains(&wanted);
+    assert!(has(json!({"sha256": "0263829989b6fd954f72baaf2fc64bc2e2f01d692d4de72986ea808f6e99813f"})), "{told}");
+    assert_eq!(told[2].as_array().unwrap().iter().filter(|d| d["gitCommit"].is_string()).count(), 1, "{told}");
+
+    // One bit of the payload, of the signature, of the type: refused by both.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let envelope: Value = serde_json::from_str(&text).unwrap();
+    let change = |part: &str, old: &str| {
+        let new = if old.starts_with('A') { old.replacen('A', "B", 1) } else { format!("A{}", &old[1..]) };
+        let mut changed = envelope.clone();
+        *changed.pointer_mut(part).unwrap() = new.into();
+        changed
+    };
+    let sig = envelope["signatures"][0]["sig"].as_str().unwrap();
+    let mut later = envelope.clone();
+    let said = payload(&file).to_string().replacen("\"endedBy\":\"program\"", "\"endedBy\":\"person\"", 1);
+    let script = "import base64,sys; print(base64.b64encode(sys.argv[1].encode()).decode(), end='')";
+    let encoded = Command::new("python3").args(["-c", script, &said]).output().unwrap().stdout;
+    later["payload"] = String::from_utf8(encoded).unwrap().into();
+    let tampered =
+        [later, change("/signatures/0/sig", sig), change("/payloadType", envelope["payloadType"].as_str().unwrap())];
+    for (n, tampered) in tampered.iter().enumerate() {
+        let file = world.repo.scratch().join(format!("tampered-{n}.json"));
+        std::fs::write(&file, tampered.to_string()).unwrap();
+        user.own(&file).unwrap();
+        assert!(!read(&file).status.success(), "case {n}: others take it");
+        let (_, output) = verify(&world, &file, &[]);
+        assert_eq!(output.status.code(), Some(103), "case {n}: {}", stderr(&output));
+    }
+}
+
+fn against(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let script = "cat /nonexistent; echo secret > b; curl -s http://example.com/; true";
+    // The script is refused as a whole, for what it would ask people about.
+    world.flyball(&["run", "--on-hold", "deny", "--apply", "never", "--", "sh", "-c", script]).output().unwrap();
+    let file = attested(&world, &[]);
+    let said = payload(&file);
+    let log = world.log();
+    let ruled = |rule: &str| {
+        let rulings = log.iter().filter(|e| e["kind"] == "ruling");
+        let named = |e: &&Value| e["body"]["reasons"].as_array().unwrap().iter().any(|r| r["rule"] == rule);
+        rulings.filter(named).count()
+    };
+    for rule in said["predicate"]["rules"].as_array().unwrap() {
+        assert_eq!(rule["ruled"], ruled(rule["id"].as_str().unwrap()), "{rule}");
+        assert!(rule["owner"].is_string());
+    }
+    assert!(said["predicate"]["rules"].as_array().unwrap().iter().any(|r| r["held"] != 0), "{said}");
+    assert_eq!(said["predicate"]["head"]["seq"].as_u64().unwrap() + 1, log.len() as u64);
+    assert_eq!(log.last().unwrap()["body"]["attestation"]["of"], said["predicate"]["head"]["seq"]);
+    let (report, _) = verify(&world, &file, &[]);
+    assert_eq!((&report["ok"], &report["problems"]), (&json!(true), &json!([])), "{report}");
+    assert_eq!(report["recomputed_entries"], said["predicate"]["head"]["seq"]);
+    world.verifies();
+
+    // Signed by the right key, and not what the record says: somebody had the key.
+    let home = flyball_runtime::Home::open(&world.ledger).unwrap();
+    let ledger = flyball_ledger::Ledger::open(home.dir()).unwrap();
+    let lie = |pointer: &str, value: Value| {
+        let mut lie = said.clone();
+        *lie.pointer_mut(pointer).unwrap() = value;
+        let file = world.repo.scratch().join("lie.json");
+        let envelope = ledger.seal("application/vnd.in-toto+json", lie.to_string().into_bytes()).unwrap();
+        std::fs::write(&file, envelope.to_bytes().unwrap()).unwrap();
+        user.own(&file).unwrap();
+        verify(&world, &file, &[]).0["problems"].to_string()
+    };
+    for (pointer, value) in [
+        ("/predicate/actions/denied", json!(77)),
+        ("/predicate/charter/digest", json!("sha256:00")),
+        ("/subject/0/digest/sha256", json!("00")),
+        ("/predicate/rules/0/owner", json!("nobody")),
+    ] {
+        let problems = lie(pointer, value);
+        assert!(problems.contains(pointer), "{pointer} is not in {problems}");
+    }
+    drop(ledger);
+
+    // Without the ledger, by a key of one's own choice, and by another's.
+    let elsewhere = ["--ledger", "/nonexistent"];
+    let key = world.ledger.join("keys/ledger.pub");
+    let (report, _) = verify(&world, &file, &[&elsewhere[..], &["--key", key.to_str().unwrap()]].concat());
+    assert_eq!((&report["ok"], &report["recomputed_entries"]), (&json!(true), &Value::Null), "{report}");
+    let other = "flyball.local/ledger/034265aa+5d775ab6+AdSrDBBCcuFVW7qLRHrsA2MwC6noofEB4pgf4HGIzcSN";
+    let (report, output) = verify(&world, &file, &["--key", other]);
+    assert_eq!((output.status.code(), &report["ok"]), (Some(103), &json!(false)), "{report}");
+    for (words, code) in [
+        (vec!["verify", file.to_str().unwrap(), "--key", "nothing"], "FB0573"),
+        (vec!["attest", "@", "--artifact", "src"], "FB0572"),
+        (vec!["attest", "@", "--artifact", "absent"], "FB0572"),
+    ] {
+        let said = stderr(&world.flyball(&words).output().unwrap());
+        assert!(said.contains(code), "{words:?}: {said}");
+    }
+    std::fs::write(&file, r#"{"payloadType":"text/plain","payload":"","signatures":[{"sig":""}]}"#).unwrap();
+    let said = stderr(&world.flyball(&["verify", file.to_str().unwrap()]).output().unwrap());
+    assert!(said.contains("FB0571"), "{said}");
+}
