@@ -147,7 +147,7 @@ fn http_request(_: &str, data: &[u8]) {
     let line = lossy(data.get(..at).unwrap_or_default());
     let (method, rest) = line.split_once(' ').unwrap_or((&line, ""));
     let (host, target) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let request = HttpRequest { method, scheme: "https", host, target, body: data.get(at + 1..) };
+    let request = HttpRequest { method, scheme: "https", host, target, body: data.get(at + 1..), beginning: None };
     let actions = http_actions(&request).unwrap();
     assert_eq!(actions.first().map(|action| action.verb.name()), Some("http.request"));
     assert!(actions.iter().skip(1).all(|action| action.attr("implied_by").is_some()));
@@ -161,7 +161,7 @@ fn model_call(_: &str, data: &[u8]) {
     let at = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
     let line = lossy(data.get(..at).unwrap_or_default());
     let (host, target) = line.split_at(line.find('/').unwrap_or(line.len()));
-    let request = HttpRequest { method: "POST", scheme: "https", host, target, body: None };
+    let request = HttpRequest { method: "POST", scheme: "https", host, target, body: None, beginning: None };
     let settings = flyball_kernel::ModelSettings { counts_cost: true, ..Default::default() };
     let Some(target) = model_target(&request, true, false, &settings) else { return };
     let unread = target.call(None).unwrap();

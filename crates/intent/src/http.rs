@@ -13,11 +13,14 @@
 
 mod git;
 mod github;
+mod json;
 mod kubernetes;
+mod readings;
 #[cfg(test)]
 mod tests;
 
 use flyball_kernel::{Action, ActionError, Resource, ResourceKind, Surface};
+pub(crate) use readings::readings;
 use serde_json::Value as Json;
 
 /// Bytes of a body that are read, at most. A push of more refs, or a larger manifest, is opaque.
@@ -36,6 +39,8 @@ pub struct HttpRequest<'a> {
     pub target: &'a str,
     /// The body, where it was asked for ([`wants_body`]); `None` when it is longer than [`BODY_BYTES_MAX`] or packed.
     pub body: Option<&'a [u8]>,
+    /// Of a longer one its first [`BODY_BYTES_MAX`], as they came.
+    pub beginning: Option<&'a [u8]>,
 }
 
 impl HttpRequest<'_> {
@@ -49,77 +54,68 @@ impl HttpRequest<'_> {
     }
 
     fn json(&self) -> Option<Json> {
-        serde_json::from_slice(self.body?).ok()
+        json::read(self.body?)
     }
 }
 
 /// Whether the body must be read to tell what the request does. Told by method, host and path alone.
 #[must_use]
 pub fn wants_body(request: &HttpRequest<'_>) -> bool {
-    let path = segments(&canonical(request.path()));
-    request.is_change() && (git::is_push(&path) || github::is_read(request, &path) || kubernetes::is_api(&path))
+    let decides = |path: &String| {
+        let path = segments(path);
+        git::is_push(&path) || github::is_read(request, &path) || kubernetes::is_api(&path)
+    };
+    request.is_change() && readings(request.path()).iter().any(decides)
 }
 
-/// What the request does: `http.request` first. All on surface `http`.
+/// Whether a packed body would hide what the request does from rules by name: whoever sends it is to send it plain.
+#[must_use]
+pub fn wants_plain_body(request: &HttpRequest<'_>) -> bool {
+    let decides = |path: &String| {
+        let path = segments(path);
+        git::is_push(&path) || github::is_read(request, &path)
+    };
+    request.is_change() && readings(request.path()).iter().any(decides)
+}
+
+/// What the request does: `http.request` first. All on surface `http`. INVARIANT: where servers read a path in several ways, what
+/// it does by each of them is among these.
 ///
 /// # Errors
 /// [`ActionError`] when the vocabulary can't say it, which a gate denies.
 pub fn http_actions(request: &HttpRequest<'_>) -> Result<Vec<Action>, ActionError> {
-    let resource = Resource::new(ResourceKind::Request)
-        .with("method", request.method)?
-        .with("host", request.host)?
-        .with("path", canonical(request.path()))?;
-    let mut first = Action::new("http.request", resource, Surface::Http)?.with("scheme", request.scheme)?;
-    if let Some(body) = request.body {
-        first.set("bytes", i64::try_from(body.len()).unwrap_or(i64::MAX).into())?;
-    }
-    let mut actions = vec![first];
-    let path = segments(&canonical(request.path()));
-    if request.is_change() || kubernetes::is_exec(&path) {
-        if git::is_push(&path) {
-            actions.extend(git::pushes(request, &path)?);
-        } else if github::is_read(request, &path) {
-            actions.extend(github::read(request, &path)?);
-        } else if kubernetes::is_api(&path) {
-            actions.extend(kubernetes::read(request, &path)?);
+    let mut actions = Vec::new();
+    for path in readings(request.path()) {
+        let resource = Resource::new(ResourceKind::Request)
+            .with("method", request.method)?
+            .with("host", request.host)?
+            .with("path", path.as_str())?;
+        let mut own = Action::new("http.request", resource, Surface::Http)?.with("scheme", request.scheme)?;
+        if let Some(body) = request.body {
+            own.set("bytes", i64::try_from(body.len()).unwrap_or(i64::MAX).into())?;
+        }
+        actions.push(if actions.is_empty() { own } else { own.with("implied_by", "http.request")? });
+        for action in implied_by(request, &segments(&path))? {
+            if !actions.contains(&action) {
+                actions.push(action);
+            }
         }
     }
     Ok(actions)
 }
 
-/// The path as servers read it, by RFC 3986, section 6.2.2: no `.` and `..`, no escapes of what needs none, those that are needed in
-/// capitals; and no empty segments, which most servers pass over.
-pub(crate) fn canonical(path: &str) -> String {
-    let path = unreserved(path);
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
+fn implied_by(request: &HttpRequest<'_>, path: &[String]) -> Result<Vec<Action>, ActionError> {
+    if !request.is_change() && !kubernetes::is_exec(path) {
+        Ok(Vec::new())
+    } else if git::is_push(path) {
+        git::pushes(request, path)
+    } else if github::is_read(request, path) {
+        github::read(request, path)
+    } else if kubernetes::is_api(path) {
+        kubernetes::read(request, path)
+    } else {
+        Ok(Vec::new())
     }
-    let is_folder = path.ends_with('/') || path.ends_with("/.") || path.ends_with("/..");
-    let end = if is_folder && !parts.is_empty() { "/" } else { "" };
-    if path.starts_with('/') { format!("/{}{end}", parts.join("/")) } else { path }
-}
-
-fn unreserved(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    let mut rest = path;
-    while let Some(at) = rest.find('%') {
-        let (before, escape) = rest.split_at(at);
-        out.push_str(before);
-        let hex = escape.get(1..3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match hex {
-            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => out.push(char::from(byte)),
-            Some(byte) => out.push_str(&format!("%{byte:02X}")),
-            None => out.push('%'),
-        }
-        rest = escape.get(if hex.is_some() { 3 } else { 1 }..).unwrap_or_default();
-    }
-    out.push_str(rest);
-    out
 }
 
 /// A path's segments, `%`-escapes resolved: servers resolve them too.

@@ -18,7 +18,7 @@ mod tests;
 
 pub use answer::{ModelAnswer, ModelUsage, ToolUse};
 
-use crate::http::{HttpRequest, canonical, segments};
+use crate::http::{HttpRequest, readings, segments};
 use fields::Fields;
 use flyball_kernel::{Action, ActionError, ModelSettings, Resource, ResourceKind, Surface};
 
@@ -30,6 +30,8 @@ const TOKENS_UNREAD: i64 = 1 << 40;
 const COST_UNREAD: i64 = 1 << 50;
 /// Tokens of an answer whose length the request leaves open.
 const OUTPUT_UNSTATED: i64 = 32_768;
+/// Tokens of what a request only names, such as what was said before and a file that the provider keeps: as much as models take.
+const INPUT_REFERRED: i64 = 1 << 20;
 /// Bytes of a body for a token: three or four in most languages and in code.
 const BYTES_PER_TOKEN: usize = 3;
 /// Answers that one call may ask for.
@@ -64,7 +66,7 @@ impl ModelApi {
 
 /// A host that is known to serve models.
 struct Known {
-    /// The name, or its end behind a `*`, or its beginning before one.
+    /// The name; a `*` stands for anything.
     host: &'static str,
     provider: &'static str,
     /// Whether it serves nothing else, so that a change there that is not among `free` is a call.
@@ -82,6 +84,24 @@ const fn known(
     Known { host, provider, only, free }
 }
 
+const OPENAI_FREE: &[&[&str]] =
+    &[&["v1", "files"], &["v1", "models"], &["v1", "moderations"], &["v1", "organization"], &["v1", "uploads"]];
+/// Azure's other services behind the same names.
+const AZURE_FREE: &[&[&str]] = &[
+    &["computervision"],
+    &["contentsafety"],
+    &["customvision"],
+    &["documentintelligence"],
+    &["face"],
+    &["formrecognizer"],
+    &["language"],
+    &["speechtotext"],
+    &["sts"],
+    &["text"],
+    &["translator"],
+    &["vision"],
+];
+
 const HOSTS: &[Known] = &[
     known(
         "api.anthropic.com",
@@ -97,12 +117,9 @@ const HOSTS: &[Known] = &[
             &["v1", "skills"],
         ],
     ),
-    known(
-        "api.openai.com",
-        "openai",
-        true,
-        &[&["v1", "files"], &["v1", "models"], &["v1", "moderations"], &["v1", "organization"], &["v1", "uploads"]],
-    ),
+    known("api.openai.com", "openai", true, OPENAI_FREE),
+    // Of a region.
+    known("*.api.openai.com", "openai", true, OPENAI_FREE),
     known("generativelanguage.googleapis.com", "google", true, &[&["upload"]]),
     known("chatgpt.com", "openai", false, &[]),
     known(
@@ -122,7 +139,11 @@ const HOSTS: &[Known] = &[
     ),
     known("*aiplatform.googleapis.com", "google", true, &[]),
     known("*.openai.azure.com", "azure", true, &[]),
-    known("bedrock-runtime.*", "aws", true, &[]),
+    known("*.services.ai.azure.com", "azure", true, AZURE_FREE),
+    known("*.cognitiveservices.azure.com", "azure", true, AZURE_FREE),
+    // With FIPS too, and by a private network's own door.
+    known("bedrock-runtime*", "aws", true, &[]),
+    known("*.bedrock-runtime*", "aws", true, &[]),
     known("openrouter.ai", "openrouter", true, &[]),
     known("api.mistral.ai", "mistral", true, &[&["v1", "files"], &["v1", "models"]]),
     known("api.groq.com", "groq", true, &[&["openai", "v1", "files"], &["openai", "v1", "models"]]),
@@ -131,11 +152,15 @@ const HOSTS: &[Known] = &[
 ];
 
 fn known_host(host: &str) -> Option<&'static Known> {
-    HOSTS.iter().find(|known| match (known.host.strip_prefix('*'), known.host.strip_suffix('*')) {
-        (Some(end), _) => host.ends_with(end),
-        (None, Some(beginning)) => host.starts_with(beginning),
-        (None, None) => host == known.host,
-    })
+    HOSTS.iter().find(|known| is_like(known.host, host))
+}
+
+/// Whether a text is like a pattern, in which each `*` stands for anything.
+fn is_like(pattern: &str, text: &str) -> bool {
+    let Some((begin, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(text) = text.strip_prefix(begin) else { return false };
+    // Shortest first: of what is left of the pattern only the end is bound to a place.
+    (0..=text.len()).any(|at| text.get(at..).is_some_and(|text| is_like(rest, text)))
 }
 
 /// What a request may be by its head.
@@ -165,9 +190,9 @@ pub fn model_target(
     let known = known_host(&host);
     let is_known = own.is_some() || known.is_some();
     let provider = own.map(|own| own.provider.clone()).or(known.map(|known| known.provider.to_owned()));
-    let path: Vec<String> = segments(&canonical(request.path())).iter().map(|s| s.to_ascii_lowercase()).collect();
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    let shape = shape(&path, is_known);
+    let paths: Vec<Vec<String>> = readings(request.path()).iter().map(|path| segments(path)).collect();
+    // What calls a model by any reading calls it.
+    let shape = paths.iter().find_map(|path| Some((shape(&in_small(path), is_known)?, path)));
     let target = |api, name, streams_by_path| {
         let provider = provider.clone().unwrap_or_else(|| host.clone());
         Some(ModelTarget { api, provider, is_known, name, streams_by_path })
@@ -178,24 +203,33 @@ pub fn model_target(
     if !changes {
         return None;
     }
-    if let Some(api) = shape {
-        let (name, method) = gemini_name(request).unzip();
-        let streams = method.is_some_and(|method| method.starts_with("stream"));
-        return target(Some(api), name.filter(|_| api == ModelApi::Gemini), streams);
+    if let Some((api, path)) = shape {
+        return match api {
+            ModelApi::Gemini => {
+                let (name, method) = gemini_name(path).unzip();
+                target(Some(api), name, method.is_some_and(|method| method.starts_with("stream")))
+            }
+            api => target(Some(api), deployment(path), false),
+        };
     }
-    let is_free = match known {
-        _ if is_free_anywhere(&path) => true,
-        Some(known) => known.free.iter().any(|free| path.starts_with(free)),
-        None => false,
-    };
+    let is_free = paths.iter().all(|path| {
+        let path = in_small(path);
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        is_free_anywhere(&path) || known.is_some_and(|known| known.free.iter().any(|free| path.starts_with(free)))
+    });
     // By a user's own word all that is changed there is a call.
     let is_only = own.is_some() || known.is_some_and(|known| known.only);
     if is_only && !is_free { target(None, None, false) } else { None }
 }
 
+fn in_small(path: &[String]) -> Vec<String> {
+    path.iter().map(|part| part.to_ascii_lowercase()).collect()
+}
+
 /// The API that a path is of.
-fn shape(path: &[&str], is_known: bool) -> Option<ModelApi> {
-    match path {
+fn shape(path: &[String], is_known: bool) -> Option<ModelApi> {
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match path.as_slice() {
         [.., "v1", "messages"] => Some(ModelApi::AnthropicMessages),
         [.., "chat", "completions"] => Some(ModelApi::OpenaiChat),
         [.., "v1" | "codex" | "openai", "responses"] | [.., "v1" | "codex" | "openai", "responses", "compact"] => {
@@ -218,10 +252,15 @@ fn is_free_anywhere(path: &[&str]) -> bool {
 }
 
 /// The model and the method of a path such as `/v1beta/models/NAME:generateContent`.
-fn gemini_name(request: &HttpRequest<'_>) -> Option<(String, String)> {
-    let path = segments(&canonical(request.path()));
+fn gemini_name(path: &[String]) -> Option<(String, String)> {
     let (name, method) = path.last()?.rsplit_once(':')?;
     Some((clip(name), method.to_ascii_lowercase()))
+}
+
+/// The model of a path such as `/openai/deployments/NAME/chat/completions`, whatever its body says (Azure OpenAI's reference).
+fn deployment(path: &[String]) -> Option<String> {
+    let at = path.iter().rposition(|part| part.eq_ignore_ascii_case("deployments"))?;
+    path.get(at.saturating_add(1)).map(|name| clip(name))
 }
 
 fn clip(text: &str) -> String {
@@ -265,15 +304,24 @@ impl ModelTarget {
             // At a host of models; elsewhere an answer to a form or a message, as long as it is no object at all.
             return (self.is_known || looks_like_object(body)).then_some(unread);
         };
-        if !self.is_known && !fields.is_call(api) {
+        let is_call = fields.is_call(api, self.name.is_some());
+        if !self.is_known && !is_call {
             return None;
         }
-        let name = self.name.as_deref().filter(|name| fields.is_inner().is_none() || !name.starts_with("v1"));
-        let name = name.map(str::to_owned).or_else(|| fields.model().map(clip));
-        let (Some(name), true) = (name, fields.is_plain() && fields.is_call(api)) else { return Some(unread) };
+        let by_path = self.name.as_deref().filter(|name| fields.is_inner().is_none() || !name.starts_with("v1"));
+        // Elsewhere than where the path is known to count, two names are two readings.
+        let is_one = self.is_known
+            || api == ModelApi::Gemini
+            || by_path.is_none_or(|name| fields.model().is_none_or(|m| m == name));
+        let name = by_path.map(str::to_owned).or_else(|| fields.model().map(clip));
+        let is_read = fields.is_plain() && is_call && is_one;
+        // What goes on behind an answer that came already is told to nobody here.
+        let is_behind = fields.refers() && fields.is_background();
+        let (Some(name), true) = (name, is_read && !is_behind) else { return Some(unread) };
         let output = fields.output_max().unwrap_or(OUTPUT_UNSTATED).clamp(0, TOKENS_UNREAD);
         let output = output.saturating_mul(fields.answers().clamp(1, ANSWERS_MAX)).min(TOKENS_UNREAD);
         let input = i64::try_from(body.len().div_ceil(BYTES_PER_TOKEN)).unwrap_or(TOKENS_UNREAD);
+        let input = if fields.refers() { input.saturating_add(INPUT_REFERRED) } else { input };
         Some(ModelCall {
             api: Some(api),
             provider: self.provider.clone(),

@@ -230,9 +230,12 @@ fn named_method(user: User) {
         code -H 'X-Method-Override: DELETE' @URL@/a; code -X POST -H 'X-HTTP-Method: PUT' @URL@/a
         code -X POST -H 'X-HTTP-Method: PUT' -H 'X-HTTP-Method-Override: PATCH' @URL@/a
         code -X POST -H 'X-HTTP-Method: D,E' @URL@/a
+        echo; code -X POST -H 'X_HTTP_Method_Override: DELETE' @URL@/a; code -d 'a=b&_method=delete' @URL@/a
+        code -F _method=delete @URL@/a; code -X POST '@URL@/a?_method=DELETE'; code -d 'a=b' @URL@/a
+        code -H 'X-Original-URL: /forbidden' @URL@/a; code '@URL@/x%2F..%2Fforbidden'; code '@URL@/x%2Fy'
         "#,
     );
-    assert!(said.contains("200 403 403 200 400 400 "), "{said}");
+    assert!(said.contains("200 403 403 200 400 400 \n403 403 403 403 200 400 403 200 "), "{said}");
 }
 
 /// The push says what it does in its own words, to whatever server.
@@ -246,10 +249,13 @@ fn push(user: User) {
     let said = run(
         &world,
         &server,
-        "curl -sS -w '%{http_code}\\n' --data-binary @body @URL@/o/r.git/git-receive-pack; echo end",
+        r#"
+        push() { curl -sS -w '%{http_code}\n' --data-binary "$@" @URL@/o/r.git/git-receive-pack; }
+        push @body; (cat body; head -c 2000000 /dev/zero) >long; push @long
+        gzip <body >packed; push @packed -H 'Content-Encoding: gzip'
+        "#,
     );
-    assert!(
-        said.contains("default-branch-is-asked-about") && said.contains("403") && !said.contains("POST /o"),
-        "{said}"
-    );
+    assert_eq!(said.matches("default-branch-is-asked-about").count(), 2, "{said}");
+    assert_eq!((said.matches("403").count(), said.matches("415").count()), (2, 1), "{said}");
+    assert!(!said.contains("POST /o"), "{said}");
 }

@@ -30,8 +30,14 @@ impl Through {
         Self { read, rest: None, exchange: None, blot: None, permit: None }
     }
 
-    /// Reads up to so many bytes. Gives them where that is all; the body stays as it came.
+    #[cfg(test)]
     pub async fn peek(&mut self, bytes_max: usize) -> Result<Option<Bytes>, hyper::Error> {
+        let (bytes, is_all) = self.begin(bytes_max).await?;
+        Ok(is_all.then_some(bytes))
+    }
+
+    /// Reads up to so many bytes, or somewhat more, and tells whether they are all; the body stays as it came.
+    pub async fn begin(&mut self, bytes_max: usize) -> Result<(Bytes, bool), hyper::Error> {
         let mut bytes = Vec::new();
         let mut trailers = None;
         for frame in self.read.drain(..) {
@@ -54,7 +60,7 @@ impl Through {
         let is_all = self.rest.is_none() && bytes.len() <= bytes_max;
         self.read.push_back(Frame::data(bytes.clone()));
         self.read.extend(trailers);
-        Ok(is_all.then_some(bytes))
+        Ok((bytes, is_all))
     }
 
     pub fn hold(&mut self, permit: OwnedSemaphorePermit) {

@@ -1,19 +1,18 @@
 //! Requests of one connection, one by one to the gate and on.
 
+use super::asked::{Asked, Unread, asked};
 use super::body::Through;
 use super::credentials::{self, Blot};
 use super::model::{self, Exchange};
 use super::{Egress, Place};
 use crate::gate::{Answered, Asking, Gate};
-use flyball_intent::{
-    BODY_BYTES_MAX, HttpRequest, MODEL_BODY_BYTES_MAX, ModelApi, http_actions, model_refusal, model_target, wants_body,
-};
-use flyball_kernel::{Action, Value};
+use flyball_intent::{ModelApi, model_refusal};
+use flyball_kernel::Value;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::http::uri::{Authority, PathAndQuery};
+use hyper::http::uri::Authority;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Uri, Version, client, server};
+use hyper::{Request, Response, StatusCode, Version, client, server};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -26,18 +25,12 @@ use tokio::sync::Mutex;
 /// A request's line and headers, at most; curl's own limit is the same.
 const HEAD_BYTES_MAX: usize = 300 * 1024;
 const HEADERS_MAX: usize = 256;
+/// Requests at once on one connection: each may have a body in memory.
+const STREAMS_MAX: u32 = 64;
 /// Protocols that a request may go on in: each a stream of that very request's, which was ruled on (SPDY is Kubernetes' `exec`).
 const STREAMS: &[&str] = &["websocket", "spdy/3.1"];
 /// A client that begins a request and does not finish its head holds a connection for this long.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
-
-/// A large body that is read before it goes on has to be there by then.
-const BODY_WAIT_MAX: Duration = Duration::from_secs(120);
-/// Headers by which many frameworks let a request name another method than its own.
-const METHOD_HEADERS: &[&str] = &["x-http-method-override", "x-http-method", "x-method-override"];
-/// The request's own, and one more.
-const METHODS_MAX: usize = 2;
-
 /// The way to the server.
 enum Way {
     One(Mutex<client::conn::http1::SendRequest<Through>>),
@@ -79,6 +72,7 @@ where
         server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_header_list_size(HEAD_BYTES_MAX as u32)
+            .max_concurrent_streams(STREAMS_MAX)
             .serve_connection(inside, service)
             .await
     } else {
@@ -100,7 +94,7 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
     }
     let Asked { actions, mut request, model } = match asked(egress, place, request).await {
         Ok(read) => read,
-        Err(why) => return said(StatusCode::BAD_REQUEST, &why),
+        Err(Unread { status, why }) => return said(status, &why),
     };
     let api = model.as_ref().map(|model| model.call.api);
     if model.is_some() {
@@ -212,86 +206,10 @@ fn check_host(request: &Request<Incoming>, place: &Place) -> Result<(), &'static
     if named.iter().all(is_this) { Ok(()) } else { Err(OTHER) }
 }
 
-/// What a request does, and the request as it goes on.
-struct Asked {
-    actions: Vec<Action>,
-    request: Request<Through>,
-    /// Where it calls a model.
-    model: Option<model::Asked>,
-}
-
-async fn asked(egress: &Egress, place: &Place, request: Request<Incoming>) -> Result<Asked, String> {
-    let (mut head, body) = request.into_parts();
-    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
-    let methods = methods(head.method.as_str(), &head.headers)?;
-    let read = |method, body| HttpRequest { method, scheme: place.scheme, host: &place.host, target: &target, body };
-    let (settings, upgrades) = (&egress.models.settings, head.headers.contains_key(header::UPGRADE));
-    let changes = methods.iter().any(|method| !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS"));
-    let call = model_target(&read(head.method.as_str(), None), changes, upgrades, settings);
-    let is_plain = !head.headers.contains_key(header::CONTENT_ENCODING);
-    let wants = methods.iter().any(|method| wants_body(&read(method, None)));
-    let mut body = Through::all(body);
-    let cut = |error: hyper::Error| format!("flyball: the body can't be read: {error}");
-    let bytes = match (is_plain, call.is_some()) {
-        (true, true) => match body.peek(model::SMALL_BYTES_MAX).await.map_err(cut)? {
-            Some(bytes) => Some(bytes),
-            None => {
-                let permit = Arc::clone(&egress.models.large).acquire_owned().await;
-                body.hold(permit.map_err(|error| format!("flyball: denied, {error}"))?);
-                let reading = body.peek(MODEL_BODY_BYTES_MAX);
-                let read = tokio::time::timeout(BODY_WAIT_MAX, reading).await;
-                read.map_err(|_| "flyball: denied, the body did not come in time".to_owned())?.map_err(cut)?
-            }
-        },
-        (true, false) if wants => body.peek(BODY_BYTES_MAX).await.map_err(cut)?,
-        _ => None,
-    };
-    let call = call.and_then(|call| call.call(bytes.as_deref()));
-    let mut actions = Vec::new();
-    let small = bytes.as_deref().filter(|bytes| bytes.len() <= BODY_BYTES_MAX);
-    for method in &methods {
-        let of_method = http_actions(&read(method, small)).map_err(|e| format!("flyball: denied, {e}"))?;
-        actions.extend(of_method);
-    }
-    let model = match call {
-        Some(call) => {
-            actions.push(call.action(settings).map_err(|e| format!("flyball: denied, {e}"))?);
-            let index = actions.len().saturating_sub(1);
-            let head = model::head_of(head.method.as_str(), place, &target, &head.headers);
-            Some(model::Asked { call, index, head, body: bytes })
-        }
-        None => None,
-    };
-    for action in &mut actions {
-        action.agent = place.agent.as_str().into();
-    }
-    if head.version != Version::HTTP_2 {
-        // To a server, not to a proxy.
-        head.uri = target.parse::<Uri>().map_err(|e| format!("flyball: denied, no such path: {e}"))?;
-    }
-    hop_by_hop(&mut head.headers);
-    Ok(Asked { actions, request: Request::from_parts(head, body), model })
-}
-
-/// Every method that a server may take the request for: its own, and what a header says instead. All of them are ruled on.
-fn methods(own: &str, headers: &HeaderMap) -> Result<Vec<String>, String> {
-    let mut out = vec![own.to_owned()];
-    for value in METHOD_HEADERS.iter().flat_map(|name| headers.get_all(*name)) {
-        let named = value.to_str().unwrap_or_default().trim().to_ascii_uppercase();
-        if named.is_empty() || named.len() > 32 || !named.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
-            return Err("flyball: denied, a header names a method that is none".to_owned());
-        }
-        if !out.contains(&named) {
-            out.push(named);
-        }
-    }
-    if out.len() > METHODS_MAX { Err("flyball: denied, its headers name several methods".to_owned()) } else { Ok(out) }
-}
-
 /// What is meant for whoever is next, but for the words by which a connection becomes a stream of one request's own.
 ///
 /// INVARIANT: no connection is changed into one that carries further requests: in `h2c`, say, none of them would be ruled on.
-fn hop_by_hop(headers: &mut HeaderMap) {
+pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
     let is_stream =
         |value: &HeaderValue| STREAMS.iter().any(|name| value.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
     let mut wanted = headers.get_all(header::UPGRADE).iter();

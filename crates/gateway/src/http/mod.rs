@@ -6,6 +6,7 @@
 //! Invariants: a request reaches the server only after the gate allowed it; its host is the one that the connection was allowed
 //! for; the server gets it in this module's own framing, so that there are no two ways to read where it ends.
 
+mod asked;
 mod authority;
 mod body;
 mod credentials;
@@ -139,6 +140,7 @@ impl Egress {
             }
             Spoken::Http1 => self.forward(inside, outside, false, place).await,
             Spoken::Http2 => self.forward(inside, outside, true, place).await,
+            Spoken::Refused => Err(refused("a handshake or request that can't be read")),
             Spoken::Other | Spoken::More if HTTP_PORTS.contains(&place.port) => {
                 Err(refused("what is neither TLS nor HTTP"))
             }

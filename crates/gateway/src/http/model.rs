@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
-/// Bodies beyond this wait for their turn to be in memory.
-pub(super) const SMALL_BYTES_MAX: usize = 1 << 20;
-/// As many larger ones are in memory at once.
+/// As many bodies beyond [`super::asked::SMALL_BYTES_MAX`] are in memory at once.
 const LARGE_MAX: usize = 2;
+/// Bytes of smaller ones, all together.
+const SMALL_ALL_BYTES_MAX: usize = 64 << 20;
 /// Pieces of an answer whose lengths are kept.
 const PIECES_MAX: usize = 65_536;
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -46,6 +46,8 @@ pub struct Models {
     /// Calls whose answers are not on record yet.
     open: watch::Sender<u64>,
     pub(super) large: Arc<Semaphore>,
+    /// Bytes.
+    pub(super) small: Arc<Semaphore>,
 }
 
 impl Models {
@@ -53,7 +55,8 @@ impl Models {
     #[must_use]
     pub fn new(settings: ModelSettings) -> Self {
         let (settling, open) = (watch::Sender::new(0), watch::Sender::new(0));
-        Self { settings, settling, open, large: Arc::new(Semaphore::new(LARGE_MAX)) }
+        let (large, small) = (Arc::new(Semaphore::new(LARGE_MAX)), Arc::new(Semaphore::new(SMALL_ALL_BYTES_MAX)));
+        Self { settings, settling, open, large, small }
     }
 
     /// Waits until answers that are over are settled.

@@ -7,6 +7,8 @@ use flyball_kernel::{Action, ActionError, Resource, ResourceKind};
 const READER: &str = "git-http/1";
 /// Refs that one push is read for.
 const REFS_MAX: usize = 256;
+/// A list's end (gitprotocol-common, "pkt-line Format").
+const FLUSH: &[u8] = b"0000";
 const ZERO: &str = "0000000000000000000000000000000000000000";
 
 pub(super) fn is_push(path: &[String]) -> bool {
@@ -18,7 +20,12 @@ pub(super) fn pushes(request: &HttpRequest<'_>, path: &[String]) -> Result<Vec<A
     let repository = path.split_last().map(|(_, rest)| rest.join("/")).unwrap_or_default();
     let url = format!("{}://{}/{repository}", request.scheme, request.host);
     let named = |name: &str| Resource::new(ResourceKind::Ref).with("name", name);
-    let Some(commands) = request.body.and_then(commands) else {
+    if request.body == Some(FLUSH) {
+        // What git asks with whether it may come, before a pack that it doesn't hold in memory.
+        return Ok(Vec::new());
+    }
+    // The list stands before the pack, which is not read.
+    let Some(commands) = request.body.or(request.beginning).and_then(commands) else {
         return Ok(vec![implied("git.push", named("")?, READER, false)?.with("url", url.as_str())?]);
     };
     commands

@@ -3,7 +3,7 @@ use super::*;
 use serde_json::{Value as Json, json};
 
 fn request<'a>(host: &'a str, target: &'a str) -> HttpRequest<'a> {
-    HttpRequest { method: "POST", scheme: "https", host, target, body: None }
+    HttpRequest { method: "POST", scheme: "https", host, target, body: None, beginning: None }
 }
 
 fn call(host: &str, target: &str, body: &str) -> Option<ModelCall> {
@@ -130,6 +130,80 @@ fn what_a_call_may_take_is_reserved() {
     assert_eq!((tokens, cost), (116, Some(16 * 3 + 100 * 15)));
     let (_, cost) = call("x.example", "/v1/messages", &body.replace("m-1", "x-1")).unwrap().reserve(&settings());
     assert_eq!(cost, Some(COST_UNREAD), "no price");
+}
+
+/// A region's host, a private network's, another name of the same service.
+#[test]
+fn hosts_of_models_are_known_by_all_their_names() {
+    let chat = r#"{"model":"m","messages":[],"max_tokens":100}"#;
+    for host in [
+        "bedrock-runtime.us-east-1.amazonaws.com",
+        "bedrock-runtime-fips.us-east-1.amazonaws.com",
+        "vpce-1a2b.bedrock-runtime.us-east-1.vpce.amazonaws.com",
+        "eu.api.openai.com",
+        "acme.services.ai.azure.com",
+        "acme.cognitiveservices.azure.com",
+    ] {
+        let call = call(host, "/some/new/way", chat).unwrap_or_else(|| panic!("{host}"));
+        assert!(call.is_opaque(), "{host}");
+    }
+    assert_eq!(call("acme.cognitiveservices.azure.com", "/vision/v3.2/analyze", "{}"), None);
+    assert_eq!(call("api.openai.com.evil", "/x", chat), None);
+    // The path names it, whatever the body says; at a host that nobody knows two names are none.
+    let path = "/openai/deployments/Dear/chat/completions?api-version=1";
+    for (host, body, name) in [
+        ("acme.openai.azure.com", chat, "Dear"),
+        ("acme.cognitiveservices.azure.com", r#"{"messages":[]}"#, "Dear"),
+        ("x.example", r#"{"messages":[]}"#, "Dear"),
+        ("x.example", r#"{"model":"Dear","messages":[]}"#, "Dear"),
+    ] {
+        let call = call(host, path, body).unwrap();
+        assert_eq!((call.name.as_str(), call.is_opaque()), (name, false), "{host} {body}");
+    }
+    assert!(call("x.example", path, chat).unwrap().is_opaque());
+    // By any reading of the path.
+    for path in ["/v1%2Fmessages", "/v1/x%2f..%2Fmessages", "/v1;a/messages"] {
+        assert_eq!(call("x.example", path, chat).unwrap().name, "m", "{path}");
+    }
+    assert!(call("api.openai.com", "/v1/files/..%2Fanything", chat).unwrap().is_opaque());
+}
+
+/// Input that the body only names is as large as models take.
+#[test]
+fn what_is_only_named_is_reserved_too() {
+    let input = |target: &str, body: Json| {
+        let call = call("x.example", target, &body.to_string()).unwrap();
+        (call.input_tokens >= INPUT_REFERRED, call.is_opaque())
+    };
+    let said = |block: Json| json!({"model": "m", "messages": [{"role": "user", "content": [block]}]});
+    let responses = "/v1/responses";
+    for (target, body) in [
+        (responses, json!({"model": "m", "input": [], "previous_response_id": "r"})),
+        (responses, json!({"model": "m", "previous_response_id": "r"})),
+        (responses, json!({"model": "m", "input": [], "conversation": {"id": "c"}})),
+        (responses, json!({"model": "m", "input": [], "prompt": {"id": "p"}})),
+        (responses, json!({"model": "m", "input": [{"content": [{"type": "input_file", "file_url": "https://a"}]}]})),
+        ("/v1/messages", said(json!({"type": "document", "source": {"type": "url", "url": "https://a"}}))),
+        ("/v1/messages", said(json!({"type": "document", "source": {"type": "file", "file_id": "f"}}))),
+        ("/v1/chat/completions", said(json!({"type": "file", "file": {"file_id": "f"}}))),
+        ("/v1/models/m:generateContent", json!({"contents": [], "cachedContent": "c"})),
+        ("/v1/models/m:generateContent", json!({"contents": [{"parts": [{"fileData": {"fileUri": "gs://a"}}]}]})),
+    ] {
+        assert_eq!(input(target, body.clone()), (true, false), "{body}");
+    }
+    for (target, body) in [
+        (responses, json!({"model": "m", "input": [], "previous_response_id": null, "background": true})),
+        ("/v1/messages", said(json!({"type": "image", "source": {"type": "url", "url": "https://a"}}))),
+        ("/v1/messages", said(json!({"type": "tool_use", "input": {"file_id": "f"}}))),
+        ("/v1/messages", said(json!({"type": "text", "text": "\"file_id\": \"f\""}))),
+        ("/v1/messages", json!({"model": "m", "messages": [], "tools": [{"properties": {"file_id": {}}}]})),
+    ] {
+        assert_eq!(input(target, body.clone()), (false, false), "{body}");
+    }
+    let later = json!({"model": "m", "input": [], "previous_response_id": "r", "background": true});
+    assert!(input(responses, later).1);
+    let escaped = r#"{"model":"m","messages":[{"content":[{"file\u005fid":"f"}]}]}"#;
+    assert!(call("x.example", "/v1/messages", escaped).unwrap().input_tokens >= INPUT_REFERRED);
 }
 
 fn events(all: &[Json]) -> String {

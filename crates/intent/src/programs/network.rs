@@ -332,7 +332,8 @@ fn service(to: &mut Reading<'_>, by: &Command, word: &Word, method: &str, body: 
         word.known().and_then(|text| if text.contains("://") { url(text) } else { url(&format!("http://{text}")) });
     let Some(found) = found.filter(|found| found.scheme.starts_with("http")) else { return };
     let (scheme, host) = (found.scheme.as_str(), found.host.as_str());
-    let asked = HttpRequest { method, scheme, host, target: &found.path, body: body.map(str::as_bytes) };
+    let asked =
+        HttpRequest { method, scheme, host, target: &found.path, body: body.map(str::as_bytes), beginning: None };
     match http_actions(&asked) {
         // The first is the request itself.
         Ok(actions) => actions.into_iter().skip(1).for_each(|action| to.also(by, READER, action)),
