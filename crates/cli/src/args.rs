@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 ok, 1 user or configuration error, 2 usage, 100 denied, 101 waiting for an answer,
-102 enforcement weaker than asked, 103 verification failed, 255 internal. `run` gives the program's own.";
+102 enforcement weaker than asked, 103 verification failed, 104 replay diverged, 255 internal. `run` gives the program's own.";
 
 /// Governs what an AI agent does: each step is decided before it takes effect, recorded, and can be explained and rewound.
 #[derive(Debug, Parser)]
@@ -184,6 +184,17 @@ pub enum Command {
     Apply(Act),
     /// Drop a session's changed workspace
     Discard(Act),
+    /// Make a session's record again and compare: 1 every entry, 2 what caused what, 3 every ruling, byte by byte
+    Replay {
+        /// The session
+        #[command(flatten)]
+        session: Session,
+        /// How much of it: 1 event log, 2 causal trace, 3 audit reconstruction
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        level: u8,
+    },
+    /// Say what another charter would have ruled on recorded sessions
+    Backtest(Backtest),
     /// Recompute the record from the stored bytes, and find what was flipped, dropped, reordered or forked; or a file that
     /// `export` or `attest` made
     Verify(Verify),
@@ -452,6 +463,26 @@ pub struct HookEvent {
     /// How many seconds people may take to answer a question: less than the harness gives the hook
     #[arg(long, value_name = "SECONDS", default_value_t = 570)]
     pub within: u64,
+}
+
+/// `flyball backtest`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exact up to the first difference in a session; after it the history itself might have been another, and what is said is labelled
+bounded: what was refused and would pass counts as done, all else happens as it is on record.")]
+pub struct Backtest {
+    /// The charter's folder [default: the nearest .flyball upwards]
+    #[arg(long, value_name = "C")]
+    pub charter: Option<PathBuf>,
+    /// Sessions: ids, unique prefixes, names, or @ for the latest [default: all]
+    #[arg(value_name = "S")]
+    pub sessions: Vec<String>,
+    /// All sessions that were opened at most so long ago: 30d, 12h
+    #[arg(long, value_name = "AGE", conflicts_with = "sessions", value_parser = crate::backtest::parse_age)]
+    pub since: Option<u64>,
+    /// Write a report into this file as well: one page of HTML by itself
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 /// `flyball suggest`.

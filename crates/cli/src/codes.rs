@@ -154,7 +154,13 @@ for each rule what is enforced, observed only and not mediated in each kind of s
 
 /// Every page there is, by code.
 pub fn pages() -> Vec<Page> {
-    let triples = [flyball_kernel::CODES, flyball_ledger::CODES, flyball_runtime::read::CODES, CODES];
+    let triples = [
+        flyball_kernel::CODES,
+        flyball_ledger::CODES,
+        flyball_runtime::read::CODES,
+        flyball_runtime::replay::CODES,
+        CODES,
+    ];
     let mut all: Vec<Page> = triples.into_iter().flatten().copied().collect();
     // The sandbox's pages begin with their title.
     for (code, page) in flyball_sandbox::LAUNCH_CODES.iter().chain(flyball_sandbox::MEDIATE_CODES) {

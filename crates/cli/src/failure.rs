@@ -18,6 +18,8 @@ pub enum Kind {
     Weaker,
     /// The record does not hold.
     Unverified,
+    /// A replay came to something else.
+    Diverged,
     /// A mistake of ours.
     Internal,
 }
@@ -31,6 +33,7 @@ pub fn exit_code(kind: Kind) -> u8 {
         Kind::Waiting => 101,
         Kind::Weaker => 102,
         Kind::Unverified => 103,
+        Kind::Diverged => 104,
         Kind::Internal => 255,
     }
 }

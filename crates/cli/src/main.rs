@@ -11,6 +11,7 @@ mod apply;
 mod args;
 mod asks;
 mod attest;
+mod backtest;
 mod charter_dir;
 mod check;
 mod codes;
@@ -33,6 +34,7 @@ mod output;
 mod place;
 mod prove;
 mod registers;
+mod replay;
 mod run;
 mod sessions;
 mod suggest;
@@ -101,6 +103,8 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         Command::Rollback { act, seq } => control::rollback(out, &place, &act, seq),
         Command::Apply(act) => apply::apply(out, &place, &act),
         Command::Discard(act) => apply::discard(out, &place, &act),
+        Command::Backtest(args) => backtest::backtest(out, &place, &args),
+        Command::Replay { session, level } => replay::replay(out, &place, &session.session, level),
         Command::Verify(args) => verify::verify(out, &place, &args),
         Command::Export { session, output, without_payloads } => {
             evidence::export(out, &place, &session.session, &output, !without_payloads)

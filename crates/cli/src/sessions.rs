@@ -122,8 +122,9 @@ fn print(out: Output, view: &SessionView) {
         let how = if close.recovered { " (its supervisor died; a later start closed it)" } else { "" };
         field("ended", &format!("{} by {}{exit}{how}", short_time(&close.at), close.ended_by));
     }
-    if let Some(level) = view.close.as_ref().and_then(|c| c.replay_level) {
-        field("replay", &format!("up to level {level}"));
+    match &view.replay {
+        Some(levels) => crate::replay::levels(out, levels),
+        None => field("replay", &format!("a long record: flyball replay {} says its level", line.id)),
     }
     if let Some(registers) = &view.registers {
         crate::registers::tables(out, registers);

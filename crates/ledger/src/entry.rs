@@ -155,7 +155,11 @@ impl Entry {
         object
     }
 
-    pub(crate) fn decode(raw: Vec<u8>, index: u64, leaf: Digest) -> Result<Self, LedgerError> {
+    /// An entry of its stored bytes, its place in the tree and its leaf's digest, which is not compared with them.
+    ///
+    /// # Errors
+    /// [`LedgerError::Malformed`] where they are no entry.
+    pub fn decode(raw: Vec<u8>, index: u64, leaf: Digest) -> Result<Self, LedgerError> {
         let wire: Wire = serde_json::from_slice(&raw).map_err(malformed)?;
         let at_ns = time::parse_ns(&wire.at).ok_or_else(|| malformed(format!("`{}` is not a time", wire.at)))?;
         let Wire { stream, seq, kind, actor, cause, body, refs, .. } = wire;

@@ -303,6 +303,22 @@ enum Of {
 }
 
 impl Entries {
+    /// The next entry as it is stored: its place in the tree, its leaf's digest and its bytes; see [`crate::Line`]. The filter
+    /// is not asked.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn next_stored(&mut self) -> Result<Option<(u64, Digest, Vec<u8>)>, LedgerError> {
+        if self.page.is_empty() && !self.has_ended {
+            let filled = self.fill();
+            if filled.is_err() {
+                self.has_ended = true;
+            }
+            filled?;
+        }
+        Ok(self.page.pop_front())
+    }
+
     fn fill(&mut self) -> Result<(), LedgerError> {
         let db = self.ledger.db();
         let fail = |e| LedgerError::store(self.ledger.dir(), e);

@@ -3,7 +3,8 @@
 //! INVARIANT: what the gate can't decide it denies ([`Asked::denied_by`]); nothing is allowed before its attempt, ruling
 //! and dispatch are in the stream; of an action whose governance says so they are durable first.
 
-mod adopting;
+pub(crate) mod adopting;
+pub(crate) mod asked;
 mod caused;
 mod fleet;
 mod foreseen;
@@ -242,11 +243,12 @@ impl Gate {
         cause: &[u64],
         batch: Option<Option<u64>>,
     ) -> Result<(u64, Ruling), GateError> {
-        let body = serde_json::to_value(action).map_err(|e| GateError::Refused(e.to_string()))?;
+        let mut body = serde_json::to_value(action).map_err(|e| GateError::Refused(e.to_string()))?;
         self.learn_elsewhere()?;
         self.take_shared(action)?;
         let at_ns = self.clock.now_ns();
         let named = self.foreseen.find(cause.first().copied(), action);
+        asked::mark(&mut body, batch, named);
         let cause: Vec<u64> = cause.iter().copied().chain(named).collect();
         let seq = self.append_at(at_ns, Kind::Attempt, &action.agent, &cause, body)?;
         let action = action.clone();

@@ -12,6 +12,7 @@
 
 pub mod asking;
 pub mod attest;
+pub mod backtest;
 mod capture;
 pub mod charter;
 mod clock;
@@ -35,6 +36,7 @@ mod plan;
 pub mod read;
 mod recover;
 pub mod refusal;
+pub mod replay;
 mod rewind;
 mod scratch;
 pub mod signed;

@@ -267,6 +267,7 @@ impl Plan {
             "weaker": weaker,
             "uncovered": self.uncovered,
             "learning": self.learns,
+            "kept": if self.learns { self.kept() } else { Vec::new() },
             "hooks": self.hooks.as_ref().map(|hooks| hooks.harness.name()),
             "version": env!("CARGO_PKG_VERSION"),
         })

@@ -142,6 +142,34 @@ impl World {
         let report: Value = serde_json::from_str(&self.ok(&["verify", "@", "--json"])).unwrap();
         assert_eq!(report["ok"], true, "{report}");
     }
+
+    /// The record of a session, made again.
+    pub fn replay(&self, session: &str) -> Value {
+        let output = self.flyball(&["replay", session, "--level", "3", "--json"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{}", stderr(&output)))
+    }
+
+    /// Every ruling of every session is made again as it is on record.
+    fn replays(&self) {
+        let Ok(output) = self.flyball(&["ps", "--json"]).output() else { return };
+        let sessions = String::from_utf8_lossy(&output.stdout).into_owned();
+        for line in sessions.lines() {
+            let session: Value = serde_json::from_str(line).unwrap();
+            if session["state"] == "ended" {
+                let replayed = self.replay(session["id"].as_str().unwrap());
+                assert!(replayed["difference"].is_null(), "{replayed:#}");
+            }
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.replays();
+        }
+    }
 }
 
 pub fn stderr(output: &Output) -> String {

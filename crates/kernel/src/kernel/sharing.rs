@@ -23,7 +23,9 @@ impl Kernel {
     /// [`Self::step`] where no other session is: shared budgets are counted by this kernel alone.
     pub fn step_alone(&mut self, input: &Input) -> Vec<Ruling> {
         match &input.event {
-            Event::Attempt(action) | Event::Expected { action, .. } => self.grant_alone(action, input.at_ns),
+            Event::Attempt(action) | Event::Expected { action, .. } | Event::Together { action, .. } => {
+                self.grant_alone(action, input.at_ns);
+            }
             Event::Answer { of, with, .. } => {
                 let open = self.open.get(of).map(|open| open.action.clone());
                 if let Some(action) = with.as_deref().cloned().or(open) {

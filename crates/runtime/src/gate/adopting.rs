@@ -5,7 +5,7 @@ use crate::read::History;
 use crate::signed::Actor;
 use crate::suggest::rejudge::event;
 use flyball_kernel::{Charter, Event, Input, Kernel, Past, Ruling, Sources};
-use flyball_ledger::{Kind, Ledger};
+use flyball_ledger::{Entry, Kind, Ledger};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Gate {
         let by = actor.contact.as_str();
         self.flush()?;
         let history = History::read(ledger, &self.session).map_err(|e| GateError::Refused(e.to_string()))?;
-        let past = past(&history)?;
+        let past = past(history.entries()).map_err(GateError::Refused)?;
         let told = past.iter().filter_map(|p| match &p.input.event {
             Event::Elsewhere(happened) => Some((happened.stream.clone(), happened.seq)),
             _ => None,
@@ -62,12 +62,12 @@ impl Gate {
 }
 
 /// What the kernel was told, and what it said, as the record has it.
-fn past(history: &History) -> Result<Vec<Past>, GateError> {
+pub(crate) fn past(entries: &[Entry]) -> Result<Vec<Past>, String> {
     let mut past: Vec<Past> = Vec::new();
-    for entry in history.entries() {
+    for entry in entries {
         if entry.kind == Kind::Ruling {
             let ruling: Ruling = serde_json::from_value(entry.body.clone())
-                .map_err(|e| GateError::Refused(format!("entry {} is no ruling: {e}", entry.seq)))?;
+                .map_err(|e| format!("entry {} is no ruling: {e}", entry.seq))?;
             if let Some(last) = past.last_mut() {
                 last.rulings.push(ruling);
             }

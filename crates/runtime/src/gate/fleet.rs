@@ -73,7 +73,7 @@ impl Gate {
             let body = json!({ "elsewhere": happened });
             let draft = Draft { at_ns, kind: Kind::Observe, actor: "ledger".to_owned(), cause: Vec::new(), body };
             let seq = self.stream()?.append(draft)?;
-            self.kernel.step(&Input { seq, at_ns, event: Event::Elsewhere(Box::new(happened)) });
+            self.step(&Input { seq, at_ns, event: Event::Elsewhere(Box::new(happened)) })?;
         }
         Ok(())
     }

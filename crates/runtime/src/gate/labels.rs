@@ -38,7 +38,7 @@ impl Gate {
         }
         let at_ns = self.clock.now_ns();
         let seq = self.append_at(at_ns, Kind::Observe, "ledger", &[], json!({ "labelled": files }))?;
-        self.kernel.step(&Input { seq, at_ns, event: Event::Labelled { files } });
+        self.step(&Input { seq, at_ns, event: Event::Labelled { files } })?;
         Ok(())
     }
 

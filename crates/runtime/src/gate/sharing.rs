@@ -55,7 +55,7 @@ impl Gate {
                 granted: if changed.is_made { *wanted } else { 0 },
             })
             .collect();
-        self.kernel.step(&Input { seq, at_ns, event: Event::Shared { found } });
+        self.step(&Input { seq, at_ns, event: Event::Shared { found } })?;
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use super::tally::Tally;
 use super::{History, ReadError};
 use crate::clock::rfc3339;
 use crate::gate::Counts;
+use crate::replay::{self, Levels};
 use flyball_kernel::analysis::{SessionCoverage, session_coverage};
 use flyball_kernel::{Charter, Sources};
 use flyball_ledger::{Entry, Kind, Ledger, LedgerError};
@@ -114,6 +115,9 @@ pub struct SessionView {
     pub close: Option<Closing>,
     /// Entries.
     pub entries: usize,
+    /// The highest replay level that the record supports, and what stands in the way of those above; nothing where the record is
+    /// too long to be looked through by the way.
+    pub replay: Option<Levels>,
 }
 
 /// How often a rule refused.
@@ -225,8 +229,12 @@ pub fn show(ledger: &Ledger, session: &str) -> Result<SessionView, ReadError> {
         alerts: history.entries().iter().filter(|e| e.kind == Kind::Alert).map(|e| history.say(e)).collect(),
         close: close.map(closing),
         entries: history.entries().len(),
+        replay: if history.entries().len() <= SURVEYED_MAX { Some(replay::levels(ledger, session)?) } else { None },
     })
 }
+
+/// Entries that are looked through by the way: in about a second.
+const SURVEYED_MAX: usize = 100_000;
 
 /// What becomes of each rule's actions, by the charter in force and what the session has and lacks.
 fn coverage(history: &History, open: &Json) -> Option<SessionCoverage> {

@@ -9,10 +9,11 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::gate::asked;
 use crate::read::History;
 
 /// Between the numbers of two entries there is room for what is supposed to follow the first.
-const STRIDE: u64 = 4;
+pub(crate) const STRIDE: u64 = 4;
 
 /// What a kernel is told of a session.
 #[derive(Clone, Debug)]
@@ -58,9 +59,10 @@ impl Record {
             }
             let Some(mut event) = event(entry) else { continue };
             match &event {
-                Event::Attempt(action) => {
+                Event::Attempt(action) | Event::Expected { action, .. } | Event::Together { action, .. } => {
                     record.actions.insert(entry.seq, action.clone());
-                    if let Some(&batch) = batches.get(&entry.seq) {
+                    // Records of before the batch stood in the attempt.
+                    if let (Event::Attempt(action), Some(&batch)) = (&event, batches.get(&entry.seq)) {
                         event = Event::Together { batch, of: None, action: action.clone() };
                     }
                 }
@@ -115,7 +117,7 @@ impl Record {
             };
             let seq = input.seq.saturating_mul(STRIDE);
             let rulings = told(&mut kernel, Input { seq, at_ns: input.at_ns, event: scaled(&input.event) });
-            if !matches!(input.event, Event::Attempt(_) | Event::Together { .. }) {
+            if !matches!(input.event, Event::Attempt(_) | Event::Expected { .. } | Event::Together { .. }) {
                 continue;
             }
             // Questions that time settled come before it.
@@ -133,13 +135,18 @@ impl Record {
 }
 
 /// The same event with numbers as far apart as those of inputs.
-fn scaled(event: &Event) -> Event {
+pub(crate) fn scaled(event: &Event) -> Event {
     let mut event = event.clone();
     match &mut event {
-        Event::Dispatch { of } | Event::Outcome { of, .. } | Event::Withdraw { of } | Event::Answer { of, .. } => {
-            *of = of.saturating_mul(STRIDE);
+        Event::Dispatch { of }
+        | Event::Outcome { of, .. }
+        | Event::Withdraw { of }
+        | Event::Answer { of, .. }
+        | Event::Expected { of, .. } => *of = of.saturating_mul(STRIDE),
+        Event::Together { batch, of, .. } => {
+            *batch = batch.saturating_mul(STRIDE);
+            *of = of.map(|of| of.saturating_mul(STRIDE));
         }
-        Event::Together { batch, .. } => *batch = batch.saturating_mul(STRIDE),
         _ => {}
     }
     event
@@ -161,11 +168,15 @@ fn batches(history: &History) -> BTreeMap<u64, u64> {
 
 /// What an entry told the kernel, if it told it anything.
 pub(crate) fn event(entry: &Entry) -> Option<Event> {
-    let body = &entry.body;
+    event_of(entry.kind, entry.seq, &entry.body)
+}
+
+/// The same of its parts.
+pub(crate) fn event_of(kind: Kind, seq: u64, body: &Json) -> Option<Event> {
     let of = || body.get("of").and_then(Json::as_u64);
     let text = |key: &str| body.get(key).and_then(Json::as_str).map(str::to_owned);
-    Some(match entry.kind {
-        Kind::Attempt => Event::Attempt(serde_json::from_value(body.clone()).ok()?),
+    Some(match kind {
+        Kind::Attempt => asked::event(seq, body, serde_json::from_value(body.clone()).ok()?),
         Kind::Dispatch => Event::Dispatch { of: of()? },
         Kind::Outcome if body.get("withdrawn").is_some() => Event::Withdraw { of: of()? },
         Kind::Outcome => {

@@ -1,0 +1,91 @@
+//! `replay`: whether a record says the same again, and the levels that `show` tells.
+
+use crate::failure::{Failure, Kind, chain};
+use crate::output::{Output, Style, visible};
+use crate::place::Place;
+use flyball_runtime::replay::{self, Levels, Obstacle, Outcome, ReplayError, Replayed};
+
+/// Obstacles of a level that are shown; `--json` has more.
+const SHOWN_MAX: usize = 5;
+
+/// `flyball replay S --level N`.
+pub fn replay(out: Output, place: &Place, wanted: &str, level: u8) -> Result<(), Failure> {
+    let (ledger, id) = place.session(wanted)?;
+    let replayed = replay::replay(&ledger, &id, level)?;
+    if out.is_json {
+        out.json(&replayed);
+    } else {
+        print(out, &replayed);
+    }
+    match replayed.result {
+        Outcome::Match => Ok(()),
+        Outcome::Diverged => Err(Failure::said(Kind::Diverged)),
+        Outcome::Inconclusive => Err(Failure::said(Kind::User)),
+    }
+}
+
+fn print(out: Output, replayed: &Replayed) {
+    let Replayed { asked, result, at, found } = replayed;
+    let made = match asked {
+        3 => format!(", {} rulings made again", found.rulings),
+        _ => String::new(),
+    };
+    let about = format!("level {asked} of session {}, {} entries{made}", found.session, found.entries);
+    match (result, at) {
+        (Outcome::Match, _) => out.line(&format!("{}: {about}", out.paint(Style::Green, "match"))),
+        (Outcome::Diverged, at) => {
+            let at = at.map(|seq| format!("@{seq}")).unwrap_or_default();
+            out.line(&format!("{}: {about}", out.paint(Style::Red, &format!("diverged{at}"))));
+        }
+        (Outcome::Inconclusive, _) => {
+            out.line(&format!("{}: {about}", out.paint(Style::Yellow, "inconclusive")));
+        }
+    }
+    if let Some(difference) = &found.difference {
+        let field = if difference.field.is_empty() { "the whole" } else { &difference.field };
+        out.line(&format!("  {}", visible(field)));
+        out.line(&format!("    recorded    {}", visible(&difference.recorded.to_string())));
+        out.line(&format!("    made again  {}", visible(&difference.recomputed.to_string())));
+    }
+    if *result == Outcome::Inconclusive {
+        for level in found.levels.iter().filter(|l| l.level <= *asked) {
+            obstacles(out, &level.obstacles, level.further);
+        }
+    }
+    if !found.unrecorded.is_empty() {
+        let which = found.unrecorded.iter().take(SHOWN_MAX).map(u64::to_string).collect::<Vec<_>>().join(", ");
+        out.line(&format!("  no ruling is on record of {which}: not carried out, the supervisor died before"));
+    }
+    if !found.recompiled.is_empty() {
+        out.line("  the charter has another digest by this version; rulings are compared with the recorded one");
+    }
+}
+
+/// The highest level, and what stands in the way of each above it.
+pub fn levels(out: Output, found: &Levels) {
+    let name = found.levels.iter().rev().find(|l| l.level <= found.level).map(|l| l.name);
+    let name = name.map(|name| format!(", {name}")).unwrap_or_default();
+    out.line(&format!("  {}up to level {}{name}", out.paint(Style::Dim, "replay     "), found.level));
+    for level in found.levels.iter().filter(|l| l.level > found.level && !l.obstacles.is_empty()) {
+        out.line(&format!("  {}level {}, {}:", out.paint(Style::Dim, "  not      "), level.level, level.name));
+        obstacles(out, &level.obstacles, level.further);
+    }
+}
+
+fn obstacles(out: Output, obstacles: &[Obstacle], further: u64) {
+    for Obstacle { seq, why } in obstacles.iter().take(SHOWN_MAX) {
+        let at = if *seq == 0 { String::new() } else { format!("entry {seq}: ") };
+        out.line(&format!("    {at}{}", visible(why)));
+    }
+    let further = further + obstacles.len().saturating_sub(SHOWN_MAX) as u64;
+    if further > 0 {
+        out.line(&format!("    and {further} more"));
+    }
+}
+
+impl From<ReplayError> for Failure {
+    fn from(error: ReplayError) -> Self {
+        let failure = Failure::user(error.code(), chain(&error)).hint(error.hint());
+        if matches!(error, ReplayError::Level(_)) { failure.of(Kind::Usage) } else { failure }
+    }
+}
