@@ -198,7 +198,8 @@ pub enum Command {
     /// Recompute the record from the stored bytes, and find what was flipped, dropped, reordered or forked; or a file that
     /// `export` or `attest` made
     Verify(Verify),
-    /// Write a session into one file that anybody can verify: entries, contents, proofs, the signed checkpoint, the charter
+    /// Write a session into one file that anybody can verify: entries, contents, proofs, the signed checkpoint, the charter; or in
+    /// a format that other tools read
     Export {
         /// The session
         #[command(flatten)]
@@ -206,7 +207,10 @@ pub enum Command {
         /// The file; `-` is standard output
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
-        /// Leave contents out: what is left shows that they were those that entries commit to, once somebody has them
+        /// What to write
+        #[arg(long, value_enum, default_value_t = ExportFormat::Bundle)]
+        format: ExportFormat,
+        /// Of a bundle, leave contents out: what is left shows that they were those that entries commit to, once somebody has them
         #[arg(long)]
         without_payloads: bool,
     },
@@ -507,6 +511,19 @@ pub struct Suggest {
     /// Only these suggestions go into the patch, by number
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub only: Vec<usize>,
+}
+
+/// What `export` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// All that it takes to verify the session without its ledger
+    Bundle,
+    /// An OpenTelemetry trace, OTLP/JSON
+    Otlp,
+    /// OCSF 1.8.0 events, one a line
+    Ocsf,
+    /// CloudEvents 1.0, one a line
+    Cloudevents,
 }
 
 /// `flyball verify`.

@@ -143,6 +143,9 @@ slip of the pen shows."),
     ("FB0574", "attestation does not hold", "\
 The signature is of none of the keys that were to be trusted, or what the attestation says is not what the ledger's entries make of
 it; the message names the field. Don't rely on it."),
+    ("FB0575", "export can't be written", "\
+The message says which file and why. What was written by then is not whole: don't use it. Name another file with `-o`; `-` is
+standard output."),
     ("FB0546", "coverage below what the charter requires", "\
 The charter says how far verbs must be mediated (`[require] coverage = [\"git.push\"]`, or `@coverage(\"enforced\")` on a rule),
 and the session that was to start would mediate less, so it did not start. The message names each verb, the rules that it is for,

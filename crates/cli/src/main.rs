@@ -22,6 +22,7 @@ mod demo;
 mod detach;
 mod doctor;
 mod evidence;
+mod export;
 mod failure;
 mod gateway;
 mod help;
@@ -45,9 +46,10 @@ mod watch;
 mod why;
 mod workspace;
 
-use args::{Cli, Command};
+use args::{Cli, Command, ExportFormat};
 use clap::Parser;
 use failure::{Failure, exit_code};
+use flyball_runtime::exports::Format;
 use output::Output;
 use place::Place;
 use std::process::ExitCode;
@@ -106,8 +108,15 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         Command::Backtest(args) => backtest::backtest(out, &place, &args),
         Command::Replay { session, level } => replay::replay(out, &place, &session.session, level),
         Command::Verify(args) => verify::verify(out, &place, &args),
-        Command::Export { session, output, without_payloads } => {
-            evidence::export(out, &place, &session.session, &output, !without_payloads)
+        Command::Export { session, output, format, without_payloads } => {
+            let session = session.session.as_str();
+            let events = |format| export::export(out, &place, session, &output, format);
+            match format {
+                ExportFormat::Bundle => evidence::export(out, &place, session, &output, !without_payloads),
+                ExportFormat::Otlp => events(Format::Otlp),
+                ExportFormat::Ocsf => events(Format::Ocsf),
+                ExportFormat::Cloudevents => events(Format::CloudEvents),
+            }
         }
         Command::Key(args) => keys::key(out, &place, args),
         Command::Attest(args) => attest::attest(out, &place, &args),

@@ -14,8 +14,31 @@ use std::io::Write;
 /// # Errors
 /// [`ReadError`] when the ledger can't be read, or `out` written.
 pub fn export(ledger: &Ledger, session: &str, payloads: bool, out: impl Write) -> Result<Exported, ReadError> {
-    let beside = charter_files(&charters(&History::of_kinds(ledger, session, &[Kind::Open, Kind::Charter])?));
+    let mut beside = charter_files(&charters(&History::of_kinds(ledger, session, &[Kind::Open, Kind::Charter])?));
+    beside.extend(attestations(ledger, session)?);
     Ok(ledger.export(&Export { session: session.to_owned(), payloads, beside }, out)?)
+}
+
+/// Of attestations, the latest; and no longer one.
+const ATTESTATIONS_MAX: usize = 10;
+const ATTESTATION_BYTES_MAX: usize = 4 << 20;
+
+/// The attestations that were made of it, by the entries that keep them.
+fn attestations(ledger: &Ledger, session: &str) -> Result<BTreeMap<String, Vec<u8>>, ReadError> {
+    let mut out = BTreeMap::new();
+    for entry in History::of_kinds(ledger, session, &[Kind::Observe])?.entries() {
+        let blob = entry.body.pointer("/attestation/blob").and_then(Json::as_str).and_then(|text| text.parse().ok());
+        let Some(blob) = blob.filter(|blob| entry.refs.blobs.contains(blob)) else { continue };
+        let bytes = ledger.blob(&blob)?;
+        // A longer one goes with the blobs only: readers of bundles take no longer file beside the entries.
+        if bytes.len() <= ATTESTATION_BYTES_MAX {
+            out.insert(format!("attestations/{:08}.dsse.json", entry.seq), bytes);
+        }
+        if out.len() > ATTESTATIONS_MAX {
+            out.pop_first();
+        }
+    }
+    Ok(out)
 }
 
 /// A charter that was in force.

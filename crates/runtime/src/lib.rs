@@ -22,6 +22,7 @@ mod core;
 mod coverage;
 pub mod door;
 pub mod evidence;
+pub mod exports;
 pub mod gate;
 mod git_context;
 mod home;

@@ -130,6 +130,14 @@ fn against(user: User) {
     assert_eq!((&report["ok"], &report["problems"]), (&json!(true), &json!([])), "{report}");
     assert_eq!(report["recomputed_entries"], said["predicate"]["head"]["seq"]);
     world.verifies();
+    // A bundle has it beside the entries, and holds.
+    world.ok(&["attest", "@", "-o", world.repo.scratch().join("second.json").to_str().unwrap()]);
+    let bundle = world.repo.scratch().join("session.flyball");
+    world.ok(&["export", "@", "-o", bundle.to_str().unwrap()]);
+    world.ok(&["verify", bundle.to_str().unwrap()]);
+    let bytes = std::fs::read(&bundle).unwrap();
+    let envelope = std::fs::read(&file).unwrap();
+    assert!(bytes.windows(envelope.len()).any(|window| window == envelope), "the bundle has no attestation");
 
     // Signed by the right key, and not what the record says: somebody had the key.
     let home = flyball_runtime::Home::open(&world.ledger).unwrap();

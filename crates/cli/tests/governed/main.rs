@@ -23,6 +23,7 @@ mod constraining;
 mod content;
 mod coverage;
 mod demo;
+mod exporting;
 mod fleet;
 mod hostile;
 mod labels;
@@ -61,6 +62,7 @@ fn main() {
         content::cases(),
         coverage::cases(),
         demo::cases(),
+        exporting::cases(),
         fleet::cases(),
         hostile::cases(),
         labels::cases(),

@@ -27,7 +27,7 @@ mod member {
     pub(super) const ENTRIES: &str = "entries.jsonl";
     pub(super) const PAYLOADS: &str = "payloads.jsonl";
     /// Files that are none of the ledger's business.
-    pub(super) const BESIDE: [&str; 2] = ["charter/", "attestations/"];
+    pub(super) const BESIDE: [&str; 2] = ["attestations/", "charter/"];
     pub(super) const BLOBS: &str = "blobs/";
 }
 

@@ -104,7 +104,7 @@ impl History {
     }
 
     /// Entries of an attempt's life: itself, rulings, questions, answers, dispatch, outcome.
-    pub(super) fn life(&self, of: u64) -> impl DoubleEndedIterator<Item = &Entry> {
+    pub(crate) fn life(&self, of: u64) -> impl DoubleEndedIterator<Item = &Entry> {
         self.lives.get(&of).into_iter().flatten().filter_map(|at| self.entries.get(*at))
     }
 

@@ -50,7 +50,7 @@ pub fn trace(ledger: &Ledger, session: &str, seq: Option<u64>) -> Result<Trace, 
     of_history(&History::read(ledger, session)?, seq)
 }
 
-pub(super) fn of_history(history: &History, seq: Option<u64>) -> Result<Trace, ReadError> {
+pub(crate) fn of_history(history: &History, seq: Option<u64>) -> Result<Trace, ReadError> {
     let focus = match seq {
         Some(seq) => {
             history.entry(seq)?;
