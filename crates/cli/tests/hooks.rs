@@ -381,3 +381,22 @@ fn hooks_are_not_what_a_charter_requires_to_be_enforced() {
     }
     assert_eq!(world.ok(&["ps", "--json"]).lines().count(), 0, "no session was opened");
 }
+
+#[test]
+fn an_address_that_nobody_reads_alike_is_not_fetched() {
+    let world = World::new();
+    for (tool, input, said) in [
+        ("WebFetch", json!({"url": "http:evil.example", "prompt": "x"}), "has no `url`"),
+        ("mcp__fetch__fetch", json!({"url": "http://ev\u{ed}l.example/"}), "has no `url`"),
+        // Nothing beneath a hook decides again where it goes.
+        ("Bash", json!({"command": "curl $X"}), "network-elsewhere-is-asked-about"),
+    ] {
+        let (code, text) = world.before(tool, &input);
+        assert!(code == 2 && text.contains(said), "{tool} {input}: {code} {text}");
+    }
+    // Up from where a link leads, as a shell's own redirection goes.
+    std::fs::create_dir_all(world.path("home/.ssh/deep")).unwrap();
+    std::os::unix::fs::symlink(world.path("home/.ssh/deep"), world.path("w/a")).unwrap();
+    let (code, text) = world.before("Bash", &json!({"command": "echo k >> a/../authorized_keys"}));
+    assert!(code == 2 && text.contains("authorized_keys"), "{code} {text}");
+}

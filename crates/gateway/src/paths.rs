@@ -25,6 +25,20 @@ pub fn resolve(actions: &mut [Action]) {
     }
 }
 
+/// Gives a connection that goes nobody knows where a place that no rule
+/// takes for "decided when it goes there": nothing beneath decides again.
+pub fn leave_nothing_open(actions: &mut [Action]) {
+    for action in actions.iter_mut().filter(|action| action.verb.name() == "net.connect") {
+        let is_open = action.attr("opaque").is_some() && action.resource.str("host").is_empty();
+        if let (true, Ok(resource)) = (is_open, action.resource.clone().with("host", NOWHERE)) {
+            action.resource = resource;
+        }
+    }
+}
+
+/// The host of a connection whose host nobody knows.
+const NOWHERE: &str = "?";
+
 /// Where a path leads; empty for an empty one, which stands for "not known".
 fn place(path: &str, is_name: bool) -> String {
     let path = Path::new(path);

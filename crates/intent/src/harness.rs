@@ -18,8 +18,9 @@ mod patch;
 #[cfg(test)]
 mod tests;
 
+use crate::address;
 use crate::mcp::{is_known_tool, mcp_call_actions};
-use crate::reading::{Command, Reading, Stdin, Word, absolute};
+use crate::reading::{Command, Reading, Stdin, Word, absolute, places};
 use crate::{Content, ContentWanted, Exec, GitContext, McpCall, command_actions, content_actions, programs};
 use edits::Edited;
 use flyball_kernel::{Action, ActionError, Resource, ResourceKind, Surface};
@@ -105,11 +106,51 @@ const INPUT_CHARS_MAX: usize = 4096;
 /// [`ToolCallError`] when it can't be told, which a hook refuses.
 pub fn tool_call_actions(call: &ToolCall<'_>) -> Result<Vec<Action>, ToolCallError> {
     let mut actions = read(call)?;
+    walk(call, &mut actions)?;
     for action in &mut actions {
         action.surface = Surface::Hook;
     }
     Ok(actions)
 }
+
+/// A path in which `..` comes after a name that may be a link means one place by its letters and may mean another to the operating
+/// system; which of them a harness's tool takes, its version says. Both are ruled on.
+fn walk(call: &ToolCall<'_>, actions: &mut Vec<Action>) -> Result<(), ToolCallError> {
+    let fields = call.input.as_object().into_iter().flat_map(|fields| fields.values());
+    let mut words: Vec<&str> = fields.filter_map(Json::as_str).filter(|word| word.len() <= PATH_BYTES_MAX).collect();
+    if call.name == "apply_patch" {
+        let input = Input { tool: call.name, fields: call.input.as_object() };
+        let text = input.text(&["input", "patch", "command"])?;
+        for change in patch::read(text).unwrap_or_default() {
+            words.push(change.path);
+            words.extend(match change.kind {
+                patch::Kind::Update { to, .. } => to,
+                _ => None,
+            });
+        }
+    }
+    for word in words.into_iter().filter(|word| word.contains("..")) {
+        let [plain, walked] = places(Some(call.cwd), word).try_into().unwrap_or_default();
+        if plain.is_empty() {
+            continue;
+        }
+        let mut all = Vec::with_capacity(actions.len());
+        for action in actions.drain(..) {
+            let is_it = action.verb.group() == "fs" && action.resource.str("path") == plain;
+            let also = if is_it { Some(action.clone()) } else { None };
+            all.push(action);
+            if let Some(mut also) = also {
+                also.resource = also.resource.with("path", walked.as_str())?;
+                all.push(also);
+            }
+        }
+        *actions = all;
+    }
+    Ok(())
+}
+
+/// Bytes of a path, at most.
+const PATH_BYTES_MAX: usize = 4096;
 
 fn read(call: &ToolCall<'_>) -> Result<Vec<Action>, ToolCallError> {
     let input = Input { tool: call.name, fields: call.input.as_object() };
@@ -281,10 +322,18 @@ fn looked(call: &ToolCall<'_>, input: &Input<'_>) -> Result<Vec<Action>, ToolCal
 /// Each address that it names, as `curl` would be read.
 fn fetched(call: &ToolCall<'_>, input: &Input<'_>) -> Result<Vec<Action>, ToolCallError> {
     let text = input.text(&["url", "prompt"])?;
-    let urls: Vec<&str> =
-        text.split(|c: char| c.is_whitespace() || "\"'<>()`".contains(c)).filter(|w| w.contains("://")).collect();
+    let urls: Vec<&str> = match input.optional(&["url"]) {
+        Some(url) => vec![url.trim()],
+        None => {
+            text.split(|c: char| c.is_whitespace() || "\"'<>()`".contains(c)).filter(|w| address::is_meant(w)).collect()
+        }
+    };
     if urls.is_empty() {
         return other(call);
+    }
+    // INVARIANT: nothing beneath a hook sees where the harness goes, so that an address has one meaning or is refused.
+    if !urls.iter().all(|url| address::is_plain(url)) {
+        return Err(input.lacks("url", address::WANTED));
     }
     let mut reading =
         Reading { home: call.home, git: None, commands: false, found: Vec::new(), is_opaque: false, is_full: false };

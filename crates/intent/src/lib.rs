@@ -24,6 +24,7 @@
 //! Not here: rules, files, the operating system's idea of a path (callers hand over canonical ones).
 #![forbid(unsafe_code)]
 
+mod address;
 mod content;
 mod exec;
 mod harness;

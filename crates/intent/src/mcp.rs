@@ -4,14 +4,16 @@
 //! into the call's arguments. A charter may say more of its own servers ([`McpTool`]). A tool of which nobody has said what it
 //! does is `tool.call` with its server, name and input.
 //!
-//! Every path is made absolute by its letters; who resolves links is the caller.
+//! Every path is made absolute. Where `..` comes after a name that may be a link, it is read both ways: by its letters, and with the
+//! `..` left in, for the caller, who resolves links.
 
 mod sql;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::reading::absolute;
+use crate::address;
+use crate::reading::{absolute, places};
 use crate::{Content, ContentWanted, Exec, GitContext, ToolCallError, command_actions, content_actions, reads_content};
 use flyball_kernel::{Action, AttrType, Resource, ResourceKind, Surface, Value, Verb};
 use serde_json::Value as Json;
@@ -99,9 +101,21 @@ pub fn mcp_call_actions(call: &McpCall<'_>) -> Result<Vec<Action>, ToolCallError
 /// # Errors
 /// [`ToolCallError`] when it can't be told.
 pub fn mcp_read_actions(call: &McpCall<'_>, uri: &str) -> Result<Vec<Action>, ToolCallError> {
-    let mut actions = if let Some(path) = file_of_uri(uri) {
-        vec![Action::new("fs.read", Resource::file(&absolute(None, &path).unwrap_or_default()), Surface::Mcp)?]
-    } else if uri.starts_with("http://") || uri.starts_with("https://") {
+    // Servers' readers of addresses take off what stands around one, and what is a line's end within it.
+    let uri = uri.trim_matches(|c: char| c.is_whitespace() || c.is_control());
+    let scheme = uri.split(':').next().unwrap_or_default();
+    let is = |known: &str| scheme.eq_ignore_ascii_case(known);
+    if uri.chars().any(char::is_control) {
+        return Err(call.lacks("uri", "an address on one line"));
+    }
+    let mut actions = if is("file") {
+        let path = file_of_uri(uri).filter(|path| !path.contains('\0') && !uri.contains(['?', '#', '\\']));
+        let path = path.ok_or_else(|| call.lacks("uri", "a plain `file:///PATH` address"))?;
+        places(None, &path).iter().map(|path| file("fs.read", path)).collect::<Result<Vec<_>, _>>()?
+    } else if is("http") || is("https") {
+        if !address::is_plain(uri) {
+            return Err(call.lacks("uri", address::WANTED));
+        }
         call.command(&["curl".to_owned(), uri.to_owned()]).into_iter().skip(1).collect()
     } else {
         Vec::new()
@@ -127,8 +141,9 @@ pub fn mcp_other_action(server: &str, tool: &str, input: &Json) -> Result<Action
 /// The path in a `file:` URI of this machine.
 #[must_use]
 pub fn file_of_uri(uri: &str) -> Option<String> {
-    let rest = uri.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("file://")).and_then(|_| uri.get(7..))?;
-    let path = rest.strip_prefix("localhost").unwrap_or(rest);
+    let rest = uri.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("file:")).and_then(|_| uri.get(5..))?;
+    // `file:/PATH` is the same as `file:///PATH`.
+    let path = rest.strip_prefix("//").map_or(rest, |rest| rest.strip_prefix("localhost").unwrap_or(rest));
     let path = path.split(['?', '#']).next().unwrap_or_default();
     if !path.starts_with('/') {
         return None;
@@ -188,8 +203,19 @@ impl McpCall<'_> {
                 }
             }
             Step::Command { argv } => to.extend(self.command(&self.words(argv)?)),
-            Step::Implied { argv } => to.extend(self.command(&self.words(argv)?).into_iter().skip(1)),
-            Step::Sql { statement } => to.extend(sql::actions(&self.text(statement)?)?),
+            Step::Implied { argv } => {
+                let words = self.words(argv)?;
+                // INVARIANT: nothing beneath sees where the server goes, so that what it is given has one meaning or is refused.
+                if !words.iter().skip(1).all(|word| address::is_plain(word)) {
+                    return Err(self.lacks("url", address::WANTED));
+                }
+                to.extend(self.command(&words).into_iter().skip(1));
+            }
+            Step::Sql { statement } => {
+                // SQLite's names are the same in any case, quoted or not.
+                let folds = self.kind.to_ascii_lowercase().contains("sqlite");
+                to.extend(sql::actions(&self.text(statement)?, folds)?);
+            }
             Step::Content { files, path, content } => self.contents(files.as_deref(), path, content, to)?,
             Step::Text { text } => {
                 if let Some(text) = self.optional(text) {
@@ -277,7 +303,7 @@ impl McpCall<'_> {
             let is_path = known.spec().resource == ResourceKind::File && matches!(spec.name, "path" | "to");
             if let (true, Value::Str(path)) = (is_path, &value) {
                 let paths = self.places(path);
-                // Which of several it is, nobody can say.
+                // Which of several it is, nobody can say; nor where `..` leads, past what may be a link.
                 is_opaque |= paths.len() != 1;
                 value = paths.into_iter().next().unwrap_or_default().into();
             }
@@ -286,6 +312,16 @@ impl McpCall<'_> {
             } else {
                 attrs.push((spec.name, value));
             }
+        }
+        if verb == "git.push" {
+            let name = resource.str("name");
+            let short = name.strip_prefix("refs/heads/").unwrap_or(name).to_owned();
+            // Without a branch it is the default one, whose name is not in the call.
+            let is_said = attrs.iter().any(|(name, _)| *name == "default_branch");
+            if short.is_empty() && !is_opaque && !is_said {
+                attrs.push(("default_branch", true.into()));
+            }
+            resource = resource.with("name", short)?;
         }
         let mut action = Action::new(verb, resource, Surface::Mcp)?;
         for (name, value) in attrs {
@@ -347,13 +383,13 @@ impl McpCall<'_> {
     fn places(&self, path: &str) -> Vec<String> {
         let in_home = path.strip_prefix("~/").or_else(|| (path == "~").then_some("."));
         if let Some(rest) = in_home {
-            return absolute(Some(self.home), rest).into_iter().collect();
+            return places(Some(self.home), rest);
         }
         if path.starts_with('/') {
-            return absolute(None, path).into_iter().collect();
+            return places(None, path);
         }
         let bases = std::iter::once(self.cwd).chain(self.roots.iter().map(String::as_str)).take(ROOTS_MAX);
-        let mut out: Vec<String> = bases.filter_map(|base| absolute(Some(base), path)).collect();
+        let mut out: Vec<String> = bases.flat_map(|base| places(Some(base), path)).collect();
         out.dedup();
         out
     }

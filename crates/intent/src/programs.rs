@@ -9,6 +9,7 @@ mod git;
 mod github;
 mod network;
 pub(crate) mod packages;
+mod sed;
 mod wrappers;
 
 /// Adds what a well-known program implies with these arguments. Any other implies nothing beyond that it runs.

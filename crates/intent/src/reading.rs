@@ -82,6 +82,28 @@ impl Command {
     }
 }
 
+/// All that a path may mean: by its letters, as an editor or a shell's `cd` reads it, and as the operating system walks it, which
+/// goes up from where a link leads. In the second `..` is left in: who resolves links takes it out.
+pub(crate) fn places(cwd: Option<&str>, path: &str) -> Vec<String> {
+    let walked = absolute(cwd, path).zip(walked(cwd, path));
+    walked.map(|(plain, walked)| if plain == walked { vec![plain] } else { vec![plain, walked] }).unwrap_or_default()
+}
+
+/// A path as it is walked: absolute, with its `..`.
+pub(crate) fn walked(cwd: Option<&str>, path: &str) -> Option<String> {
+    let full = joined(cwd, path)?;
+    let parts: Vec<&str> = full.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    let up = parts.iter().take_while(|part| **part == "..").count();
+    Some(format!("/{}", parts.get(up..).unwrap_or_default().join("/")))
+}
+
+fn joined(cwd: Option<&str>, path: &str) -> Option<String> {
+    Some(match path.as_bytes().first()? {
+        b'/' => path.to_owned(),
+        _ => format!("{}/{path}", cwd?),
+    })
+}
+
 /// At most [`SHOWN_CHARS_MAX`] characters on one line.
 pub(crate) fn shorten(text: &str) -> String {
     let mut out: String = text.chars().take(SHOWN_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -94,10 +116,7 @@ pub(crate) fn shorten(text: &str) -> String {
 /// A path without `.`, `..` and doubled slashes, by its letters alone. `None` for a relative one where the working directory
 /// is not known, and for none.
 pub(crate) fn absolute(cwd: Option<&str>, path: &str) -> Option<String> {
-    let full = match path.as_bytes().first()? {
-        b'/' => path.to_owned(),
-        _ => format!("{}/{path}", cwd?),
-    };
+    let full = joined(cwd, path)?;
     let mut parts: Vec<&str> = Vec::new();
     for part in full.split('/') {
         match part {
@@ -153,7 +172,7 @@ impl Reading<'_> {
         let fields = [
             ("program", Value::from(command.program.as_str())),
             ("argv", Value::from(argv)),
-            ("cwd", Value::from(command.cwd.clone().unwrap_or_default())),
+            ("cwd", Value::from(command.cwd.as_deref().and_then(|cwd| absolute(None, cwd)).unwrap_or_default())),
         ];
         self.imply(command, "shell/1", "process.exec", &fields, &[], is_known);
     }
@@ -194,11 +213,28 @@ impl Reading<'_> {
         self.found.push(action);
     }
 
+    /// What a path that was written as that word may mean: an empty one where that can't be told. Where a boundary sees what is
+    /// done, its letters do.
+    pub fn places_or_none(&self, by: &Command, word: &Word) -> Vec<String> {
+        let paths = match (word.known(), self.commands) {
+            (Some(path), true) => places(by.cwd.as_deref(), path),
+            _ => by.path(word).into_iter().collect(),
+        };
+        if paths.is_empty() { vec![String::new()] } else { paths }
+    }
+
+    /// Where a program goes that changes its folder by itself: the operating system walks there.
+    pub fn folder(&self, cwd: Option<&str>, dir: &Word) -> Option<String> {
+        let dir = dir.known()?;
+        if self.commands { walked(cwd, dir) } else { absolute(cwd, dir) }
+    }
+
     /// An action on a path that was written as that word.
     pub fn on_path(&mut self, by: &Command, reader: &'static str, verb: &'static str, word: &Word, attrs: Attrs<'_>) {
-        let path = by.path(word);
-        let is_known = path.is_some();
-        self.imply(by, reader, verb, &[("path", path.unwrap_or_default().into())], attrs, is_known);
+        for path in self.places_or_none(by, word) {
+            let is_known = !path.is_empty();
+            self.imply(by, reader, verb, &[("path", path.into())], attrs, is_known);
+        }
     }
 }
 

@@ -511,6 +511,8 @@ fn what_only_the_sandbox_would_see_is_read_where_there_is_none() {
             "process.exec env GIT_SSH_COMMAND=tee x,git,fsck /w; process.exec git fsck /w",
         ),
         ("sed 's/a/b/w x' f", "process.exec sed s/a/b/w x,f /w; fs.read /w/f"),
+        ("sed '1etee x' f", "process.exec sed 1etee x,f /w; fs.read /w/f"),
+        ("sed -n s/a/b/p f", "process.exec sed -n,s/a/b/p,f /w; fs.read /w/f"),
     ] {
         let argv: Vec<String> = ["sh", "-c", script].map(str::to_owned).into();
         let all = command_actions(&Exec { program: "sh", argv: &argv, cwd: "/w", home: "/h", script: None, git: None });

@@ -228,6 +228,11 @@ impl Asked {
             file: around.file,
         })?;
         paths::resolve(&mut actions);
+        // What two spellings of a path lead to alike is one thing.
+        actions.dedup();
+        if !around.is_enforced {
+            paths::leave_nothing_open(&mut actions);
+        }
         for action in &mut actions {
             action.agent = self.agent.as_str().into();
         }

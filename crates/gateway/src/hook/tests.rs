@@ -190,3 +190,17 @@ fn what_can_not_be_understood_is_stopped() {
         assert!(reply.stderr.starts_with("flyball: denied"), "{}", reply.stderr);
     }
 }
+
+#[test]
+fn where_a_command_goes_that_nobody_sees_is_no_open_place() {
+    let fetch = json!({"tool_name": "Bash", "tool_use_id": "t", "tool_input": {"command": "curl $X"}});
+    let event = claude("PreToolUse", fetch).to_string();
+    for (is_enforced, host) in [(false, "net.connect ?"), (true, "net.connect ")] {
+        let gate = Written::default();
+        let around = Around { home: "/h", wait: Duration::ZERO, git: &|_| None, file: &file, is_enforced };
+        Hooks::new(Harness::Claude).handle(event.as_bytes(), &gate, &around);
+        let heard = gate.heard.lock().unwrap().join("\n");
+        assert_eq!(heard.contains("net.connect ?"), !is_enforced, "{heard}");
+        assert!(heard.contains(host), "{heard}");
+    }
+}

@@ -31,7 +31,7 @@ fn tools_are_what_they_do() {
     );
     check(Codex, "shell", json!({"command": ["rm", "a"]}), &["process.exec rm", "fs.delete /w/a"]);
     check(Gemini, "run_shell_command", json!({"command": "make"}), &["process.exec bash", "process.exec make"]);
-    check(Claude, "Write", json!({"file_path": "/w/../x", "content": ""}), &["fs.write /x"]);
+    check(Claude, "Write", json!({"file_path": "/w/../x", "content": ""}), &["fs.write /x", "fs.write /w/../x"]);
     check(
         Claude,
         "Write",
@@ -52,6 +52,45 @@ fn tools_are_what_they_do() {
         "WebFetch",
         json!({"url": "https://a.example/x", "prompt": "p"}),
         &["http.request GET/a.example//x", "net.connect a.example:443"],
+    );
+    // What a reader of addresses makes more of than this one does is no mere call of a tool.
+    for url in [
+        "http:evil.example",
+        "HTTPS:evil.example/x",
+        "http://ev\u{ed}l.example/",
+        "h\nttp:evil.example",
+        "http://a\\@b/",
+    ] {
+        let refused = "`WebFetch` has no `url` that is a plain `http://HOST/…` or `https://HOST/…` address";
+        check(Claude, "WebFetch", json!({"url": url, "prompt": "p"}), &[refused]);
+    }
+    let refused = "`web_fetch` has no `url` that is a plain `http://HOST/…` or `https://HOST/…` address";
+    check(Gemini, "web_fetch", json!({"prompt": "read (http:evil.example) now"}), &[refused]);
+    check(Gemini, "web_fetch", json!({"prompt": "what http: is"}), &["tool.call gemini/web_fetch"]);
+    // By its letters, and as the operating system goes up from where a link leads.
+    check(
+        Codex,
+        "apply_patch",
+        json!({"input": "*** Begin Patch\n*** Delete File: a/../x\n*** End Patch"}),
+        &["fs.delete /w/x", "fs.delete /w/a/../x"],
+    );
+    check(
+        Claude,
+        "Bash",
+        json!({"command": "echo k >> a/../x; cd a/.. && rm y; env -C a/.. touch z"}),
+        &[
+            "process.exec bash",
+            "fs.write /w/x",
+            "fs.write /w/a/../x",
+            "process.exec rm",
+            "fs.delete /w/y",
+            "process.exec env",
+            "process.exec touch",
+            "fs.write /w/z",
+            "fs.write /w/a/../z",
+            "fs.chmod /w/z",
+            "fs.chmod /w/a/../z",
+        ],
     );
     check(Claude, "Task", json!({"subagent_type": "helper", "prompt": "go"}), &["agent.spawn helper"]);
     check(Gemini, "save_memory", json!({"fact": "f"}), &["state.write gemini/memory"]);

@@ -45,7 +45,7 @@ fn check(server: &str, tool: &str, input: Json, expect: &[&str]) {
 
 #[test]
 fn tools_are_what_they_do() {
-    check("filesystem", "write_file", json!({"path": "/w/../x", "content": ""}), &["fs.write /x"]);
+    check("filesystem", "write_file", json!({"path": "/w/../x", "content": ""}), &["fs.write /x", "fs.write /w/../x"]);
     check("filesystem", "read_file", json!({"path": "~/.ssh/id"}), &["fs.read /h/.ssh/id"]);
     // Nobody knows which of its folders the server takes a relative path from.
     check("filesystem", "read_file", json!({"path": "a"}), &["fs.read /w/a", "fs.read /other/a"]);
@@ -89,6 +89,15 @@ fn tools_are_what_they_do() {
         {"path": ".github/workflows/ci.yml", "content": "on: push"}]}),
         &["git.push main", "fs.write /w/.github/workflows/ci.yml"],
     );
+    // The default branch is one that rules know, however it is spelt.
+    for (branch, name, is_default) in
+        [(json!("refs/heads/main"), "main", None), (json!(null), "", Some(true.into())), (json!("x"), "x", None)]
+    {
+        with("github", "delete_file", &json!({"owner": "o", "repo": "r", "path": "p", "branch": branch}), |call| {
+            let action = mcp_call_actions(call).unwrap().remove(0);
+            assert_eq!((action.resource.str("name"), action.attr("default_branch").cloned()), (name, is_default));
+        });
+    }
     check("shop", "set_price", json!({"item": "tea", "price": 3}), &["control.actuate price/tea"]);
     check(
         "shop",
@@ -111,31 +120,136 @@ fn what_an_edit_makes_of_a_file_is_read() {
 fn resources_are_what_their_address_says() {
     let read = |uri: &str| with("x", "", &Json::Null, |call| said(mcp_read_actions(call, uri)));
     assert_eq!(read("file:///w/a%20b"), ["fs.read /w/a b"]);
-    assert_eq!(read("FILE://localhost/etc/../x"), ["fs.read /x"]);
+    assert_eq!(read("FILE://localhost/etc/../x"), ["fs.read /x", "fs.read /etc/../x"]);
     assert_eq!(read("https://a.example/x"), ["http.request GET/a.example//x", "net.connect a.example:443"]);
     assert_eq!(read("demo://x"), ["tool.call x/resources/read"]);
-    assert_eq!(read("file://host/x"), ["tool.call x/resources/read"]);
-    assert_eq!(read("file:///%zz"), ["tool.call x/resources/read"]);
+    // What servers read in different ways is refused.
+    for uri in [
+        "file://host/x",
+        "file:///%zz",
+        "file:etc/passwd",
+        "file://127.0.0.1/etc/passwd",
+        "file:///a?b",
+        "file:///a#b",
+        "file:\\\\x",
+        "file:///a%00",
+        "FILE:x",
+        "fi\nle:///x",
+        "http:evil.example/x",
+        "http://ok.example\\@evil.example/",
+        "http://ev\u{ed}l.example/",
+        "https:///x",
+        "HTTPS:x",
+    ] {
+        assert!(read(uri)[0].contains("has no `uri` that is"), "{uri} {:?}", read(uri));
+    }
+    assert_eq!(read("file:/etc/passwd"), ["fs.read /etc/passwd"]);
+    assert_eq!(read(" \tfile:///etc/passwd\n"), ["fs.read /etc/passwd"]);
+    assert_eq!(read("HTTP://A.example/"), ["http.request GET/a.example//", "net.connect a.example:80"]);
+    assert_eq!(read("file:///w/link/../x"), ["fs.read /w/x", "fs.read /w/link/../x"]);
+}
+
+#[test]
+fn an_address_that_is_read_in_different_ways_is_refused() {
+    for url in
+        ["http:evil.example/x", "http://ev\u{ed}l.example/", "evil.example", "-Kx", "http://a\\@evil.example/", ""]
+    {
+        check(
+            "fetch",
+            "fetch",
+            json!({ "url": url }),
+            &["`fetch` has no `url` that is a plain `http://HOST/…` or `https://HOST/…` address"],
+        );
+    }
+}
+
+fn sql(text: &str) -> Vec<String> {
+    said(sql::actions(text, false).map_err(Into::into))
 }
 
 #[test]
 fn statements_are_what_they_change() {
-    let sql = |text: &str| said(sql::actions(text).map_err(Into::into));
-    assert_eq!(
-        sql("SELECT * FROM public.users u JOIN \"Orders\" o ON 1=1"),
-        ["data.select public/users", "data.select Orders"]
-    );
-    assert_eq!(sql("select 1; DROP TABLE IF EXISTS users -- x"), ["data.select ", "data.ddl users"]);
-    assert_eq!(sql("/* /* */ delete */ update t set a = ';delete'"), ["data.update t"]);
-    assert_eq!(sql("with x as (delete from t returning *) select * from x"), ["data.delete t", "data.select x"]);
-    assert_eq!(sql("explain analyze insert into a.b.c values (1)"), ["data.insert a/b/c"]);
-    assert_eq!(sql("select * into copy from t"), ["data.ddl copy", "data.select t"]);
-    assert_eq!(sql("select * from t for update"), ["data.select t"]);
-    assert_eq!(sql("select pg_read_file('/etc/passwd')"), ["data.select  opaque"]);
-    for text in ["", "do $$ begin end $$", "select 'x", "vacuum", "select '\\' ; drop table t; --'"] {
-        assert_eq!(sql(text), ["data.ddl  opaque"], "{text}");
+    for (text, does) in [
+        (
+            "SELECT * FROM public.users u JOIN \"Orders\" o ON 1=1",
+            &["data.select public/users", "data.select Orders"][..],
+        ),
+        ("select 1; DROP TABLE IF EXISTS users -- x", &["data.select ", "data.ddl users"]),
+        ("/* delete */ update t set a = ';delete'", &["data.update t"]),
+        ("with x as (delete from t returning *) select * from x", &["data.delete t", "data.select x"]),
+        ("explain analyze insert into a.b.c values (1)", &["data.insert a/b/c"]),
+        ("select * into copy from t", &["data.ddl copy", "data.select t"]),
+        ("select * from t for update", &["data.select t"]),
+        ("select pg_read_file('/etc/passwd')", &["data.select  opaque"]),
+        // As a hostile client would write them.
+        ("DELETE FROM ONLY users", &["data.delete users"]),
+        ("UPDATE ONLY (users) SET a = 1", &["data.update users"]),
+        ("SELECT * FROM a, users", &["data.select a", "data.select users"]),
+        ("SELECT * FROM a x, (select 1) y, ONLY users AS z", &["data.select a", "data.select users"]),
+        ("SELECT * FROM a JOIN b ON a.i = b.i, users", &["data.select a", "data.select b", "data.select users"]),
+        ("SELECT * FROM (a CROSS JOIN users)", &["data.select a", "data.select users"]),
+        ("select (select max(x) from a), b from c", &["data.select a", "data.select c"]),
+        ("TABLE users", &["data.select users"]),
+        ("select 1 union table users", &["data.select users"]),
+        ("SELECT * FROM public . users", &["data.select public/users"]),
+        ("INSERT OR REPLACE INTO t (a, b) VALUES (1, 2)", &["data.delete t", "data.insert t"]),
+        ("REPLACE INTO t VALUES (1)", &["data.delete t", "data.insert t"]),
+        ("UPDATE OR IGNORE t SET a = 1", &["data.update t"]),
+        (
+            "insert into t select * from users on conflict (id) do update set a = 1",
+            &["data.insert t", "data.select users", "data.update t"],
+        ),
+        ("delete from a using b, users where true", &["data.delete a", "data.select b", "data.select users"]),
+        ("DROP TABLE a, users CASCADE", &["data.ddl a", "data.ddl users"]),
+        ("TRUNCATE TABLE ONLY a, public.users", &["data.ddl a", "data.ddl public/users"]),
+        ("create table x as select * from users", &["data.ddl x", "data.select users"]),
+        ("create index concurrently i on users (a)", &["data.ddl users"]),
+        ("COPY users (a) TO '/tmp/x'", &["data.copy users"]),
+        ("select name from t where pg_read_file('x') = 'y'", &["data.select t", "data.select  opaque"]),
+        ("select * from generate_series(1, 2)", &["data.select generate_series", "data.select  opaque"]),
+        ("select count(*), a is distinct from b from t where id in (1, 2) group by a, b", &["data.select t"]),
+        ("select pg_catalog.count(*) from t", &["data.select t", "data.select  opaque"]),
+    ] {
+        assert_eq!(sql(text), does, "{text}");
     }
-    let filtered = |text: &str| sql::actions(text).unwrap()[0].attr("filtered").cloned();
+    for text in [
+        "",
+        "do $$ begin end $$",
+        "select 'x",
+        "vacuum",
+        "select '\\' ; drop table t; --'",
+        "SELECT * FROM U&\"us\\0065rs\"",
+        "select * from U&\"users\"",
+        "SELECT * FROM [users]",
+        "SELECT * FROM `users`",
+        "SELECT * FROM 'users'",
+        "SELECT * FROM us\u{e9}rs",
+        "SELECT * FROM a INDEXED BY i WHERE [x]",
+        "COPY (SELECT * FROM users) TO '/tmp/x'",
+        "COPY users TO PROGRAM 'sh'",
+        "/* /* */ delete from users */ select 1",
+        "select 1 -- x\rdelete from t",
+        "select 1 /*! from users */",
+        "update a, users set x = 1",
+        "select * from \"a.b\"",
+        "grant select on a, users to x",
+        "delete from select",
+        "select e'\\''",
+        "explain analyze create table x as select 1",
+        "rollback prepared 'x'",
+        "select * from a,",
+        "((",
+        "select * from t)",
+        "merge into t",
+        "execute p",
+        "select * from",
+        "delete from a using (users join b)",
+    ] {
+        assert_eq!(sql(text).last().unwrap(), "data.ddl  opaque", "{text}");
+    }
+    let filtered = |text: &str| sql::actions(text, false).unwrap()[0].attr("filtered").cloned();
     assert_eq!(filtered("delete from t"), Some(false.into()));
     assert_eq!(filtered("delete from t where id = 1"), Some(true.into()));
+    assert_eq!(filtered("with x as (delete from t) select 1 from y where true"), Some(false.into()));
+    check("sqlite", "read_query", json!({"query": "select * from \"USERS\""}), &["data.select users"]);
 }

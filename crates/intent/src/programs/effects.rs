@@ -118,9 +118,10 @@ fn metadata(to: &mut Reading<'_>, by: &Command, line: &Line, words: &[Word]) {
         _ => {}
     }
     for file in files {
-        let path = by.path(file);
-        let is_known = is_known && path.is_some();
-        to.imply(by, READER, "fs.chmod", &[("path", path.unwrap_or_default().into())], &attrs, is_known);
+        for path in to.places_or_none(by, file) {
+            let is_known = is_known && !path.is_empty();
+            to.imply(by, READER, "fs.chmod", &[("path", path.into())], &attrs, is_known);
+        }
     }
 }
 

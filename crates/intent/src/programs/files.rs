@@ -1,5 +1,6 @@
 //! Well-known programs that read, write, move and delete the files that they are given.
 
+use super::sed;
 use crate::options::{Line, Table};
 use crate::reading::{Command, Reading, Word};
 use crate::shell::is_no_file;
@@ -48,11 +49,11 @@ fn writes_by_script(by: &Command) -> bool {
         by.args.iter().any(|arg| arg.known().is_none_or(|text| signs.iter().any(|s| text.contains(s))))
     };
     match by.program.as_str() {
-        "awk" | "gawk" | "mawk" => has(&[">", "|", "system", "@load", "-f", "-i", "--file", "--include"]),
-        "sed" => {
-            has(&["w ", "W ", "-f", "--file"])
-                || by.args.iter().any(|arg| arg.known().is_some_and(|t| t.ends_with(['e', 'w']) && t.contains('/')))
+        "awk" | "gawk" | "mawk" => {
+            has(&[">", "|", "system", "@", "-f", "-i", "--file", "--include", "--exec", "--load"])
+                || by.args.iter().any(|arg| arg.known().is_some_and(|t| t.starts_with("-E") || t.starts_with("-l")))
         }
+        "sed" => !sed::is_plain(&by.args),
         _ => false,
     }
 }
@@ -336,12 +337,12 @@ fn copy(to: &mut Reading<'_>, by: &Command, line: &Line, words: &[Word]) {
 fn renames(to: &mut Reading<'_>, by: &Command, line: &Line, words: &[Word]) {
     let Some((from, target)) = ends(line, words) else { return };
     let words = std::slice::from_ref(target);
-    let target = by.path(target);
-    for word in from {
-        let path = by.path(word);
-        let is_known = path.is_some() && target.is_some();
-        let attrs = [("to", target.clone().unwrap_or_default().into())];
-        to.imply(by, READER, "fs.move", &[("path", path.unwrap_or_default().into())], &attrs, is_known);
+    for target in to.places_or_none(by, target) {
+        for path in from.iter().flat_map(|word| to.places_or_none(by, word)).collect::<Vec<_>>() {
+            let is_known = !path.is_empty() && !target.is_empty();
+            let attrs = [("to", target.clone().into())];
+            to.imply(by, READER, "fs.move", &[("path", path.into())], &attrs, is_known);
+        }
     }
     // What arrives there is written there, by whatever way.
     each(to, by, "fs.write", words);

@@ -1,7 +1,7 @@
 //! git: what is pushed where, and what branches, tags and commits come and go.
 
 use crate::options::{Line, Table};
-use crate::reading::{Command, Reading, Word, absolute, is_command_setting};
+use crate::reading::{Command, Reading, Word, is_command_setting};
 use flyball_kernel::Value;
 
 const READER: &str = "git/1";
@@ -216,7 +216,7 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) {
     to.is_opaque |= to.commands && config.iter().any(|c| is_command_setting(c));
     let mut place = by.clone();
     for dir in line.values("C") {
-        place.cwd = dir.known().and_then(|d| absolute(place.cwd.as_deref(), d));
+        place.cwd = to.folder(place.cwd.as_deref(), dir);
         place.is_home_repository = false;
     }
     let is_other = line.has("git-dir") || line.has("work-tree") || line.has("namespace") || line.has("config-env");
@@ -547,12 +547,12 @@ impl Git<'_> {
         let line = git(&["v verbose", "f force", "k", "n dry-run", "sparse"]).read(self.args);
         let words = line.all();
         let Some((target, from)) = words.split_last().filter(|_| to.commands && !line.has("dry-run")) else { return };
-        let there = self.by.path(target);
-        for word in from {
-            let path = self.by.path(word);
-            let is_known = path.is_some() && there.is_some();
-            let attrs = [("to", there.clone().unwrap_or_default().into())];
-            to.imply(self.by, READER, "fs.move", &[("path", path.unwrap_or_default().into())], &attrs, is_known);
+        for there in to.places_or_none(self.by, target) {
+            for path in from.iter().flat_map(|word| to.places_or_none(self.by, word)).collect::<Vec<_>>() {
+                let is_known = !path.is_empty() && !there.is_empty();
+                let attrs = [("to", there.clone().into())];
+                to.imply(self.by, READER, "fs.move", &[("path", path.into())], &attrs, is_known);
+            }
         }
         to.on_path(self.by, READER, "fs.write", target, &[]);
     }

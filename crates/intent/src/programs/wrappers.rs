@@ -3,7 +3,7 @@
 use super::super::shell;
 use super::packages;
 use crate::options::Table;
-use crate::reading::{Command, Reading, Stdin, Word, absolute, moves_git, starts_more};
+use crate::reading::{Command, Reading, Stdin, Word, moves_git, starts_more};
 
 /// Reads a wrapper; whether it was one.
 pub(super) fn read(to: &mut Reading<'_>, by: &Command) -> bool {
@@ -135,7 +135,7 @@ fn env(to: &mut Reading<'_>, by: &Command) -> bool {
     to.is_opaque |= line.is_uncertain;
     let mut place = by.clone();
     if let Some(dir) = line.value("chdir") {
-        place.cwd = dir.known().and_then(|d| absolute(by.cwd.as_deref(), d));
+        place.cwd = to.folder(by.cwd.as_deref(), dir);
         place.is_home_repository = false;
     }
     if let Some(text) = line.value("split-string") {
@@ -235,9 +235,10 @@ fn find(to: &mut Reading<'_>, by: &Command) -> bool {
             Some("-delete") => {
                 for root in &roots {
                     // Which of what is in there goes depends on the tests before it.
-                    let path = by.path(root).unwrap_or_default();
-                    let attrs = [("recursive", true.into())];
-                    to.imply(by, "files/1", "fs.delete", &[("path", path.into())], &attrs, false);
+                    for path in to.places_or_none(by, root) {
+                        let attrs = [("recursive", true.into())];
+                        to.imply(by, "files/1", "fs.delete", &[("path", path.into())], &attrs, false);
+                    }
                 }
             }
             Some("-fprint" | "-fprintf" | "-fls" | "-fprint0") => {
