@@ -242,6 +242,31 @@ fn a_gateway_is_not_what_a_charter_requires_to_be_enforced() {
     assert_eq!(tools["enforced"], json!(["tool.inject"]));
 }
 
+#[test]
+fn an_answer_does_not_outlive_a_stop() {
+    let world = World::new();
+    let mut client = world.client("writes");
+    let ci = world.path("w/.github/workflows/ci.yml");
+    std::fs::create_dir_all(ci.parent().unwrap()).unwrap();
+    assert!(client.write(&ci, "on: push\n").0);
+    let answer = || {
+        for line in world.ok(&["asks", "--json"]).lines() {
+            let asked: Value = serde_json::from_str(line).unwrap();
+            world.ok(&["answer", asked["id"].as_str().unwrap(), "allow", "--reason", "it may"]);
+        }
+    };
+    answer();
+    world.ok(&["pause", "@", "--reason", "wait"]);
+    assert!(client.write(&ci, "on: push\n").0 && !ci.exists());
+    world.ok(&["resume", "@", "--reason", "go on"]);
+    let (is_refused, text) = client.write(&ci, "on: push\n");
+    assert!(is_refused && text.contains("ci-is-asked-about") && !ci.exists(), "asked anew: {text}");
+    answer();
+    assert_eq!(client.write(&ci, "on: push\n"), (false, "written".to_owned()));
+    client.end();
+    world.ok(&["verify"]);
+}
+
 /// A server over HTTP that writes down each message that reaches it, and answers as JSON or, where the tool is `slow`, as events.
 const HTTP_SERVER: &str = r#"
 import http.server, json, sys
@@ -256,7 +281,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(202); self.send_header("Content-Length", "0"); self.end_headers(); return
         name = m.get("params", {}).get("name")
         if m["method"] == "tools/list":
-            r = {"tools": [{"name": n, "inputSchema": {"type": "object"}} for n in ("write_file", "slow", "odd", "gone")]}
+            r = {"tools": [{"name": n, "inputSchema": {"type": "object"}} for n in ("write_file", "slow", "odd", "gone", "lines", "away", "gzip", "utf-7")]}
         else: r = {"content": [{"type": "text", "text": "done"}]}
         out = json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": r}).encode()
         kind = "application/json"
@@ -268,7 +293,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if name == "odd":
             kind = "text/event-stream"
             out = b": x\rdata: {\"jsonrpc\":\"2.0\",\"method\":\"evil\"}\r\r\n\ndata: " + out + b"\n\n"
-        self.send_response(200)
+        if name == "lines":
+            kind = "text/event-stream"
+            evil = "\u2028\u2028data: {\"jsonrpc\":\"2.0\",\"method\":\"evil\"}\u2028\u2028"
+            note = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": evil}}, ensure_ascii=False).encode()
+            out = b": x\x0bdata: evil-too\n\ndata: " + note + b"\n\ndata: " + out + b"\n\n"
+        self.send_response(307 if name == "away" else 200)
+        if name == "away": self.send_header("Location", "http://127.0.0.1:9/evil")
+        if name == "gzip": self.send_header("Content-Encoding", "gzip")
+        if name == "utf-7": kind = "application/json; charset=utf-7"
+        self.send_header("Refresh", "0; url=http://127.0.0.1:9/evil")
         self.send_header("Content-Type", kind)
         self.send_header("Mcp-Session-Id", "s1")
         self.send_header("Content-Length", str(len(out)))
@@ -321,6 +355,7 @@ fn post(at: &str, headers: &str, body: &str) -> (u16, String) {
     stream.write_all(body.as_bytes()).unwrap();
     let mut said = String::new();
     std::io::Read::read_to_string(&mut stream, &mut said).unwrap();
+    assert!(!said.contains("127.0.0.1:9/evil"), "{said}");
     let (head, mut rest) = said.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{said:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     if !head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
@@ -377,6 +412,22 @@ fn over_http_nothing_reaches_a_server_but_what_was_ruled_on() {
     );
     let (_, text) = post(&at, "", &call(4, "odd", "a"));
     assert!(!text.contains("evil") && text.contains("done"), "{text}");
+    // Nor does one of its lines end where only some readers end it; what is encoded or elsewhere is not passed.
+    let (_, text) = post(&at, "", &call(6, "lines", "a"));
+    assert!(text.contains("\\u2028data: {") && text.contains("done") && !text.contains("evil-too"), "{text}");
+    for (id, tool, why) in
+        [(7, "away", "sends elsewhere"), (8, "gzip", "encoded in a way"), (10, "utf-7", "encoded in a way")]
+    {
+        let (_, text) = post(&at, "", &call(id, tool, "a"));
+        assert!(text.contains(why) && !text.contains("done"), "{tool}: {text}");
+    }
+    for headers in [
+        "Content-Encoding: gzip\r\n",
+        "Content-Type: application/json; charset=utf-7\r\n",
+        "Mcp-Session-Id: a\r\nMcp-Session-Id: b\r\n",
+    ] {
+        assert_eq!(post(&at, headers, &good).0, 415, "{headers}");
+    }
     // A server that goes away is told of, and the next is served; so is an answer that nobody asked for.
     let (_, text) = post(&at, "", &call(5, "gone", "a"));
     assert!(text.contains("the server did not answer"), "{text}");
@@ -387,4 +438,46 @@ fn over_http_nothing_reaches_a_server_but_what_was_ruled_on() {
     assert!(heard.contains(&good) && !heard.contains("/etc/flyball-test") && !heard.contains("\"id\":9"), "{heard}");
     assert!(heard.contains("notifications/initialized"), "{heard}");
     world.ok(&["verify"]);
+}
+
+#[test]
+fn one_peer_does_not_end_the_gateway_for_all() {
+    let world = World::new();
+    std::fs::write(world.path("web.py"), HTTP_SERVER).unwrap();
+    let mut server = Command::new("python3");
+    server.arg(world.path("web.py")).arg(world.path("heard")).stdout(Stdio::piped());
+    let mut server = Running(server.spawn().unwrap());
+    let mut port = String::new();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let url = format!("filesystem=http://127.0.0.1:{}/mcp", port.trim());
+    let mut gateway = Command::new("sh");
+    gateway.args([
+        "-c",
+        "ulimit -n 96; exec \"$@\"",
+        "sh",
+        env!("CARGO_BIN_EXE_flyball"),
+        "gateway",
+        "mcp",
+        "--within",
+        "0",
+    ]);
+    gateway.args(["--listen", "127.0.0.1:0", "--", &url]).current_dir(world.path("w")).env("HOME", world.path("home"));
+    let mut gateway = Running(gateway.env("FLYBALL_HOME", world.path("l")).stderr(Stdio::piped()).spawn().unwrap());
+    let mut told = String::new();
+    let mut said = BufReader::new(gateway.0.stderr.take().unwrap());
+    said.read_line(&mut told).unwrap();
+    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    let at =
+        told.trim().rsplit_once("http://").unwrap_or_else(|| panic!("{told}")).1.split('/').next().unwrap().to_owned();
+    let open: Vec<_> = (0..120).map(|_| std::net::TcpStream::connect(&at).unwrap()).collect();
+    // It is written down once no more can be taken.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while !world.ok(&["log", "@", "--json"]).contains("\"accept\"") {
+        assert!(gateway.0.try_wait().unwrap().is_none(), "it has ended");
+        assert!(std::time::Instant::now() < until);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    drop(open);
+    assert_eq!(post(&at, "", r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).0, 202);
+    assert!(gateway.0.try_wait().unwrap().is_none());
 }

@@ -92,6 +92,16 @@ impl Proxy {
         if is_taken {
             return Err((say::REQUEST, "flyball: refused, a request with this id waits for its answer"));
         }
+        // One that was taken back may never be answered: it makes room, and nobody knows what became of it.
+        let forgotten = match state.calls.len() >= CALLS_MAX {
+            true => state
+                .calls
+                .iter()
+                .find(|(_, call)| call.is_cancelled && !call.attempts.is_empty())
+                .map(|(id, _)| id.clone()),
+            false => None,
+        };
+        let forgotten = forgotten.and_then(|id| state.calls.remove(&id));
         if state.calls.len() >= CALLS_MAX {
             return Err((say::INTERNAL, "flyball: refused, too many requests wait for their answers"));
         }
@@ -104,6 +114,10 @@ impl Proxy {
             is_cancelled: false,
         };
         state.calls.insert(id.clone(), call);
+        drop(state);
+        if let Some(call) = forgotten {
+            self.unknown(&call);
+        }
         Ok(())
     }
 
@@ -171,14 +185,13 @@ impl Proxy {
     /// Asks whether the agent may see a tool as it is now.
     pub(super) fn agree(&self, tool: &str, digest: &str) -> Result<(), String> {
         let Some(was) = self.lock().tools.was(tool, digest) else {
-            self.show(tool);
-            return Ok(());
+            return self.show(tool, digest);
         };
         let server = &self.around.server;
         let action = pins::inject(server, tool, digest, &was)
             .map_err(|e| format!("flyball: denied, the tool can't be ruled on: {e}"))?;
         let asking =
-            Asking { actions: vec![action], cause: Vec::new(), exact: digest.to_owned(), wait: Duration::ZERO };
+            Asking { actions: vec![action], cause: Vec::new(), exact: self.exact(digest), wait: Duration::ZERO };
         match self.gate.ask(asking) {
             Answered::Allowed { attempts } => {
                 self.gate.outcome(&attempts, Some(true), &BTreeMap::new());
@@ -186,20 +199,24 @@ impl Proxy {
                     self.tell("pins", &attempts, json!({ "tool": clip(tool), "detail": why }));
                 }
                 self.lock().tools.agreed(tool, digest);
-                self.show(tool);
-                Ok(())
+                self.show(tool, digest)
             }
             Answered::Denied { text, .. } | Answered::Waiting { text, .. } => Err(text),
         }
     }
 
-    fn show(&self, tool: &str) {
-        if let Some(listed) = self.lock().tools.listed.get_mut(tool) {
-            listed.is_shown = true;
+    /// INVARIANT: what was agreed to is what is shown; the server may have listed another tool of that name meanwhile.
+    fn show(&self, tool: &str, digest: &str) -> Result<(), String> {
+        match self.lock().tools.listed.get_mut(tool).filter(|listed| listed.digest == digest) {
+            Some(listed) => {
+                listed.is_shown = true;
+                Ok(())
+            }
+            None => Err("flyball: denied, the tool has changed while it was asked about: call it again".to_owned()),
         }
     }
 
-    fn actions(&self, method: &str, message: &Message) -> Result<Vec<Action>, ToolCallError> {
+    pub(super) fn actions(&self, method: &str, message: &Message) -> Result<Vec<Action>, ToolCallError> {
         let params = message.params();
         let null = Json::Null;
         let roots = unique(self.around.roots.iter().cloned().chain(self.lock().roots.iter().cloned()));
@@ -227,6 +244,18 @@ impl Proxy {
             }
         };
         paths::resolve(&mut actions);
+        actions.dedup();
+        paths::leave_nothing_open(&mut actions);
+        let is_named = |action: &Action| action.verb.group() == "tool" || action.attr("implied_by").is_some();
+        for action in actions.iter_mut().filter(|action| !is_named(action)) {
+            // Whoever is asked about it sees whose tool it is.
+            let of = format!(
+                "{} of MCP server {}",
+                clip(if call.tool.is_empty() { method } else { call.tool }),
+                self.around.server
+            );
+            action.set("implied_by", of.into())?;
+        }
         // An approval is for one action: what is cut off is still part of what was asked.
         let bound = super::digest(params.get("arguments").unwrap_or(params).to_string().as_bytes());
         for action in &mut actions {

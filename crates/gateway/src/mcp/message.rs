@@ -177,6 +177,12 @@ fn message(json: Json) -> Result<Message, MessageError> {
     if body.get("jsonrpc").and_then(Json::as_str) != Some("2.0") {
         return Err(MessageError::Shape("its `jsonrpc` is not `2.0`"));
     }
+    if body.contains_key("result") && body.contains_key("error") {
+        return Err(MessageError::Shape("it is a result and an error"));
+    }
+    if body.get("error").is_some_and(|error| !error.is_object()) {
+        return Err(MessageError::Shape("its `error` is no object"));
+    }
     let is_answer = body.contains_key("result") || body.contains_key("error");
     let id = body.get("id").map(|id| (id.is_null(), Id::new(id)));
     let kind = match (body.get("method"), is_answer, id) {
@@ -191,7 +197,21 @@ fn message(json: Json) -> Result<Message, MessageError> {
     if let Some(Json::Object(params)) = body.get("params") {
         sure(params, &["name", "arguments", "uri", "requestId", "requestState", "_meta"])?;
     }
+    if let Some(Json::Object(result)) = body.get("result") {
+        sure(result, RESULT)?;
+    }
     Ok(Message { kind, body })
+}
+
+/// Keys of a result that the gateway goes by.
+const RESULT: &[&str] =
+    &["tools", "nextCursor", "resultType", "inputRequests", "requestState", "task", "isError", "_meta"];
+/// Keys of a tool that its reader goes by.
+const TOOL: &[&str] = &["name", "title", "description", "inputSchema", "outputSchema", "annotations", "_meta"];
+
+/// Whether a tool's keys are read alike by all.
+pub(super) fn is_sure_tool(tool: &Json) -> bool {
+    tool.as_object().is_some_and(|tool| sure(tool, TOOL).is_ok())
 }
 
 /// That no key is one of these by another case.
@@ -297,6 +317,13 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
             r#"{"jsonrpc":"2.0","id":[1],"method":"ping"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]},"error":null}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]},"error":{"code":1}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"error":null}"#,
+            r#"{"jsonrpc":"2.0","id":1,"error":"x"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"Tools":[]}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[],"NextCursor":"x"}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"iserror":true}}"#,
             r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
             "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"params\":{\"a\":\r{}\r}}",

@@ -237,13 +237,18 @@ impl Proxy {
     /// Puts a request to the gate, and sends it on or answers it.
     fn rule(self: &Arc<Self>, side: Side, id: Id, actions: Vec<Action>, cause: Vec<u64>, line: Vec<u8>) {
         // INVARIANT: an answer is for the call that goes on: of the very bytes.
-        let exact = raw::exact(&line).map_or_else(|| digest(&line), |exact| digest(exact.as_bytes()));
+        let exact = self.exact(&raw::exact(&line).map_or_else(|| digest(&line), |exact| digest(exact.as_bytes())));
         let asking = Asking { actions, cause, exact, wait: Duration::ZERO };
         match self.gate.ask(asking.clone()) {
             Answered::Allowed { attempts } => self.go_on(side, &id, attempts, &line),
             Answered::Denied { text, .. } => self.refuse(side, &id, &text),
             Answered::Waiting { text, .. } => self.hold(side, id, asking, line, &text),
         }
+    }
+
+    /// What stands for a call: also of which server, since another one may do something else with the same words.
+    fn exact(&self, of: &str) -> String {
+        digest(format!("{}\0{of}", self.around.server).as_bytes())
     }
 
     /// Waits for people beside all else that goes on.

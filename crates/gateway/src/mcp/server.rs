@@ -1,6 +1,6 @@
 //! What the server says.
 
-use super::message::{Frame, Id, Kind, Message, read_messages};
+use super::message::{Frame, Id, Kind, Message, is_sure_tool, read_messages};
 use super::pins::{self, Listed};
 use super::{CALLS_MAX, Call, Proxy, Side, clip, digest, raw, say};
 use crate::gate::{Answered, Asking};
@@ -24,7 +24,10 @@ impl Proxy {
             Frame::Long => {
                 self.tell("unreadable", &[], json!({ "from": "server", "detail": "too long" }));
                 // It may have been anybody's answer.
-                let calls = std::mem::take(&mut self.lock().calls);
+                let mut state = self.lock();
+                let calls = std::mem::take(&mut state.calls);
+                (state.looking, state.parked) = (None, Vec::new());
+                drop(state);
                 for (id, call) in calls {
                     self.unknown(&call);
                     let text = "flyball: the server's answer is over 16 MiB";
@@ -50,6 +53,12 @@ impl Proxy {
     fn fail_unreadable(&self, line: &[u8]) {
         let Ok(loose) = serde_json::from_slice::<Json>(line) else { return };
         let mut state = self.lock();
+        if let Some(own) =
+            state.looking.as_ref().map(|own| own.id.clone()).filter(|id| loose.get("id") == Some(&id.json()))
+        {
+            drop(state);
+            return self.lost(&own, Some("flyball: the server's list of tools can't be read"));
+        }
         let id = state.calls.keys().find(|id| loose.get("id") == Some(&id.json())).cloned();
         let Some((id, call)) = id.and_then(|id| state.calls.remove(&id).map(|call| (id, call))) else { return };
         drop(state);
@@ -113,17 +122,20 @@ impl Proxy {
 
     /// The answer to `tools/list` with the tools that the agent may see.
     fn shown(&self, message: &Message, line: &[u8]) -> Vec<u8> {
-        let keep = self.sift(message);
-        if keep.iter().all(|keep| *keep) {
-            return line.to_vec();
-        }
         let id = match &message.kind {
             Kind::Answer { id, .. } => id.clone(),
             _ => None,
         };
-        raw::with_tools(line, &keep).unwrap_or_else(|| {
-            say::error(id.as_ref(), say::INTERNAL, "flyball: the server's list of tools can't be read")
-        })
+        let refused = || say::error(id.as_ref(), say::INTERNAL, "flyball: the server's list of tools can't be read");
+        let result = message.body.get("result").unwrap_or(&Json::Null);
+        if !result.is_object() || result.get("tools").is_some_and(|tools| !tools.is_array()) {
+            return refused();
+        }
+        let keep = self.sift(message);
+        if keep.iter().all(|keep| *keep) {
+            return line.to_vec();
+        }
+        raw::with_tools(line, &keep).unwrap_or_else(refused)
     }
 
     /// For each tool of a listing, whether the agent may see it.
@@ -134,8 +146,8 @@ impl Proxy {
         let mut keep = Vec::with_capacity(tools.len());
         let mut hidden = Vec::new();
         for tool in tools {
-            let Some(name) = tool.get("name").and_then(Json::as_str).filter(|name| names.insert(name.to_owned()))
-            else {
+            let name = tool.get("name").and_then(Json::as_str).filter(|_| is_sure_tool(tool));
+            let Some(name) = name.filter(|name| names.insert((*name).to_owned())) else {
                 keep.push(false);
                 continue;
             };
@@ -162,7 +174,16 @@ impl Proxy {
         let Some(own) = self.lock().looking.take() else { return };
         self.sift(message);
         let next = message.body.get("result").and_then(|r| r.get("nextCursor")).and_then(Json::as_str);
-        if let (Some(cursor), true) = (next, own.pages < PAGES_MAX) {
+        if let Some(cursor) = next {
+            if own.pages >= PAGES_MAX {
+                // Without an end there is no telling what it does not list.
+                let parked = std::mem::take(&mut self.lock().parked);
+                for (id, ..) in parked {
+                    let text = "flyball: denied, the server's list of tools has no end";
+                    self.refuse(Side::Client, &id, text);
+                }
+                return;
+            }
             let line = self.lock().look(own.meta, Some(cursor), own.pages + 1);
             let _ = self.peers.to_server(&line);
             return;
@@ -220,7 +241,7 @@ impl Proxy {
                 continue;
             }
             let action = self.wanted(method, request.get("params").unwrap_or(&Json::Null))?;
-            let exact = digest(request.to_string().as_bytes());
+            let exact = self.exact(&digest(request.to_string().as_bytes()));
             let asking = Asking { actions: vec![action], cause: Vec::new(), exact, wait: Duration::ZERO };
             match self.gate.ask(asking) {
                 Answered::Allowed { attempts } => self.gate.outcome(&attempts, None, &BTreeMap::new()),

@@ -326,3 +326,97 @@ fn what_the_client_takes_back_is_not_carried_out() {
     assert!(scene.client(cancel).is_empty());
     assert_eq!(scene.server(LIST), ["ask tool.inject s/t was ", "outcome [1] Some(true)"]);
 }
+
+#[test]
+fn a_list_of_tools_beside_an_error_is_not_passed() {
+    for list in [
+        r#"{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"evil"}]},"error":null}"#,
+        r#"{"jsonrpc":"2.0","id":2,"result":{"Tools":[{"name":"evil"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":2,"result":{"tools":{"a":{"name":"evil"}}}}"#,
+        r#"{"jsonrpc":"2.0","id":2,"result":[{"name":"evil"}]}"#,
+    ] {
+        let scene = Scene::first().listed();
+        scene.client(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#);
+        let said = scene.server(list);
+        let to_client: Vec<&String> = said.iter().filter(|line| line.starts_with("< ")).collect();
+        assert!(to_client.len() == 1 && to_client[0].contains("can't be read"), "{said:?}");
+    }
+    // A tool that some would read by another name.
+    let scene = Scene::first().listed();
+    scene.client(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#);
+    let said = scene.server(r#"{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"a","Name":"evil"}]}}"#);
+    assert_eq!(said.last().unwrap(), r#"< {"jsonrpc":"2.0","id":2,"result":{"tools":[]}}"#);
+}
+
+#[test]
+fn what_was_agreed_to_is_not_another_tool_of_that_name() {
+    let scene = Scene::first().listed();
+    scene.client(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#);
+    *scene.world.denies.lock().unwrap() = "tool.inject s/t was sha256".into();
+    scene.server(r#"{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"t","description":"other"}]}}"#);
+    // The answer about what it was before comes late.
+    scene.world.denies.lock().unwrap().clear();
+    assert!(scene.proxy.agree("t", "sha256:before").is_err());
+    assert!(!scene.proxy.lock().tools.listed["t"].is_shown);
+}
+
+#[test]
+fn the_same_words_to_another_server_are_another_call() {
+    let exact = |server: &str| Scene::new(World::default(), server).proxy.exact("sha256:x");
+    assert_eq!(exact("a"), exact("a"));
+    assert_ne!(exact("a"), exact("b"));
+}
+
+#[test]
+fn the_server_whose_tool_it_is_can_be_read() {
+    let scene = Scene::new(World::default(), "filesystem");
+    let (message, _) = read_messages(
+        br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read_file","arguments":{"path":"/nowhere/a/../b"}}}"#,
+    )
+    .unwrap()
+    .remove(0);
+    let actions = scene.proxy.actions("tools/call", &message).unwrap();
+    // Both ways lead to the same place here, where no link is.
+    assert_eq!(actions.len(), 1);
+    assert_eq!(actions[0].attr("implied_by").and_then(Value::as_str), Some("read_file of MCP server filesystem"));
+}
+
+#[test]
+fn calls_that_were_taken_back_make_room() {
+    let scene = Scene::first().listed();
+    for id in 100..100 + CALLS_MAX {
+        scene.client(&CALL.replace("\"id\":1", &format!("\"id\":{id}")));
+        scene.client(&format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+        ));
+    }
+    let said = scene.client(CALL);
+    assert!(said[0] == "outcome [1] None" && said.last().unwrap().starts_with("> "), "{said:?}");
+}
+
+#[test]
+fn the_gateways_own_look_ends_where_its_answer_cant_be_read_or_has_no_end() {
+    for bad in [r#"{"jsonrpc":"2.0","id":"flyball/1","result":{"tools":[],"tools":[]}}"#, ""] {
+        let scene = Scene::first();
+        scene.client(CALL);
+        match bad {
+            "" => scene.proxy.from_server(&Frame::Long),
+            bad => scene.proxy.from_server(&Frame::Line(bad.into())),
+        }
+        let said = scene.heard();
+        assert!(said.last().unwrap().contains(r#""id":1,"error""#), "{said:?}");
+        assert!(scene.client(CALL)[0].contains("tools/list"), "the next call looks again");
+    }
+    let scene = Scene::first();
+    scene.client(CALL);
+    let mut said = Vec::new();
+    for look in 1..200 {
+        let page = format!(r#"{{"jsonrpc":"2.0","id":"flyball/{look}","result":{{"tools":[],"nextCursor":"c"}}}}"#);
+        said = scene.server(&page);
+        if !said.iter().any(|line| line.starts_with("> ")) {
+            break;
+        }
+    }
+    assert!(said.last().unwrap().contains("has no end"), "{said:?}");
+    assert!(!scene.proxy.lock().tools.is_whole);
+}

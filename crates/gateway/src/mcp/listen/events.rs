@@ -24,8 +24,8 @@ pub(super) struct Event {
     pub beside: Vec<u8>,
     /// Whether it says from where a client may go on.
     pub has_id: bool,
-    /// Whether another reader might find other events in it: a carriage return alone ends a line for some, and what is before a
-    /// field's name may be nothing to others.
+    /// Whether another reader might find other events in it: a carriage return alone ends a line for some, as do other control signs
+    /// and some beyond ASCII, and what is before a field's name may be nothing to others.
     pub is_odd: bool,
 }
 
@@ -73,6 +73,7 @@ fn event(bytes: &[u8]) -> Event {
         let value = text.strip_prefix(b"data:").or((text == b"data").then_some(&[][..]));
         let Some(value) = value else {
             has_id |= text.starts_with(b"id:");
+            is_odd |= !text.iter().all(|byte| (b' '..=b'~').contains(byte));
             is_odd |= ![&b":"[..], b"id:", b"event:", b"retry:"].iter().any(|field| text.starts_with(field));
             beside.extend_from_slice(text);
             beside.push(b'\n');
@@ -87,14 +88,35 @@ fn event(bytes: &[u8]) -> Event {
     Event { bytes: bytes.to_vec(), data, beside, has_id, is_odd }
 }
 
-/// An event of these lines beside its data.
+/// An event of these lines beside its data, which is JSON: what ends a line for some readers is escaped in it.
 pub(super) fn written(beside: &[u8], data: &[u8]) -> Vec<u8> {
-    [beside, b"data: ", data, b"\n\n"].concat()
+    let mut out = [beside, b"data: "].concat();
+    let mut left = data;
+    while let Some((first, rest)) = left.split_first() {
+        let (is, after): (&[u8], _) = match (first, rest) {
+            (b'\n', _) => (b"\ndata: ", rest),
+            (0xc2, [0x85, after @ ..]) => (b"\\u0085", after),
+            (0xe2, [0x80, 0xa8, after @ ..]) => (b"\\u2028", after),
+            (0xe2, [0x80, 0xa9, after @ ..]) => (b"\\u2029", after),
+            _ => (std::slice::from_ref(first), rest),
+        };
+        out.extend_from_slice(is);
+        left = after;
+    }
+    out.extend_from_slice(b"\n\n");
+    out
+}
+
+/// Whether data has in it what ends a line for some readers. In JSON such a sign stands only within strings.
+pub(super) fn may_end_lines(data: &[u8]) -> bool {
+    let has = |sign: &[u8]| memchr::memmem::find(data, sign).is_some();
+    data.iter().any(|byte| *byte < b' ' && !b"\t\n".contains(byte))
+        || ["\u{85}", "\u{2028}", "\u{2029}"].iter().any(|sign| has(sign.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     #[test]
@@ -111,9 +133,25 @@ mod tests {
         for odd in ["\u{feff}data: x\n\n", "id: 1\rdata: x\r\r\n\n", "datum: x\n\n"] {
             assert!(Events::default().take(odd.as_bytes()).unwrap().iter().all(|event| event.is_odd), "{odd:?}");
         }
+        for sign in ["\u{b}", "\u{c}", "\u{1c}", "\u{1d}", "\u{1e}", "\u{85}", "\u{2028}", "\u{2029}", "\0"] {
+            let text = format!(": x{sign}data: evil\ndata: {{}}\n\n");
+            assert!(Events::default().take(text.as_bytes()).unwrap().iter().all(|event| event.is_odd), "{sign:?}");
+        }
         let mut events = Events::default();
         let by_byte: Vec<Event> = stream.iter().flat_map(|byte| events.take(&[*byte]).unwrap()).collect();
         assert_eq!(by_byte, whole);
         assert!(Events::default().take(&vec![b'x'; FRAME_BYTES_MAX + 5000]).is_none());
+    }
+
+    #[test]
+    fn no_reader_finds_another_line_in_what_is_written() {
+        let json = "{\"a\":\"x\u{85}y\u{2028}\u{2029}\u{e9}\",\n\"b\":1}";
+        assert!(may_end_lines(json.as_bytes()) && !may_end_lines("{\"a\":\n\t\"\u{e9}\"}".as_bytes()));
+        let written = String::from_utf8(written(b"id: 1\n", json.as_bytes())).unwrap();
+        assert_eq!(written, "id: 1\ndata: {\"a\":\"x\\u0085y\\u2028\\u2029\u{e9}\",\ndata: \"b\":1}\n\n");
+        let data = &Events::default().take(written.as_bytes()).unwrap()[0].data;
+        let (was, is): (serde_json::Value, serde_json::Value) =
+            (serde_json::from_str(json).unwrap(), serde_json::from_slice(data).unwrap());
+        assert_eq!(was, is);
     }
 }

@@ -7,6 +7,7 @@
 //! Source: modelcontextprotocol.io, "Streamable HTTP", 2025-03-26 to 2026-07-28.
 
 mod events;
+mod unread;
 mod ways;
 
 use super::message::{Frame, Id, Kind, Message, read_messages};
@@ -24,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc::{Receiver, channel};
+use unread::{Unread, way};
 use ways::{Item, Ways};
 
 pub use ways::{Upstream, UpstreamError};
@@ -35,8 +36,10 @@ const SESSIONS_MAX: usize = 256;
 const CONNECTIONS_MAX: usize = 512;
 /// How long a client may take for a request's head.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Things that a stream may have that its client has not read.
-const UNREAD_MAX: usize = 64;
+/// How long connections are not taken when one could not be: others have to end before there is room.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Failures to take a connection that are recorded.
+const FAILURES_TOLD_MAX: usize = 64;
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
@@ -68,7 +71,7 @@ struct Session {
 /// Serves clients for as long as it is polled.
 ///
 /// # Errors
-/// What the operating system says when no more connections can be taken.
+/// What the operating system says of the listener when it begins.
 pub async fn serve(
     listener: TcpListener,
     sites: Vec<Site>,
@@ -78,10 +81,26 @@ pub async fn serve(
     let here = listener.local_addr()?.ip().to_string();
     let served = |site| Served { site, gate: Arc::clone(&gate), pins: Arc::clone(&pins), sessions: Mutex::default() };
     let sites: Arc<Vec<Arc<Served>>> = Arc::new(sites.into_iter().map(|site| Arc::new(served(site))).collect());
+    let mut failures = 0_usize;
     let free = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(turn) = Arc::clone(&free).acquire_owned().await else { return Ok(()) };
-        let (stream, _) = listener.accept().await?;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // One peer that uses up what there is must not end the gateway for all.
+                let (gate, detail) = (Arc::clone(&gate), error.to_string());
+                let told = failures < FAILURES_TOLD_MAX;
+                failures += 1;
+                if told {
+                    let tell =
+                        move || gate.observe("gateway", &[], serde_json::json!({ "mcp": "accept", "detail": detail }));
+                    let _ = tokio::task::spawn_blocking(tell).await;
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
         let (sites, here) = (Arc::clone(&sites), here.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| {
@@ -131,6 +150,10 @@ fn is_from_here(headers: &HeaderMap, here: &str) -> bool {
 impl Served {
     async fn post(self: Arc<Self>, request: Request<Incoming>) -> Response<Out> {
         let headers = request.headers().clone();
+        if ways::is_odd(&headers) || headers.get_all(SESSION).iter().count() > 1 {
+            let text = "flyball: refused, a message is JSON in UTF-8, not encoded, and of one session";
+            return json(StatusCode::UNSUPPORTED_MEDIA_TYPE, HeaderMap::new(), say::error(None, say::REQUEST, text));
+        }
         let Some(body) = ways::read(request.into_body()).await else {
             let line = say::error(None, say::REQUEST, "flyball: refused, the message is over 16 MiB or was cut off");
             return json(StatusCode::PAYLOAD_TOO_LARGE, HeaderMap::new(), line);
@@ -150,7 +173,7 @@ impl Served {
         let ids: Vec<Id> = messages.iter().filter_map(|(message, _)| id_of(message)).collect();
         let is_batch = messages.len() > 1;
         let session = self.session(&headers);
-        let (to, from) = channel(UNREAD_MAX);
+        let (to, from) = way();
         session.ways.expect(&ids, &headers, &to);
         let here = Arc::clone(&session);
         let is_told = ids.is_empty();
@@ -164,14 +187,14 @@ impl Served {
 
     async fn listen(self: Arc<Self>, headers: HeaderMap) -> Response<Out> {
         let session = self.session(&headers);
-        let (to, from) = channel(UNREAD_MAX);
+        let (to, from) = way();
         session.ways.listen(headers, to);
         answer(from, true, false).await
     }
 
     async fn end(self: Arc<Self>, headers: HeaderMap) -> Response<Out> {
         let session = self.session(&headers);
-        let (to, from) = channel(UNREAD_MAX);
+        let (to, from) = way();
         session.ways.end(headers.clone(), to);
         let response = answer(from, false, true).await;
         if response.status().is_success() {
@@ -259,7 +282,7 @@ fn are_as_the_headers_say(headers: &HeaderMap, messages: &[(Message, Vec<u8>)]) 
 }
 
 /// What is said first decides what the response is.
-async fn answer(mut from: Receiver<Item>, is_stream: bool, is_told: bool) -> Response<Out> {
+async fn answer(mut from: Unread, is_stream: bool, is_told: bool) -> Response<Out> {
     match from.recv().await {
         Some(Item::Whole(status, headers, body)) => whole(status, headers, body),
         Some(Item::Stream(headers)) => stream(headers, Vec::new(), from),
@@ -295,7 +318,7 @@ fn whole(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Response<Out>
     response
 }
 
-fn stream(mut headers: HeaderMap, first: Vec<u8>, rest: Receiver<Item>) -> Response<Out> {
+fn stream(mut headers: HeaderMap, first: Vec<u8>, rest: Unread) -> Response<Out> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
     let first = (!first.is_empty()).then(|| Bytes::from(first));
@@ -307,7 +330,7 @@ fn stream(mut headers: HeaderMap, first: Vec<u8>, rest: Receiver<Item>) -> Respo
 /// A response's body: what is there, and then what comes.
 struct Out {
     first: Option<Bytes>,
-    rest: Option<Receiver<Item>>,
+    rest: Option<Unread>,
 }
 
 impl Body for Out {
@@ -324,7 +347,7 @@ impl Body for Out {
         }
         let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
         loop {
-            return match rest.poll_recv(context) {
+            return match rest.poll(context) {
                 Poll::Ready(Some(Item::Event(bytes))) => data(bytes.into()),
                 Poll::Ready(Some(Item::Line(line))) => data(events::written(b"", &line).into()),
                 // Others of a batch have begun their answers as well.

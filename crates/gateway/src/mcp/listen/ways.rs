@@ -3,6 +3,7 @@
 //! INVARIANT: the proxy is only called on threads that may wait, and no lock of this module is held while it is.
 
 use super::events::{self, Events};
+use super::unread::Way;
 use super::{METHOD, NAME, Served, Session};
 use crate::mcp::message::{FRAME_BYTES_MAX, Frame, Id};
 use crate::mcp::{Peers, Proxy, say};
@@ -17,9 +18,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::Sender;
 
 /// Headers that are of one connection, or that this module says itself.
 const OWN: &[HeaderName] = &[
@@ -36,7 +37,20 @@ const OWN: &[HeaderName] = &[
     header::PROXY_AUTHORIZATION,
     // What is compressed can't be read.
     header::ACCEPT_ENCODING,
+    // What takes a client to where no gateway is.
+    header::LOCATION,
+    header::REFRESH,
+    header::ALT_SVC,
 ];
+
+/// How long a server may take to take a connection.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long it may take until it begins to answer: a tool may be at work.
+const HEAD_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
+/// How long a body that is no stream may take, of either side.
+const BODY_WAIT_MAX: Duration = Duration::from_secs(120);
+/// How long an answer is still waited for whose client has gone, so that the record has its end.
+const GONE_GRACE: Duration = Duration::from_secs(30);
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,18 +86,57 @@ impl Upstream {
 
     async fn send(&self, method: Method, headers: &HeaderMap, body: Vec<u8>) -> io::Result<Response<Incoming>> {
         let other = |error: hyper::Error| io::Error::other(error);
-        let stream = TcpStream::connect(&self.authority).await?;
+        let connected = tokio::time::timeout(CONNECT_WAIT_MAX, TcpStream::connect(&self.authority)).await;
+        let stream = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         stream.set_nodelay(true)?;
         let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
         tokio::spawn(connection);
         let mut request = Request::new(Full::new(Bytes::from(body)));
+        let is_post = method == Method::POST;
         *request.method_mut() = method;
         *request.uri_mut() = self.path.parse().map_err(io::Error::other)?;
         *request.headers_mut() = passed(headers);
         let host = HeaderValue::from_str(&self.authority).map_err(io::Error::other)?;
         request.headers_mut().insert(header::HOST, host);
-        sender.send_request(request).await.map_err(other)
+        request.headers_mut().remove(header::CONTENT_TYPE);
+        request.headers_mut().remove(header::CONTENT_ENCODING);
+        if is_post {
+            // INVARIANT: the server reads the bytes as they were ruled on.
+            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        let answered = tokio::time::timeout(HEAD_WAIT_MAX, sender.send_request(request)).await;
+        let response = answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(other)?;
+        match unreadable(response.status(), response.headers()) {
+            Some(why) => Err(io::Error::other(why)),
+            None => Ok(response),
+        }
     }
+}
+
+/// Why a response is not one that can be ruled on or passed.
+fn unreadable(status: StatusCode, headers: &HeaderMap) -> Option<&'static str> {
+    if status.is_redirection() {
+        return Some("it sends elsewhere, where no gateway is");
+    }
+    is_odd(headers).then_some("its answer is encoded in a way that is not read")
+}
+
+/// Whether a body is other bytes than UTF-8 for whoever goes by the headers.
+pub(super) fn is_odd(headers: &HeaderMap) -> bool {
+    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let is_encoded = encodings.into_iter().any(|said| !said.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
+    let is_other_text = |said: &HeaderValue| {
+        let said = said.to_str().unwrap_or("charset=?").to_ascii_lowercase();
+        // Whatever stands around it: readers differ in what they take for a parameter.
+        said.match_indices("charset").any(|(at, word)| {
+            let value = said.get(at + word.len()..).unwrap_or_default().trim_start_matches(['*', ' ', '\t']);
+            let value = value.strip_prefix('=').unwrap_or("?").trim_start_matches([' ', '\t', '"', '\'']);
+            let value = value.split([';', '"', '\'', ' ', '\t', ',']).next().unwrap_or_default();
+            !["utf-8", "utf8"].contains(&value)
+        })
+    };
+    let types = headers.get_all(header::CONTENT_TYPE);
+    is_encoded || types.iter().count() > 1 || types.iter().any(is_other_text)
 }
 
 /// What is passed of a message's headers.
@@ -97,9 +150,10 @@ fn passed(headers: &HeaderMap) -> HeaderMap {
     out
 }
 
-/// A body, unless it is too long or was cut off.
+/// A body, unless it is too long, takes too long or was cut off.
 pub(super) async fn read(body: Incoming) -> Option<Vec<u8>> {
-    let read = Limited::new(body, FRAME_BYTES_MAX).collect().await.ok()?;
+    let whole = Limited::new(body, FRAME_BYTES_MAX).collect();
+    let read = tokio::time::timeout(BODY_WAIT_MAX, whole).await.ok()?.ok()?;
     Some(read.to_bytes().to_vec())
 }
 
@@ -118,9 +172,19 @@ pub(super) enum Item {
     Line(Vec<u8>),
 }
 
+impl Item {
+    /// Of what it keeps in memory.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Item::Whole(_, _, bytes) | Item::Event(bytes) | Item::Line(bytes) => bytes.len(),
+            Item::Stream(_) | Item::One(_) => 0,
+        }
+    }
+}
+
 /// On whose behalf this thread is at work.
 struct On {
-    to: Option<Sender<Item>>,
+    to: Option<Way>,
     /// The event that is being read: its bytes, its data, what stands beside that.
     event: Option<events::Event>,
     headers: HeaderMap,
@@ -133,7 +197,7 @@ thread_local! {
 }
 
 /// Does it with messages that belong to nobody else going there.
-pub(super) fn on_behalf(to: Sender<Item>, headers: HeaderMap, is_told: bool, what: impl FnOnce()) {
+pub(super) fn on_behalf(to: Way, headers: HeaderMap, is_told: bool, what: impl FnOnce()) {
     with(On { to: Some(to), event: None, headers, is_told }, what);
 }
 
@@ -155,7 +219,7 @@ struct Envelope {
 }
 
 struct Route {
-    to: Sender<Item>,
+    to: Way,
     headers: HeaderMap,
 }
 
@@ -173,7 +237,7 @@ struct State {
     /// Where the answer to each of the client's requests is waited for.
     routes: BTreeMap<Id, Route>,
     /// Where the client listens for what the server says by itself.
-    listening: Option<Sender<Item>>,
+    listening: Option<Way>,
     /// Of the client's last message.
     headers: HeaderMap,
 }
@@ -189,7 +253,7 @@ impl Ways {
     }
 
     /// Requests whose answers go there.
-    pub fn expect(&self, ids: &[Id], headers: &HeaderMap, to: &Sender<Item>) {
+    pub fn expect(&self, ids: &[Id], headers: &HeaderMap, to: &Way) {
         let mut state = self.lock();
         state.headers.clone_from(headers);
         for id in ids {
@@ -199,7 +263,7 @@ impl Ways {
     }
 
     /// The stream of what the server says by itself.
-    pub fn listen(self: &Arc<Self>, headers: HeaderMap, to: Sender<Item>) {
+    pub fn listen(self: &Arc<Self>, headers: HeaderMap, to: Way) {
         let (this, alive) = (Arc::clone(self), self.proxy());
         self.handle.spawn(async move {
             let _alive = alive;
@@ -219,7 +283,7 @@ impl Ways {
         });
     }
 
-    pub fn end(self: &Arc<Self>, headers: HeaderMap, to: Sender<Item>) {
+    pub fn end(self: &Arc<Self>, headers: HeaderMap, to: Way) {
         let this = Arc::clone(self);
         self.handle.spawn(async move {
             match this.upstream.send(Method::DELETE, &headers, Vec::new()).await {
@@ -229,7 +293,7 @@ impl Ways {
         });
     }
 
-    async fn post(self: Arc<Self>, line: Vec<u8>, id: Option<Id>, headers: HeaderMap, to: Option<Sender<Item>>) {
+    async fn post(self: Arc<Self>, line: Vec<u8>, id: Option<Id>, headers: HeaderMap, to: Option<Way>) {
         let sent = self.upstream.send(Method::POST, &headers, line).await;
         let response = match (sent, &to) {
             (Ok(response), _) => response,
@@ -274,7 +338,7 @@ impl Ways {
     }
 
     /// Reads a stream to its end; says whether it can be gone on with.
-    async fn pump(self: &Arc<Self>, mut body: Incoming, to: Option<Sender<Item>>) -> bool {
+    async fn pump(self: &Arc<Self>, mut body: Incoming, to: Option<Way>) -> bool {
         let (mut events, mut may_go_on) = (Events::default(), false);
         while let Some(Ok(frame)) = body.frame().await {
             let Ok(data) = frame.into_data() else { continue };
@@ -296,7 +360,7 @@ impl Ways {
     }
 
     /// Hands a message of the server to the proxy.
-    async fn heard(self: &Arc<Self>, line: Vec<u8>, to: Option<Sender<Item>>, event: Option<events::Event>) {
+    async fn heard(self: &Arc<Self>, line: Vec<u8>, to: Option<Way>, event: Option<events::Event>) {
         let Some(proxy) = self.proxy() else { return };
         let headers = self.lock().headers.clone();
         let on = On { to, event, headers, is_told: false };
@@ -318,13 +382,13 @@ impl Ways {
         }
     }
 
-    async fn failed(&self, to: &Sender<Item>, error: &io::Error) {
+    async fn failed(&self, to: &Way, error: &io::Error) {
         let line = say::error(None, say::INTERNAL, &format!("flyball: the server did not answer: {error}"));
         let _ = to.send(Item::Whole(StatusCode::BAD_GATEWAY, HeaderMap::new(), line)).await;
     }
 
     /// Passes a response that has no message to rule on.
-    async fn pass(&self, response: Response<Incoming>, to: &Sender<Item>) {
+    async fn pass(&self, response: Response<Incoming>, to: &Way) {
         let (status, headers) = (response.status(), passed(response.headers()));
         let body = read(response.into_body()).await.unwrap_or_default();
         // A result is one whatever number stands before it.
@@ -353,13 +417,27 @@ impl Ways {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn spawn(&self, line: &[u8], id: Option<Id>, headers: HeaderMap, to: Option<Sender<Item>>) -> io::Result<()> {
+    fn spawn(&self, line: &[u8], id: Option<Id>, headers: HeaderMap, to: Option<Way>) -> io::Result<()> {
         let (this, alive) = self.this.upgrade().zip(self.proxy()).ok_or(io::ErrorKind::BrokenPipe)?;
         let line = line.to_vec();
         self.handle.spawn(async move {
             // INVARIANT: the proxy lives until what it sent was answered.
             let _alive = alive;
-            this.post(line, id, headers, to).await;
+            let Some(client) = to.clone() else { return this.post(line, id, headers, to).await };
+            let gone = async {
+                client.closed().await;
+                // One that has come back hears the rest by the stream that it listens to.
+                loop {
+                    tokio::time::sleep(GONE_GRACE).await;
+                    if this.lock().listening.as_ref().is_none_or(Way::is_closed) {
+                        break;
+                    }
+                }
+            };
+            tokio::select! {
+                () = Arc::clone(&this).post(line, id.clone(), headers, to) => {}
+                () = gone => this.lost(id, "flyball: the client has gone").await,
+            }
         });
         Ok(())
     }
@@ -390,7 +468,7 @@ impl Peers for Ways {
         drop(state);
         let here = on_now(|on| on.to.clone()).flatten();
         for to in [route, here, listening].into_iter().flatten() {
-            if to.blocking_send(item(line, &to)).is_ok() {
+            if to.send_here(item(line, &to), &self.handle).is_ok() {
                 return Ok(());
             }
         }
@@ -399,10 +477,11 @@ impl Peers for Ways {
 }
 
 /// What is sent there: on the stream that it came on, the event as it came if nothing of it was changed.
-fn item(line: &[u8], to: &Sender<Item>) -> Item {
+fn item(line: &[u8], to: &Way) -> Item {
     let event = on_now(|on| {
-        let event = on.event.as_ref().filter(|_| on.to.as_ref().is_some_and(|here| here.same_channel(to)))?;
-        Some(if event.data == line { event.bytes.clone() } else { events::written(&event.beside, line) })
+        let event = on.event.as_ref().filter(|_| on.to.as_ref().is_some_and(|here| here.is_same(to)))?;
+        let is_same = event.data == line && !events::may_end_lines(line);
+        Some(if is_same { event.bytes.clone() } else { events::written(&event.beside, line) })
     });
     event.flatten().map_or_else(|| Item::Line(line.to_vec()), Item::Event)
 }
