@@ -201,7 +201,7 @@ impl Core {
             );
         }
         let is_at_hooks = tool_calls::is_at_the_hooks_door(&call.attempt);
-        if is_at_hooks && !tool_calls::is_flyball(call.pid) {
+        if is_at_hooks && !self.may_tell(call.pid) {
             return deny("flyball: denied, this is for the harness's hooks\n".to_owned());
         }
         if is_at_hooks || self.is_unrecorded(&call.attempt) {

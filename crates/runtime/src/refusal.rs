@@ -1,6 +1,6 @@
 //! What a refused program reads: a few lines that teach.
 
-use flyball_kernel::{Action, Reason};
+use flyball_kernel::{Action, Reason, Surface};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -92,6 +92,13 @@ fn told(session: &str, group: u64, because: &[(Action, Reason)], became: Option<
 /// An action in one line, for people.
 #[must_use]
 pub fn say(action: &Action) -> String {
+    match action.attr("implied_by").and_then(|by| by.as_str()).filter(|_| action.surface == Surface::Mcp) {
+        Some(by) => format!("{} (by {by})", say_effect(action)),
+        None => say_effect(action),
+    }
+}
+
+fn say_effect(action: &Action) -> String {
     let resource = &action.resource;
     let of = match action.verb.group() {
         "fs" => match action.attr("to").and_then(|v| v.as_str()) {

@@ -161,9 +161,10 @@ fn hooks(user: User) {
     let spawned = support::verdicts(&log, "agent.spawn");
     assert_eq!(spawned.iter().map(|(e, v)| (e["body"]["surface"].as_str(), *v)).next(), Some((Some("hook"), "allow")));
 
-    // The hooks stay, what a program tells of them lets nothing through, and the door is the hooks' own.
+    // The hooks stay, a program that a tool call runs is not heard by them, and the door is the hooks' own.
     let tried = endpoint.result_of(3);
-    assert!(tried.contains("told 0") && tried.contains("flyball: denied"), "{tried}");
+    assert!(tried.contains("told 2") && tried.contains("flyball: denied"), "{tried}");
+    assert!(!log.iter().any(|entry| entry["body"]["tool_use_id"] == "f"), "a call that never was is not heard of");
     assert!(tried.contains("door: Permission denied"), "{tried}");
     let settings = world.repo.home().join(".claude/settings.json");
     assert!(!settings.exists(), "the user's own settings are untouched");

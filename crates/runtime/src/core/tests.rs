@@ -122,3 +122,29 @@ fn an_image_that_is_replaced_ends_with_its_process() {
     }
     assert_eq!(outcomes(&core).len(), 7 + 10);
 }
+
+#[test]
+fn only_the_harness_is_heard_at_the_hooks_door() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut core = session(dir.path());
+    // This test's program stands for Flyball's own, whoever started it for the harness.
+    let pid = i32::try_from(std::process::id()).unwrap();
+    let tell = |core: &mut Core| {
+        let attempt = Attempt::ConnectUnix { path: flyball_sandbox::HOOKS_SOCKET.into() };
+        matches!(core.decide(&Call { ticket: Ticket(7), pid, attempt }), Decision::Allow)
+    };
+    assert!(tell(&mut core) && tell(&mut core));
+    // Run by a tool call's command, it may not say how that call ended.
+    let run = |is_of_tool_call| Process { exec: 1, attempts: Vec::new(), is_of_tool_call };
+    core.processes.insert(pid, run(true));
+    assert!(!tell(&mut core));
+    core.processes.insert(pid, run(false));
+    assert!(tell(&mut core));
+    // Nor when another process was the harness, for as long as that one lives.
+    let mut other = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    core.tool_calls.is_heard_from(i32::try_from(other.id()).unwrap());
+    assert!(!tell(&mut core));
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(tell(&mut core));
+}

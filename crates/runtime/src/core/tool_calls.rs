@@ -1,9 +1,9 @@
 //! Tool calls that the harness's hooks announced, and which of the program's own calls are theirs.
 //!
-//! What a hook tells decides nothing here: it only says what caused what. A program in the session can call the hook as well,
-//! and tell of a tool call that never was.
+//! What a hook tells lets nothing through: it says what caused what, and how calls ended that nothing else sees. A program in the
+//! session could call the hook as well, and tell of a call that never was, so that only the harness's own process is heard.
 
-use super::{Core, touched};
+use super::{Core, parent_of, touched};
 use crate::translate;
 use flyball_kernel::{Action, Value};
 use flyball_sandbox::{Attempt, HOOKS_SOCKET};
@@ -20,6 +20,8 @@ const UNFINISHED: &str = ".tmp";
 #[derive(Default)]
 pub(crate) struct ToolCalls {
     open: VecDeque<ToolCall>,
+    /// The process whose hooks are heard, and when it began.
+    harness: Option<(i32, u64)>,
 }
 
 struct ToolCall {
@@ -73,6 +75,11 @@ impl ToolCalls {
         self.open.iter().find(is_it).map(|call| call.entry)
     }
 
+    #[cfg(test)]
+    pub fn is_heard_from(&mut self, pid: i32) {
+        self.harness = began_at(pid).map(|began| (pid, began));
+    }
+
     /// Whether that process runs the command of a call.
     pub fn are_run_by(&self, pid: i32) -> bool {
         self.open.iter().any(|call| call.by == Some(pid))
@@ -87,6 +94,48 @@ impl Core {
         let call = if is_below { None } else { self.tool_calls.find(pid, attempt) };
         call.into_iter().chain([exec]).collect()
     }
+}
+
+impl Core {
+    /// Whether that process, which asks to be heard as a hook, is one that the harness has started for that: Flyball's own program, not
+    /// run by a tool call's command, and started by who has told first, before any of its tools could run.
+    pub(super) fn may_tell(&mut self, pid: i32) -> bool {
+        self.cause_of(pid);
+        let is_of_tool_call = self.processes.get(&pid).is_some_and(|process| process.is_of_tool_call);
+        let Some(teller) = teller(pid).filter(|_| is_flyball(pid) && !is_of_tool_call) else { return false };
+        match self.tool_calls.harness {
+            Some(harness) if harness == teller => true,
+            // A harness may start itself anew.
+            Some((pid, began)) if began_at(pid) == Some(began) => false,
+            _ => {
+                self.tool_calls.harness = Some(teller);
+                true
+            }
+        }
+    }
+}
+
+/// The nearest ancestor that is no shell, and when it began: a harness has a shell start its hooks.
+fn teller(pid: i32) -> Option<(i32, u64)> {
+    let mut at = pid;
+    for _ in 0..ANCESTORS_MAX {
+        at = parent_of(at).filter(|parent| *parent > 0)?;
+        let exe = std::fs::read_link(format!("/proc/{at}/exe")).ok()?;
+        let is_shell = exe.file_name().is_some_and(|name| SHELLS.iter().any(|shell| name == *shell));
+        if !is_shell {
+            return began_at(at).map(|began| (at, began));
+        }
+    }
+    None
+}
+
+const SHELLS: &[&str] = &["sh", "dash", "bash", "ash", "zsh", "ksh", "busybox"];
+/// Ancestors of a process that are looked at.
+const ANCESTORS_MAX: usize = 64;
+
+fn began_at(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// Whether the call would go to where the harness's hooks come in.
@@ -169,6 +218,26 @@ mod tests {
             [("/w/a.rs", Some(7)), ("/w/a.rs.tmp.1.2", Some(7)), ("/w/a.rs2", None), ("/v/a.rs.tmp", None)]
         {
             assert_eq!(of(&mut calls, path), is, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_shell_is_not_who_tells() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let child = |program: &str, args: &[&str]| {
+            let child = std::process::Command::new(program).args(args).stdout(std::process::Stdio::piped()).spawn();
+            let mut child = child.unwrap();
+            let mut line = String::new();
+            std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+            (child, line.trim().parse::<i32>().unwrap())
+        };
+        let (mut by_shell, pid) = child("sh", &["-c", "sleep 600 & echo $!; wait"]);
+        assert_eq!(teller(pid).map(|(pid, _)| pid), Some(own));
+        let (mut by_other, inner) = child("timeout", &["600", "sh", "-c", "sleep 600 & echo $!; wait"]);
+        assert_eq!(teller(inner).map(|(pid, _)| pid), i32::try_from(by_other.id()).ok());
+        for (child, pid) in [(&mut by_shell, pid), (&mut by_other, inner)] {
+            let _ = std::process::Command::new("kill").arg(pid.to_string()).status();
+            let _ = child.wait();
         }
     }
 }

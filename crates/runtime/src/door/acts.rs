@@ -37,11 +37,12 @@ pub(super) fn tick_at_deadlines(door: &Arc<Door>) -> std::io::Result<()> {
             std::thread::sleep(TICK);
             let Some(door) = alive(&door) else { return };
             let mut state = door.lock();
+            state.expire();
             if state.gate.next_deadline_ns().is_some_and(|at_ns| at_ns <= wall_ns())
                 && let Ok((settled, effects)) = state.gate.tick()
             {
                 state.take_effects(&effects);
-                settled.into_iter().for_each(|settled| state.waiting.settle(settled));
+                settled.into_iter().for_each(|settled| state.waiting.settle(settled, wall_ns()));
                 door.settled.notify_all();
             }
         }
@@ -102,7 +103,7 @@ fn act_on(door: &Arc<Door>, request: Request, by: &str) -> Result<Reply, String>
             for settled in answered.settled {
                 let said = if settled.verdict == flyball_kernel::Verdict::Allow { "allowed" } else { "refused" };
                 state.inbox.tell(settled.group, "answered", &format!("entry {} was {said}", settled.group));
-                state.waiting.settle(settled);
+                state.waiting.settle(settled, wall_ns());
             }
             door.settled.notify_all();
             Ok(Reply { ok: true, message, ..Reply::default() })
@@ -140,6 +141,9 @@ fn act_on(door: &Arc<Door>, request: Request, by: &str) -> Result<Reply, String>
 fn recorded(state: &mut State, act: &str, by: &str, reason: &str) -> Result<u64, String> {
     let seq = state.gate.control(act, by, reason, json!({})).map_err(|e| e.to_string())?;
     state.gate.flush().map_err(|e| e.to_string())?;
+    if act != "resume" {
+        state.stopped();
+    }
     state.inbox.tell(seq, act, &format!("{act} by {by}: {reason}"));
     Ok(seq)
 }

@@ -222,7 +222,13 @@ impl Door {
 
     /// People's answer goes to whoever asks now.
     fn taken(&self, state: &mut State, settled: Settled) -> Answered {
+        let now = state.gate.status().registers.gate;
         match settled.verdict {
+            Verdict::Allow if now != "open" => {
+                let group = settled.group;
+                state.not_taken(vec![settled]);
+                Answered::Denied { attempt: group, text: format!("flyball: denied, the session is {now}\n") }
+            }
             Verdict::Allow => {
                 state.waiting.dispatched(&settled.attempts);
                 Answered::Allowed { attempts: settled.attempts }
@@ -249,6 +255,7 @@ impl flyball_gateway::Gate for Door {
     fn ask(&self, asking: Asking) -> Answered {
         let deadline = Instant::now() + asking.wait;
         let mut state = self.lock();
+        state.expire();
         loop {
             let group = match self.ask_once(&mut state, &asking) {
                 First::Said(said) => return said,
@@ -296,6 +303,28 @@ impl flyball_gateway::Gate for Door {
 }
 
 impl State {
+    /// Answers that nobody has taken in time count no more.
+    fn expire(&mut self) {
+        let expired = self.waiting.expired(wall_ns());
+        self.not_taken(expired);
+    }
+
+    /// The session was stopped: what was allowed before and has not been done is not to be done any more.
+    fn stopped(&mut self) {
+        let allowed = self.waiting.allowed();
+        self.not_taken(allowed);
+    }
+
+    /// What was allowed and never carried out has failed.
+    fn not_taken(&mut self, settled: Vec<Settled>) {
+        for of in settled.into_iter().flat_map(|settled| settled.attempts) {
+            if let Err(error) = self.gate.outcome(of, false, BTreeMap::new()) {
+                let body = json!({ "alert": "outcome", "detail": error.to_string() });
+                let _ = self.gate.note(Kind::Alert, "supervisor", &[of], body);
+            }
+        }
+    }
+
     fn take_effects(&mut self, effects: &[Effect]) {
         let more = self.gate.take_effects();
         for effect in effects.iter().chain(&more) {
@@ -308,6 +337,7 @@ impl State {
                 Effect::Cause { act, because, .. } if !act.starts_with("escalate:") => {
                     let act = if act == "kill" { "kill" } else { "pause" };
                     let _ = self.gate.control(act, "charter", because, json!({}));
+                    self.stopped();
                     ("cause", because.clone())
                 }
                 Effect::Cause { because, .. } => ("cause", because.clone()),
