@@ -3,7 +3,7 @@
 //! Where nothing beneath decides again, the host that a rule sees must be the one that is called. Readers differ in what they make
 //! of a backslash, a user before the host, blanks within, letters beyond ASCII, and numbers that are no dotted quad.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// What an error says that an address has to be.
 pub(crate) const WANTED: &str = "a plain `http://HOST/…` or `https://HOST/…` address";

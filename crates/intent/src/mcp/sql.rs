@@ -201,12 +201,9 @@ impl Reader<'_> {
                         is_source = true;
                     }
                     "table" => is_source = true,
-                    "using" if self.is(at + 1, '(') => {
-                        // Columns of a join; in a `DELETE` it would be tables.
-                        if self.tokens.iter().any(|token| *token == Token::Word("delete".to_owned())) {
-                            return None;
-                        }
-                    }
+                    // Columns of a join; in a `DELETE` it would be tables.
+                    "using" if self.is(at + 1, '(') && self.deletes() => return None,
+                    "using" if self.is(at + 1, '(') => {}
                     "using" => {
                         *lists.last_mut()? = true;
                         is_source = true;
@@ -406,6 +403,10 @@ impl Reader<'_> {
             Token::Quoted(_) => true,
             _ => false,
         }
+    }
+
+    fn deletes(&self) -> bool {
+        (0..self.tokens.len()).any(|at| self.word(at) == "delete")
     }
 
     fn word(&self, at: usize) -> &str {

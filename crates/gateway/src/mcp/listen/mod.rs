@@ -286,6 +286,8 @@ async fn answer(mut from: Unread, is_stream: bool, is_told: bool) -> Response<Ou
     match from.recv().await {
         Some(Item::Whole(status, headers, body)) => whole(status, headers, body),
         Some(Item::Stream(headers)) => stream(headers, Vec::new(), from),
+        // Of a batch: the other answers follow.
+        Some(Item::One(headers)) if is_stream => stream(headers, Vec::new(), from),
         Some(Item::One(headers)) => match from.recv().await {
             Some(Item::Line(line)) => json(StatusCode::OK, headers, line),
             _ => said(StatusCode::BAD_GATEWAY, "flyball: the server's answer can't be passed"),
