@@ -600,6 +600,7 @@ impl Core {
         for (_, underway) in std::mem::take(&mut self.underway) {
             open.extend(underway.attempts);
         }
+        open.extend(self.requests.take_open());
         open.sort_unstable();
         open.dedup();
         self.close_unknown(open);

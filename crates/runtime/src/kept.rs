@@ -3,6 +3,7 @@
 use flyball_gateway::Keep;
 use flyball_ledger::Ledger;
 use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -13,6 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of one body that are kept, at most. Of a longer one the beginning is, and the record says how long it was.
 const KEPT_BYTES_MAX: u64 = if cfg!(test) { 4 << 20 } else { 64 << 20 };
+/// Bytes of all bodies of a session that are kept. Of one that begins later the record has its length and digest.
+const KEPT_ALL_BYTES_MAX: u64 = if cfg!(test) { 32 << 20 } else { 4 << 30 };
 /// Bytes of it that are in memory; the rest waits in a file without a name.
 const MEMORY_BYTES_MAX: usize = 64 << 10;
 /// Calls of tools that are remembered; of more, the oldest are forgotten.
@@ -21,6 +24,8 @@ const TOOL_CALLS_MAX: usize = 4096;
 pub(crate) struct Kept {
     ledger: Arc<Ledger>,
     calls: Mutex<ToolCalls>,
+    /// Bytes that were kept so far.
+    all: Arc<AtomicU64>,
 }
 
 /// Which model's call made a tool call.
@@ -32,12 +37,21 @@ struct ToolCalls {
 
 impl Kept {
     pub fn new(ledger: &Arc<Ledger>) -> Self {
-        Self { ledger: Arc::clone(ledger), calls: Mutex::default() }
+        Self { ledger: Arc::clone(ledger), calls: Mutex::default(), all: Arc::default() }
     }
 
     /// Room for one body.
     pub fn begin(&self) -> Keeping {
-        Keeping { ledger: Arc::clone(&self.ledger), head: Vec::new(), file: None, bytes: 0, is_lost: false }
+        let is_full = self.all.load(Ordering::Relaxed) >= KEPT_ALL_BYTES_MAX;
+        Keeping {
+            ledger: Arc::clone(&self.ledger),
+            all: Arc::clone(&self.all),
+            head: Vec::new(),
+            file: None,
+            bytes: 0,
+            is_lost: false,
+            digest: is_full.then(Sha256::new),
+        }
     }
 
     /// A model called tools in its answer to that attempt.
@@ -69,6 +83,9 @@ pub(crate) struct Keeping {
     file: Option<File>,
     bytes: u64,
     is_lost: bool,
+    /// In the place of what is kept, when there is no more room for it.
+    digest: Option<Sha256>,
+    all: Arc<AtomicU64>,
 }
 
 impl Keeping {
@@ -98,10 +115,14 @@ impl Keep for Keeping {
     fn write(&mut self, bytes: &[u8]) {
         let room = KEPT_BYTES_MAX.saturating_sub(self.bytes);
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        if let Some(digest) = &mut self.digest {
+            return digest.update(bytes);
+        }
         let kept = bytes.get(..usize::try_from(room).unwrap_or(usize::MAX)).unwrap_or(bytes);
         if self.is_lost || kept.is_empty() {
             return;
         }
+        self.all.fetch_add(kept.len() as u64, Ordering::Relaxed);
         self.head.extend_from_slice(kept);
         if self.head.len() > MEMORY_BYTES_MAX && self.spill().is_err() {
             self.is_lost = true;
@@ -111,6 +132,10 @@ impl Keep for Keeping {
     fn finish(mut self: Box<Self>) -> Option<Json> {
         if self.is_lost {
             return None;
+        }
+        if let Some(digest) = self.digest.take() {
+            let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            return Some(json!({ "sha256": digest, "bytes": self.bytes }));
         }
         let payload = self.payload()?;
         if self.bytes <= KEPT_BYTES_MAX {
@@ -157,6 +182,24 @@ mod tests {
         ledger.flush().unwrap();
         assert_eq!(told["bytes"], 5 << 20);
         assert_eq!(ledger.payload_bytes(&told["beginning"]).unwrap().len(), 4 << 20);
+    }
+
+    /// A session can't fill the disk by what passes.
+    #[test]
+    fn beyond_a_session_s_room_there_is_a_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Arc::new(Ledger::open(dir.path()).unwrap());
+        let kept = Kept::new(&ledger);
+        let keep = |bytes: &[u8]| {
+            let mut keeping = Box::new(kept.begin());
+            keeping.write(bytes);
+            keeping.finish().unwrap()
+        };
+        kept.all.store(KEPT_ALL_BYTES_MAX - 1, Ordering::Relaxed);
+        assert!(keep(b"ab").get("sha256").is_none());
+        let told = keep(b"abc");
+        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(told, json!({ "sha256": digest, "bytes": 3 }));
     }
 
     #[test]

@@ -31,6 +31,11 @@ impl Through {
     }
 
     #[cfg(test)]
+    pub fn frames(frames: Vec<Frame<Bytes>>) -> Self {
+        Self { read: frames.into(), rest: None, exchange: None, blot: None, permit: None }
+    }
+
+    #[cfg(test)]
     pub async fn peek(&mut self, bytes_max: usize) -> Result<Option<Bytes>, hyper::Error> {
         let (bytes, is_all) = self.begin(bytes_max).await?;
         Ok(is_all.then_some(bytes))
@@ -115,7 +120,13 @@ impl Through {
                         self.read.push_front(trailers);
                         return Poll::Ready(Some(Ok(Frame::data(rest))));
                     }
-                    None => return Poll::Ready(Some(Ok(trailers))),
+                    None => {
+                        let mut trailers = trailers;
+                        if let Some(trailers) = trailers.trailers_mut() {
+                            blot.headers(trailers);
+                        }
+                        return Poll::Ready(Some(Ok(trailers)));
+                    }
                 },
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(blot.rest().map(|rest| Ok(Frame::data(rest)))),

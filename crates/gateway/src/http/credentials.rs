@@ -1,8 +1,8 @@
 //! Credentials that the agent never sees: it holds a placeholder, and the secret is put in its place in one header of requests to one
 //! host, over TLS.
 //!
-//! INVARIANT: after the request was ruled on and recorded, so that neither has the secret; and what comes back in answer to such a
-//! request passes with the secret blotted out, in case the server says it again.
+//! INVARIANT: after the request was ruled on and recorded, so that neither has the secret; and whatever comes back from where it goes
+//! passes with the secret blotted out, in case the server says it again, then or later.
 
 use super::Place;
 use base64::Engine as _;
@@ -43,9 +43,10 @@ impl Credential {
     }
 }
 
-/// Puts the secrets in that are for this place, where their placeholders stand; gives those that were.
+/// Puts the secrets in that are for this place, where their placeholders stand. Gives all that the place may know.
 pub(super) fn put_in(all: &[Credential], place: &Place, headers: &mut HeaderMap) -> Vec<Arc<[u8]>> {
-    let mut put = Vec::new();
+    let here = all.iter().filter(|credential| credential.is_for(place));
+    let mut put: Vec<Arc<[u8]>> = here.map(|credential| Arc::clone(&credential.secret)).collect();
     for credential in all.iter().filter(|credential| credential.is_for(place)) {
         let Some(values) = headers.contains_key(&credential.header).then(|| headers.get_all(&credential.header)) else {
             continue;
@@ -65,7 +66,6 @@ pub(super) fn put_in(all: &[Credential], place: &Place, headers: &mut HeaderMap)
         if found {
             headers.remove(&credential.header);
             values.into_iter().for_each(|value| _ = headers.append(credential.header.clone(), value));
-            put.push(Arc::clone(&credential.secret));
         }
     }
     put
@@ -201,8 +201,10 @@ mod tests {
         let basic = format!("Basic {}", STANDARD.encode("x:PLACE-1"));
         let expect = format!("Basic {}", STANDARD.encode("x:s3cret-value"));
         assert_eq!(sent(there(), "authorization", &basic), (expect, 2), "the pair is blotted out too");
+        // Said in the answer to another request there, it is blotted out all the same.
+        assert_eq!(sent(there(), "x-api-key", "Bearer PLACE-1"), ("Bearer PLACE-1".into(), 1));
+        assert_eq!(sent(there(), "authorization", "Bearer PLACE-2"), ("Bearer PLACE-2".into(), 1));
         for (place, name) in [
-            (there(), "x-api-key"),
             (place("http", "api.test", 443), "authorization"),
             (place("https", "api.test", 8443), "authorization"),
             (place("https", "evil-api.test", 443), "authorization"),
@@ -210,9 +212,33 @@ mod tests {
         ] {
             assert_eq!(sent(place, name, "Bearer PLACE-1"), ("Bearer PLACE-1".into(), 0));
         }
-        assert_eq!(sent(there(), "authorization", "Bearer PLACE-2"), ("Bearer PLACE-2".into(), 0));
         assert!(Credential::new("h", 443, "a", "p", "short").is_err());
         assert!(Credential::new("h", 443, "a", "p", "long enough\n").is_err());
+    }
+
+    /// In every part of an answer that a server can say something in.
+    #[tokio::test]
+    async fn no_part_of_an_answer_says_it() {
+        use super::super::{body::Through, forward::blotted};
+        use hyper::body::{Body, Frame};
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-said", "a s3cret-value".parse().unwrap());
+        let body = Through::frames(vec![Frame::data(Bytes::from("s3cret-value")), Frame::trailers(trailers)]);
+        let mut response = hyper::Response::new(body);
+        let reason = hyper::ext::ReasonPhrase::from_static(b"s3cret-value");
+        response.extensions_mut().insert(reason);
+        let mut response = blotted(response, Blot::new(vec![b"s3cret-value".as_slice().into()]));
+        assert!(response.extensions().get::<hyper::ext::ReasonPhrase>().is_none());
+        let mut said = Vec::new();
+        let body = response.body_mut();
+        while let Some(frame) = std::future::poll_fn(|context| std::pin::Pin::new(&mut *body).poll_frame(context)).await
+        {
+            said.push(match frame.unwrap().into_data() {
+                Ok(data) => String::from_utf8_lossy(&data).into_owned(),
+                Err(frame) => format!("{:?}", frame.into_trailers().unwrap()["x-said"]),
+            });
+        }
+        assert_eq!(said, ["************", "\"a ************\""]);
     }
 
     #[test]

@@ -17,10 +17,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// A request's line and headers, at most; curl's own limit is the same.
 const HEAD_BYTES_MAX: usize = 300 * 1024;
@@ -32,7 +34,15 @@ const STREAMS: &[&str] = &["websocket", "spdy/3.1"];
 /// A client that begins a request and does not finish its head holds a connection for this long.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
 /// The way to the server.
-enum Way {
+struct Way {
+    server: Server,
+    /// What requests of it went on in.
+    streams: std::sync::Mutex<JoinSet<()>>,
+    /// Whether a request asked for that.
+    has_upgraded: AtomicBool,
+}
+
+enum Server {
     One(Mutex<client::conn::http1::SendRequest<Through>>),
     Two(client::conn::http2::SendRequest<Through>),
 }
@@ -49,42 +59,67 @@ where
     O: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let outside = TokioIo::new(outside);
-    let way = if is_h2 {
+    let (server, connection) = if is_h2 {
         let (sender, connection) = client::conn::http2::handshake(TokioExecutor::new(), outside).await?;
-        tokio::spawn(connection);
-        Way::Two(sender)
+        (Server::Two(sender), tokio::spawn(async { drop(connection.await) }))
     } else {
         let (sender, connection) = client::conn::http1::Builder::new()
             .preserve_header_case(true)
             .title_case_headers(false)
             .handshake(outside)
             .await?;
-        tokio::spawn(connection.with_upgrades());
-        Way::One(Mutex::new(sender))
+        (Server::One(Mutex::new(sender)), tokio::spawn(async { drop(connection.with_upgrades().await) }))
     };
-    let (way, place) = (Arc::new(way), Arc::new(place));
+    let way = Arc::new(Way { server, streams: Default::default(), has_upgraded: AtomicBool::new(false) });
+    let (of_way, place) = (Arc::clone(&way), Arc::new(place));
     let service = service_fn(move |request| {
-        let (egress, way, place) = (Arc::clone(&egress), Arc::clone(&way), Arc::clone(&place));
+        let (egress, way, place) = (Arc::clone(&egress), Arc::clone(&of_way), Arc::clone(&place));
         async move { Ok::<_, Infallible>(one(&egress, &way, &place, request).await) }
     });
     let inside = TokioIo::new(inside);
-    if is_h2 {
-        server::conn::http2::Builder::new(TokioExecutor::new())
+    let served = if is_h2 {
+        let serving = server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_header_list_size(HEAD_BYTES_MAX as u32)
             .max_concurrent_streams(STREAMS_MAX)
-            .serve_connection(inside, service)
-            .await
+            .serve_connection(inside, service);
+        let mut serving = std::pin::pin!(serving);
+        tokio::select! {
+            served = &mut serving => served,
+            () = closed(connection, &way) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        }
     } else {
-        server::conn::http1::Builder::new()
+        let serving = server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_WAIT_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
             .preserve_header_case(true)
             .serve_connection(inside, service)
-            .with_upgrades()
-            .await
+            .with_upgrades();
+        let mut serving = std::pin::pin!(serving);
+        tokio::select! {
+            served = &mut serving => served,
+            () = closed(connection, &way) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        }
+    };
+    // INVARIANT: a connection is one of so many, and ends with the session, until the last of it has ended.
+    let mut streams = std::mem::take(&mut *way.streams.lock().unwrap_or_else(PoisonError::into_inner));
+    while streams.join_next().await.is_some() {}
+    served
+}
+
+/// The server has closed its connection, which the client is to know before it asks for more; not that it became a stream.
+async fn closed(connection: JoinHandle<()>, way: &Way) {
+    let _ = connection.await;
+    if way.has_upgraded.load(Ordering::SeqCst) {
+        std::future::pending().await
     }
 }
 
@@ -154,9 +189,10 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
     }
 }
 
-fn blotted(mut response: Response<Through>, blot: Option<Blot>) -> Response<Through> {
+pub(super) fn blotted(mut response: Response<Through>, blot: Option<Blot>) -> Response<Through> {
     match blot {
         Some(blot) => {
+            response.extensions_mut().remove::<hyper::ext::ReasonPhrase>();
             blot.headers(response.headers_mut());
             response.map(|body| body.blotted(blot))
         }
@@ -229,13 +265,14 @@ pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
 async fn send(way: &Way, mut request: Request<Through>) -> Result<Response<Through>, hyper::Error> {
     let wants_upgrade = request.headers().contains_key(header::UPGRADE);
     let inside = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
-    let mut response = match way {
-        Way::One(sender) => {
+    way.has_upgraded.fetch_or(wants_upgrade, Ordering::SeqCst);
+    let mut response = match &way.server {
+        Server::One(sender) => {
             let mut sender = sender.lock().await;
             sender.ready().await?;
             sender.send_request(request).await?
         }
-        Way::Two(sender) => {
+        Server::Two(sender) => {
             let mut sender = sender.clone();
             sender.ready().await?;
             sender.send_request(request).await?
@@ -243,12 +280,15 @@ async fn send(way: &Way, mut request: Request<Through>) -> Result<Response<Throu
     };
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(inside)) = (response.status(), inside) {
         let outside = hyper::upgrade::on(&mut response);
-        tokio::spawn(async move {
+        way.streams.lock().unwrap_or_else(PoisonError::into_inner).spawn(async move {
             let (Ok(inside), Ok(outside)) = tokio::join!(inside, outside) else { return };
             let (mut inside, mut outside) = (TokioIo::new(inside), TokioIo::new(outside));
             // Either end may go first, and nobody is left to tell.
             let _ = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;
         });
+    }
+    if wants_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        way.has_upgraded.store(false, Ordering::SeqCst);
     }
     response.headers_mut().remove(header::TRANSFER_ENCODING);
     Ok(response.map(Through::all))
@@ -288,3 +328,6 @@ where
         .await;
     served.map_err(io::Error::other)
 }
+
+#[cfg(test)]
+mod endings;

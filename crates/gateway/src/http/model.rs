@@ -148,11 +148,13 @@ pub(super) struct Exchange {
     asked: u64,
     answer: Option<Reading>,
     is_settled: bool,
+    is_ended: bool,
 }
 
 /// An answer that is being read and kept.
 struct Reading {
-    is_ok: bool,
+    /// `None`: the provider failed, and may have done it.
+    is_ok: Option<bool>,
     told: Json,
     read: Option<ModelAnswer>,
     keep: Option<Box<dyn Keep>>,
@@ -164,7 +166,7 @@ struct Reading {
 impl Exchange {
     pub fn new(gate: Arc<dyn Gate>, models: Arc<Models>, call: ModelCall, of: u64, asked: u64) -> Self {
         more(&models.open);
-        Self { gate, models, call, of, asked, answer: None, is_settled: false }
+        Self { gate, models, call, of, asked, answer: None, is_settled: false, is_ended: false }
     }
 
     /// The call's attempt.
@@ -179,7 +181,13 @@ impl Exchange {
         let status = response.status();
         let read = self.call.api.filter(|_| is_plain && status.is_success());
         self.answer = Some(Reading {
-            is_ok: status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS,
+            is_ok: if status == StatusCode::SWITCHING_PROTOCOLS || status.is_success() {
+                Some(true)
+            } else if status.is_server_error() && !is_turned_away(status) {
+                None
+            } else {
+                Some(false)
+            },
             told: json!({ "status": status.as_u16(), "headers": told(response.headers()) }),
             read: read.map(|api| ModelAnswer::new(api, text(header::CONTENT_TYPE))),
             keep: self.gate.keep(),
@@ -208,12 +216,19 @@ impl Exchange {
             self.gate.calls(self.of, &ids);
         }
         if read.is_over() {
-            self.settle(true);
+            self.settle();
         }
     }
 
     /// It is over; or, not `is_whole`, it broke off, or never began.
     pub fn end(mut self: Box<Self>, is_whole: bool) {
+        self.ends(is_whole);
+    }
+
+    fn ends(&mut self, is_whole: bool) {
+        if std::mem::replace(&mut self.is_ended, true) {
+            return;
+        }
         if let Some(answer) = &mut self.answer
             && let Some(read) = &mut answer.read
         {
@@ -224,7 +239,7 @@ impl Exchange {
                 self.gate.calls(self.of, &ids);
             }
         }
-        self.settle(is_whole);
+        self.settle();
         let (answer, gate, asked) = (self.answer.take(), Arc::clone(&self.gate), self.asked);
         let models = Arc::clone(&self.models);
         later(move || {
@@ -235,20 +250,21 @@ impl Exchange {
         });
     }
 
-    fn settle(&mut self, is_whole: bool) {
+    fn settle(&mut self) {
         if std::mem::replace(&mut self.is_settled, true) {
             return;
         }
-        let (is_ok, attrs) = self.outcome(is_whole);
+        let (is_ok, attrs) = self.outcome();
         let (gate, models, of) = (Arc::clone(&self.gate), Arc::clone(&self.models), self.of);
         more(&models.settling);
         later(move || {
-            gate.outcome(&[of], Some(is_ok), &attrs);
+            gate.outcome(&[of], is_ok, &attrs);
             fewer(&models.settling);
         });
     }
 
-    fn outcome(&self, is_whole: bool) -> (bool, BTreeMap<String, Value>) {
+    /// INVARIANT: what was begun counts, however it ends: else a client that breaks off would call for nothing.
+    fn outcome(&self) -> (Option<bool>, BTreeMap<String, Value>) {
         let settings = &self.models.settings;
         let mut attrs = BTreeMap::new();
         let mut say = |tokens: i64, cost: Option<i64>| {
@@ -259,13 +275,11 @@ impl Exchange {
         };
         let Some(answer) = &self.answer else {
             // Nobody knows whether the provider has begun with it.
-            let (tokens, cost) = self.call.reserve(settings);
-            say(tokens, cost);
-            return (false, attrs);
+            return (None, attrs);
         };
-        if !answer.is_ok {
-            // Refused by the provider, who takes nothing for that.
-            return (false, attrs);
+        if answer.is_ok != Some(true) {
+            // Refused by the provider, who takes nothing for that; or failed, which stays reserved.
+            return (answer.is_ok, attrs);
         }
         match answer.read.as_ref().map(|read| (read.usage(), read.usage_so_far())) {
             Some((Some(usage), _)) => say(usage.tokens(), usage.cost(settings, &self.call.name)),
@@ -278,8 +292,20 @@ impl Exchange {
                 say(tokens.max(so_far.tokens()), cost.into_iter().chain(least).max());
             }
         }
-        (is_whole, attrs)
+        (Some(true), attrs)
     }
+}
+
+/// Whoever goes away before there is an answer leaves an end behind all the same.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.ends(false);
+    }
+}
+
+/// Statuses of providers that have no room for a call, and have not begun with it.
+fn is_turned_away(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 503 | 529)
 }
 
 impl Reading {

@@ -22,9 +22,9 @@ const WRITTEN_MAX: usize = 16_384;
 pub(super) struct Written {
     /// Paths beyond the workspace: nobody can tell whether one is still open.
     beyond: BTreeSet<PathBuf>,
-    is_full: bool,
+    pub(super) is_full: bool,
     /// The labels that were followed.
-    tainted: BTreeSet<String>,
+    pub(super) tainted: BTreeSet<String>,
 }
 
 impl Written {

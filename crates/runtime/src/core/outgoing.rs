@@ -7,7 +7,7 @@ use crate::refusal;
 use flyball_kernel::{Action, Value, Verdict};
 use flyball_ledger::Kind;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 /// Places whose connections' entries are remembered; of more, the memory starts anew and causes are the session's opening.
@@ -20,6 +20,16 @@ pub(crate) struct Requests {
     connections: BTreeMap<(String, u16), u64>,
     /// Requests that people are asked about, with what they said.
     waiting: BTreeMap<u64, Option<Settled>>,
+    /// Why what people allowed is refused all the same.
+    refused: BTreeMap<u64, String>,
+    /// Attempts that were allowed and have no outcome yet.
+    open: BTreeSet<u64>,
+}
+
+impl Requests {
+    pub(super) fn take_open(&mut self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.open)
+    }
 }
 
 /// What becomes of a request.
@@ -66,7 +76,10 @@ impl Core {
         self.take_effects(&asked.effects);
         match asked.verdict {
             Verdict::Allow => match self.follow_taint() {
-                Ok(()) => Outgoing::Allowed(asked.attempts),
+                Ok(()) => {
+                    self.requests.open.extend(&asked.attempts);
+                    Outgoing::Allowed(asked.attempts)
+                }
                 Err(error) => {
                     self.record_outcomes(&asked.attempts, false, &BTreeMap::new());
                     self.told_outgoing(asked.group, super::labels::refusal(&error))
@@ -114,35 +127,45 @@ impl Core {
     }
 
     /// A settled attempt that is a request's; `false` when it is none.
+    ///
+    /// INVARIANT: as with a call, what it taints is labelled before it goes on.
     pub(super) fn settle_outgoing(&mut self, settled: &Settled) -> bool {
-        match self.requests.waiting.get_mut(&settled.group) {
-            Some(waiting) => {
-                *waiting = Some(Settled {
-                    group: settled.group,
-                    attempts: settled.attempts.clone(),
-                    verdict: settled.verdict,
-                    because: settled.because.clone(),
-                });
-                true
-            }
-            None => false,
+        if !self.requests.waiting.contains_key(&settled.group) {
+            return false;
         }
+        let (mut verdict, mut attempts) = (settled.verdict, settled.attempts.clone());
+        if verdict == Verdict::Allow
+            && let Err(error) = self.follow_taint()
+        {
+            verdict = Verdict::Deny;
+            self.record_outcomes(&std::mem::take(&mut attempts), false, &BTreeMap::new());
+            self.requests.refused.insert(settled.group, super::labels::refusal(&error));
+        }
+        let settled = Settled { group: settled.group, attempts, verdict, because: settled.because.clone() };
+        self.requests.waiting.insert(settled.group, Some(settled));
+        true
     }
 
     /// What was said of a request, once; the inner `None` while nobody has said anything.
     pub(crate) fn take_outgoing(&mut self, group: u64) -> Option<Settled> {
         self.requests.waiting.get(&group)?.as_ref()?;
-        self.requests.waiting.remove(&group)?
+        let settled = self.requests.waiting.remove(&group)?;
+        if let Some(settled) = settled.as_ref().filter(|settled| settled.verdict == Verdict::Allow) {
+            self.requests.open.extend(&settled.attempts);
+        }
+        settled
     }
 
     pub(crate) fn outgoing_text(&mut self, settled: &Settled) -> String {
-        let text = refusal::text(&self.session, settled.group, &settled.because);
+        let own = self.requests.refused.remove(&settled.group);
+        let text = own.unwrap_or_else(|| refusal::text(&self.session, settled.group, &settled.because));
         self.hear(Notice::Refused { seq: settled.group, text: text.clone() });
         text
     }
 
     /// Whoever made the request waits no longer.
     pub(crate) fn give_up_outgoing(&mut self, group: u64) {
+        self.requests.refused.remove(&group);
         if let Some(said) = self.requests.waiting.remove(&group) {
             let told = match said {
                 None => self.gate.abandon(group, "the request that asked is gone").map_err(|e| e.to_string()),
@@ -159,11 +182,16 @@ impl Core {
 
     /// What became of an allowed request.
     pub(crate) fn outgoing_ended(&mut self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>) {
+        attempts.iter().for_each(|of| _ = self.requests.open.remove(of));
         match ok {
             Some(ok) => self.record_outcomes(attempts, ok, attrs),
             None => {
                 for &of in attempts {
-                    let body = json!({ "of": of, "ok": null, "unknown": true });
+                    let mut body = json!({ "of": of, "ok": null, "unknown": true });
+                    if let Some(body) = body.as_object_mut() {
+                        let told = attrs.iter().map(|(name, value)| (name.clone(), json!(value)));
+                        body.extend(told);
+                    }
                     let _ = self.gate.note(Kind::Outcome, "gate", &[of], body);
                 }
             }

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 use super::*;
 use crate::clock::Clock;
 use crate::state::State;
@@ -17,6 +17,10 @@ dev = ["user:alice"]
 ask = "dev"
 within = "5m"
 then = "deny"
+[[label]]
+name = "secret"
+paths = ["secrets/**"]
+owner = "dev"
 "#;
 const CEDAR: &str = r#"
 @id("asked") @owner("dev") @reason("Asked about.") @escalate("dev")
@@ -66,6 +70,44 @@ fn who_waits_is_denied_when_nothing_can_be_recorded_any_more() {
     assert_eq!(released[0].0, Ticket(7));
     assert!(matches!(&released[0].1, Decision::Deny(refusal) if refusal.text.contains("could not be decided")));
     assert!(core.tick().is_empty(), "told once");
+}
+
+/// A request that people allow taints what is open, as a call that they allow does.
+#[test]
+fn an_approved_request_carries_its_taint() {
+    for (is_full, expect) in [(false, Verdict::Allow), (true, Verdict::Deny)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = session(dir.path());
+        core.written.note(Path::new("/elsewhere/out"), &dir.path().join("w"));
+        core.written.is_full = is_full;
+        let read = Action::new(
+            "fs.read",
+            flyball_kernel::Resource::file(&dir.path().join("w/secrets/key").display().to_string()),
+            flyball_kernel::Surface::Http,
+        );
+        let write = Action::new("fs.write", flyball_kernel::Resource::file("/x"), flyball_kernel::Surface::Http);
+        let Outgoing::Held(group) = core.outgoing(vec![write.unwrap(), read.unwrap()], &[]) else { panic!("not held") };
+        assert!(core.take_outgoing(group).is_none() && core.written.tainted.is_empty());
+        let question = core.gate.questions().next().unwrap().id.clone();
+        let answer = Answer {
+            verdict: Verdict::Allow,
+            with: None,
+            by: "user:alice".into(),
+            reason: "seen".into(),
+            signed: None,
+            only: Vec::new(),
+            set: None,
+        };
+        core.answer(&question, answer).unwrap();
+        let settled = core.take_outgoing(group).unwrap();
+        assert_eq!(settled.verdict, expect);
+        if is_full {
+            assert!(core.outgoing_text(&settled).contains("could not be labelled"));
+        } else {
+            assert!(core.written.tainted.contains("secret"));
+            assert_eq!(core.requests.take_open().len(), 2, "open until its outcome is told");
+        }
+    }
 }
 
 #[test]
