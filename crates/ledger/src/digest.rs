@@ -4,6 +4,9 @@ use crate::LedgerError;
 use sha2::{Digest as _, Sha256};
 use std::{fmt, str::FromStr};
 
+const PREFIX: &str = "sha256:";
+const TEXT_BYTES: usize = PREFIX.len() + 64;
+
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
@@ -15,10 +18,26 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Whether that is its text.
+    #[must_use]
+    pub fn is(&self, text: &str) -> bool {
+        self.text(&mut [0; TEXT_BYTES]) == text
+    }
+
     /// 64 hexadecimal digits, without the prefix.
     #[must_use]
     pub fn to_hex(self) -> String {
         to_hex(&self.0)
+    }
+
+    /// The whole text, made in `room`.
+    fn text<'r>(&self, room: &'r mut [u8; TEXT_BYTES]) -> &'r str {
+        let (head, digits) = room.split_at_mut(PREFIX.len());
+        head.copy_from_slice(PREFIX.as_bytes());
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[hex(byte >> 4), hex(byte)]);
+        }
+        std::str::from_utf8(room).unwrap_or_default()
     }
 
     pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
@@ -28,7 +47,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.to_hex())
+        f.write_str(self.text(&mut [0; TEXT_BYTES]))
     }
 }
 
@@ -70,7 +89,7 @@ impl FromStr for Digest {
 
 impl serde::Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text(&mut [0; TEXT_BYTES]))
     }
 }
 
@@ -82,9 +101,13 @@ impl<'de> serde::Deserialize<'de> for Digest {
 }
 
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |n: u8| DIGITS.get(usize::from(n & 15)).copied().map_or('0', char::from);
-    bytes.iter().flat_map(|&b| [digit(b >> 4), digit(b)]).collect()
+    bytes.iter().flat_map(|&b| [char::from(hex(b >> 4)), char::from(hex(b))]).collect()
+}
+
+/// The digit of the lower four bits.
+fn hex(bits: u8) -> u8 {
+    let bits = bits & 15;
+    if bits < 10 { b'0' + bits } else { b'a' + (bits - 10) }
 }
 
 /// A SHA-256 over several pieces.

@@ -183,32 +183,44 @@ struct Wire {
 }
 
 #[derive(Serialize)]
-struct WireRef<'a> {
+struct WireRef<'a, B> {
     stream: &'a str,
     seq: u64,
     at: String,
-    kind: Kind,
+    kind: &'static str,
     actor: &'a str,
     cause: &'a [u64],
-    body: &'a Value,
+    body: &'a B,
     #[serde(skip_serializing_if = "References::is_empty")]
     refs: &'a References,
 }
 
-pub(crate) fn encode(
-    stream: &str,
-    seq: u64,
-    draft: &Draft,
-    body: &Value,
-    refs: &References,
-) -> Result<Vec<u8>, LedgerError> {
-    let Draft { at_ns, kind, actor, cause, .. } = draft;
-    let mut bytes = Vec::with_capacity(512);
-    let wire = WireRef { stream, seq, at: time::format_ns(*at_ns), kind: *kind, actor, cause, body, refs };
+impl Draft {
+    pub(crate) fn head<'a>(&'a self, stream: &'a str, seq: u64) -> Head<'a> {
+        Head { stream, seq, at_ns: self.at_ns, kind: self.kind, actor: &self.actor, cause: &self.cause }
+    }
+}
+
+/// All of an entry but its body.
+pub(crate) struct Head<'a> {
+    pub(crate) stream: &'a str,
+    pub(crate) seq: u64,
+    pub(crate) at_ns: u64,
+    pub(crate) kind: Kind,
+    pub(crate) actor: &'a str,
+    pub(crate) cause: &'a [u64],
+}
+
+pub(crate) fn encode<B: Serialize>(head: &Head<'_>, body: &B, refs: &References) -> Result<Vec<u8>, LedgerError> {
+    let Head { stream, seq, at_ns, kind, actor, cause } = *head;
+    let mut bytes = Vec::with_capacity(1024);
+    let wire = WireRef { stream, seq, at: time::format_ns(at_ns), kind: kind.as_str(), actor, cause, body, refs };
     serde_json::to_writer(&mut bytes, &wire).map_err(malformed)?;
+    // What waits for its commit is kept in memory.
+    bytes.shrink_to_fit();
     Ok(bytes)
 }
 
-fn malformed(cause: impl ToString) -> LedgerError {
+pub(crate) fn malformed(cause: impl ToString) -> LedgerError {
     LedgerError::Malformed { what: "an entry", cause: cause.to_string() }
 }

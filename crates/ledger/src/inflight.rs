@@ -24,6 +24,8 @@ use std::{
 const MAGIC: &[u8; 8] = b"FBIFLT1\n";
 /// The longest item: a piece of a blob, with what names it.
 const ITEM_BYTES_MAX: usize = crate::CHUNK_BYTES + 4096;
+/// Written in one go, about; and what is kept of the room for it.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Taken back at a time.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Up to here what is committed may stay in the file; it is skipped by its numbers.
@@ -62,13 +64,23 @@ impl Inflight {
         self.bytes
     }
 
-    /// Writes an item behind the others.
-    pub(crate) fn write(&mut self, item: &Item) -> Result<(), LedgerError> {
-        self.buffer.clear();
+    /// Adds an item to what is written next, which is at [`Self::write`] at the latest.
+    pub(crate) fn add(&mut self, item: &Item) -> Result<(), LedgerError> {
         encode(item, &mut self.buffer);
+        if self.buffer.len() > BUFFER_BYTES_MAX { self.write() } else { Ok(()) }
+    }
+
+    /// Writes what was added behind what is there.
+    pub(crate) fn write(&mut self) -> Result<(), LedgerError> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
         let written = (&self.file).write_all(&self.buffer);
+        let bytes = self.buffer.len() as u64;
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_BYTES_MAX);
         written.map_err(|e| LedgerError::io("write to", &self.path, e))?;
-        self.bytes += self.buffer.len() as u64;
+        self.bytes += bytes;
         Ok(())
     }
 
@@ -161,12 +173,13 @@ pub(crate) enum Found {
     Entry(Entry),
 }
 
-/// Tag, length of the payload, CRC-32 of it, and the payload.
+/// Tag, length of the payload, CRC-32 of it, and the payload; behind what is there.
 fn encode(item: &Item, into: &mut Vec<u8>) {
     if matches!(item, Item::Shared(_)) {
         // Nobody is told of it before it is committed: with its process it never was.
         return;
     }
+    let start = into.len();
     into.extend([0; 9]);
     let tag = match item {
         Item::Entry { bytes, .. } => {
@@ -192,7 +205,7 @@ fn encode(item: &Item, into: &mut Vec<u8>) {
         }
         Item::Shared(_) => return,
     };
-    let Some((head, payload)) = into.split_first_chunk_mut::<9>() else { return };
+    let Some((head, payload)) = into.get_mut(start..).and_then(<[u8]>::split_first_chunk_mut::<9>) else { return };
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes();
     let check = crc32fast::hash(payload).to_le_bytes();
     let mut bytes = [tag].into_iter().chain(length).chain(check);

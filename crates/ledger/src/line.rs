@@ -85,7 +85,7 @@ mod tests {
             let body = json!({"of": 3, "text": "\"],\"body\":"});
             let draft =
                 Draft { at_ns: 1_795_230_000_000_000_001, kind: Kind::Outcome, actor: actor.into(), cause, body };
-            let raw = encode("s-1", 42, &draft, &draft.body, &References::default()).unwrap();
+            let raw = encode(&draft.head("s-1", 42), &draft.body, &References::default()).unwrap();
             let (line, entry) =
                 (Line::of(&raw).unwrap(), Entry::decode(raw.clone(), 0, crate::Digest([0; 32])).unwrap());
             assert_eq!((line.seq, line.at_ns, line.kind), (entry.seq, entry.at_ns, entry.kind));

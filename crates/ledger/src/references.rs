@@ -35,6 +35,23 @@ impl References {
         self.blobs.is_empty() && self.payloads.is_empty()
     }
 
+    /// Whether the body of an encoded entry may name any, or be nested too deeply: then it has to be looked through.
+    pub(crate) fn may_be_in(bytes: &[u8]) -> bool {
+        let mut opened = 0;
+        bytes.iter().enumerate().any(|(at, byte)| match byte {
+            b'{' | b'[' => {
+                opened += 1;
+                opened > DEPTH_MAX
+            }
+            // A quotation mark within a string has a backslash before it.
+            b':' => {
+                let before = bytes.get(..at).unwrap_or_default();
+                before.ends_with(b"\"blob\"") || before.ends_with(b"\"commitment\"")
+            }
+            _ => false,
+        })
+    }
+
     /// What a body names, stored or not.
     pub(crate) fn named_in(body: &Value) -> Result<Self, LedgerError> {
         let mut named = Self::default();

@@ -58,7 +58,7 @@ impl Stream {
         // INVARIANT: once it is queued it can't be too long: it is measured with the longest numbers.
         let longest = |c: &Change| Changed { register: c.register.clone(), value: i64::MIN, is_made: false };
         let worst = body(&draft.body, &changes, &changes.iter().map(longest).collect::<Vec<_>>());
-        let bytes = entry::encode(self.id(), u64::MAX, &draft, &worst, &References::default())?.len();
+        let bytes = entry::encode(&draft.head(self.id(), u64::MAX), &worst, &References::default())?.len();
         if bytes > ENTRY_BYTES_MAX {
             return Err(LedgerError::EntryTooLarge { bytes, limit_bytes: ENTRY_BYTES_MAX });
         }
@@ -92,7 +92,7 @@ impl SharedItem {
             all.push(Changed { register: register.clone(), value, is_made });
         }
         let body = body(&self.draft.body, &self.changes, &all);
-        let bytes = entry::encode(&self.stream.name, self.seq, &self.draft, &body, &References::default());
+        let bytes = entry::encode(&self.draft.head(&self.stream.name, self.seq), &body, &References::default());
         *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = all;
         bytes.map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
     }

@@ -1,18 +1,19 @@
 //! A stream of one session: numbers, causes and times are kept in order here, before anything is queued.
 
 use crate::{
-    Draft, Ledger, LedgerError, References,
-    entry::{self, ENTRY_BYTES_MAX},
+    Draft, Kind, Ledger, LedgerError, References,
+    entry::{self, ENTRY_BYTES_MAX, Head},
     inflight,
     shared::SharedItem,
     time,
-    writer::{Item, Progress},
+    writer::{Item, Progress, Queue},
 };
+use serde::Serialize;
 use std::{
     fs::{self, File, TryLockError},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 
 /// The right to append to one stream. There is one at a time, on the whole machine; dropping it writes out what is
@@ -27,6 +28,19 @@ pub struct Stream {
 struct Tip {
     seq: u64,
     at_ns: u64,
+    /// Numbered and encoded, and not queued yet.
+    staged: Vec<Item>,
+    staged_bytes: usize,
+}
+
+/// What is staged is queued by itself beyond this.
+const STAGED_BYTES_MAX: usize = 1 << 20;
+
+impl Tip {
+    fn queue_staged(&mut self, queue: &Queue) -> Result<(), LedgerError> {
+        self.staged_bytes = 0;
+        if self.staged.is_empty() { Ok(()) } else { queue.push(self.staged.drain(..)).map(drop) }
+    }
 }
 
 impl Stream {
@@ -41,7 +55,12 @@ impl Stream {
         // INVARIANT: read after the lock is held, so that nobody appends behind this.
         let (seq, at_ns) = ledger.tip(id)?;
         let progress = Arc::new(Progress { name: id.to_owned(), durable_seq: AtomicU64::new(seq) });
-        Ok(Self { ledger: ledger.clone(), progress, tip: Mutex::new(Tip { seq, at_ns }), _owner: owner })
+        Ok(Self {
+            ledger: ledger.clone(),
+            progress,
+            tip: Mutex::new(Tip { seq, at_ns, staged: Vec::new(), staged_bytes: 0 }),
+            _owner: owner,
+        })
     }
 
     /// The stream's name.
@@ -53,13 +72,13 @@ impl Stream {
     /// The number of the last entry appended, durable or not; 0 if there is none.
     #[must_use]
     pub fn last_seq(&self) -> u64 {
-        self.tip.lock().unwrap_or_else(PoisonError::into_inner).seq
+        self.tip().seq
     }
 
     /// The time of the last entry appended: what the next one's must not be before.
     #[must_use]
     pub fn last_at_ns(&self) -> u64 {
-        self.tip.lock().unwrap_or_else(PoisonError::into_inner).at_ns
+        self.tip().at_ns
     }
 
     /// Appends an entry whose end the writer finds, and waits for it. Nothing else is appended meanwhile: should the process
@@ -69,25 +88,26 @@ impl Stream {
         draft: Draft,
         make: impl FnOnce(Arc<Progress>, u64, Draft) -> SharedItem,
     ) -> Result<Arc<SharedItem>, LedgerError> {
-        let mut tip = self.tip.lock().unwrap_or_else(PoisonError::into_inner);
-        let seq = self.next(&tip, &draft)?;
+        let mut tip = self.tip();
+        let seq = self.next(&tip, draft.at_ns, &draft.cause)?;
         let at_ns = draft.at_ns;
         let item = Arc::new(make(self.progress.clone(), seq, draft));
         let queue = self.ledger.queue()?;
+        tip.queue_staged(queue)?;
         queue.push([Item::Shared(item.clone())])?;
-        *tip = Tip { seq, at_ns };
+        (tip.seq, tip.at_ns) = (seq, at_ns);
         queue.wait_durable(&self.progress, seq)?;
         Ok(item)
     }
 
     /// The number of the entry to be appended, if it may follow the last.
-    fn next(&self, tip: &Tip, draft: &Draft) -> Result<u64, LedgerError> {
+    fn next(&self, tip: &Tip, at_ns: u64, cause: &[u64]) -> Result<u64, LedgerError> {
         let seq = tip.seq + 1;
-        if draft.at_ns < tip.at_ns {
-            let (at, last) = (time::format_ns(draft.at_ns), time::format_ns(tip.at_ns));
+        if at_ns < tip.at_ns {
+            let (at, last) = (time::format_ns(at_ns), time::format_ns(tip.at_ns));
             return Err(LedgerError::TimeBackwards { stream: self.id().to_owned(), at, last });
         }
-        match draft.cause.iter().find(|cause| **cause == 0 || **cause >= seq) {
+        match cause.iter().find(|cause| **cause == 0 || **cause >= seq) {
             Some(&cause) => Err(LedgerError::Cause { stream: self.id().to_owned(), seq, cause }),
             None => Ok(seq),
         }
@@ -100,23 +120,87 @@ impl Stream {
     /// [`LedgerError::TimeBackwards`], [`LedgerError::Cause`], [`LedgerError::EntryTooLarge`], and
     /// [`LedgerError::Malformed`] for a body nested too deeply refuse this entry, and no number is used up. [`LedgerError::Stopped`]: a commit failed, and nothing can be appended any more.
     pub fn append(&self, draft: Draft) -> Result<u64, LedgerError> {
-        // INVARIANT: held until the entry is queued, so that a stream is queued in the order of its numbers.
-        let mut tip = self.tip.lock().unwrap_or_else(PoisonError::into_inner);
-        let seq = self.next(&tip, &draft)?;
-        let mut refs = self.ledger.stored(References::named_in(&draft.body)?)?;
-        let mut bytes = entry::encode(self.id(), seq, &draft, &draft.body, &refs)?;
+        let mut tip = self.tip();
+        let seq = self.number(&mut tip, draft.at_ns, draft.kind, &draft.cause, |seq| {
+            self.with_references(&draft.head(self.id(), seq), &draft.body)
+        })?;
+        // INVARIANT: the tip is held until the entry is queued, so that a stream is queued in the order of its numbers.
+        tip.queue_staged(self.ledger.queue()?)?;
+        Ok(seq)
+    }
+
+    /// Gives an entry its number, and its bytes, without queueing it: what belongs to one decision is then queued in one go, by
+    /// [`Self::queue_staged`] or with whatever is appended, waited for or flushed next.
+    ///
+    /// INVARIANT: nothing takes effect on what is only staged: it is lost with its process.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`].
+    pub fn stage<B: Serialize>(
+        &self,
+        at_ns: u64,
+        kind: Kind,
+        actor: &str,
+        cause: &[u64],
+        body: &B,
+    ) -> Result<u64, LedgerError> {
+        let mut tip = self.tip();
+        let seq = self.number(&mut tip, at_ns, kind, cause, |seq| {
+            let head = Head { stream: self.id(), seq, at_ns, kind, actor, cause };
+            let bytes = entry::encode(&head, body, &References::default())?;
+            if bytes.len() <= ENTRY_BYTES_MAX && !References::may_be_in(&bytes) {
+                return Ok(bytes);
+            }
+            let body = serde_json::to_value(body).map_err(entry::malformed)?;
+            self.with_references(&head, &body)
+        })?;
+        if tip.staged_bytes > STAGED_BYTES_MAX {
+            tip.queue_staged(self.ledger.queue()?)?;
+        }
+        Ok(seq)
+    }
+
+    /// Queues what is staged. From then on it outlives this process.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stopped`].
+    pub fn queue_staged(&self) -> Result<(), LedgerError> {
+        self.tip().queue_staged(self.ledger.queue()?)
+    }
+
+    fn number(
+        &self,
+        tip: &mut Tip,
+        at_ns: u64,
+        kind: Kind,
+        cause: &[u64],
+        encode: impl FnOnce(u64) -> Result<Vec<u8>, LedgerError>,
+    ) -> Result<u64, LedgerError> {
+        let seq = self.next(tip, at_ns, cause)?;
+        let bytes = encode(seq)?;
+        tip.staged_bytes += bytes.len();
+        tip.staged.push(Item::Entry { stream: self.progress.clone(), seq, kind, bytes });
+        (tip.seq, tip.at_ns) = (seq, at_ns);
+        Ok(seq)
+    }
+
+    /// An entry with what its body names, and with the body beside it where it is too long.
+    fn with_references(&self, head: &Head<'_>, body: &serde_json::Value) -> Result<Vec<u8>, LedgerError> {
+        let mut refs = self.ledger.stored(References::named_in(body)?)?;
+        let mut bytes = entry::encode(head, body, &refs)?;
         if bytes.len() > ENTRY_BYTES_MAX {
-            let (body, commitment) = self.ledger.payload_of_body(&draft.body)?;
+            let (body, commitment) = self.ledger.payload_of_body(body)?;
             refs.payloads.push(commitment);
-            bytes = entry::encode(self.id(), seq, &draft, &body, &refs)?;
+            bytes = entry::encode(head, &body, &refs)?;
             if bytes.len() > ENTRY_BYTES_MAX {
                 return Err(LedgerError::EntryTooLarge { bytes: bytes.len(), limit_bytes: ENTRY_BYTES_MAX });
             }
         }
-        let item = Item::Entry { stream: self.progress.clone(), seq, kind: draft.kind, bytes };
-        self.ledger.queue()?.push([item])?;
-        *tip = Tip { seq, at_ns: draft.at_ns };
-        Ok(seq)
+        Ok(bytes)
+    }
+
+    fn tip(&self) -> MutexGuard<'_, Tip> {
+        self.tip.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until entry `seq`, and with it all before it, is on the disk.
@@ -127,6 +211,7 @@ impl Stream {
         if seq > self.last_seq() {
             return Err(LedgerError::NoEntry { stream: self.id().to_owned(), seq });
         }
+        self.queue_staged()?;
         self.ledger.queue()?.wait_durable(&self.progress, seq)
     }
 
@@ -135,6 +220,7 @@ impl Stream {
     /// # Errors
     /// [`LedgerError::Stopped`].
     pub fn flush(&self) -> Result<(), LedgerError> {
+        self.queue_staged()?;
         self.ledger.queue()?.wait_durable(&self.progress, self.last_seq())
     }
 }

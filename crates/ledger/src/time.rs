@@ -28,7 +28,7 @@ pub fn format_ns(at_ns: u64) -> String {
             }
         }
     }
-    out.iter().map(|&b| char::from(b)).collect()
+    std::str::from_utf8(&out).unwrap_or_default().to_owned()
 }
 
 /// The nanoseconds of a text that [`format_ns`] gives; `None` for any other text, also for other RFC 3339.

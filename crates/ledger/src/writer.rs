@@ -109,15 +109,22 @@ impl Queue {
             state = self.committed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         self.check(&state)?;
+        let mut written = Ok(());
         for item in items {
-            // INVARIANT: in the file before anyone hears that it is queued.
-            if let Some(Err(error)) = state.inflight.as_mut().map(|inflight| inflight.write(&item)) {
-                self.stop_locked(&mut state, &error);
-                return self.check(&state).map(|()| 0);
+            if let (Ok(()), Some(inflight)) = (&written, state.inflight.as_mut()) {
+                written = inflight.add(&item);
             }
             state.bytes += item.bytes();
             state.queued += 1;
             state.items.push_back(item);
+        }
+        if let (Ok(()), Some(inflight)) = (&written, state.inflight.as_mut()) {
+            written = inflight.write();
+        }
+        // INVARIANT: in the file before anyone hears that it is queued, and before the writer, which waits for this lock, sees it.
+        if let Err(error) = written {
+            self.stop_locked(&mut state, &error);
+            return self.check(&state).map(|()| 0);
         }
         let ticket = state.queued;
         // A writer that is busy looks at the queue again by itself: no wake-up to pay for.

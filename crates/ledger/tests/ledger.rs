@@ -109,6 +109,52 @@ fn refused_entries_use_no_number() {
 }
 
 #[test]
+fn what_is_staged_is_queued_in_order_with_the_bytes_of_what_is_appended() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path()).unwrap();
+    let blob = ledger.put_blob(b"content").unwrap().to_string();
+    let deep = (0..99).fold(json!(1), |inner, _| json!([inner]));
+    let bodies = [
+        json!({"verb": "fs.write", "of": 7, "b": [1.5, null], "said": "a \"blob\": \\ {[\u{7}"}),
+        json!({"workspace": {"changes": [{"path": "a", "blob": blob}]}}),
+        json!({"blob": "sha256:none", "commitment": blob}),
+        json!({ "deep": deep }),
+        json!({"long": "x".repeat(ENTRY_BYTES_MAX)}),
+    ];
+    let (one, other) = (ledger.stream("one").unwrap(), ledger.stream("two").unwrap());
+    for (n, body) in (1..).zip(&bodies) {
+        assert_eq!(one.append(draft(n, Kind::Attempt, body.clone())).unwrap(), n);
+        assert_eq!(other.stage(n, Kind::Attempt, "tester", &[], body).unwrap(), n);
+        assert_eq!(other.last_seq(), n);
+    }
+    let too_deep = json!({ "deep": [deep, [[0]]], "more": [[json!([bodies[3].clone()])]] });
+    assert!(matches!(other.stage(9, Kind::Tick, "t", &[], &too_deep), Err(LedgerError::Malformed { .. })));
+    assert!(matches!(other.stage(4, Kind::Tick, "t", &[], &()), Err(LedgerError::TimeBackwards { .. })));
+    assert!(matches!(other.stage(9, Kind::Tick, "t", &[6], &()), Err(LedgerError::Cause { .. })));
+    one.flush().unwrap();
+    assert!(matches!(ledger.entries("two", .., Filter::default()), Err(LedgerError::NoStream(_))));
+    let last = other.append(draft(9, Kind::Tick, json!({}))).unwrap();
+    other.durable(last).unwrap();
+    let (appended, staged) = (all(&ledger, "one"), all(&ledger, "two"));
+    assert_eq!((appended.len(), staged.len(), last), (5, 6, 6));
+    for (one, other) in appended.iter().zip(&staged) {
+        // A payload's salt is random: two of one body are two payloads.
+        let is_payload = one.body.get("payload").is_some();
+        assert_eq!(is_payload, other.body.get("payload").is_some());
+        let renamed = String::from_utf8(other.raw.clone()).unwrap().replace("\"stream\":\"two\"", "\"stream\":\"one\"");
+        assert!(is_payload || renamed.as_bytes() == one.raw, "{renamed}");
+        assert!(is_payload || one.refs == other.refs);
+    }
+    assert_eq!(staged[1].refs.blobs.len(), 1);
+    // Waiting for it, and letting go of the stream, queue it as well.
+    other.stage(9, Kind::Tick, "t", &[], &()).unwrap();
+    other.durable(7).unwrap();
+    other.stage(9, Kind::Tick, "t", &[], &()).unwrap();
+    drop(other);
+    assert_eq!(all(&ledger, "two").len(), 8);
+}
+
+#[test]
 fn blobs_payloads_and_large_bodies() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(dir.path()).unwrap();

@@ -52,7 +52,12 @@ fn child() {
         if n % 7 == 0 {
             draft.body["payload"] = ledger.payload(&vec![n as u8; 20_000]).unwrap_or_default();
         }
-        let done = stream.append(draft.clone()).and_then(|seq| {
+        let appended = match n % 3 {
+            // Queued with the next one.
+            2 => stream.stage(draft.at_ns, draft.kind, &draft.actor, &draft.cause, &draft.body),
+            _ => stream.append(draft.clone()),
+        };
+        let done = appended.and_then(|seq| {
             assert_eq!(seq, n);
             match n % 3 {
                 0 => stream.durable(seq).map(|()| say(format!("durable {seq}"))),

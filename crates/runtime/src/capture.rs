@@ -133,6 +133,11 @@ impl Capture {
     /// A mediated call changed this path, or opened it for writing.
     pub(crate) fn touched(&mut self, path: &Path) {
         self.reached(path);
+        self.changed_alone(path);
+    }
+
+    /// The same where what stands there now has no other name: it was made by this call, or is gone.
+    pub(crate) fn changed_alone(&mut self, path: &Path) {
         if let Ok(rel) = path.strip_prefix(&self.workspace)
             && !self.scratch.covers(path)
         {

@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tool_calls::ToolCalls;
-use underway::{Underway, touched, underway};
+use underway::{Underway, is_alone, touched, underway};
 
 /// What a person at the terminal or another program may want to hear of while a session runs.
 #[derive(Clone, Debug)]
@@ -207,8 +207,9 @@ impl Core {
         if is_at_hooks || self.is_unrecorded(&call.attempt) {
             let is_of_times = matches!(call.attempt, Attempt::Metadata { change: MetadataChange::Times, .. });
             let touched = if is_of_times { Vec::new() } else { touched(&call.attempt) };
+            let is_alone = is_alone(&call.attempt);
             let unrecorded =
-                Underway { attempts: Vec::new(), touched, is_recorded: false, moves: false, is_exec: false };
+                Underway { attempts: Vec::new(), touched, is_recorded: false, moves: false, is_exec: false, is_alone };
             self.underway.insert(call.ticket, unrecorded);
             return Decision::Allow;
         }
@@ -378,13 +379,16 @@ impl Core {
         let Some(underway) = self.underway.remove(&ticket) else { return };
         let ok = matches!(done, Done::Ok);
         if !underway.is_recorded {
+            if underway.is_alone && ok {
+                return;
+            }
             return underway.touched.iter().for_each(|path| self.capture.reached(path));
         }
         for path in &underway.touched {
-            if underway.moves {
-                self.capture.moved(path);
-            } else {
-                self.capture.touched(path);
+            match underway {
+                Underway { moves: true, .. } => self.capture.moved(path),
+                Underway { is_alone: true, .. } if ok => self.capture.changed_alone(path),
+                _ => self.capture.touched(path),
             }
             self.wrote(path, pid);
             self.written.note(path, &self.workspace);

@@ -18,10 +18,13 @@ pub use labels::labelled_files;
 
 use crate::clock::Clock;
 use crate::status::{ENVELOPES_TOLD_MAX, Status};
+use asked::Put;
 use flyball_kernel::{Action, Effect, Event, Input, Kernel, Reason, Ruling, Value, Verdict};
 use flyball_ledger::{Draft, Kind, LedgerError, Stream};
 use foreseen::Foreseen;
 use questions::Group;
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::{Value as Json, json};
 use signing::LastAct;
 use std::collections::BTreeMap;
@@ -205,7 +208,10 @@ impl Gate {
             )));
         }
         let turn = self.turn(actions)?;
-        let asked = self.rule_on_all(actions, cause, is_later)?;
+        let asked = self.rule_on_all(actions, cause, is_later);
+        // What was attempted is on record whatever came of it.
+        self.stream()?.queue_staged()?;
+        let asked = asked?;
         if turn.is_some() {
             // Whoever's turn is next sees it.
             self.flush()?;
@@ -243,14 +249,12 @@ impl Gate {
         cause: &[u64],
         batch: Option<Option<u64>>,
     ) -> Result<(u64, Ruling), GateError> {
-        let mut body = serde_json::to_value(action).map_err(|e| GateError::Refused(e.to_string()))?;
         self.learn_elsewhere()?;
         self.take_shared(action)?;
         let at_ns = self.clock.now_ns();
         let named = self.foreseen.find(cause.first().copied(), action);
-        asked::mark(&mut body, batch, named);
         let cause: Vec<u64> = cause.iter().copied().chain(named).collect();
-        let seq = self.append_at(at_ns, Kind::Attempt, &action.agent, &cause, body)?;
+        let seq = self.stream()?.stage(at_ns, Kind::Attempt, &action.agent, &cause, &Put::new(action, batch, named))?;
         let action = action.clone();
         let event = match (batch, named) {
             (Some(first), of) => Event::Together { batch: first.unwrap_or(seq), of, action },
@@ -262,7 +266,7 @@ impl Gate {
             .pop()
             .filter(|r| r.of == seq && rulings.is_empty())
             .ok_or_else(|| GateError::Refused("the kernel gave no single ruling".into()))?;
-        self.record_ruling(&ruling)?;
+        self.stage_ruling(&ruling)?;
         if let Some(named) = named.filter(|_| is_answered_before(&ruling)) {
             self.foreseen.ended(named);
         }
@@ -270,21 +274,28 @@ impl Gate {
     }
 
     fn record_ruling(&mut self, ruling: &Ruling) -> Result<u64, GateError> {
-        let body = serde_json::to_value(ruling).map_err(|e| GateError::Refused(e.to_string()))?;
+        let seq = self.stage_ruling(ruling)?;
+        self.stream()?.queue_staged()?;
+        Ok(seq)
+    }
+
+    fn stage_ruling(&mut self, ruling: &Ruling) -> Result<u64, GateError> {
         let mut cause = vec![ruling.of];
         cause.extend(ruling.reasons.iter().flat_map(|r| r.witnesses.iter().copied()));
         cause.sort_unstable();
         cause.dedup();
-        self.append(Kind::Ruling, "kernel", &cause, body)
+        let at_ns = self.clock.now_ns();
+        Ok(self.stream()?.stage(at_ns, Kind::Ruling, "kernel", &cause, ruling)?)
     }
 
     fn conclude(&mut self, rulings: Vec<(Action, Ruling)>, is_later: bool) -> Result<Asked, GateError> {
         let attempts: Vec<u64> = rulings.iter().map(|(_, r)| r.of).collect();
         let group = attempts.first().copied().unwrap_or_default();
         let mut verdict = rulings.iter().map(|(_, r)| r.verdict).max().unwrap_or(Verdict::Deny);
+        // Why it is let through is on record; nobody is told.
         let mut because: Vec<(Action, Reason)> = rulings
             .iter()
-            .filter(|(_, r)| r.verdict == verdict)
+            .filter(|(_, r)| r.verdict == verdict && verdict != Verdict::Allow)
             .flat_map(|(a, r)| r.reasons.iter().map(|reason| (a.clone(), reason.clone())))
             .collect();
         let effects = rulings.iter().flat_map(|(_, r)| r.effects.iter().cloned()).collect();
@@ -338,9 +349,11 @@ impl Gate {
         let mut last = 0;
         for &of in attempts {
             let at_ns = self.clock.now_ns();
-            last = self.append_at(at_ns, Kind::Dispatch, "gate", &[of], json!({ "of": of }))?;
+            last = self.stream()?.stage(at_ns, Kind::Dispatch, "gate", &[of], &Of { of })?;
             self.step(&Input { seq: last, at_ns, event: Event::Dispatch { of } })?;
         }
+        // INVARIANT: attempt, ruling and dispatch outlive this process before anything comes of them.
+        self.stream()?.queue_staged()?;
         if durable {
             self.stream()?.durable(last)?;
         }
@@ -371,13 +384,8 @@ impl Gate {
     /// [`GateError`] when it can't be recorded.
     pub fn outcome(&mut self, of: u64, ok: bool, attrs: BTreeMap<String, Value>) -> Result<u64, GateError> {
         let at_ns = self.clock.now_ns();
-        let mut body = serde_json::Map::new();
-        body.insert("of".into(), of.into());
-        body.insert("ok".into(), ok.into());
-        for (name, value) in &attrs {
-            body.insert(name.clone(), serde_json::to_value(value).unwrap_or(Json::Null));
-        }
-        let seq = self.append_at(at_ns, Kind::Outcome, "gate", &[of], Json::Object(body))?;
+        let seq = self.stream()?.stage(at_ns, Kind::Outcome, "gate", &[of], &Came { of, ok, attrs: &attrs })?;
+        self.stream()?.queue_staged()?;
         self.foreseen.ended(of);
         self.step(&Input { seq, at_ns, event: Event::Outcome { of, ok, attrs } })?;
         Ok(seq)
@@ -461,6 +469,31 @@ impl Gate {
 
     fn append_at(&mut self, at_ns: u64, kind: Kind, actor: &str, cause: &[u64], body: Json) -> Result<u64, GateError> {
         Ok(self.stream()?.append(Draft { at_ns, kind, actor: actor.to_owned(), cause: cause.to_vec(), body })?)
+    }
+}
+
+/// The body of a dispatch.
+#[derive(Serialize)]
+struct Of {
+    of: u64,
+}
+
+/// The body of an outcome: what it is of, how it went, and what else is known of it.
+struct Came<'a> {
+    of: u64,
+    ok: bool,
+    attrs: &'a BTreeMap<String, Value>,
+}
+
+impl Serialize for Came<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        map.serialize_entry("of", &self.of)?;
+        map.serialize_entry("ok", &self.ok)?;
+        for (name, value) in self.attrs.iter().filter(|(name, _)| *name != "of" && *name != "ok") {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
     }
 }
 

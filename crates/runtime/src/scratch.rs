@@ -2,6 +2,7 @@
 
 use flyball_sandbox::workspace;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -58,7 +59,7 @@ impl Scratch {
     #[must_use]
     pub fn covers(&self, path: &Path) -> bool {
         // What the workspace itself lies in names nothing of it.
-        let is_one_side = |folder: &&Path| folder.starts_with(&self.workspace) == path.starts_with(&self.workspace);
+        let is_one_side = |folder: &&Path| is_in(folder, &self.workspace) == is_in(path, &self.workspace);
         let named = path.parent().filter(is_one_side).is_some_and(|folder| self.holds(folder)) || self.names(path);
         named && !self.protected.iter().any(|p| path.starts_with(p) || p.starts_with(path))
     }
@@ -75,12 +76,21 @@ impl Scratch {
     fn holds(&self, folder: &Path) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0.as_os_str() != folder.as_os_str() {
-            let is_within = folder.starts_with(&self.workspace);
+            let is_within = is_in(folder, &self.workspace);
             let mut own = folder.ancestors().take_while(|above| above.starts_with(&self.workspace) == is_within);
             let holds = own.any(|above| self.names(above));
             *last = (folder.to_path_buf(), holds);
         }
         last.1
+    }
+}
+
+/// As [`Path::starts_with`], of canonical paths: those need not be taken apart.
+fn is_in(path: &Path, folder: &Path) -> bool {
+    let (path, folder) = (path.as_os_str().as_bytes(), folder.as_os_str().as_bytes());
+    match path.strip_prefix(folder) {
+        Some(rest) => rest.is_empty() || rest.starts_with(b"/") || folder.ends_with(b"/"),
+        None => false,
     }
 }
 

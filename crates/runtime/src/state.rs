@@ -178,8 +178,10 @@ impl State {
         let mut line = String::new();
         let mut add = |path: &str, stands: &Stands| {
             line.clear();
-            // Writing to a string can't fail.
-            let _ = writeln!(line, "{path} {}", stands.now.node());
+            line.push_str(path);
+            line.push(' ');
+            stands.now.write(&mut line);
+            line.push('\n');
             hash.update(line.as_bytes());
         };
         // A text without a backslash has the very bytes of its path, and so their order.

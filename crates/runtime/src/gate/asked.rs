@@ -1,6 +1,7 @@
 //! How an attempt was put to the kernel, beside what it attempts: kept in its entry, so that a replay puts it in the same way.
 
 use flyball_kernel::{Action, Event};
+use serde::Serialize;
 use serde_json::Value as Json;
 
 /// The batch's first attempt; zero for that one, whose number is not known when its body is written.
@@ -8,14 +9,20 @@ const BATCH: &str = "batch";
 /// The attempt that named this one beforehand.
 const NAMED: &str = "named_by";
 
-/// Writes it into an attempt's body.
-pub(super) fn mark(body: &mut Json, batch: Option<Option<u64>>, named: Option<u64>) {
-    let Some(body) = body.as_object_mut() else { return };
-    if let Some(first) = batch {
-        body.insert(BATCH.to_owned(), first.unwrap_or_default().into());
-    }
-    if let Some(of) = named {
-        body.insert(NAMED.to_owned(), of.into());
+/// An attempt's body: the action, and this behind it.
+#[derive(Serialize)]
+pub(super) struct Put<'a> {
+    #[serde(flatten)]
+    action: &'a Action,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    named_by: Option<u64>,
+}
+
+impl<'a> Put<'a> {
+    pub(super) fn new(action: &'a Action, batch: Option<Option<u64>>, named_by: Option<u64>) -> Self {
+        Self { action, batch: batch.map(Option::unwrap_or_default), named_by }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use flyball_ledger::Digest;
 use flyball_sandbox::workspace::Node;
+use std::fmt::Write as _;
 
 /// A [`Node`], whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,13 +42,23 @@ impl Packed {
         }
     }
 
+    /// Writes the node as it displays itself; a file without making its text first, for there are many of them.
+    pub fn write(&self, out: &mut String) {
+        // Writing to a string can't fail.
+        let _ = match self {
+            Self::File { digest, size, mode } => write!(out, "file {digest} {size} {mode:04o}"),
+            other => write!(out, "{}", other.node()),
+        };
+    }
+
     pub fn is(&self, node: &Node) -> bool {
         match (self, node) {
             (Self::Absent, Node::Absent) => true,
             (Self::Directory { mode }, Node::Directory { mode: other }) => mode == other,
             (Self::File { size, mode, .. }, Node::File { size: s, mode: m, .. }) if (size, mode) != (s, m) => false,
             (Self::Absent | Self::Directory { .. }, _) => false,
-            (Self::File { .. }, _) => self.node() == *node,
+            (Self::File { digest, .. }, Node::File { digest: other, .. }) => digest.is(other),
+            (Self::File { .. }, _) => false,
             (Self::Other(own), other) => **own == *other,
         }
     }
@@ -111,6 +122,9 @@ mod tests {
         ];
         for one in &all {
             assert_eq!(Packed::of(one).node(), *one);
+            let mut written = String::new();
+            Packed::of(one).write(&mut written);
+            assert_eq!(written, one.to_string());
             assert_eq!(Base::of(Some(one)).node().as_ref(), Some(one));
             for other in &all {
                 assert_eq!(Packed::of(one).is(other), one == other, "{one} {other}");
