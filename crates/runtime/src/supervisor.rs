@@ -26,8 +26,7 @@ use flyball_kernel::analysis::{Lacking, SessionKind};
 use flyball_kernel::{Charter, Kernel, ObligationUse, Sources};
 use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
 use flyball_sandbox::{
-    Built, Call, Decision, Done, EndedBy, Exit, Lull, Mediator, Refusal, Running, StartError, Status, Through, Ticket,
-    Weakness,
+    Built, Call, Decision, Done, EndedBy, Exit, Lull, Mediator, Running, StartError, Status, Through, Ticket, Weakness,
 };
 use replies::Replies;
 use rustix::fd::BorrowedFd;
@@ -599,12 +598,7 @@ impl Mediator for Mediation {
         self.with(Core::lull)
     }
     fn decide(&mut self, call: &Call) -> Decision {
-        let running = self.shared.running.get();
-        self.with(|core| match running.is_some_and(Running::is_paused) {
-            // Nobody waits for this answer: a tree that is stopped leaves its calls, and makes them again when it goes on.
-            true => Decision::Deny(Refusal { errno: rustix::io::Errno::INTR.raw_os_error(), text: String::new() }),
-            false => core.decide(call),
-        })
+        self.with(|core| core.decide(call))
     }
     fn done(&mut self, ticket: Ticket, pid: i32, done: Done) {
         self.with(|core| core.done(ticket, pid, &done));

@@ -106,8 +106,8 @@ pub(crate) trait Tree: Send + Sync {
 pub(crate) enum Control {
     /// A held call's decision.
     Answer(Ticket, Decision),
-    /// Receive nothing more for now.
-    Pause,
+    /// Receive nothing more for now. The sender is dropped once nothing that was received is still to be decided.
+    Pause(Sender<()>),
     /// The tree is being frozen: held calls start over after the thaw.
     Restart,
     /// Receive again.
@@ -171,6 +171,8 @@ struct Loop {
     traces: Traces,
     tickets: u64,
     is_paused: bool,
+    /// What came while nothing may be performed, until it may be again.
+    put_off: Vec<Control>,
     last_refusal: Option<(i32, String)>,
     /// When the next lull is to be told of, and how long it was waited for.
     lull: Option<(Instant, Duration)>,
@@ -219,6 +221,7 @@ impl Loop {
             traces: Traces::new(!parts.exits_are_told),
             tickets: 0,
             is_paused: false,
+            put_off: Vec::new(),
             last_refusal: None,
             lull: None,
             parts,
@@ -463,19 +466,30 @@ impl Loop {
 
     fn read_mail(&mut self) {
         while let Ok(message) = self.parts.control.try_recv() {
-            match message {
-                Control::Answer(ticket, decision) => self.answer_held(ticket, decision),
-                Control::Pause => self.set_paused(true),
-                Control::Resume => self.set_paused(false),
-                Control::Restart => self.end_held(ERESTARTSYS),
-                Control::Copied(id, done) => self.copied(id, done),
-                Control::Interrupt => self.end_held(libc::EINTR),
-                Control::Done(id, answer) => {
-                    let Some(later) = self.later.remove(&id) else { continue };
-                    if let (Some(done), Some((ticket, pid))) = (self.answer(id, later.tid, None, answer), later.ticket)
-                    {
-                        self.parts.mediator.done(ticket, pid, done);
-                    }
+            self.read(message);
+        }
+    }
+
+    fn read(&mut self, message: Control) {
+        match message {
+            // Both may perform a call, and nothing changes in a tree that stands.
+            Control::Answer(..) | Control::Copied(..) if self.is_paused => self.put_off.push(message),
+            Control::Answer(ticket, decision) => self.answer_held(ticket, decision),
+            Control::Pause(through) => {
+                self.set_paused(true);
+                drop(through);
+            }
+            Control::Resume => {
+                self.set_paused(false);
+                std::mem::take(&mut self.put_off).into_iter().for_each(|message| self.read(message));
+            }
+            Control::Restart => self.end_held(ERESTARTSYS),
+            Control::Copied(id, done) => self.copied(id, done),
+            Control::Interrupt => self.end_held(libc::EINTR),
+            Control::Done(id, answer) => {
+                let Some(later) = self.later.remove(&id) else { return };
+                if let (Some(done), Some((ticket, pid))) = (self.answer(id, later.tid, None, answer), later.ticket) {
+                    self.parts.mediator.done(ticket, pid, done);
                 }
             }
         }

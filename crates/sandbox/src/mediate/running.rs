@@ -13,7 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -370,6 +370,9 @@ fn launched_workspace(spec: &Spec, places: Option<&Places>) -> PathBuf {
     places.map_or_else(|| spec.workspace.clone(), |places| places.workspace().to_owned())
 }
 
+/// How long a pause waits for the call that is being decided.
+const QUIET_WAIT_MAX: Duration = Duration::from_secs(2);
+
 impl Running {
     /// Decides a held call. Of a ticket that is not held (any more) nothing comes.
     pub fn answer(&self, ticket: Ticket, decision: Decision) {
@@ -388,13 +391,20 @@ impl Running {
             return Ok(Duration::ZERO);
         }
         let launched = &self.0.group.launched;
-        self.0.mailbox.send(Control::Pause);
-        let stopped = match launched.cgroup.as_ref().filter(|cgroup| cgroup.has_freezer()) {
-            // Once every process is told to freeze, what waits in a held call is sent back to the call's start, where
-            // it freezes.
-            Some(cgroup) => cgroup.freeze(|| self.0.mailbox.send(Control::Restart)),
-            // A stopped process may go on waiting in its held call: it does not run.
-            None => launched.stop_all(),
+        // What was received is decided under the rules of a session that goes on; the rest is received after the pause.
+        let (through, is_through) = mpsc::channel();
+        self.0.mailbox.send(Control::Pause(through));
+        let stopped = match is_through.recv_timeout(QUIET_WAIT_MAX) {
+            Err(RecvTimeoutError::Timeout) => Err(io::ErrorKind::TimedOut.into()),
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                match launched.cgroup.as_ref().filter(|cgroup| cgroup.has_freezer()) {
+                    // Once every process is told to freeze, what waits in a held call is sent back to the call's start,
+                    // where it freezes.
+                    Some(cgroup) => cgroup.freeze(|| self.0.mailbox.send(Control::Restart)),
+                    // A stopped process may go on waiting in its held call: it does not run.
+                    None => launched.stop_all(),
+                }
+            }
         };
         if let Err(error) = stopped {
             self.0.mailbox.send(Control::Resume);
