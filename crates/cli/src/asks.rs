@@ -131,7 +131,8 @@ pub fn answer(out: Output, place: &Place, args: &Answer) -> Result<(), Failure> 
     }
     let actions =
         ask.parts().filter(|(of, _)| args.only.is_empty() || args.only.contains(of)).map(|(_, action)| action);
-    let statement = Statement::of(&ask.id, actions, verdict, with.as_ref(), &args.reason, &ask.deadline);
+    let question = signed::asked(&ask.id, ask.asked);
+    let statement = Statement::of(&question, actions, verdict, with.as_ref(), &args.reason, &ask.deadline);
     if args.statement {
         if out.is_json {
             out.json(&json!({"statement": statement.text(), "namespace": signed::NAMESPACE}));

@@ -403,7 +403,9 @@ impl Gate {
             body.extend(more);
         }
         let seq = self.append_at(at_ns, Kind::Intervention, by, &[], body)?;
-        self.last_act.is(seq);
+        if crate::signed::is_signed_act(act) {
+            self.last_act.is(seq);
+        }
         if matches!(act, "pause" | "resume" | "quarantine" | "kill" | "autonomy" | "declassify") {
             let event = Event::Control { act: act.into(), level, by: by.into(), reason: reason.into() };
             self.step(&Input { seq, at_ns, event })?;

@@ -10,7 +10,7 @@ mod act;
 mod agent;
 
 pub use act::{ACT_NAMESPACE, ACT_SECONDS_MAX, ActError, ActStatement, sign_act};
-pub(crate) use act::{Actor, act_signer, check_act, same_act};
+pub(crate) use act::{Actor, act_signer, check_act, is_signed_act, same_act};
 
 use crate::clock::rfc3339;
 use crate::gate::Question;
@@ -41,7 +41,8 @@ pub struct Signed {
 /// What a person says to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// The question's id: the session's, and the attempt's entry.
+    /// The question's id (the session's, and the attempt's entry), and the entry by which it was put, as [`asked`] writes them:
+    /// asked anew, for whatever reason, it is answered anew.
     pub question: String,
     /// The digest of every action that it is for, in the question's order.
     pub actions: Vec<String>,
@@ -212,11 +213,24 @@ fn lines_after<'t>(title: &str, text: &'t str) -> Result<std::str::Lines<'t>, Si
     if lines.next() == Some(title) { Ok(lines) } else { Err(none("it does not begin as such a statement")) }
 }
 
+/// A question as it was put by that entry.
+#[must_use]
+pub fn asked(id: &str, entry: u64) -> String {
+    format!("{id}@{entry}")
+}
+
 impl Question {
     /// What a person would sign to answer it, all of it.
     #[must_use]
     pub fn statement(&self, verdict: Verdict, with: Option<&Action>, reason: &str, expires: &str) -> Statement {
-        Statement::of(&self.id, self.parts().map(|(_, action, _)| action), verdict, with, reason, expires)
+        Statement::of(
+            &asked(&self.id, self.asked),
+            self.parts().map(|(_, action, _)| action),
+            verdict,
+            with,
+            reason,
+            expires,
+        )
     }
 }
 

@@ -152,6 +152,7 @@ fn replayed(user: User) {
         let text = |key: &str| question[key].as_str().unwrap().to_owned();
         let action = text("action");
         let (id, verdict) = (text("id"), flyball_kernel::Verdict::Allow);
+        let id = signed::asked(&id, question["asked"].as_u64().unwrap());
         Statement::of(&id, std::iter::once(action.as_str()), verdict, None, "it may", expires)
     };
     let child = work(&world);

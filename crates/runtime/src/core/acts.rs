@@ -9,6 +9,7 @@ impl Core {
     /// Sets the autonomy level.
     pub(crate) fn set_autonomy(&mut self, level: &str, actor: &Actor, reason: &str) -> Result<Reply, String> {
         let by = actor.contact.as_str();
+        self.gate.still(actor)?;
         let levels = self.gate.autonomy_levels();
         if !levels.contains(&level) {
             return Err(format!("the charter has no level `{level}`: it has {}", levels.join(", ")));
@@ -28,6 +29,7 @@ impl Core {
     /// Ends the taint of a label.
     pub(crate) fn declassify(&mut self, label: &str, actor: &Actor, reason: &str) -> Result<Reply, String> {
         let by = actor.contact.as_str();
+        self.gate.still(actor)?;
         let who = self.gate.declassifiers(label)?;
         if !who.iter().any(|contact| contact == by) {
             return Err(format!("`{by}` may not declassify `{label}`: its owner is {}", who.join(", ")));

@@ -59,6 +59,9 @@ pub struct Question {
     /// Tiers that have to agree as well: rules of several owners stopped it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_asked: Vec<AlsoAsked>,
+    /// The entry by which it was put to them; 0 before.
+    #[serde(default)]
+    pub asked: u64,
     /// By which the kernel knows what belongs to it.
     #[serde(skip)]
     pub(crate) first: u64,
@@ -305,7 +308,7 @@ impl Gate {
         let seq = self.append(Kind::Question, "kernel", &about, body)?;
         // People act on a question from outside; it must not vanish under them.
         self.stream()?.durable(seq)?;
-        self.questions.insert(question.id.clone(), question.clone());
+        self.questions.insert(question.id.clone(), Question { asked: seq, ..question.clone() });
         Ok(())
     }
 
@@ -341,6 +344,7 @@ impl Gate {
                     attempt: action.clone(),
                     reasons: ruling.reasons.clone(),
                     also: Vec::new(),
+                    asked: 0,
                     first: with.unwrap_or(ruling.of),
                 })
             }
@@ -384,7 +388,8 @@ impl Gate {
             Some(signed) => {
                 let now_ns = self.clock.now_ns();
                 let chosen = about.iter().map(|(_, action, _)| *action);
-                let said = Statement::of(id, chosen, verdict, with.as_ref(), &reason, "");
+                let said =
+                    Statement::of(&signed::asked(id, question.asked), chosen, verdict, with.as_ref(), &reason, "");
                 match signed::check(&signed, &said, question.deadline_ns, now_ns) {
                     Ok(key) => (key, Some(json!({ "signed": signed, "brought_by": by }))),
                     Err(error) => {
@@ -451,7 +456,7 @@ impl Gate {
         let Event::Answer { action, verdict, with, by, reason, .. } = &answer else { return Ok(None) };
         let at_ns = self.clock.now_ns();
         let mut body = json!({
-            "question": question.id, "set": question.set(), "of": of, "action": action, "verdict": verdict, "by": by, "reason": reason, "with": with,
+            "question": question.id, "asked": question.asked, "set": question.set(), "of": of, "action": action, "verdict": verdict, "by": by, "reason": reason, "with": with,
         });
         if let (Some(body), Some(Json::Object(proof))) = (body.as_object_mut(), proof) {
             body.extend(proof.clone());

@@ -47,6 +47,14 @@ impl Gate {
         found
     }
 
+    /// Whether what the actor signed is for the session as it stands now, with nothing done to it since they were asked about.
+    ///
+    /// # Errors
+    /// Why it is not any more.
+    pub(crate) fn still(&mut self, actor: &Actor) -> Result<(), String> {
+        actor.still(self.last_act.seq, self.clock.now_ns()).map_err(|e| e.to_string())
+    }
+
     /// Whether the charter in force names that contact.
     fn knows(&self, contact: &str) -> bool {
         let charter = self.kernel.charter();

@@ -23,6 +23,8 @@ pub struct Ask {
     pub name: String,
     /// The held attempt's entry.
     pub of: u64,
+    /// The entry by which it was put: a signed answer names it.
+    pub asked: u64,
     /// Digest of the action: the answer is for this one only.
     pub action: String,
     /// Digest over all the attempts that it is about and their actions.
@@ -165,6 +167,7 @@ pub(super) fn of_question(
         session: line.id.clone(),
         name: line.name.clone(),
         of: question.of,
+        asked: question.asked,
         action: question.action.clone(),
         set: question.set(),
         tier: question.tier.clone(),
@@ -216,6 +219,7 @@ fn of_entry(history: &History, name: &str, question: &Entry) -> Ask {
         session: history.session.clone(),
         name: name.to_owned(),
         of,
+        asked: question.seq,
         action: text(body, "action"),
         set: text(body, "set"),
         tier: text(body, "tier"),

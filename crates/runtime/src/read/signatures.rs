@@ -6,6 +6,7 @@ use crate::signed::{self, ActStatement, SignatureError, Signed, Statement};
 use flyball_kernel::Action;
 use flyball_ledger::{Entry, Filter, Kind, Ledger};
 use serde_json::Value as Json;
+use std::collections::BTreeMap;
 
 /// Problems beyond this many are counted, not told.
 const PROBLEMS_MAX: usize = 1000;
@@ -32,20 +33,26 @@ pub fn signed_answers(ledger: &Ledger, session: Option<&str>) -> Result<SignedAn
     };
     let mut found = SignedAnswers::default();
     for stream in streams {
-        let kinds = vec![Kind::Answer, Kind::Intervention, Kind::Charter];
+        let kinds = vec![Kind::Question, Kind::Answer, Kind::Intervention, Kind::Charter];
         let mut last_act = 0;
+        // By id, the entry by which each question was put last.
+        let mut asked = BTreeMap::new();
         for entry in ledger.entries(&stream, .., Filter { kinds, ..Filter::default() })? {
             let mut entry = entry?;
             entry.body = super::history::whole_body(ledger, &entry)?;
+            if entry.kind == Kind::Question {
+                asked.insert(text(&entry.body, "id"), entry.seq);
+                continue;
+            }
             let (is_answer, after) = (entry.kind == Kind::Answer, last_act);
-            if !is_answer {
+            if moves(&entry) {
                 last_act = entry.seq;
             }
             let is_signed = entry.body.get("signed").is_some_and(|s| !s.is_null());
             if !is_signed && !text(&entry.body, "by").starts_with("key:") {
                 continue;
             }
-            let held = if is_answer { holds(&entry) } else { act_holds(&entry, &stream, after) };
+            let held = if is_answer { holds(&entry, &asked) } else { act_holds(&entry, &stream, after) };
             match held {
                 Ok(()) if is_answer => found.hold += 1,
                 Ok(()) => found.acts += 1,
@@ -59,7 +66,7 @@ pub fn signed_answers(ledger: &Ledger, session: Option<&str>) -> Result<SignedAn
     Ok(found)
 }
 
-/// The entry of the last act on a session, by people or the charter; 0 before the first. A signed act names it.
+/// The entry of the last charter, `autonomy` or `declassify` of a session; 0 before the first. A signed act names it.
 ///
 /// # Errors
 /// [`ReadError`] when the ledger can't be read.
@@ -67,9 +74,22 @@ pub fn last_act(ledger: &Ledger, session: &str) -> Result<u64, ReadError> {
     let acts = Filter { kinds: vec![Kind::Intervention, Kind::Charter], ..Filter::default() };
     let mut last = 0;
     for entry in ledger.entries(session, .., acts)? {
-        last = entry?.seq;
+        let entry = entry?;
+        if moves(&entry) {
+            last = entry.seq;
+        }
     }
     Ok(last)
+}
+
+/// Whether it is an act of the kinds that are signed. What the agent can bring about moves nothing: it could keep any signature
+/// from being in time.
+fn moves(entry: &Entry) -> bool {
+    match entry.kind {
+        Kind::Charter => true,
+        Kind::Intervention => crate::signed::is_signed_act(&text(&entry.body, "act")),
+        _ => false,
+    }
 }
 
 /// What stands signed in an entry that was made by a key.
@@ -104,7 +124,7 @@ fn act_holds(entry: &Entry, session: &str, after: u64) -> Result<(), String> {
 }
 
 /// Whether the entry says what its signer signed, in time.
-fn holds(entry: &Entry) -> Result<(), String> {
+fn holds(entry: &Entry, asked: &BTreeMap<String, u64>) -> Result<(), String> {
     let body = &entry.body;
     let by = text(body, "by");
     let signed = signed_in(body, "answer")?;
@@ -119,7 +139,10 @@ fn holds(entry: &Entry) -> Result<(), String> {
     let with = body.get("with").filter(|w| !w.is_null()).map(|w| serde_json::from_value::<Action>(w.clone()));
     let with = with.transpose().map_err(|e| e.to_string())?;
     let said = Statement {
-        question: text(body, "question"),
+        question: signed::asked(
+            &text(body, "question"),
+            asked.get(&text(body, "question")).copied().unwrap_or_default(),
+        ),
         actions: statement.actions.clone(),
         verdict: body.get("verdict").and_then(Json::as_str).unwrap_or_default().to_owned(),
         with: with.as_ref().map(Action::digest),

@@ -24,10 +24,16 @@ fn an_answer_that_no_key_signed_as_it_stands_does_not_hold() {
     };
     let ledger = Ledger::open(&dir.path().join("ledger")).unwrap();
     let stream = ledger.stream("0samp1esess1").unwrap();
-    let statement = Statement::of("q-1", ["sha256:a"].into_iter(), Verdict::Allow, None, "why", "2026-11-21T03:05:00Z");
+    let statement =
+        Statement::of("q-1@1", ["sha256:a"].into_iter(), Verdict::Allow, None, "why", "2026-11-21T03:05:00Z");
     let signed = signed::sign(&statement, &file).unwrap();
     let (by, _) = signed::signer(&signed).unwrap();
     let mut at_ns = AT_NS;
+    let ask = |at_ns: u64| {
+        let body = json!({ "id": "q-1", "of": 1 });
+        stream.append(Draft { at_ns, kind: Kind::Question, actor: "kernel".into(), cause: vec![], body }).unwrap();
+    };
+    ask(AT_NS);
     let mut put = |change: &dyn Fn(&mut Json)| {
         let mut body = json!({
             "question": "q-1", "of": 1, "action": "sha256:a", "verdict": "allow", "by": by, "reason": "why", "with": null,
@@ -52,24 +58,28 @@ fn an_answer_that_no_key_signed_as_it_stands_does_not_hold() {
         body["signed"] = Json::Null;
         body["by"] = "user:ann".into();
     });
+    // Asked anew, under the same name and about the same action, it is another question.
+    ask(AT_NS + 600_000_000_000);
+    put(&|_| {});
     stream.flush().unwrap();
     drop(stream);
     let found = signed_answers(&ledger, None).unwrap();
     assert_eq!(found.hold, 1, "{found:?}");
     let told: Vec<(u64, &str)> = found.problems.iter().map(|(_, seq, why)| (*seq, why.as_str())).collect();
     for (problem, (seq, why)) in told.iter().zip([
-        (2, "another question"),
-        (3, "another answer"),
-        (4, "another reason"),
-        (5, "does not name the action"),
-        (6, "expired"),
-        (7, "carries no signature"),
-        (8, "and `key:ssh-ed25519"),
-        (9, "does not hold"),
+        (3, "another question"),
+        (4, "another answer"),
+        (5, "another reason"),
+        (6, "does not name the action"),
+        (7, "expired"),
+        (8, "carries no signature"),
+        (9, "and `key:ssh-ed25519"),
+        (10, "does not hold"),
+        (13, "another question: `q-1@1`, not `q-1@12`"),
     ]) {
         assert!(problem.0 == seq && problem.1.contains(why), "{why} at {seq}: {told:?}");
     }
-    assert_eq!(told.len(), 8, "{told:?}");
+    assert_eq!(told.len(), 9, "{told:?}");
 }
 
 /// A session whose writer takes one signature twice, or under another act.
@@ -86,11 +96,10 @@ fn an_act_that_was_not_signed_so_or_twice_does_not_hold() {
     let act = |level: &str| crate::control::Request::Autonomy { level: level.into(), reason: "why".into() };
     let signed_after = |after: u64| signed::sign_act(&act("bounded"), session, after, &file).unwrap();
     let (by, _) = signed::act_signer(&signed_after(0)).unwrap();
-    let mut at_ns = crate::clock::wall_ns();
-    let mut put = |signed: Signed, change: &dyn Fn(&mut Json)| {
+    let at_ns = crate::clock::wall_ns();
+    let put = |signed: Signed, change: &dyn Fn(&mut Json)| {
         let mut body = json!({ "act": "autonomy", "level": "bounded", "by": by, "reason": "why", "signed": signed, "brought_by": "user:ann" });
         change(&mut body);
-        at_ns += 1;
         stream.append(Draft { at_ns, kind: Kind::Intervention, actor: "x".into(), cause: vec![], body }).unwrap();
     };
     put(signed_after(0), &|_| {});
@@ -100,10 +109,14 @@ fn an_act_that_was_not_signed_so_or_twice_does_not_hold() {
     put(signed_after(4), &|body| body["act"] = "declassify".into());
     put(signed_after(5), &|body| body["reason"] = "because".into());
     put(signed_after(6), &|body| body["signed"] = Json::Null);
+    // What the agent can bring about is none of the acts that a signature has to follow.
+    let body = json!({ "act": "put-back", "by": "charter", "reason": "b.txt" });
+    stream.append(Draft { at_ns, kind: Kind::Intervention, actor: "x".into(), cause: vec![], body }).unwrap();
+    put(signed_after(7), &|_| {});
     stream.flush().unwrap();
     drop(stream);
     let found = signed_answers(&ledger, None).unwrap();
-    assert_eq!((found.hold, found.acts), (0, 2), "{found:?}");
+    assert_eq!((found.hold, found.acts), (0, 3), "{found:?}");
     let told: Vec<(u64, &str)> = found.problems.iter().map(|(_, seq, why)| (*seq, why.as_str())).collect();
     assert_eq!(told.len(), 5, "{told:?}");
     for ((seq, why), (at, part)) in told.iter().zip([
@@ -115,5 +128,5 @@ fn an_act_that_was_not_signed_so_or_twice_does_not_hold() {
     ]) {
         assert!(*seq == at && why.contains(part), "{seq}: {why}");
     }
-    assert_eq!(super::last_act(&ledger, session).unwrap(), 7);
+    assert_eq!(super::last_act(&ledger, session).unwrap(), 9);
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 pub const ACT_NAMESPACE: &str = "flyball-act";
 const TITLE: &str = "flyball act 1";
 /// The longest that a signed act may wait to be brought.
-pub const ACT_SECONDS_MAX: u64 = 3_600;
+pub const ACT_SECONDS_MAX: u64 = 300;
 
 /// What a person wants done to a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +32,24 @@ pub struct ActStatement {
     pub expires: String,
 }
 
+/// Whether acts of that name, on the record as interventions, are among those that people sign.
+pub(crate) fn is_signed_act(act: &str) -> bool {
+    matches!(act, "autonomy" | "declassify")
+}
+
 /// Who acts: a contact, with what proves that it is theirs where that is a signature.
 #[derive(Clone, Debug)]
 pub(crate) struct Actor {
     pub contact: String,
-    proof: Option<Json>,
+    proof: Option<Proof>,
+}
+
+#[derive(Clone, Debug)]
+struct Proof {
+    body: Json,
+    /// As signed: it is good after that act, and before that time.
+    after: u64,
+    expires_ns: u64,
 }
 
 impl Actor {
@@ -47,10 +60,22 @@ impl Actor {
 
     /// The body of the act's entry, with the proof.
     pub fn body(&self, mut body: Json) -> Json {
-        if let (Some(body), Some(Json::Object(proof))) = (body.as_object_mut(), &self.proof) {
+        if let (Some(body), Some(Json::Object(proof))) = (body.as_object_mut(), self.proof.as_ref().map(|p| &p.body)) {
             body.extend(proof.clone());
         }
         body
+    }
+
+    /// Whether what was signed is still for the session as it stands: asked where the act is recorded, under the same lock.
+    ///
+    /// # Errors
+    /// Another act came since, or its time is over.
+    pub fn still(&self, last_act: u64, now_ns: u64) -> Result<(), SignatureError> {
+        match &self.proof {
+            Some(proof) if proof.after != last_act => Err(SignatureError::Used { after: proof.after, last: last_act }),
+            Some(proof) if proof.expires_ns <= now_ns => Err(SignatureError::Expired(rfc3339(proof.expires_ns))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -163,9 +188,13 @@ pub(crate) fn check_act(
     }
     let latest_ns = now_ns.saturating_add(ACT_SECONDS_MAX.saturating_mul(1_000_000_000));
     if expires_ns > latest_ns {
-        return Err(format!("the signed act would be good until {}, and none is beyond an hour", statement.expires));
+        return Err(format!(
+            "the signed act would be good until {}, and none is beyond five minutes",
+            statement.expires
+        ));
     }
-    Ok(Actor { contact, proof: Some(json!({ "signed": signed, "brought_by": by })) })
+    let body = json!({ "signed": signed, "brought_by": by });
+    Ok(Actor { contact, proof: Some(Proof { body, after, expires_ns }) })
 }
 
 /// Why an act was not signed.
@@ -179,7 +208,7 @@ pub enum ActError {
     Signing(#[from] SigningError),
 }
 
-/// Signs a request for a session with the key in a file, or by the agent that holds it; good for an hour and for once.
+/// Signs a request for a session with the key in a file, or by the agent that holds it; good for some minutes and for once.
 ///
 /// # Errors
 /// [`ActError`].

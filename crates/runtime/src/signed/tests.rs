@@ -123,7 +123,7 @@ fn a_signature_is_for_one_answer_to_one_question_for_a_while() {
         Signed { statement, ..good.clone() }
     };
     for (told, error) in [
-        (why(&good, "s-10", allow, REASON, now_ns), "signed for another question: `s-9`, not `s-10`"),
+        (why(&good, "s-10", allow, REASON, now_ns), "signed for another question: `s-9@0`, not `s-10@0`"),
         (why(&good, "s-9", Verdict::Deny, REASON, now_ns), "signed for another answer: `allow`, not `deny`"),
         (why(&good, "s-9", allow, "another", now_ns), "signed for another reason: "),
         (why(&good, "s-9", allow, REASON, DEADLINE_NS), "the signed answer expired at 2026-11-21T03:00:00"),
@@ -198,7 +198,7 @@ fn an_act_is_read_as_it_was_written_and_in_no_other_way() {
 }
 
 #[test]
-fn a_signed_act_is_for_one_session_once_and_for_an_hour() {
+fn a_signed_act_is_for_one_session_once_and_for_minutes() {
     let Some(dir) = plain() else { return };
     let key = dir.path().join("key");
     let act = |level: &str| crate::control::Request::Autonomy { level: level.into(), reason: REASON.into() };
@@ -218,7 +218,7 @@ fn a_signed_act_is_for_one_session_once_and_for_an_hour() {
         (why(&good, "bounded", "s2", 7), "another session"),
         (why(&good, "bounded", "s1", 8), "it was used, or another act came first"),
         (why(&signed_until(now_ns), "bounded", "s1", 7), "expired at"),
-        (why(&signed_until(now_ns + 3_601_000_000_000), "bounded", "s1", 7), "none is beyond an hour"),
+        (why(&signed_until(now_ns + 301_000_000_000), "bounded", "s1", 7), "none is beyond five minutes"),
         (why(&answer, "bounded", "s1", 7), "made for `flyball-answer`, not for `flyball-act`"),
     ] {
         let told = told.unwrap_err();

@@ -29,6 +29,7 @@ pub(super) fn constrain(
     if core.gate.kernel().charter().digest() != was.digest() {
         return Err("another charter was put in force meanwhile: look again".to_owned());
     }
+    core.gate.still(actor)?;
     if !core.gate.kernel().keeps_labels(&change.charter) {
         return Err(
             "[[label]] can't change while the program runs, since which files hold what is remembered by it: leave it as it is, \

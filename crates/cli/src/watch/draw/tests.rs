@@ -34,6 +34,7 @@ fn line(id: &str, name: &str, state: Stands, questions: usize) -> SessionLine {
 
 fn ask(id: &str, said: &str) -> Ask {
     Ask {
+        asked: 1,
         id: id.into(),
         session: "0live1sess1".into(),
         name: "nightly".into(),
