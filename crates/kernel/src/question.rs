@@ -225,9 +225,11 @@ impl Question {
         }
     }
 
-    /// What an agreement on this very action is worth to the same action later on.
+    /// What an agreement on this very action is worth to the same action later on: in the name of those who agreed to it, not to
+    /// a changed one.
     pub fn approval(&self, reply: &Reply, why: &str, tiers: &BTreeMap<String, Tier>) -> Approval {
-        let by: BTreeSet<&String> = self.demands.iter().flat_map(|d| d.agreed.keys()).collect();
+        let agreed = self.demands.iter().flat_map(|d| &d.agreed);
+        let by: BTreeSet<&String> = agreed.filter(|(_, to)| **to == self.digest).map(|(who, _)| who).collect();
         let within_ns = self.demands.iter().filter_map(|d| tiers.get(&d.tier)).map(|t| t.within_ns).min();
         Approval {
             rules: self.rules(),

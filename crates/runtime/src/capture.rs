@@ -303,7 +303,7 @@ impl Capture {
         keep_bytes: Option<usize>,
         keep_base: bool,
     ) -> Result<Option<Seen>, CaptureError> {
-        let stamp = found.stamp;
+        let (stamp, closed_link) = (found.stamp, found.closed_link);
         let last = self.watched.get(rel.as_os_str()).and_then(Option::as_deref).copied();
         let is_open = stamp.is_some_and(|s| s.has_writers);
         let is_forced = self.forced.contains(rel.as_os_str());
@@ -324,8 +324,9 @@ impl Capture {
         } else {
             self.watched.remove(rel.as_os_str());
         }
-        match stamp.filter(|s| s.links > 1 && !s.has_writers) {
-            Some(stamp) => self.linked.insert(rel.as_os_str(), stamp.ino),
+        let still = stamp.filter(|s| s.links > 1 && !s.has_writers).map(|s| s.ino);
+        match still.or(closed_link) {
+            Some(inode) => self.linked.insert(rel.as_os_str(), inode),
             None => self.linked.remove(rel.as_os_str()),
         }
         Ok(seen.filter(|s| s.change.is_some() || is_link || is_forced))

@@ -251,7 +251,7 @@ impl Told {
                     told.open.remove(&of);
                     pending.remove(&of);
                 }
-                Kind::Ruling if entry.body.get("verdict").and_then(|v| v.as_str()) == Some("hold") => {
+                Kind::Ruling if body.get("verdict").and_then(|v| v.as_str()) == Some("hold") => {
                     told.held.insert(of);
                 }
                 Kind::Dispatch => {

@@ -1,13 +1,15 @@
 //! The end of a session's workspace: taken into the real tree, or dropped.
 
+use crate::core::Contents;
 use crate::home::{Home, SessionLock};
 use crate::past::Past;
 use crate::recover;
 use crate::state::{self, StateError};
 use crate::translate;
-use flyball_ledger::{Filter, Kind};
+use flyball_kernel::{Charter, Sources};
+use flyball_ledger::{Entry, Filter, Kind};
 use flyball_sandbox::workspace::{self, Applied, Node, WorkspaceError};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -23,8 +25,8 @@ pub enum TakingError {
     /// The record can't explain what is in the workspace.
     #[error("{} paths are not as any recorded call left them, such as `{}`; nothing was applied (roll back to a step before, or discard)", .0.len(), .0.first().map_or("", String::as_str))]
     Unexplained(Vec<String>),
-    /// What files say was refused, or asked about and never allowed.
-    #[error("{} files hold what was refused, or what people were asked about and have not allowed, such as `{}`; nothing was applied (roll back to a step before, or discard)", .0.len(), .0.first().map_or("", String::as_str))]
+    /// What files say was refused, or asked about and never allowed, or never judged.
+    #[error("{} files hold what was refused, what people were asked about and have not allowed, or what was not judged before the supervisor died, such as `{}`; nothing was applied (roll back to a step before, or discard)", .0.len(), .0.first().map_or("", String::as_str))]
     Content(Vec<String>),
     /// The session wrote its own charter.
     #[error("the session changed the charter (`{}`); nothing was applied", .0.first().map_or("", String::as_str))]
@@ -121,22 +123,26 @@ fn named(paths: &[std::path::PathBuf]) -> Vec<String> {
 
 const NAMED_MAX: usize = 1000;
 
-/// Paths that hold, at the session's end, content that was judged and not accepted: by a rollback to where it was still
-/// there, or because the supervisor died before an answer.
+/// Paths that hold, at the session's end, content that was judged and not accepted (by a rollback to where it was still
+/// there, or because the supervisor died before an answer), or that was to be judged when the supervisor died.
 fn not_accepted(past: &Past, session: &str) -> Result<Vec<String>, StateError> {
     let workspace = past.capture.layers.lower.to_string_lossy().into_owned();
     // By path what was found last, by attempt what it judged, and what the last judgement of each content came to.
     let (mut found, mut judged) = (BTreeMap::new(), BTreeMap::new());
     let mut accepted: BTreeMap<(String, String), bool> = BTreeMap::new();
-    let kinds = vec![Kind::Observe, Kind::Attempt, Kind::Outcome];
+    let mut contents = Contents::default();
+    let mut is_recovered = false;
+    let kinds = vec![Kind::Open, Kind::Charter, Kind::Close, Kind::Observe, Kind::Attempt, Kind::Outcome];
     for entry in past.ledger.entries(session, 1.., Filter { kinds, ..Filter::default() })? {
         let entry = entry?;
         let body = past.ledger.body(&entry)?;
         match entry.kind {
+            Kind::Open | Kind::Charter => contents = contents_of(&entry, &body),
             Kind::Observe => {
                 found
                     .extend(state::changes(&past.ledger, &entry)?.into_iter().map(|change| (change.path, change.node)));
             }
+            Kind::Close => is_recovered = body.get("recovered").and_then(Json::as_bool) == Some(true),
             Kind::Attempt if body.pointer("/attrs/content").and_then(|c| c.as_bool()) == Some(true) => {
                 let full = body.pointer("/resource/path").and_then(|p| p.as_str()).unwrap_or_default();
                 let path = full.strip_prefix(&workspace).and_then(|p| p.strip_prefix('/')).unwrap_or(full);
@@ -159,7 +165,25 @@ fn not_accepted(past: &Past, session: &str) -> Result<Vec<String>, StateError> {
         Node::File { digest, .. } => Some((path.to_owned(), digest)),
         _ => None,
     });
-    Ok(stands.filter(|what| accepted.get(what) == Some(&false)).map(|(path, _)| path).collect())
+    // What a supervisor that died had not come to judge left no attempt: whether there is anything to judge is seen now.
+    let is_unjudged = |path: &str| {
+        let rel = translate::path(path);
+        let layers = &past.capture.layers;
+        is_recovered && contents.says(&past.workspace.join(&rel), &layers.lower.join(&rel), &layers.upper.join(&rel))
+    };
+    let refused = |what: &(String, String)| match accepted.get(what) {
+        Some(is_accepted) => !is_accepted,
+        None => is_unjudged(&what.0),
+    };
+    Ok(stands.filter(refused).map(|(path, _)| path).collect())
+}
+
+/// What the charter that this entry puts in force wants to know of files.
+fn contents_of(entry: &Entry, body: &Json) -> Contents {
+    let files = if entry.kind == Kind::Open { body.pointer("/charter/files") } else { body.get("files") };
+    let files: Option<Sources> = files.and_then(|files| serde_json::from_value(files.clone()).ok());
+    let charter = files.and_then(|files| Charter::compile(&files).ok());
+    charter.map(|(charter, _)| Contents::new(charter.reads_content().clone())).unwrap_or_default()
 }
 
 /// Paths that are not as any recorded call left them: found now, or at the session's end and not rolled back since.

@@ -12,6 +12,7 @@ use std::process::Output;
 pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "a_forbidden_package_is_put_back_before_the_next_program", needs: nothing, run: manifest },
+        Case { name: "what_was_not_judged_when_the_supervisor_died_is_not_applied", needs: nothing, run: unjudged },
         Case { name: "a_closed_file_is_judged_without_a_barrier", needs: nothing, run: closed },
         Case { name: "sly_writers_meet_the_barrier", needs: python, run: sly },
         Case { name: "imports_and_secrets_are_put_back_and_new_files_go", needs: nothing, run: source },
@@ -345,4 +346,25 @@ fn inbox(user: User) {
     assert!(first["text"].as_str().unwrap().contains("/etc/passwd"), "{seen}");
     assert!(!seen.contains("forged"), "{seen}");
     assert!(seen.contains("-rw-r--r--"), "{seen}");
+}
+
+/// The writer holds the file open, so nothing was judged yet; nobody judges it for the dead.
+fn unjudged(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let script =
+        "exec 3> package.json; printf '{\"dependencies\": {\"left-pad\": \"1.3.0\"}}' >&3; : > ready; kill -STOP $$";
+    let mut child = start(&world, script);
+    let is_ready = || {
+        let log = world.flyball(&["log", "@", "--json"]).output().unwrap();
+        String::from_utf8_lossy(&log.stdout).contains("/ready\"").then_some(())
+    };
+    wait_for("the writer", is_ready);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let refused = world.flyball(&["apply", "@"]).output().unwrap();
+    let said = stderr(&refused);
+    assert!(!refused.status.success() && said.contains("FB0532") && said.contains("package.json"), "{said}");
+    assert!(!world.repo.workspace().join("ready").exists());
+    world.verifies();
 }

@@ -12,6 +12,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "a_question_ends_with_who_asked_and_with_its_time", needs: nothing, run: ends },
         Case { name: "two_people_are_two_people", needs: nothing, run: quorum },
         Case { name: "all_whose_rules_stop_it_are_shown_and_have_to_agree", needs: nothing, run: two_tiers },
+        Case { name: "who_is_asked_in_anothers_place_does_not_hide_the_rest", needs: nothing, run: handed_on },
         Case { name: "an_answer_to_one_question_leaves_the_others_open", needs: nothing, run: beside },
     ]
 }
@@ -173,5 +174,35 @@ forbid (principal, action == Action::"fs.write", resource) when { resource.path 
     let output = child.wait_with_output().unwrap();
     assert!(!String::from_utf8_lossy(&output.stdout).contains("through"), "{}", stderr(&output));
     assert!(world.log().iter().any(|e| e["kind"] == "question" && e["body"]["also_asked"].is_array()));
+    world.verifies();
+}
+
+/// One of two tiers is late and hands on: the other is still shown, and still has to agree.
+fn handed_on(user: User) {
+    let world = World::new(user);
+    let rule = r#"
+@id("words-are-the-writers") @owner("writers") @escalate("writers") @reason("They know the words.")
+forbid (principal, action == Action::"fs.write", resource) when { resource.path like "*/.github/workflows/*" };
+"#;
+    let toml = "[owners]\nwriters = [\"user:somebody-else\"]\n\
+                [escalation.writers]\nask = \"writers\"\nwithin = \"3s\"\nthen = \"editors\"\n\
+                [escalation.editors]\nask = \"writers\"\nwithin = \"9m\"\nthen = \"deny\"\n";
+    world.init(toml, rule);
+    let child = start(&world, "printf x > .github/workflows/one.yml && echo through");
+    asked(&world);
+    let tiers = || -> Option<Vec<String>> {
+        let question = open(&world).pop()?;
+        let others = question["also_asked"].as_array().into_iter().flatten();
+        let mut all: Vec<String> =
+            std::iter::once(&question).chain(others).map(|t| t["tier"].as_str().unwrap().to_owned()).collect();
+        all.sort();
+        Some(all)
+    };
+    let both = wait_for("the next tier", || tiers().filter(|all| all.iter().any(|tier| tier == "editors")));
+    assert_eq!(both, ["editors", "maintainer"]);
+    let id = open(&world)[0]["id"].as_str().unwrap().to_owned();
+    world.ok(&["answer", &id, "deny", "--reason", "enough"]);
+    let output = child.wait_with_output().unwrap();
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("through"), "{}", stderr(&output));
     world.verifies();
 }

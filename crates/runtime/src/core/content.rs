@@ -163,6 +163,24 @@ impl Contents {
         actions
     }
 
+    /// Whether the charter could have something to say to what a file holds now, beside what it held. What can't be read could say
+    /// anything.
+    pub(crate) fn says(&self, path: &Path, old: &Path, new: &Path) -> bool {
+        if !self.wants(path) {
+            return false;
+        }
+        let read = |file: &Path| {
+            let mut bytes = Vec::new();
+            // One more than is read: longer is opaque.
+            let most = u64::try_from(CONTENT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+            std::fs::File::open(file)?.take(most).read_to_end(&mut bytes).map(|_| bytes)
+        };
+        let Ok(new) = read(new) else { return true };
+        let (full, old) = (translate::text(path), read(old).ok());
+        let content = Content { path: &full, old: old.as_deref(), new: Some(&new), wanted: self.wanted() };
+        !self.relevant(&full, content_actions(&content), "recovery").is_empty()
+    }
+
     /// What git reads beside the repository's own settings, as far as the program could.
     pub(super) fn git_settings(&self, home: &Path) -> Vec<git_context::Settings> {
         let Some((root, _)) = &self.root else { return Vec::new() };

@@ -56,6 +56,12 @@ impl Gate {
             question.owners = tier.map(|t| t.ask.clone()).unwrap_or_default();
             question.quorum = tier.map_or(question.quorum, |t| t.quorum);
             question.then = tier.and_then(|t| t.then.clone());
+            for other in &mut question.also_asked {
+                let tier = tiers.get(&other.tier);
+                other.who = tier.map(|t| t.who.clone()).unwrap_or_default();
+                other.quorum = tier.map_or(other.quorum, |t| t.quorum);
+                other.then = tier.and_then(|t| t.then.clone());
+            }
         }
         Ok(seq)
     }

@@ -1,5 +1,6 @@
 //! What an input causes beside rulings on attempts: deadlines of obligations that passed.
 
+use super::questions::Question;
 use super::{Gate, GateError};
 use flyball_kernel::{Effect, Event, Input, Ruling};
 use flyball_ledger::Kind;
@@ -55,6 +56,7 @@ impl Gate {
         if !self.late.is_empty() {
             return Some(0);
         }
-        self.questions.values().map(|q| q.deadline_ns).chain(self.kernel.next_deadline_ns()).min()
+        let tiers = self.questions.values().flat_map(Question::deadlines_ns);
+        tiers.chain(self.kernel.next_deadline_ns()).min()
     }
 }

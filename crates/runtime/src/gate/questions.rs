@@ -174,6 +174,39 @@ impl Question {
         self.also.push(Also { of: other.of, action: other.action, attempt: other.attempt, reasons });
     }
 
+    /// When each tier's time is over.
+    pub(super) fn deadlines_ns(&self) -> impl Iterator<Item = u64> {
+        let others = self.also_asked.iter().filter_map(|a| signed::nanoseconds(&a.deadline).ok());
+        std::iter::once(self.deadline_ns).chain(others)
+    }
+
+    /// Those who were asked before and whose time is not over still have to agree, beside whoever is asked in another's place.
+    fn keep_tiers(&mut self, old: &Question, ruling: &Ruling) {
+        let is_late = |tier: &str| {
+            let said = format!("`{tier}` did not answer in time");
+            ruling.reasons.iter().any(|r| r.rule == "question-escalated" && r.reason.starts_with(&said))
+        };
+        let is_handed_on = ruling.reasons.iter().any(|r| r.rule == "question-escalated");
+        let before = std::iter::once(old.as_asked()).chain(old.also_asked.iter().cloned());
+        let there = |q: &Self, tier: &str| q.tier == tier || q.also_asked.iter().any(|a| a.tier == tier);
+        for asked in before.filter(|_| is_handed_on) {
+            if !is_late(&asked.tier) && !there(self, &asked.tier) {
+                self.also_asked.push(asked);
+            }
+        }
+    }
+
+    /// Its first tier, as the others are told.
+    fn as_asked(&self) -> AlsoAsked {
+        AlsoAsked {
+            tier: self.tier.clone(),
+            who: self.who.clone(),
+            quorum: self.quorum,
+            deadline: rfc3339(self.deadline_ns),
+            then: self.then.clone(),
+        }
+    }
+
     /// Only those of its actions; nothing where none is left.
     fn keep(mut self, session: &str, is_kept: impl Fn(u64) -> bool) -> Option<Self> {
         self.also.retain(|a| is_kept(a.of));
@@ -529,7 +562,8 @@ impl Gate {
         for ruling in rulings {
             let Some(old) = self.questions.values().find(|q| q.is_about(ruling.of)) else { continue };
             let Some((_, _, attempt)) = old.parts().find(|(of, ..)| *of == ruling.of) else { continue };
-            let Some(question) = self.question(attempt, ruling) else { continue };
+            let Some(mut question) = self.question(attempt, ruling) else { continue };
+            question.keep_tiers(old, ruling);
             let is_one = |there: &Question| (&there.tier, there.deadline_ns) == (&question.tier, question.deadline_ns);
             let old = old.id.clone();
             match next.iter_mut().find(|(was, there)| *was == old && is_one(there)) {

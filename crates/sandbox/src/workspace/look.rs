@@ -43,6 +43,8 @@ struct Held {
 pub struct Found {
     /// Of the session's own copy of a regular file. Taken before the file is read: see [`super::stamp`].
     pub stamp: Option<Stamp>,
+    /// The inode of the session's own copy of a regular file that has other names and can't be opened by this one.
+    pub closed_link: Option<u64>,
     /// It.
     pub what: What,
 }
@@ -85,7 +87,7 @@ impl Look {
     pub fn at(&mut self, rel: &Path) -> Result<Found> {
         beneath::check(rel)?;
         let Some((above, name)) = split(rel) else {
-            return Ok(Found { stamp: None, what: What::Node(super::node_at(&self.layers, rel)?) });
+            return Ok(Found::node(super::node_at(&self.layers, rel)?));
         };
         let upper = match self.upper(above, name) {
             // A file that its own owner may not reach: nobody inside can, before a call changes that.
@@ -95,15 +97,18 @@ impl Look {
         match upper {
             Some(Entry::Node(_, stat)) if is_whiteout(&stat) && !self.is_copy() => Ok(Found::node(Node::Absent)),
             Some(found) => {
-                let stamp = if let Entry::File(file, _) = &found { stamp_of(file) } else { None };
-                Ok(Found { stamp, what: found.what() })
+                let (stamp, closed_link) = match &found {
+                    Entry::File(file, _) => (stamp_of(file), None),
+                    Entry::Node(_, stat) => (None, is_linked_file(stat).then_some(stat.st_ino)),
+                };
+                Ok(Found { stamp, closed_link, what: found.what() })
             }
             None if self.is_copy() || !self.shows_lower(above)? => Ok(Found::node(Node::Absent)),
             None => match self.lower(above, name) {
                 Err(Errno::ACCESS) => Ok(Found::node(Node::Other)),
                 found => {
                     let found = found.map_err(err("read", rel))?;
-                    Ok(Found { stamp: None, what: found.map_or(What::Node(Node::Absent), Entry::what) })
+                    Ok(Found::what(found.map_or(What::Node(Node::Absent), Entry::what)))
                 }
             },
         }
@@ -179,8 +184,16 @@ impl Look {
 
 impl Found {
     fn node(node: Node) -> Self {
-        Self { stamp: None, what: What::Node(node) }
+        Self::what(What::Node(node))
     }
+
+    fn what(what: What) -> Self {
+        Self { stamp: None, closed_link: None, what }
+    }
+}
+
+fn is_linked_file(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 1
 }
 
 /// One layer's entry: a file opened for reading, or anything else.
