@@ -47,8 +47,8 @@ Every finding was told with its own code, file, line and remedy. A charter with 
     ("FB0518", "no answer on the terminal", "\
 The terminal went away while a question stood on it. Nothing was applied: `flyball apply` does it later."),
     ("FB0519", "no contracts", "\
-`--apply contract` applies only when the charter's contracts hold. This version has none, so it would never apply: say
-`ask`, `always` or `never`."),
+`--apply contract` applies only when all of the charter's contracts hold at the end. This charter has none, so nothing ran: add a
+`[[contract]]`, or say `ask`, `always` or `never`."),
     ("FB0520", "session still runs", "\
 A workspace is applied or discarded at the end of its session. Wait for it, or end it with `flyball kill`."),
     ("FB0521", "workspace is gone", "\

@@ -152,6 +152,7 @@ impl Stage {
             accept_weaker: Vec::new(),
             allow_pty: false,
             hooks: true,
+            needs_contracts: false,
         };
         let teller = Teller { out: self.out, home: self.home.clone() };
         flyball_runtime::run(&self.home, &options, &teller).map_err(|error| {

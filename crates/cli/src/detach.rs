@@ -62,7 +62,11 @@ fn arguments(ledger: &Path, args: &Run) -> Vec<std::ffi::OsString> {
         all.extend(["--name".into(), name.into()]);
     }
     let on_hold = if args.on_hold == crate::args::OnHold::Wait { "wait" } else { "deny" };
-    let apply = if args.apply == Apply::Always { "always" } else { "never" };
+    let apply = match args.apply {
+        Apply::Always => "always",
+        Apply::Contract => "contract",
+        Apply::Ask | Apply::Never => "never",
+    };
     all.extend(["--on-hold".into(), on_hold.into(), "--apply".into(), apply.into()]);
     if args.learn {
         all.push("--learn".into());

@@ -16,6 +16,7 @@ mod charter_dir;
 mod check;
 mod codes;
 mod compare;
+mod contracts;
 mod control;
 mod coverage;
 mod demo;

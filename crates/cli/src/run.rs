@@ -14,13 +14,6 @@ use std::path::PathBuf;
 /// `flyball run -- CMD`.
 pub fn run(out: Output, place: &Place, args: &Run) -> Result<u8, Failure> {
     check_learning(args)?;
-    if args.apply == Apply::Contract {
-        return Err(Failure::user(
-            "FB0519",
-            "no charter has contracts in this version, so `--apply contract` would never apply",
-        )
-        .hint("use `--apply ask`, `always` or `never`"));
-    }
     let home = place.home()?;
     if args.learn {
         out.warn(&format!("flyball: learning: {LEARNING}"));
@@ -83,6 +76,7 @@ pub fn options(args: &Run) -> Result<RunOptions, Failure> {
         accept_weaker: args.accept_weaker.clone(),
         allow_pty: true,
         hooks: !args.no_hooks,
+        needs_contracts: args.apply == Apply::Contract,
     })
 }
 
@@ -156,6 +150,9 @@ fn at_the_end(out: Output, home: &Home, args: &Run, summary: &Summary) -> Result
         let (name, since, owner) = (visible(&owed.obligation), owed.since, visible(&owed.owner));
         out.warn(&format!("flyball: not met at the end: {name}{of}, owed since entry {since}; its owner is {owner}"));
     }
+    for line in crate::contracts::lines(&summary.contracts) {
+        out.warn(&format!("flyball: {line}"));
+    }
     if args.learn {
         out.note(&format!("  what a charter for this has to allow: flyball suggest {id}, or with --generalise"));
     }
@@ -170,7 +167,8 @@ fn at_the_end(out: Output, home: &Home, args: &Run, summary: &Summary) -> Result
         Apply::Always => true,
         Apply::Ask if args.learn => false,
         Apply::Ask => ask(out, "apply them?")?,
-        Apply::Never | Apply::Contract => false,
+        Apply::Contract => !summary.contracts.is_empty() && summary.contracts.iter().all(|result| result.holds),
+        Apply::Never => false,
     };
     if wants {
         // With --json the one object on standard output is the summary.
@@ -228,6 +226,8 @@ pub fn not_run(out: Output, error: RunError) -> Failure {
             if is_weaker { failure.of(Kind::Weaker) } else { failure }
         }
         RunError::Coverage { .. } => not_covered(&error),
+        RunError::NoContracts => Failure::user("FB0519", error.to_string())
+            .hint("add a `[[contract]]` to the charter, or use `--apply ask`, `always` or `never`"),
         RunError::Http(why) => {
             Failure::user("FB0539", format!("HTTP can't be opened, which the charter wants: {}", visible(&why)))
                 .hint("`flyball doctor` says what this machine trusts; or leave `[http] open` out")

@@ -129,6 +129,7 @@ fn print(out: Output, view: &SessionView) {
     if let Some(registers) = &view.registers {
         crate::registers::tables(out, registers);
     }
+    crate::contracts::lines(&view.contracts).iter().for_each(|line| out.line(line));
     if let Some(coverage) = &view.coverage {
         crate::coverage::session(out, coverage);
     }

@@ -17,6 +17,7 @@ mod capture;
 pub mod charter;
 mod clock;
 mod constrain;
+mod contracts;
 pub mod control;
 mod core;
 mod coverage;
@@ -51,6 +52,7 @@ pub mod terminal;
 pub mod translate;
 
 pub use crate::clock::{rfc3339, wall_ns};
+pub use crate::contracts::{Check, ContractResult};
 pub use crate::core::{Notice, OnHold, Watcher};
 pub use crate::home::{Home, HomeError, SessionLock};
 pub use crate::plan::PlanError;

@@ -7,6 +7,7 @@ mod replies;
 use crate::capture::Capture;
 use crate::charter::{self, CharterError};
 use crate::clock::{Clock, wall_ns};
+use crate::contracts::{self, ContractResult};
 use crate::control;
 use crate::core::{Core, Notice, OnHold, Parts, Watcher};
 use crate::coverage;
@@ -63,6 +64,8 @@ pub struct RunOptions {
     pub allow_pty: bool,
     /// Whether a harness gets hooks that tell of its tool calls.
     pub hooks: bool,
+    /// Whether the charter must have contracts: something is to depend on them.
+    pub needs_contracts: bool,
 }
 
 /// How a run ended, as `run --json` says it.
@@ -94,6 +97,9 @@ pub struct Summary {
     /// Whether it ran under a learning charter.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub learning: bool,
+    /// What became of the charter's contracts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contracts: Vec<ContractResult>,
     /// What this run did not cover.
     pub uncovered: Vec<String>,
     /// The highest replay level that the record supports: 3, or 2 where it does not hold all of the workspace.
@@ -122,6 +128,8 @@ pub enum RunError {
     Between(String),
     #[error("{} would mediate less than the charter requires: {}", kind.meaning(), coverage::told(lacking))]
     Coverage { kind: SessionKind, lacking: Vec<Lacking> },
+    #[error("the charter has no `[[contract]]`, so that nothing would ever be applied by `contract`")]
+    NoContracts,
     #[error("HTTP can't be opened, which the charter wants (`[http] open`): {0}")]
     Http(String),
 }
@@ -185,6 +193,9 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     });
     let (charter, sources) = charter?;
     let id = session_id();
+    if options.needs_contracts && charter.contracts().is_empty() {
+        return Err(RunError::NoContracts);
+    }
     let mut plan = plan::plan(home, &id, options, &charter)?;
     let charter = Arc::new(if plan.learns { charter.learning(plan.kept()) } else { charter });
     let ledger = ledger.map_err(|_| RunError::Record("the record could not be opened".into()))?;
@@ -454,7 +465,9 @@ fn close(shared: &Arc<Shared>, plan: &Plan, ended_by: &'static str, exit: Option
         }
         Err(error) => not_seen(&mut core, &error),
     }
+    let contracts = contracts::settle(&mut core);
     let summary = Summary {
+        contracts,
         session: core.session.clone(),
         ended_by,
         exit: exit.map_or(255, |e| exit_code(e.status)),

@@ -21,6 +21,7 @@ mod barrier;
 mod codex;
 mod constraining;
 mod content;
+mod contracting;
 mod coverage;
 mod demo;
 mod exporting;
@@ -58,6 +59,7 @@ fn main() {
         barrier::cases(),
         codex::cases(),
         constraining::cases(),
+        contracting::cases(),
         signing::cases(),
         content::cases(),
         coverage::cases(),

@@ -56,6 +56,8 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
         learning: _,
         // What `check` tells of: nothing is ruled by it.
         not_covered: _,
+        // Compared below, by what they ask for.
+        contracts: _,
     } = a;
     let mut out = Differences::default();
     tiers(&mut out, &a.tiers, &b.tiers);
@@ -82,6 +84,9 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
     let (was, is) = (a.http().pass.iter().collect(), b.http().pass.iter().collect());
     grown(&mut out, "[http] pass", &was, &is, true);
     grown(&mut out, "what is required of coverage", &requirements(a), &requirements(b), false);
+    let wants =
+        |charter: &Charter| charter.contracts().iter().flat_map(crate::Contract::wants).collect::<BTreeSet<_>>();
+    grown(&mut out, "what contracts ask for", &wants(a), &wants(b), false);
     models(&mut out, a, b);
     match (a.home_keep(), b.home_keep()) {
         (HomeKeep::Session, HomeKeep::Agent) => out.looser.push("[home] keeps what earlier sessions wrote".to_owned()),

@@ -5,6 +5,7 @@ mod cedar;
 mod codes;
 mod contact;
 mod content;
+mod contract;
 pub(crate) mod escalation;
 mod examples;
 pub(crate) mod governance;
@@ -40,6 +41,7 @@ pub(crate) use cedar::Rules;
 pub use cedar::{Rule, RuleEffect};
 pub use codes::CODES;
 pub use content::ContentReading;
+pub use contract::Contract;
 pub use escalation::Tier;
 pub(crate) use examples::default_surface;
 pub use examples::{Example, ExampleOutcome, check_examples};
@@ -88,6 +90,7 @@ pub struct Charter {
     pub(crate) tools: ToolReading,
     pub(crate) fact_types: BTreeMap<String, FactType>,
     pub(crate) examples: Vec<Example>,
+    pub(crate) contracts: Vec<Contract>,
     pub(crate) fact_places: BTreeMap<String, Place>,
     pub(crate) digest: Text,
     pub(crate) learning: Option<Learning>,
@@ -233,6 +236,12 @@ impl Charter {
         &self.examples
     }
 
+    /// `[[contract]]`, in the order of the file.
+    #[must_use]
+    pub fn contracts(&self) -> &[Contract] {
+        &self.contracts
+    }
+
     /// Each fact with its type and what it keeps at most.
     pub fn facts(&self) -> impl Iterator<Item = (FactType, FactBound)> {
         self.fact_types.iter().filter_map(|(name, ty)| Some((*ty, self.facts.bound(name)?)))
@@ -334,7 +343,6 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let obligations = obligation::section(report, &mut root, text, &owners, &tiers);
     let labels = label::section(report, &mut root, &owners);
     let tools = tools::section(report, &mut root);
-    not_yet(report, &mut root, "contract");
 
     let (fact_types, facts_kept) = (&facts.types, &facts.facts);
     let context = cedar::Context { owners: &owners, tiers: &tiers, facts: facts_kept, fact_types, is_validated };
@@ -343,9 +351,10 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         rules.by_id.keys().chain(budgets.keys()).chain(envelopes.keys()).chain(obligations.keys()).cloned().collect();
     refuse_shared_names(report, &rules, &budgets, &envelopes, &obligations);
     let examples = examples::section(report, &mut root, text, &names);
+    let contracts = contract::section(report, &mut root, &rules, &facts);
     root.finish(report);
     if !report.has_errors() {
-        warn_of_idle(report, &rules, &facts, &autonomy, &examples);
+        warn_of_idle(report, &rules, &facts, &autonomy, &examples, &contracts);
     }
     let digest = Text::from(digest(sources));
     let mut charter = Charter {
@@ -377,6 +386,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         tools,
         fact_types: facts.types,
         examples,
+        contracts,
         fact_places: facts.places,
         digest,
         learning: None,
@@ -462,6 +472,7 @@ fn warn_of_idle(
     facts: &facts::FactSection,
     autonomy: &Autonomy,
     examples: &[Example],
+    contracts: &[Contract],
 ) {
     let read: BTreeSet<&String> = rules
         .rules
@@ -469,6 +480,7 @@ fn warn_of_idle(
         .flat_map(|r| &r.facts)
         .chain(&facts.named)
         .chain(autonomy.lower.iter().map(|(f, _)| f))
+        .chain(contracts.iter().flat_map(|contract| &contract.facts))
         .collect();
     for (name, place) in facts.places.iter().filter(|(name, _)| !read.contains(name)) {
         report.warning("FB0127", place, format!("nothing reads the fact `{name}`"), "use it in a rule, or remove it");
@@ -480,7 +492,7 @@ fn warn_of_idle(
     }
 }
 
-/// Refuses a section that the language has and this version does not compile: it is never ignored.
+/// Refuses what the language has and this version does not compile: it is never ignored.
 fn not_yet(report: &mut Report, root: &mut Keys, section: &'static str) {
     if let Some(value) = root.raw(section) {
         let place = Place::new(&root.place.file, value.span());

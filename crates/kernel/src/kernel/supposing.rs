@@ -1,10 +1,11 @@
 //! What an example supposes to have happened, and what would be said of what has not.
 
 use super::Kernel;
-use crate::action::{Action, Value};
+use crate::action::{Action, Resource, Surface, Value};
 use crate::decide::Evidence;
 use crate::facts::Phase;
 use crate::ruling::{Ruling, Verdict};
+use crate::vocabulary::ResourceKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -72,6 +73,16 @@ impl Kernel {
         let values = session.values(action);
         let at_ns = self.last_at_ns.max(at_ns);
         (self.facts.value(fact, &values, at_ns).ok(), self.facts.evidence(fact, &values, at_ns))
+    }
+
+    /// Whether a fact that reads nothing of an action is true at that time, the entries behind it, and what would turn it.
+    /// One that can't be told is not true.
+    #[must_use]
+    pub fn fact_at(&self, fact: &str, at_ns: u64) -> (bool, Vec<u64>, Option<String>) {
+        let action = Action::new("loop.tick", Resource::new(ResourceKind::Loop), Surface::Sdk);
+        let Ok(action) = action else { return (false, Vec::new(), None) };
+        let (value, evidence) = self.supposed_fact(fact, at_ns, &action);
+        (value == Some(Value::Bool(true)), evidence.witnesses, evidence.needs)
     }
 
     fn next_seq(&mut self) -> u64 {

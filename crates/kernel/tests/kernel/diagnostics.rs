@@ -25,7 +25,12 @@ pub const CASES: &[(&str, &str, &str)] = &[
         "[[obligation]]\nwhen = 'once did incident.open'\nmust = 'did incident.escalate(id: $id)'\nwithin = \"0\"\nowner = \"nobody\"\notherwise = \"paus\"\nopen_max = 0\n[[obligation]]\nname = \"x\"\nwhen = 'did incident.open(id: i)'\nmust = 'did incident.escalate(id: $i)'\nwithin = \"5m\"\nowner = \"dev\"\notherwise = \"escalate:nowhere\"\nwhenn = 1\n[[obligation]]\nowner = \"dev\"",
         "",
     ),
-    ("later", "[[contract]]\nname = \"x\"", ""),
+    ("later", "[[contract]]\nname = \"x\"\ncommand = \"make test\"", ""),
+    (
+        "contracts",
+        "[facts]\nn = 'count attempt fs.read'\nd = 'once did fs.read(path: $path)'\n[[contract]]\nname = \"x\"\n[[contract]]\nname = \"x\"\nholds = [\"nothing\"]\nfacts = [\"n\", \"d\", \"none\"]\nreplay_at_least = 6\ncoverage = \"some\"\nhold = 1",
+        "",
+    ),
     (
         "fact syntax",
         "[facts]\na = 'once did'\nb = 'did fs.write('\nc = 'once[5x] did fs.read'\nd = 'did fs.read(path: \"x)'",

@@ -266,7 +266,11 @@ fn rules(charter: Option<&Charter>, said: &BTreeMap<String, Said>) -> Vec<Json> 
 }
 
 /// What became of the contracts. One that the charter has and the record tells nothing of does not hold.
-fn contracts(_charter: Option<&Charter>, told: &[Json]) -> Json {
+fn contracts(charter: Option<&Charter>, told: &[Json]) -> Json {
+    let is_told = |name: &str| told.iter().any(|r| r.get("contract").and_then(Json::as_str) == Some(name));
+    let wanted = charter.into_iter().flat_map(Charter::contracts).filter(|contract| !is_told(&contract.name));
+    let untold = wanted.map(|contract| json!(crate::ContractResult::untold(&contract.name)));
+    let told: Vec<Json> = told.iter().cloned().chain(untold).collect();
     let hold = told.iter().all(|result| result.get("holds").and_then(Json::as_bool) == Some(true));
     json!({ "hold": hold, "results": told })
 }

@@ -15,6 +15,11 @@ impl Gate {
         &self.kernel
     }
 
+    /// A fact's truth as of now, the entries behind it, and what would turn it.
+    pub(crate) fn fact(&self, name: &str) -> (bool, Vec<u64>, Option<String>) {
+        self.kernel.fact_at(name, crate::clock::wall_ns())
+    }
+
     /// Puts another charter in force: on record for good first, with its files. Nothing is decided in between.
     ///
     /// # Errors

@@ -207,6 +207,11 @@ impl History {
                 let before = body.pointer("/snapshot/before").and_then(Json::as_u64).unwrap_or_default();
                 format!("the point just before entry {before}: `flyball rollback` goes to {}", entry.seq)
             }
+            Kind::Observe if body.get("contract").is_some() => {
+                let is = body.pointer("/contract/holds").and_then(Json::as_bool) == Some(true);
+                let name = body.pointer("/contract/contract").and_then(Json::as_str).unwrap_or_default();
+                format!("contract {name} {}", if is { "holds" } else { "does not hold" })
+            }
             Kind::Observe if body.get("attestation").is_some() => "attested".to_owned(),
             Kind::Observe if body.get("elsewhere").is_some() => {
                 let told =

@@ -107,6 +107,9 @@ pub struct SessionView {
     pub refusals: Vec<RuleCount>,
     /// What people did to it.
     pub interventions: Vec<Act>,
+    /// What became of its contracts, once it has ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contracts: Vec<crate::ContractResult>,
     /// Its alerts, in words.
     pub alerts: Vec<String>,
     /// What it has counted, owes and carries; nothing where neither its supervisor nor its close tells.
@@ -226,6 +229,7 @@ pub fn show(ledger: &Ledger, session: &str) -> Result<SessionView, ReadError> {
         changed_files: super::fold::changed(&super::fold::fold(&history, u64::MAX)?).count(),
         refusals: refusals(&history),
         interventions: history.entries().iter().filter(|e| e.kind == Kind::Intervention).map(intervention).collect(),
+        contracts: contracts(&history),
         alerts: history.entries().iter().filter(|e| e.kind == Kind::Alert).map(|e| history.say(e)).collect(),
         close: close.map(closing),
         entries: history.entries().len(),
@@ -244,6 +248,13 @@ fn coverage(history: &History, open: &Json) -> Option<SessionCoverage> {
     let sources: Sources = serde_json::from_value(sources.clone()).ok()?;
     let (charter, _) = Charter::compile(&sources).ok()?;
     Some(session_coverage(&charter, &crate::coverage::doors(open)))
+}
+
+/// What the record says of contracts.
+fn contracts(history: &History) -> Vec<crate::ContractResult> {
+    let observed = history.entries().iter().filter(|entry| entry.kind == Kind::Observe);
+    let told = observed.filter_map(|entry| entry.body.get("contract"));
+    told.filter_map(|result| serde_json::from_value(result.clone()).ok()).collect()
 }
 
 fn opening(history: &History) -> Option<&Entry> {
