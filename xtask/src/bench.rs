@@ -17,8 +17,8 @@ const CRATES: [&str; 3] = ["kernel", "ledger", "sandbox"];
 /// Benches of the whole program.
 const WHOLE: [&str; 4] = ["hooks", "mcp", "sessions", "workloads"];
 
-/// Benches beside engines that are built for the purpose: only where they are named.
-const BESIDE: [&str; 1] = ["temporal"];
+/// Benches that take long, or stand beside engines that are built for the purpose: only where they are named.
+const BESIDE: [&str; 2] = ["replay", "temporal"];
 
 /// What `cargo xtask bench` was asked.
 struct Asked {
@@ -38,6 +38,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
             "sessions" => sessions::measure(asked.flyball.clone(), asked.rounds)?,
             "workloads" => workloads::measure(asked.flyball.clone(), asked.rounds)?,
             "temporal" => temporal::measure(asked.rounds)?,
+            "replay" => replay()?,
             krate => match bench_crate(krate)? {
                 Some(section) => section,
                 None => continue,
@@ -62,7 +63,7 @@ impl Asked {
                 }
                 other => {
                     return Err(format!(
-                        "no bench is named `{other}`: kernel, ledger, sandbox, hooks, mcp, sessions, workloads, temporal"
+                        "no bench is named `{other}`: kernel, ledger, sandbox, hooks, mcp, sessions, workloads, replay, temporal"
                     )
                     .into());
                 }
@@ -86,6 +87,14 @@ fn bench_crate(krate: &str) -> Result<Option<String>, Failure> {
     let lines: Vec<&str> = told.lines().filter(|line| is_measurement(line)).collect();
     let command = format!("cargo xtask bench {krate}");
     Ok(Some(format!("`{command}`, {}\n\n```text\n{}\n```", machine(), lines.join("\n"))))
+}
+
+/// The table that the runtime's bench prints.
+fn replay() -> Result<String, Failure> {
+    let told =
+        exec::read(exec::cargo().args(["bench", "--locked", "--package", "flyball-runtime", "--bench", "replay"]))?;
+    let rows: Vec<&str> = told.lines().filter(|line| line.starts_with('|')).collect();
+    Ok(format!("`cargo xtask bench replay`, {}, medians of 3\n\n{}", machine(), rows.join("\n")))
 }
 
 fn is_measurement(line: &str) -> bool {

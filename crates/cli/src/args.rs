@@ -93,6 +93,12 @@ pub enum Command {
         session: Session,
         /// The entry's number; without it, the whole session
         seq: Option<u64>,
+        /// As a graph for Graphviz, or as a timeline for Perfetto and Chrome's tracing, in place of text
+        #[arg(long, value_enum)]
+        format: Option<TraceFormat>,
+        /// Only what led to this file of the workspace as it stands at the end, or at SEQ
+        #[arg(long, value_name = "FILE")]
+        path: Option<PathBuf>,
     },
     /// Show the workspace as it was at a step: what had changed, or one file
     At {
@@ -102,7 +108,11 @@ pub enum Command {
         /// The entry's number
         seq: u64,
         /// A file, relative to the workspace or absolute
+        #[arg(conflicts_with = "state")]
         path: Option<PathBuf>,
+        /// The session's own state in place of its workspace: budgets, envelopes, what is owed, open attempts, autonomy
+        #[arg(long)]
+        state: bool,
     },
     /// Show what changed in the workspace between two steps; or, of two charters, what the second lets pass that the first
     /// does not, and the reverse
@@ -246,6 +256,15 @@ pub struct Session {
     /// A session: its id, any unique prefix, its name, or @ for the latest
     #[arg(value_name = "S")]
     pub session: String,
+}
+
+/// How a trace is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TraceFormat {
+    /// Graphviz
+    Dot,
+    /// Trace Event Format: JSON that Perfetto and chrome://tracing load
+    Perfetto,
 }
 
 /// Names an entry.

@@ -90,8 +90,13 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         Command::Log(args) => log::log(out, &place, &args),
         Command::Why(step) => why::why(out, &place, &step.session.session, step.seq),
         Command::Suggest(args) => suggest::suggest(out, &place, &args),
-        Command::Trace { session, seq } => trace::trace(out, &place, &session.session, seq),
-        Command::At { session, seq, path } => workspace::at(out, &place, &session.session, seq, path.as_deref()),
+        Command::Trace { session, seq, format, path } => {
+            trace::trace(out, &place, &session.session, seq, format, path.as_deref())
+        }
+        Command::At { session, seq, path: _, state: true } => replay::at(out, &place, &session.session, seq),
+        Command::At { session, seq, path, state: false } => {
+            workspace::at(out, &place, &session.session, seq, path.as_deref())
+        }
         Command::Diff { of, from, to: Some(to), prove: _ } => workspace::diff(out, &place, &of, &from, to),
         Command::Diff { of, from, to: None, prove } => compare::compare(out, &of, &from, prove),
         Command::Asks => asks::asks(out, &place),

@@ -83,6 +83,38 @@ fn obstacles(out: Output, obstacles: &[Obstacle], further: u64) {
     }
 }
 
+/// `flyball at S SEQ --state`.
+pub fn at(out: Output, place: &Place, wanted: &str, seq: u64) -> Result<(), Failure> {
+    let (ledger, id) = place.session(wanted)?;
+    let state = replay::state(&ledger, &id, seq)?;
+    if out.is_json {
+        out.json(&state);
+        return Ok(());
+    }
+    let registers = &state.registers;
+    out.line(&format!("session {id} just after entry {seq}: {}, autonomy {}", registers.gate, registers.autonomy));
+    out.line(&format!("  charter {}", state.charter));
+    for budget in &registers.budgets {
+        let whose = if budget.agent.is_empty() { String::new() } else { format!(" of {}", visible(&budget.agent)) };
+        let name = visible(&budget.budget);
+        out.line(&format!("  budget {name}{whose}: {} of {}, {} reserved", budget.used, budget.limit, budget.reserved));
+    }
+    for envelope in &registers.envelopes {
+        let Some(value) = envelope.value else { continue };
+        out.line(&visible(&format!("  envelope {}: {} is at {value}", envelope.envelope, envelope.resource)));
+    }
+    for owed in &registers.obligations {
+        out.line(&visible(&format!("  owed since entry {}: {} ({})", owed.since, owed.obligation, owed.owner)));
+    }
+    for (label, since) in &registers.labels {
+        out.line(&visible(&format!("  tainted by {label} since entry {since}")));
+    }
+    for standing in &state.open {
+        out.line(&visible(&format!("  open: {} {} {}", standing.seq, standing.state, standing.action)));
+    }
+    Ok(())
+}
+
 impl From<ReplayError> for Failure {
     fn from(error: ReplayError) -> Self {
         let failure = Failure::user(error.code(), chain(&error)).hint(error.hint());

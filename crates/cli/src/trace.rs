@@ -1,16 +1,38 @@
 //! `trace`: what caused what, as a tree.
 
+use crate::args::TraceFormat;
 use crate::failure::Failure;
 use crate::output::{Output, Style, cut, visible};
 use crate::place::Place;
 use flyball_runtime::read::{self, Trace, TraceNode};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+mod export;
 
 /// `flyball trace S [SEQ]`.
-pub fn trace(out: Output, place: &Place, wanted: &str, seq: Option<u64>) -> Result<(), Failure> {
+pub fn trace(
+    out: Output,
+    place: &Place,
+    wanted: &str,
+    seq: Option<u64>,
+    format: Option<TraceFormat>,
+    path: Option<&Path>,
+) -> Result<(), Failure> {
     let (ledger, id) = place.session(wanted)?;
-    let trace = read::trace(&ledger, &id, seq)?;
-    if out.is_json {
+    let trace = match path {
+        Some(path) => read::lineage(&ledger, &id, path, seq)?,
+        None => read::trace(&ledger, &id, seq)?,
+    };
+    if let Some(format) = format {
+        out.raw(
+            match format {
+                TraceFormat::Dot => export::dot(&trace),
+                TraceFormat::Perfetto => export::perfetto(&trace),
+            }
+            .as_bytes(),
+        );
+    } else if out.is_json {
         out.json(&trace);
     } else {
         print(out, &trace);

@@ -8,6 +8,7 @@ mod owing;
 mod people;
 mod sharing;
 mod snapshot;
+mod standing;
 mod supposing;
 
 pub use adopting::Past;

@@ -3,6 +3,8 @@
 use crate::assert_transcript;
 use crate::fixture;
 use crate::scene::Scene;
+use flyball_ledger::{Draft, Kind, Ledger};
+use serde_json::json;
 
 #[test]
 fn lists_and_logs() {
@@ -60,5 +62,40 @@ fn json_shapes() {
         .type_in(&["--json", "at", "@", "22"])
         .type_in(&["--json", "diff", "@", "11", "22"])
         .type_in(&["--json", "verify"]);
+    assert_transcript!(scene);
+}
+
+/// A session whose one ruling is not what its charter says.
+fn misruled(scene: &Scene) {
+    let ledger = Ledger::open(&scene.ledger()).unwrap();
+    let stream = ledger.stream("0samp1esess9").unwrap();
+    let toml = "[charter]\nname = \"t\"\n[owners]\nteam = [\"user:ann\"]\n";
+    let cedar = "@id(\"no-pushes\") @owner(\"team\") @reason(\"None.\")\nforbid (principal, action == Action::\"git.push\", resource);\n";
+    let open = json!({"session": "0samp1esess9", "name": "misruled", "agent": "a", "argv": ["a"], "cwd": "/w", "workspace": "/w",
+        "home": "/home/a", "charter": {"digest": "sha256:of-another-version", "files": {"charter.toml": toml, "rules.cedar": cedar}}});
+    let push = json!({"verb": "git.push", "resource": {"type": "Ref", "remote": "origin", "name": "main"}, "attrs": {},
+        "surface": "exec", "agent": "a"});
+    let ruling = json!({"of": 2, "verdict": "allow", "reasons": []});
+    let entries = [(Kind::Open, vec![], open), (Kind::Attempt, vec![1], push), (Kind::Ruling, vec![2], ruling)];
+    for (at_ns, (kind, cause, body)) in (1_795_230_001_000_000_000..).zip(entries) {
+        stream.append(Draft { at_ns, kind, actor: "a".into(), cause, body }).unwrap();
+    }
+    stream.flush().unwrap();
+}
+
+#[test]
+fn replays_states_and_graphs() {
+    let mut scene = Scene::new();
+    fixture::session(&scene);
+    misruled(&scene);
+    scene.charter("", "@id(\"all\") @owner(\"team\") @reason(\"Work.\")\npermit (principal, action, resource);\n");
+    for level in ["3", "2", "7"] {
+        scene.type_in(&["replay", "sample", "--level", level]);
+    }
+    scene.type_in(&["replay", "misruled"]).type_in(&["at", "misruled", "2", "--state"]);
+    scene.type_in(&["at", "sample", "8", "--state"]).type_in(&["trace", "sample", "12", "--format", "dot"]);
+    scene.type_in(&["trace", "sample", "--path", "src/a.txt"]).type_in(&["trace", "sample", "--path", "never.txt"]);
+    scene.type_in(&["backtest", "sample"]).type_in(&["backtest", "misruled", "--json"]);
+    scene.type_in(&["backtest", "--since", "1s"]).type_in(&["backtest", "--html", "no/such/folder.html"]);
     assert_transcript!(scene);
 }

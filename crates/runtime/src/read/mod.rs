@@ -28,7 +28,7 @@ pub use signatures::{SignedAnswers, last_act, signed_answers};
 pub(crate) use tally::Tally;
 pub use timeline::{Fate, ROWS_MAX, Row, Show, Timeline};
 pub(crate) use trace::of_history;
-pub use trace::{Trace, TraceNode, trace};
+pub use trace::{Trace, TraceNode, lineage, trace};
 pub use why::{Became, Quoted, Said, Why, WhyReason, WhyRuling, why};
 pub use workspace::{At, ChangedPath, Content, FileDiff, Undone, WorkspaceDiff, at, at_path, diff, undone};
 

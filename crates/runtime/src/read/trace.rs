@@ -7,6 +7,7 @@ use flyball_ledger::{Entry, Kind, Ledger};
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// A session's graph of causes, or the part of it around one entry.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +27,9 @@ pub struct TraceNode {
     pub seq: u64,
     /// When.
     pub at: String,
+    /// When its last entry was made, where it has more than one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
     /// Its kind.
     pub kind: String,
     /// What, in words.
@@ -48,6 +52,46 @@ pub struct TraceNode {
 /// [`ReadError`] when the ledger can't be read or the entry is not there.
 pub fn trace(ledger: &Ledger, session: &str, seq: Option<u64>) -> Result<Trace, ReadError> {
     of_history(&History::read(ledger, session)?, seq)
+}
+
+/// What led to a file's content at the end, or at a step: every entry that acted on the path or saw it changed, and all that
+/// caused those.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read, the entry is not there, or nothing on record is about the path.
+pub fn lineage(ledger: &Ledger, session: &str, path: &Path, seq: Option<u64>) -> Result<Trace, ReadError> {
+    let history = History::read(ledger, session)?;
+    let last = match seq {
+        Some(seq) => history.entry(seq)?.seq,
+        None => history.last(),
+    };
+    let rel = super::workspace::relative(&history, path)?;
+    let full = format!("{}/{rel}", history.workspace());
+    let mut nodes: Vec<TraceNode> = history.entries().iter().filter_map(|e| node(&history, e, None)).collect();
+    nodes.retain(|n| n.seq <= last);
+    let is_about = |n: &&TraceNode| history.find(n.seq).is_some_and(|e| touches(e, &rel, &full));
+    let about: Vec<u64> = nodes.iter().filter(is_about).map(|n| n.seq).collect();
+    let Some(focus) = about.last().copied() else { return Err(ReadError::Absent { path: rel, seq: last }) };
+    let led = backwards(&nodes, about);
+    nodes.retain(|n| led.contains(&n.seq));
+    Ok(Trace { session: session.to_owned(), focus: Some(focus), nodes })
+}
+
+/// Whether an entry acted on a path, or saw it changed.
+fn touches(entry: &Entry, rel: &str, full: &str) -> bool {
+    let text = |at: &str| entry.body.pointer(at).and_then(Json::as_str);
+    match entry.kind {
+        Kind::Attempt => {
+            let is_change = text("/verb").is_some_and(|v| v.starts_with("fs.") && v != "fs.read");
+            let names = [text("/resource/path"), text("/attrs/to"), text("/attrs/target")];
+            is_change && names.into_iter().flatten().any(|p| p == full)
+        }
+        Kind::Observe => {
+            let changes = entry.body.pointer("/workspace/changes").and_then(Json::as_array);
+            changes.into_iter().flatten().any(|c| c.get("path").and_then(Json::as_str) == Some(rel))
+        }
+        _ => false,
+    }
 }
 
 pub(crate) fn of_history(history: &History, seq: Option<u64>) -> Result<Trace, ReadError> {
@@ -93,6 +137,7 @@ fn node(history: &History, entry: &Entry, focus: Option<u64>) -> Option<TraceNod
     Some(TraceNode {
         seq: entry.seq,
         at: rfc3339(entry.at_ns),
+        until: history.life(entry.seq).last().filter(|e| is_attempt && e.seq != entry.seq).map(|e| rfc3339(e.at_ns)),
         kind: entry.kind.as_str().to_owned(),
         said: history.say(entry),
         verdict: history.verdict(entry.seq).map(str::to_owned).filter(|_| is_attempt),
@@ -111,23 +156,28 @@ fn node(history: &History, entry: &Entry, focus: Option<u64>) -> Option<TraceNod
 
 /// A node, all that led to it and all that came of it.
 fn around(nodes: &[TraceNode], focus: u64) -> BTreeSet<u64> {
-    let by_seq: BTreeMap<u64, &TraceNode> = nodes.iter().map(|n| (n.seq, n)).collect();
-    let causes = |n: &TraceNode| n.parent.into_iter().chain(n.because.iter().copied()).collect::<Vec<_>>();
-    let mut backwards = BTreeSet::from([focus]);
-    let mut waiting = vec![focus];
-    while let Some(seq) = waiting.pop() {
-        for cause in by_seq.get(&seq).map(|n| causes(n)).unwrap_or_default() {
-            if backwards.insert(cause) {
-                waiting.push(cause);
-            }
-        }
-    }
+    let backwards = backwards(nodes, vec![focus]);
     // Causes come before effects, so one pass in order finds everything that follows.
     let mut forwards = BTreeSet::from([focus]);
     for node in nodes {
-        if causes(node).iter().any(|c| forwards.contains(c)) {
+        if causes(node).any(|c| forwards.contains(&c)) {
             forwards.insert(node.seq);
         }
     }
     backwards.union(&forwards).copied().collect()
+}
+
+fn causes(node: &TraceNode) -> impl Iterator<Item = u64> {
+    node.parent.into_iter().chain(node.because.iter().copied())
+}
+
+/// These and all that led to them. A record whose causes go round in a circle ends it as well: no node is taken twice.
+fn backwards(nodes: &[TraceNode], mut waiting: Vec<u64>) -> BTreeSet<u64> {
+    let by_seq: BTreeMap<u64, &TraceNode> = nodes.iter().map(|n| (n.seq, n)).collect();
+    let mut found: BTreeSet<u64> = waiting.iter().copied().collect();
+    while let Some(seq) = waiting.pop() {
+        let Some(node) = by_seq.get(&seq) else { continue };
+        waiting.extend(causes(node).filter(|cause| found.insert(*cause)));
+    }
+    found
 }

@@ -304,7 +304,7 @@ fn change(from: &Node, to: &Node) -> &'static str {
 }
 
 /// The path as the record names it.
-fn relative(history: &History, path: &Path) -> Result<String, ReadError> {
+pub(super) fn relative(history: &History, path: &Path) -> Result<String, ReadError> {
     let outside = || ReadError::Outside { path: path.display().to_string(), workspace: history.workspace().to_owned() };
     let rel = if path.is_absolute() { path.strip_prefix(history.workspace()).map_err(|_| outside())? } else { path };
     let mut parts = Vec::new();

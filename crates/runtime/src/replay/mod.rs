@@ -5,10 +5,12 @@
 
 mod differ;
 mod player;
+mod state;
 mod survey;
 mod told;
 
 pub(crate) use player::{Player, Took, session};
+pub use state::{Standing, StateAt, state};
 pub(crate) use told::{Stored, Told, Untold};
 
 use flyball_ledger::{Ledger, LedgerError};
@@ -111,6 +113,14 @@ pub enum ReplayError {
     /// A level that this version does not replay.
     #[error("level {0} can't be replayed by this flyball: {LEVEL_MAX} is the highest")]
     Level(u8),
+    /// Something on the way to a step can't be read.
+    #[error("the state can't be made: entry {seq}: {why}")]
+    State {
+        /// The entry.
+        seq: u64,
+        /// Why not.
+        why: String,
+    },
 }
 
 impl ReplayError {
@@ -120,6 +130,7 @@ impl ReplayError {
         match self {
             Self::Ledger(error) => error.code(),
             Self::Level(_) => "FB0600",
+            Self::State { .. } => "FB0603",
         }
     }
 
@@ -131,6 +142,7 @@ impl ReplayError {
             Self::Level(_) => {
                 "`flyball show S` says which levels the record supports, and what stands in the way".to_owned()
             }
+            Self::State { .. } => "`flyball show S` names what stands in the way of level 3".to_owned(),
         }
     }
 }
@@ -143,6 +155,9 @@ which each ruling is made again and compared in bytes. Running the program again
     ("FB0601", "report can't be written", "\
 The file that `backtest --html` names could not be written; the message says why. Nothing else was lost: the backtest changes
 nothing."),
+    ("FB0603", "state can't be made", "\
+The kernel's state at a step is made from all that it was told before. The message names the entry that is gone or can't be
+read; up to the one before it, `flyball at S SEQ --state` still tells."),
     ("FB0602", "no session to look at", "`--since` leaves no session of this ledger. Give a longer age, or name sessions."),
 ];
 

@@ -58,6 +58,11 @@ impl<'l> Player<'l> {
         }
     }
 
+    /// Whether the record has all that the kernel said so far.
+    pub fn is_even(&self) -> bool {
+        self.rulings.is_empty() && self.alerts.is_empty() && !self.is_over
+    }
+
     /// Attempts whose ruling is not on record: their supervisor died in between.
     pub fn unrecorded(&self) -> Vec<u64> {
         self.rulings.iter().map(|r| r.of).collect()

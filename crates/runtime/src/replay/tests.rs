@@ -130,6 +130,38 @@ fn a_learning_session_and_one_whose_supervisor_died_are_made_again() {
     assert_eq!((again.result, again.found.unrecorded), (Outcome::Match, vec![of]));
 }
 
+#[test]
+fn the_state_at_each_step_is_the_same_from_the_start_and_from_what_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = everything(dir.path(), "s");
+    let last = ledger.entries("s", .., Filter::default()).unwrap().last().unwrap().unwrap().seq;
+    let kept = dir.path().join("derived/s");
+    let at = |seq| state(&ledger, "s", seq).unwrap();
+    let fresh: Vec<StateAt> = (1..=last)
+        .map(|seq| {
+            let _ = std::fs::remove_dir_all(&kept);
+            at(seq)
+        })
+        .collect();
+    assert!(std::fs::read_dir(&kept).unwrap().count() > 5);
+    let again: Vec<StateAt> = (1..=last).map(at).collect();
+    assert_eq!(fresh, again);
+    assert!(fresh.iter().any(|s| s.open.iter().any(|o| o.state == "held")));
+    assert_eq!(fresh.last().unwrap().registers.gate, "quarantined");
+    assert!(fresh.iter().any(|s| s.registers.gate == "paused"));
+    // What is damaged, or of another record, is not used.
+    for file in std::fs::read_dir(&kept).unwrap().map(|f| f.unwrap().path()) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(
+            &file,
+            text.replacen("quarantined", "open", 1).replacen("\"gate\":\"open\"", "\"gate\":\"killed\"", 1),
+        )
+        .unwrap();
+    }
+    assert_eq!((1..=last).map(at).collect::<Vec<_>>(), fresh);
+    assert!(matches!(state(&ledger, "s", last + 1), Err(ReplayError::Ledger(_))));
+}
+
 /// Recorded once by `write_corpus`, never again: each is to be ruled on as it was then by every flyball that follows.
 #[test]
 fn the_corpus_of_recorded_sessions_is_made_again_forever() {

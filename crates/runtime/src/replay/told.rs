@@ -77,6 +77,7 @@ impl Stored {
                 Ok(Told::Ruling(line.body.to_vec()))
             }
             Kind::Open | Kind::Charter | Kind::Alert | Kind::Close => Ok(Told::Entry(Box::new(self.entry(ledger)?))),
+            Kind::Ruling => self.whole(ledger),
             Kind::Question | Kind::Checkpoint => Ok(Told::Nothing),
             // What relies on stored content is followed by what it relies on, and so is no JSON by itself.
             _ => match serde_json::from_slice::<Json>(line.body) {
