@@ -224,6 +224,30 @@ pub enum Command {
         #[arg(long)]
         without_payloads: bool,
     },
+    /// Print the proof that an entry is in the signed tree, as other tools read it (C2SP tlog-proof)
+    Prove {
+        /// Which entry
+        #[command(flatten)]
+        step: Step,
+        /// Write it to this file, and the entry's bytes to FILE.entry beside it
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Erase content that an entry commits to, with its salt; the entry stays, every proof holds, and the erasure is on record
+    Forget {
+        /// The session; it must have ended
+        #[command(flatten)]
+        session: Session,
+        /// The entry whose content goes (may be given again)
+        #[arg(long, value_name = "SEQ", required = true)]
+        payload: Vec<u64>,
+        /// Why; it is recorded
+        #[arg(long, value_name = "R")]
+        reason: String,
+    },
+    /// Witnesses, who cosign what they saw, so that nobody can take a ledger back or show two histories of it
+    #[command(subcommand)]
+    Witness(Witness),
     /// The key that signs this ledger: show it, or put a new one in its place
     #[command(subcommand)]
     Key(Key),
@@ -554,9 +578,43 @@ pub struct Verify {
     /// Of a file: the key that its ledger is known by (`NAME+ID+KEY`), from somebody other than who gave you the file [default: of an attestation, the ledger's at hand]
     #[arg(long, value_name = "VKEY")]
     pub key: Vec<String>,
+    /// Of a file: the key of a witness that you believe (`NAME+ID+KEY`; may be given again)
+    #[arg(long, value_name = "VKEY")]
+    pub witness: Vec<String>,
     /// Of a file: take one of up to this many bytes
     #[arg(long, value_name = "N")]
     pub max_bytes: Option<u64>,
+}
+
+/// `flyball witness`.
+#[derive(Debug, Subcommand)]
+pub enum Witness {
+    /// Be a witness for other people's ledgers (C2SP tlog-witness), until stopped. It needs no ledger, and belongs on a machine and
+    /// in hands that are not the ledger's
+    Serve {
+        /// Where to listen
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8787")]
+        listen: std::net::SocketAddr,
+        /// Where it keeps its key and what it saw [default: witness, in Flyball's folder]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// The name that it signs under, at its first start [default: one made of its key]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Cosign for the ledger of this key, as `flyball key show` prints it; remembered (may be given again)
+        #[arg(long, value_name = "VKEY")]
+        trust: Vec<String>,
+    },
+    /// Ask this witness from now on, beside every session of this ledger
+    Add {
+        /// Where it answers, such as http://127.0.0.1:8787
+        url: String,
+        /// Its key, as `flyball witness serve` prints it
+        #[arg(value_name = "VKEY")]
+        key: String,
+    },
+    /// Ask this ledger's witnesses now; exits with 103 if one saw another history
+    Ask,
 }
 
 /// `flyball key`.

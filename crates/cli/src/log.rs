@@ -4,7 +4,7 @@ use crate::args::Log;
 use crate::failure::Failure;
 use crate::output::{Output, Style, cut, visible};
 use crate::place::Place;
-use flyball_ledger::{Entry, Kind, Ledger};
+use flyball_ledger::{Entry, Erased, Kind, Ledger};
 use flyball_runtime::read::{Filter, History};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,9 +31,10 @@ pub fn log(out: Output, place: &Place, args: &Log) -> Result<(), Failure> {
     let mut shown = BTreeSet::new();
     let mut history = History::read(&ledger, &id)?;
     loop {
+        let erased = flyball_runtime::evidence::erased(&history);
         for entry in history.log(&filter) {
             if shown.insert(entry.seq) {
-                print(out, &history, entry);
+                print(out, &history, entry, erased.get(&entry.seq));
             }
         }
         if filter.verdicts.is_empty() {
@@ -63,12 +64,20 @@ fn wait_for_more(ledger: &Ledger, id: &str, history: &mut History) -> Result<(),
     Ok(())
 }
 
-fn print(out: Output, history: &History, entry: &Entry) {
+fn print(out: Output, history: &History, entry: &Entry, erased: Option<&Erased>) {
     if out.is_json {
-        out.json(&entry.to_json());
+        let mut object = entry.to_json();
+        if let (Some(members), Some(e)) = (object.as_object_mut(), erased) {
+            members.insert(
+                "erased".into(),
+                serde_json::json!({"by": e.by, "at": e.at, "reason": e.reason, "entry": e.entry}),
+            );
+        }
+        out.json(&object);
         return;
     }
-    let said = visible(&history.say(entry));
+    let gone = erased.map(|e| format!(" ({})", flyball_runtime::evidence::say_erased(e))).unwrap_or_default();
+    let said = visible(&format!("{}{gone}", history.say(entry)));
     let verdict = entry.body.get("verdict").and_then(|v| v.as_str()).unwrap_or_default();
     let style = match entry.kind {
         Kind::Ruling | Kind::Answer => Style::of_verdict(verdict),

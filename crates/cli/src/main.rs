@@ -45,6 +45,7 @@ mod trace;
 mod verify;
 mod watch;
 mod why;
+mod witness;
 mod workspace;
 
 use args::{Cli, Command, ExportFormat};
@@ -124,6 +125,13 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
                 ExportFormat::Cloudevents => events(Format::CloudEvents),
             }
         }
+        Command::Prove { step, output } => {
+            evidence::prove(out, &place, &step.session.session, step.seq, output.as_deref())
+        }
+        Command::Forget { session, payload, reason } => {
+            evidence::forget(out, &place, &session.session, &payload, &reason)
+        }
+        Command::Witness(args) => witness::witness(out, &place, args),
         Command::Key(args) => keys::key(out, &place, args),
         Command::Attest(args) => attest::attest(out, &place, &args),
         Command::Doctor => doctor::doctor(out, &place),

@@ -89,10 +89,7 @@ fn print(out: Output, report: &Report, session: Option<&str>, signed_answers: u6
     }
     problems(out, report);
     for e in &report.erased {
-        let what = format!(
-            "entry {} of {}: erased by {} at {} (entry {}): {}",
-            e.seq, e.stream, e.by, e.at, e.entry, e.reason
-        );
+        let what = format!("entry {} of {}: {}", e.seq, e.stream, flyball_runtime::evidence::say_erased(e));
         out.line(&format!("  erased        {}", visible(&what)));
     }
     if !report.registers.is_whole {
@@ -113,7 +110,15 @@ fn print(out: Output, report: &Report, session: Option<&str>, signed_answers: u6
     }
     match report.witnessed_by.as_slice() {
         [] => out.line("  witnessed by  nobody: taking all of it back to an earlier state would not show"),
-        some => out.line(&format!("  witnessed by  {}", visible(&some.join(", ")))),
+        _ => witnessed(out, report),
+    }
+}
+
+/// Who cosigned how much of it, a line each.
+pub fn witnessed(out: Output, report: &Report) {
+    for by in &report.witnessed {
+        let line = format!("{}, up to entry {} of the ledger, at {}", key_name(&by.witness), by.size, by.at);
+        out.line(&format!("  witnessed by  {}", visible(&line)));
     }
 }
 

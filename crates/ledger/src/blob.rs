@@ -223,6 +223,16 @@ impl Ledger {
         found.map_err(|e| self.fail(e))
     }
 
+    /// The commitments that have this blob as their content.
+    pub(crate) fn commitments_of(&self, blob: &Digest) -> Result<Vec<Digest>, LedgerError> {
+        let db = self.db();
+        let found: rusqlite::Result<Vec<Digest>> = (|| {
+            let mut statement = db.prepare_cached("SELECT commitment FROM payloads WHERE digest = ?1")?;
+            statement.query_map([blob.0], |row| Ok(Digest(row.get(0)?)))?.collect()
+        })();
+        found.map_err(|e| self.fail(e))
+    }
+
     pub(crate) fn chunk(&self, digest: &Digest, piece: u64) -> Result<Option<Vec<u8>>, LedgerError> {
         let db = self.db();
         let found = db.prepare_cached("SELECT data FROM chunks WHERE digest = ?1 AND piece = ?2");

@@ -190,6 +190,35 @@ pub enum LedgerError {
         /// The limit.
         limit: u64,
     },
+    /// There is no content beside the entry to erase.
+    #[error("nothing to erase beside entry {seq} of `{stream}`: {cause}")]
+    NothingToErase {
+        /// The stream.
+        stream: String,
+        /// The entry.
+        seq: u64,
+        /// Why not.
+        cause: String,
+    },
+    /// Sessions are under way that may rely on what was to be erased.
+    #[error("sessions run that may rely on the same content: {}", .0.join(", "))]
+    Running(Vec<String>),
+    /// A witness did not cosign.
+    #[error("the witness `{name}` did not cosign: {cause}")]
+    Witness {
+        /// Its name.
+        name: String,
+        /// What it said.
+        cause: String,
+    },
+    /// A witness saw another history of this ledger.
+    #[error("the witness `{name}` saw another history of this ledger: {cause}")]
+    OtherHistory {
+        /// Its name.
+        name: String,
+        /// What it saw.
+        cause: String,
+    },
     /// Bytes that are not what their format says (a digest, a signed note, an entry).
     #[error("cannot read {what}: {cause}")]
     Malformed {
@@ -231,6 +260,10 @@ impl LedgerError {
             Self::Bundle { .. } => "FB0324",
             Self::BundleVersion { .. } => "FB0325",
             Self::BundleTooLarge { .. } => "FB0326",
+            Self::NothingToErase { .. } => "FB0327",
+            Self::Running(_) => "FB0328",
+            Self::Witness { .. } => "FB0329",
+            Self::OtherHistory { .. } => "FB0347",
         }
     }
 
@@ -263,6 +296,10 @@ impl LedgerError {
             Self::Malformed { .. } => "check that the text was copied whole".into(),
             Self::Bundle { .. } => "have it copied or exported again: `flyball export S -o FILE` makes one, and it is never changed afterwards".into(),
             Self::BundleVersion { .. } => "verify it with a flyball of that version, or have it exported again by this one".into(),
+            Self::NothingToErase { .. } => "only payloads and contents that an entry commits to can be erased; `flyball log S --json` shows them under `refs`".into(),
+            Self::Running(_) => "wait until they have ended, or end them with `flyball kill`".into(),
+            Self::Witness { .. } => "ask its operator; until it cosigns, `verify` says so".into(),
+            Self::OtherHistory { .. } => "keep the ledger's folder as it is: somebody took the ledger back, or shows two histories. The witness has the other checkpoint".into(),
             Self::BundleTooLarge { .. } => "if you expect a bundle of that size, raise the limit with `--max-bytes`".into(),
         }
     }
@@ -411,6 +448,21 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "A bundle says at its beginning how much is in it. One that says more than its reader takes is refused before anything else of it is read; `--max-bytes` says how much that is.",
     ),
     (
+        "FB0327",
+        "nothing to erase",
+        "`forget` erases content that an entry commits to: payloads over 4 KiB and the contents of files. What stands in the entry itself is part of the tree that was signed, and can't be taken out without breaking every proof.",
+    ),
+    (
+        "FB0328",
+        "sessions run",
+        "A session that runs may have put the same content and be about to rely on it. Erasing waits until no other session of this ledger runs.",
+    ),
+    (
+        "FB0329",
+        "a witness did not cosign",
+        "The witness could not be reached, does not know this ledger or its present key, or answered with something else than its cosignature. Nothing waits for witnesses: the ledger goes on, and `verify` says what was witnessed.",
+    ),
+    (
         "FB0330",
         "an entry was altered",
         "The stored bytes of an entry no longer have the digest that was recorded for it, or lead to another root than the one that was signed.",
@@ -478,6 +530,11 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "FB0346",
         "a proof does not lead to what was signed",
         "The leaves and the digests beside them give another root than the checkpoint's. Something of the file was changed together with what would have named it: an entry with its digest, a place in the tree, the proof, or the checkpoint is of another history.",
+    ),
+    (
+        "FB0347",
+        "a witness saw another history",
+        "A witness remembers the last checkpoint of each ledger that it cosigned. It saw more entries than there are, or others: the whole ledger was taken back to an earlier state, or two histories were shown under one name. Nothing in the folder alone could tell.",
     ),
     (
         "FB0348",

@@ -203,6 +203,11 @@ fn encode(item: &Item, into: &mut Vec<u8>) {
             into.extend(digest.0);
             b'P'
         }
+        Item::Erase { payloads, blobs } => {
+            into.extend((payloads.len() as u64).to_le_bytes());
+            payloads.iter().chain(blobs).for_each(|digest| into.extend(digest.0));
+            b'X'
+        }
         Item::Shared(_) => return,
     };
     let Some((head, payload)) = into.get_mut(start..).and_then(<[u8]>::split_first_chunk_mut::<9>) else { return };
@@ -240,6 +245,13 @@ pub(crate) fn decode(tag: u8, payload: Vec<u8>) -> Option<(Found, usize)> {
         b'P' => {
             let (commitment, salt, digest) = (digest(0)?, payload.get(32..64)?.try_into().ok()?, digest(64)?);
             Found::Item(Item::Payload { commitment, salt, digest })
+        }
+        b'X' => {
+            let count = usize::try_from(number(0)?).ok()?;
+            let digests = payload.get(8..).filter(|rest| rest.len() % 32 == 0)?;
+            let mut payloads: Vec<Digest> = digests.chunks_exact(32).filter_map(Digest::from_slice).collect();
+            let blobs = (count <= payloads.len()).then(|| payloads.split_off(count))?;
+            Found::Item(Item::Erase { payloads, blobs })
         }
         _ => return None,
     };

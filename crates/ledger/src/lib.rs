@@ -23,9 +23,11 @@
 
 mod blob;
 pub mod bundle;
+mod cosign;
 mod digest;
 mod dsse;
 mod entry;
+mod erase;
 mod error;
 mod head;
 mod inflight;
@@ -36,6 +38,7 @@ mod line;
 pub mod merkle;
 pub mod multiproof;
 mod note;
+mod proof;
 mod read;
 #[doc(hidden)]
 pub mod readers;
@@ -49,17 +52,21 @@ mod tiles;
 mod time;
 mod turn;
 mod verify;
+pub mod witness;
 mod writer;
 
 pub use blob::{CHUNK_BYTES, INLINE_BYTES_MAX, commit};
+pub use cosign::Cosigner;
 pub use digest::Digest;
 pub use dsse::{ENVELOPE_BYTES_MAX, Envelope};
 pub use entry::{Draft, ENTRY_BYTES_MAX, Entry, Kind};
+pub use erase::Erasing;
 pub use error::{CODES, LedgerError};
 pub use keychain::{Keychain, Rotation};
 pub use ledger::Ledger;
 pub use line::Line;
 pub use note::{Checkpoint, Note, NoteVerifier};
+pub use proof::Proof;
 pub use read::{Entries, Filter, StreamHead, StreamInfo};
 pub use references::References;
 pub use shared::{Change, Changed};

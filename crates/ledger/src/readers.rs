@@ -1,6 +1,6 @@
 //! What verification reads of stored bytes, by name, so that a fuzzer reaches it.
 
-use crate::{Digest, Entry, References};
+use crate::{Digest, Entry, Proof, References, bundle, witness};
 
 /// A stored entry, what it refers to, and its form as JSON; whether it is one.
 #[must_use]
@@ -18,4 +18,18 @@ pub fn in_flight(raw: &[u8]) -> usize {
         let _ = crate::inflight::decode(*tag, payload.to_vec());
     }
     crate::inflight::items(raw)
+}
+
+/// A bundle, from its first byte to its last; whether it verifies.
+#[must_use]
+pub fn bundle(raw: &[u8]) -> bool {
+    let limits = bundle::Limits { bytes: 1 << 20, entries: 1000 };
+    bundle::read(raw, std::path::Path::new("fuzzed"), limits).is_ok_and(|opened| opened.report.ok)
+}
+
+/// A proof of one entry, and what a witness is asked; whether it is either.
+#[must_use]
+pub fn proof(raw: &[u8]) -> bool {
+    let is_request = witness::is_request(raw);
+    Proof::parse(raw).is_ok_and(|proof| Proof::parse(proof.to_text().as_bytes()).is_ok()) || is_request
 }

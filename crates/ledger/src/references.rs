@@ -127,6 +127,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// Forgets what was put: some of it was erased.
+    pub(crate) fn forget_known(&self) {
+        self.known().clear();
+    }
+
     /// Whether it was queued a while ago.
     pub(crate) fn remembers(&self, digest: &Digest) -> bool {
         self.known().contains(digest)

@@ -124,6 +124,8 @@ fn try_open_write(dir: &Path, may_make: bool) -> Result<Connection, LedgerError>
         db.execute(&made, []).map_err(fail)?;
     }
     db.pragma_update(None, "wal_autocheckpoint", 4000).map_err(fail)?;
+    // What is erased is not to be read from free pages.
+    db.pragma_update(None, "secure_delete", "ON").map_err(fail)?;
     Ok(db)
 }
 
@@ -146,6 +148,13 @@ pub(crate) fn open_read(dir: &Path) -> Result<Connection, LedgerError> {
     }
     check_version(&db, dir)?;
     Ok(db)
+}
+
+/// Takes the write-ahead log into the database and cuts it to nothing; whether that could be done, for all who read.
+pub(crate) fn empty_log(dir: &Path) -> Result<bool, LedgerError> {
+    let db = open_write(dir, false)?;
+    let busy = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    Ok(busy.map_err(|e| LedgerError::store(dir, e))? == 0)
 }
 
 /// A ledger's tables in a file of their own that goes with the connection: what a bundle brought.

@@ -13,6 +13,7 @@ use crate::{
     merkle::{self, Frontier},
     schema,
     tiles::{HEIGHT, WIDTH},
+    witness::{self, WitnessedBy},
 };
 pub use erased::Erased;
 pub use registers::Registers;
@@ -37,8 +38,11 @@ pub struct Report {
     pub checkpoints: u64,
     /// The keys (`NAME+ID+KEY`) whose signature stands under the head.
     pub signed_by: Vec<String>,
-    /// Witnesses that cosigned the head. Empty: nobody else could tell if the whole ledger were taken back.
+    /// Witnesses that cosigned this history, up to its head or an earlier checkpoint. Empty: nobody else could tell if the whole ledger were taken back.
     pub witnessed_by: Vec<String>,
+    /// How far each of them did, and when.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub witnessed: Vec<WitnessedBy>,
     /// How far the registers that sessions share were recomputed, over all streams.
     pub registers: Registers,
     /// What was erased on request: its entries stand, its content is gone.
@@ -88,11 +92,13 @@ impl Ledger {
         let checkpoints = signed.confirmed;
         content::check(&db, &relied, &mut found);
 
+        let witnessed = std::mem::take(&mut signed.witnessed);
+        let witnessed_by = witnessed.iter().map(|by| by.witness.clone()).collect();
         let signed_by = signed.head_key.into_iter().collect();
         let problems = found.finish();
         let ok = problems.is_empty();
         let erased = relied.erased.take();
-        Ok(Report { ok, entries, checkpoints, signed_by, witnessed_by: vec![], registers, erased, problems })
+        Ok(Report { ok, entries, checkpoints, signed_by, witnessed_by, witnessed, registers, erased, problems })
     }
 }
 
@@ -170,14 +176,18 @@ fn structure(db: &Connection, found: &mut Found) {
     }
 }
 
+/// A size, the root that was signed for it, how to call it, and who cosigned it.
+type Waiting = (u64, Digest, String, Option<WitnessedBy>);
+
 /// What was signed, waiting for the tree to reach its size.
 struct Signed {
     /// By size: the root, and how to call it. Only those whose signature holds.
-    waiting: VecDeque<(u64, Digest, String)>,
+    waiting: VecDeque<Waiting>,
     head: Option<head::Head>,
     /// The key under the head.
     head_key: Option<String>,
     confirmed: u64,
+    witnessed: Vec<WitnessedBy>,
 }
 
 impl Signed {
@@ -197,7 +207,7 @@ impl Signed {
                 kept = number;
                 let name = format!("checkpoint {number} (of size {size})");
                 match keys.open(&note) {
-                    Ok((checkpoint, _)) if checkpoint.size == size => waiting.push((size, checkpoint.root, name)),
+                    Ok((checkpoint, _)) if checkpoint.size == size => waiting.push((size, checkpoint.root, name, None)),
                     Ok((other, _)) => {
                         let message = format!("{name} is in truth of size {}", other.size);
                         found.add("FB0338", Place::Ledger, message);
@@ -230,14 +240,23 @@ impl Signed {
                             );
                             found.add("FB0337", Place::Ledger, message);
                         }
-                        waiting.push((checkpoint.size, checkpoint.root, "the head's checkpoint".into()));
+                        waiting.push((checkpoint.size, checkpoint.root, "the head's checkpoint".into(), None));
                     }
                     Err(error) => found.add("FB0338", Place::Ledger, format!("the head: {error}")),
                 }
             }
         }
+        for (asked, checkpoint, at, _) in witness::notes(dir, keys) {
+            let name = format!(
+                "the checkpoint that the witness `{}` cosigned (of size {})",
+                asked.cosigner.name(),
+                checkpoint.size
+            );
+            let by = WitnessedBy::new(&asked.cosigner, checkpoint.size, at);
+            waiting.push((checkpoint.size, checkpoint.root, name, Some(by)));
+        }
         waiting.sort_by_key(|(size, ..)| *size);
-        Self { waiting: waiting.into(), head, head_key, confirmed: 0 }
+        Self { waiting: waiting.into(), head, head_key, confirmed: 0, witnessed: Vec::new() }
     }
 }
 
@@ -298,7 +317,7 @@ fn scan(
         found.add("FB0344", Place::Leaf(next_leaf), message);
         tree.is_broken = true;
     }
-    for (size, _, name) in signed.waiting.drain(..) {
+    for (size, _, name, _) in signed.waiting.drain(..) {
         if size > next_leaf {
             let message = format!("{} missing: {name} was signed with them", leaves(next_leaf, size));
             found.add("FB0331", Place::Leaf(next_leaf), message);
@@ -314,12 +333,15 @@ fn scan(
 /// Holds the tree against each checkpoint of its present size.
 fn confirm(tree: &mut Tree, signed: &mut Signed, found: &mut Found) {
     while signed.waiting.front().is_some_and(|(size, ..)| *size <= tree.frontier.size()) {
-        let Some((size, root, name)) = signed.waiting.pop_front() else { return };
+        let Some((size, root, name, by)) = signed.waiting.pop_front() else { return };
         if tree.is_broken {
             continue;
         }
         if tree.frontier.root() == root {
-            signed.confirmed += 1;
+            match by {
+                Some(by) => signed.witnessed.push(by),
+                None => signed.confirmed += 1,
+            }
             tree.confirmed_size = size;
         } else {
             let message = format!("{} not what {name} was signed for", leaves(tree.confirmed_size, size));

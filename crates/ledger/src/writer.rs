@@ -43,10 +43,31 @@ pub(crate) struct Progress {
 
 /// Something to be written, in the order in which it was queued.
 pub(crate) enum Item {
-    Entry { stream: Arc<Progress>, seq: u64, kind: Kind, bytes: Vec<u8> },
-    Chunk { digest: Digest, piece: u64, bytes: Vec<u8> },
-    Blob { digest: Digest, bytes: u64 },
-    Payload { commitment: Digest, salt: [u8; 32], digest: Digest },
+    Entry {
+        stream: Arc<Progress>,
+        seq: u64,
+        kind: Kind,
+        bytes: Vec<u8>,
+    },
+    Chunk {
+        digest: Digest,
+        piece: u64,
+        bytes: Vec<u8>,
+    },
+    Blob {
+        digest: Digest,
+        bytes: u64,
+    },
+    Payload {
+        commitment: Digest,
+        salt: [u8; 32],
+        digest: Digest,
+    },
+    /// Salts that go, and contents that nobody relies on any more.
+    Erase {
+        payloads: Vec<Digest>,
+        blobs: Vec<Digest>,
+    },
     Shared(Arc<SharedItem>),
 }
 
@@ -56,6 +77,7 @@ impl Item {
             Self::Entry { bytes, .. } | Self::Chunk { bytes, .. } => bytes.len(),
             Self::Shared(item) => item.bytes(),
             Self::Blob { .. } | Self::Payload { .. } => 0,
+            Self::Erase { payloads, blobs } => 32 * (payloads.len() + blobs.len()),
         }
     }
 }
@@ -219,6 +241,16 @@ impl Queue {
         Ok(())
     }
 
+    /// Empties the file of what is in flight, if nothing is.
+    pub(crate) fn empty_file(&self) -> Result<(), LedgerError> {
+        let mut state = self.lock();
+        let is_all = state.items.is_empty() && state.done == state.queued;
+        match state.inflight.as_mut().filter(|_| is_all) {
+            Some(inflight) => inflight.empty(),
+            None => Ok(()),
+        }
+    }
+
     /// The writer has ended: unless it had to stop, nothing is in flight any more.
     pub(crate) fn end(&self) {
         let mut state = self.lock();
@@ -354,6 +386,7 @@ impl Writer {
                     let sql = "INSERT OR IGNORE INTO blobs (digest, bytes) VALUES (?1, ?2)";
                     tx.prepare_cached(sql).and_then(|mut s| s.execute((digest.0, to_sql(*bytes)))).map_err(fail)?;
                 }
+                Item::Erase { payloads, blobs } => erase(&tx, payloads, blobs).map_err(fail)?,
                 Item::Payload { commitment, salt, digest } => {
                     let sql = "INSERT OR IGNORE INTO payloads (commitment, salt, digest) VALUES (?1, ?2, ?3)";
                     let row = (commitment.0, salt, digest.0);
@@ -388,6 +421,21 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// INVARIANT: content that another payload still commits to stays, whoever asked.
+fn erase(tx: &Transaction<'_>, payloads: &[Digest], blobs: &[Digest]) -> rusqlite::Result<()> {
+    for commitment in payloads {
+        tx.execute("DELETE FROM payloads WHERE commitment = ?1", [commitment.0])?;
+    }
+    for blob in blobs {
+        let sql = "SELECT count(*) FROM payloads WHERE digest = ?1";
+        if tx.query_row(sql, [blob.0], |row| row.get::<_, i64>(0))? == 0 {
+            tx.execute("DELETE FROM blobs WHERE digest = ?1", [blob.0])?;
+            tx.execute("DELETE FROM chunks WHERE digest = ?1", [blob.0])?;
+        }
+    }
+    Ok(())
 }
 
 /// What a commit changes of a stream's row.

@@ -3,7 +3,8 @@
 use crate::read::{self, History, ReadError, SignedAnswers};
 use flyball_kernel::{Charter, Sources};
 use flyball_ledger::bundle::{Export, Exported, Opened};
-use flyball_ledger::{Kind, Ledger, NoteVerifier, Problem};
+use flyball_ledger::witness::WitnessedBy;
+use flyball_ledger::{Cosigner, Erased, Erasing, Kind, Ledger, LedgerError, NoteVerifier, Problem};
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,31 +15,31 @@ use std::io::Write;
 /// # Errors
 /// [`ReadError`] when the ledger can't be read, or `out` written.
 pub fn export(ledger: &Ledger, session: &str, payloads: bool, out: impl Write) -> Result<Exported, ReadError> {
-    let mut beside = charter_files(&charters(&History::of_kinds(ledger, session, &[Kind::Open, Kind::Charter])?));
-    beside.extend(attestations(ledger, session)?);
+    let beside = charter_files(&charters(&History::of_kinds(ledger, session, &[Kind::Open, Kind::Charter])?));
     Ok(ledger.export(&Export { session: session.to_owned(), payloads, beside }, out)?)
 }
 
-/// Of attestations, the latest; and no longer one.
-const ATTESTATIONS_MAX: usize = 10;
-const ATTESTATION_BYTES_MAX: usize = 4 << 20;
+/// Erases the content beside an entry of an ended session, in the name of the account that asks.
+///
+/// # Errors
+/// Those of [`Ledger::erase`].
+pub fn forget(home: &crate::Home, session: &str, seq: u64, reason: &str) -> Result<Erasing, LedgerError> {
+    let ledger = Ledger::open(home.dir())?;
+    let stream = ledger.stream(session)?;
+    ledger.erase(&stream, seq, &crate::control::this_user(), reason, crate::wall_ns())
+}
 
-/// The attestations that were made of it, by the entries that keep them.
-fn attestations(ledger: &Ledger, session: &str) -> Result<BTreeMap<String, Vec<u8>>, ReadError> {
-    let mut out = BTreeMap::new();
-    for entry in History::of_kinds(ledger, session, &[Kind::Observe])?.entries() {
-        let blob = entry.body.pointer("/attestation/blob").and_then(Json::as_str).and_then(|text| text.parse().ok());
-        let Some(blob) = blob.filter(|blob| entry.refs.blobs.contains(blob)) else { continue };
-        let bytes = ledger.blob(&blob)?;
-        // A longer one goes with the blobs only: readers of bundles take no longer file beside the entries.
-        if bytes.len() <= ATTESTATION_BYTES_MAX {
-            out.insert(format!("attestations/{:08}.dsse.json", entry.seq), bytes);
-        }
-        if out.len() > ATTESTATIONS_MAX {
-            out.pop_first();
-        }
-    }
-    Ok(out)
+/// What was erased of a session, by the number of the entry whose content it was.
+#[must_use]
+pub fn erased(history: &History) -> BTreeMap<u64, Erased> {
+    history.entries().iter().filter_map(Erased::of).map(|erased| (erased.seq, erased)).collect()
+}
+
+/// Who erased what stood there, when and why.
+#[must_use]
+pub fn say_erased(e: &Erased) -> String {
+    let why = if e.reason.is_empty() { String::new() } else { format!(": {}", e.reason) };
+    format!("erased by {} at {} (entry {}){why}", e.by, e.at, e.entry)
 }
 
 /// A charter that was in force.
@@ -103,12 +104,28 @@ pub struct Shown {
     pub signed: SignedAnswers,
 }
 
+/// Holds the lines under the checkpoint against witnesses that the reader knows; the names under others are returned.
+fn witnessed(opened: &mut Opened, witnesses: &[Cosigner]) -> Vec<String> {
+    let (Some(note), Some(checkpoint)) = (&opened.note, &opened.checkpoint) else { return Vec::new() };
+    for witness in witnesses {
+        if opened.report.ok
+            && let Some(at) = witness.cosigned_at(note)
+        {
+            opened.report.witnessed_by.push(witness.to_vkey());
+            opened.report.witnessed.push(WitnessedBy::new(witness, checkpoint.size, at));
+        }
+    }
+    let origin = opened.keys.origin();
+    let names = note.signatures.iter().map(|(name, ..)| name.clone());
+    names.filter(|name| name != origin && !witnesses.iter().any(|w| w.name() == name)).collect()
+}
+
 /// Recomputes what an opened bundle's entries say, adds to its report what does not hold, and says what is shown. `pinned` are keys
-/// that its reader knows to be the ledger's.
+/// that its reader knows to be the ledger's, `witnesses` those that the reader believes.
 ///
 /// # Errors
 /// [`ReadError`] for entries that can't be read, if the bundle's report knows of nothing wrong with them.
-pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier]) -> Result<Shown, ReadError> {
+pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier], witnesses: &[Cosigner]) -> Result<Shown, ReadError> {
     let session = opened.manifest.session.clone();
     let was_ok = opened.report.ok;
     let problem = |code: &'static str, seq: Option<u64>, message: String| Problem {
@@ -118,6 +135,7 @@ pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier]) -> Result<Shown, Re
         leaf: None,
         message,
     };
+    let unknown = witnessed(opened, witnesses);
     let mut problems = Vec::new();
     let is_pinned = pinned.iter().any(|key| opened.keys.has(key));
     if !is_pinned && let Some(key) = pinned.first() {
@@ -190,9 +208,12 @@ pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier]) -> Result<Shown, Re
     } else {
         not_shown.push("payloads and contents: only their commitments and digests are in this file".to_owned());
     }
-    not_shown.extend(opened.report.erased.iter().map(|e| {
-        format!("the content of entry {}: erased by {} at {} (entry {}): {}", e.seq, e.by, e.at, e.entry, e.reason)
-    }));
+    not_shown.extend(opened.report.erased.iter().map(|e| format!("the content of entry {}: {}", e.seq, say_erased(e))));
+    not_shown.extend(
+        unknown
+            .into_iter()
+            .map(|name| format!("whether `{name}` cosigned: give the key that it is known by with `--witness`")),
+    );
     if !is_pinned {
         not_shown.push(
             "whose key it is: only this file says; ask the ledger's owner for it and give it with `--key`".to_owned(),

@@ -50,6 +50,7 @@ mod supervisor;
 mod taking;
 pub mod terminal;
 pub mod translate;
+pub mod witnessing;
 
 pub use crate::clock::{rfc3339, wall_ns};
 pub use crate::contracts::{Check, ContractResult};

@@ -201,6 +201,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let ledger = ledger.map_err(|_| RunError::Record("the record could not be opened".into()))?;
     let (ledger, swept) = ledger?;
     let ledger = Arc::new(ledger);
+    let _witnesses = crate::witnessing::beside(home.dir());
     crate::recover::whole(home, &ledger, &swept, &plan.spec.workspace).map_err(RunError::Between)?;
 
     let session_dir = home.make_session(&id)?;

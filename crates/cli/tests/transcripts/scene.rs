@@ -43,7 +43,7 @@ impl Scene {
         self.write(".flyball/rules.cedar", cedar);
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flyball"));
         command.args(words).current_dir(self.repo()).stdin(Stdio::null()).env_clear();
         command.env("HOME", self.root.join("home")).env("FLYBALL_HOME", self.ledger());

@@ -126,6 +126,7 @@ pub fn read(from: impl Read, path: &Path, limits: Limits) -> Result<Opened, Ledg
         checkpoints: u64::from(is_in_tree),
         signed_by: signed_by.into_iter().collect(),
         witnessed_by: Vec::new(),
+        witnessed: Vec::new(),
         registers: Registers::default(),
         erased: relied.erased.take(),
         problems,

@@ -2,7 +2,7 @@
 
 use super::{FORMAT, Manifest, PayloadLine, VERSION, member, tar};
 use crate::{
-    CHUNK_BYTES, Digest, Entry, Keychain, Ledger, LedgerError, References, head, key, multiproof, schema, tiles,
+    CHUNK_BYTES, Digest, Entry, Keychain, Ledger, LedgerError, References, key, multiproof, schema, tiles, witness,
     writer::to_sql,
 };
 use rusqlite::{Connection, OptionalExtension as _};
@@ -71,8 +71,9 @@ impl Exporting<'_> {
     fn write(&self, out: impl Write) -> Result<Exported, LedgerError> {
         let session = self.what.session.as_str();
         let known = self.survey()?;
-        let head = head::read(self.db, self.ledger.dir(), &self.keys, "")?;
-        let (checkpoint, _) = self.keys.open(&head.note)?;
+        let last = known.leaves.last().copied().unwrap_or_default();
+        let note = witness::best_note(self.db, self.ledger.dir(), &self.keys, last)?;
+        let (checkpoint, _) = self.keys.open(&note)?;
         let mut nodes = tiles::Nodes::new(self.db, self.ledger.dir(), checkpoint.size);
         let proof = multiproof::prove(&known.leaves, checkpoint.size, &mut |level, index| nodes.node(level, index))?;
 
@@ -85,7 +86,7 @@ impl Exporting<'_> {
         if !rotations.is_empty() {
             whole.push((member::ROTATIONS, rotations.as_bytes()));
         }
-        whole.push((member::CHECKPOINT, head.note.as_bytes()));
+        whole.push((member::CHECKPOINT, note.as_bytes()));
         whole.push((member::LEAVES, leaves.as_bytes()));
         whole.push((member::DIGESTS, &digests));
         whole.push((member::PROOF, &proof));

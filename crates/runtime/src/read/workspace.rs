@@ -201,7 +201,13 @@ impl Source<'_> {
         let Some(digest) = &node.digest else { return Err(missing("only its presence was recorded")) };
         let wanted: Digest = digest.parse()?;
         match self.ledger.blob(&wanted) {
-            Err(LedgerError::NoBlob(_)) => {}
+            Err(LedgerError::NoBlob(_)) => {
+                let erased =
+                    self.history.entries().iter().filter_map(flyball_ledger::Erased::of).find(|e| e.took(&wanted));
+                if let Some(erased) = erased {
+                    return Err(missing(&crate::evidence::say_erased(&erased)));
+                }
+            }
             found => return Ok(found?),
         }
         let real =

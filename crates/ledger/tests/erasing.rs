@@ -1,0 +1,124 @@
+//! Erasure: content and salt are gone from every file, the entries and every proof stand, and only what was asked for is lost.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use flyball_ledger::bundle::{self, Export, Limits};
+use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
+use serde_json::json;
+use std::path::Path;
+
+const SECRET: &str = "a-secret-that-must-be-forgotten-";
+
+fn append(ledger: &Ledger, stream: &str, body: serde_json::Value) -> u64 {
+    let stream = ledger.stream(stream).unwrap();
+    let kind = if stream.last_seq() == 0 { Kind::Open } else { Kind::Attempt };
+    let at_ns = stream.last_at_ns() + 1;
+    let seq = stream.append(Draft { at_ns, kind, actor: "x".into(), cause: vec![], body }).unwrap();
+    stream.flush().unwrap();
+    seq
+}
+
+/// Whether these bytes are in any file of the folder.
+fn is_anywhere(dir: &Path, wanted: &[u8]) -> bool {
+    std::fs::read_dir(dir).unwrap().map(Result::unwrap).any(|entry| {
+        if entry.file_type().unwrap().is_dir() {
+            return is_anywhere(&entry.path(), wanted);
+        }
+        std::fs::read(entry.path()).unwrap().windows(wanted.len()).any(|w| w == wanted)
+    })
+}
+
+#[test]
+fn what_is_erased_is_gone_and_all_else_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path()).unwrap();
+    let secret = SECRET.repeat(300).into_bytes();
+    append(&ledger, "s", json!({"name": "s"}));
+    let one = append(&ledger, "s", json!({"stdin": ledger.payload(&secret).unwrap()}));
+    let file = append(&ledger, "s", json!({"blob": ledger.put_blob(b"a file's content, shared").unwrap()}));
+    append(&ledger, "t", json!({"name": "t"}));
+    let two = append(&ledger, "t", json!({"stdin": ledger.payload(&secret).unwrap()}));
+    let other = append(&ledger, "t", json!({"blob": ledger.put_blob(b"a file's content, shared").unwrap()}));
+    ledger.flush().unwrap();
+    let (before, proof) = ledger.prove_entry("s", one).unwrap();
+    let erase = |stream: &str, seq: u64| {
+        let held = ledger.stream(stream).unwrap();
+        ledger.erase(&held, seq, "user:ann", "asked for by the person", 77)
+    };
+    assert!(matches!(erase("s", 1), Err(LedgerError::NothingToErase { .. })), "it stands in the entry");
+    assert!(matches!(erase("s", 99), Err(LedgerError::NoEntry { .. })));
+    {
+        let running = ledger.stream("t").unwrap();
+        assert!(matches!(erase("s", one), Err(LedgerError::Running(who)) if who == ["t"]));
+        drop(running);
+    }
+
+    // The other entry that has the same content keeps it, under a commitment of its own.
+    let done = erase("s", one).unwrap();
+    assert_eq!((done.payloads, done.blobs, done.kept_for.clone()), (1, 0, vec![("t".to_owned(), two)]));
+    assert_eq!(ledger.payload_bytes(&ledger.entry("t", two).unwrap().body["stdin"]).unwrap(), secret);
+    assert!(matches!(
+        ledger.payload_bytes(&ledger.entry("s", one).unwrap().body["stdin"]),
+        Err(LedgerError::NoBlob(_))
+    ));
+    assert!(is_anywhere(dir.path(), SECRET.as_bytes()));
+    let report = ledger.verify(None).unwrap();
+    assert!(report.ok, "{:#?}", report.problems);
+    assert_eq!(
+        (report.erased[0].seq, report.erased[0].entry, report.erased[0].by.as_str()),
+        (one, done.entry, "user:ann")
+    );
+    assert!(matches!(erase("s", one), Err(LedgerError::NothingToErase { .. })), "once");
+
+    let done = erase("t", two).unwrap();
+    assert_eq!((done.payloads, done.blobs, done.kept_for.len()), (1, 1, 0));
+    assert!(done.is_out_of_log);
+    assert!(!is_anywhere(dir.path(), SECRET.as_bytes()), "no file has it any more");
+    // A file's content that two entries rely on goes when both gave it up.
+    let done = erase("s", file).unwrap();
+    assert_eq!((done.blobs, done.kept_for), (0, vec![("t".to_owned(), other)]));
+    assert!(ledger.verify(None).unwrap().ok);
+    assert_eq!(erase("t", other).unwrap().blobs, 1);
+    assert!(!is_anywhere(dir.path(), b"a file's content, shared"));
+    for of in [None, Some("s"), Some("t")] {
+        let report = ledger.verify(of).unwrap();
+        assert!(report.ok, "{of:?} {:#?}", report.problems);
+        assert_eq!(report.erased.len(), if of.is_none() { 4 } else { 2 });
+    }
+    // The entry is as it was, and the proof from before still holds.
+    let (checkpoint, _) = ledger.keys().open(&proof.note).unwrap();
+    assert!(proof.holds(&ledger.entry("s", one).unwrap().raw, &checkpoint));
+    assert_eq!(ledger.entry("s", one).unwrap().raw, before.raw);
+    let mut bytes = Vec::new();
+    ledger.export(&Export { session: "s".into(), payloads: true, ..Export::default() }, &mut bytes).unwrap();
+    let opened = bundle::read(bytes.as_slice(), Path::new("x"), Limits::default()).unwrap();
+    assert!(opened.report.ok, "{:#?}", opened.report.problems);
+    assert_eq!((opened.report.erased.len(), opened.blobs), (2, 0));
+    // What was erased may come again, as another's.
+    let again = append(
+        &ledger,
+        "t",
+        json!({"stdin": ledger.payload(&secret).unwrap(), "blob": ledger.put_blob(b"a file's content, shared").unwrap()}),
+    );
+    ledger.flush().unwrap();
+    let report = ledger.verify(None).unwrap();
+    assert!(report.ok, "{:#?}", report.problems);
+    assert_eq!(ledger.payload_bytes(&ledger.entry("t", again).unwrap().body["stdin"]).unwrap(), secret);
+}
+
+#[test]
+fn what_goes_without_being_recorded_is_still_a_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path()).unwrap();
+    append(&ledger, "s", json!({"name": "s"}));
+    let (one, two) = (
+        append(&ledger, "s", json!({"stdin": ledger.payload(SECRET.repeat(300).as_bytes()).unwrap()})),
+        append(&ledger, "s", json!({"stdin": ledger.payload(SECRET.repeat(301).as_bytes()).unwrap()})),
+    );
+    let held = ledger.stream("s").unwrap();
+    ledger.erase(&held, one, "user:ann", "", 7).unwrap();
+    drop((held, ledger));
+    rusqlite::Connection::open(dir.path().join("ledger.db")).unwrap().execute("DELETE FROM payloads", []).unwrap();
+    let report = Ledger::open_read(dir.path()).unwrap().verify(None).unwrap();
+    assert!(report.problems.iter().any(|p| p.code == "FB0341" && p.seq == Some(two)), "{report:#?}");
+    assert!(!report.problems.iter().any(|p| p.seq == Some(one)), "{report:#?}");
+}
