@@ -65,6 +65,7 @@ pub const TARGETS: &[Target] = &[
     reader("action", action, 1500),
     reader("argv", argv, 800),
     reader("charter", charter, 60),
+    reader("bundle", bundle, 300),
     reader("checkpoint", checkpoint, 1500),
     reader("control", control, 1500),
     reader("entry", entry, 1500),
@@ -80,6 +81,7 @@ pub const TARGETS: &[Target] = &[
     reader("name-query", name_query, 1500),
     reader("note", note, 1500),
     reader("payload", payload, 300),
+    reader("proof", proof, 1500),
     reader("shell", shell, 300),
     reader("snapshot", snapshot, 150),
     reader("tool-call", tool_call, 400),
@@ -483,4 +485,14 @@ fn tool_call(_: &str, data: &[u8]) {
     assert!(placed.is_empty() || !list("args").is_empty());
     // Nothing is told of what can't be read.
     assert!(!is_opaque(&action) || placed.is_empty());
+}
+
+/// A session in a file, whoever made it.
+fn bundle(_: &str, data: &[u8]) {
+    let _ = flyball_ledger::readers::bundle(data);
+}
+
+/// A proof of one entry, and what a witness is asked.
+fn proof(_: &str, data: &[u8]) {
+    let _ = flyball_ledger::readers::proof(data);
 }

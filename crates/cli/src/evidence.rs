@@ -52,8 +52,8 @@ pub fn export(out: Output, place: &Place, wanted: &str, file: &Path, payloads: b
 
 /// `flyball verify FILE`.
 pub fn verify(out: Output, file: &Path, args: &args::Verify) -> Result<(), Failure> {
-    let pinned = args.key.iter().map(|key| NoteVerifier::parse(key)).collect::<Result<Vec<_>, _>>()?;
-    let witnesses = args.witness.iter().map(|key| Cosigner::parse(key)).collect::<Result<Vec<_>, _>>()?;
+    let pinned = args.key.iter().map(|key| NoteVerifier::parse(&key_text(key))).collect::<Result<Vec<_>, _>>()?;
+    let witnesses = args.witness.iter().map(|key| Cosigner::parse(&key_text(key))).collect::<Result<Vec<_>, _>>()?;
     let unreadable = |e: std::io::Error| {
         let hint = "`flyball ps` lists sessions; a file is one that `flyball export` or `flyball prove` made";
         Failure::user("FB0512", format!("can't read `{}`: {e}", file.display())).hint(hint)
@@ -226,6 +226,16 @@ pub fn forget(out: Output, place: &Place, wanted: &str, seqs: &[u64], reason: &s
     }
     out.note("the session's own folder, its workspace and bundles that were exported before are not touched");
     Ok(())
+}
+
+/// A key as it was given, or the first line of the file of that name.
+fn key_text(key: &str) -> String {
+    let read = || {
+        let mut text = String::new();
+        File::open(key).ok()?.take(4096).read_to_string(&mut text).ok()?;
+        text.lines().next().map(str::to_owned)
+    };
+    read().unwrap_or_else(|| key.to_owned())
 }
 
 /// A file that is damaged does not verify; one that is too large or too new was not looked at.

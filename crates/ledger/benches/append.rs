@@ -2,7 +2,8 @@
 //! and how fast a ledger is verified. Medians of the rounds.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench")]
 
-use flyball_ledger::{Draft, Kind, Ledger};
+use flyball_ledger::bundle::{self, Export, Limits};
+use flyball_ledger::{Digest, Draft, Filter, Kind, Ledger, merkle};
 use serde_json::json;
 use std::{
     fs::File,
@@ -24,6 +25,7 @@ fn main() {
     many_writers(disk);
     callers_share(disk);
     verification(disk);
+    large(disk);
 }
 
 /// An entry of 1 KiB, give or take a few bytes.
@@ -131,6 +133,28 @@ fn verification(disk: &Path) {
         megabytes / start.elapsed().as_secs_f64()
     });
     println!("verification                   {:>9.0} MB/s of entries", median(rates.collect::<Vec<_>>()));
+    // What can't be avoided: SHA-256 over the same bytes, an entry at a time.
+    let raw: Vec<Vec<u8>> = ledger.entries("s", .., Filter::default()).unwrap().map(|e| e.unwrap().raw).collect();
+    let plain = median((0..ROUNDS).map(|_| {
+        let start = Instant::now();
+        raw.iter().for_each(|raw| _ = std::hint::black_box(Digest::of(raw)));
+        megabytes / start.elapsed().as_secs_f64()
+    }));
+    drop(raw);
+    let mut bundle = Vec::new();
+    ledger.export(&Export { session: "s".into(), payloads: true, ..Export::default() }, &mut bundle).unwrap();
+    let (mut ratios, mut bundles) = (vec![], vec![]);
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        assert!(ledger.verify(None).unwrap().ok);
+        ratios.push(megabytes / start.elapsed().as_secs_f64() / plain);
+        let start = Instant::now();
+        assert!(bundle::read(bundle.as_slice(), disk, Limits::default()).unwrap().report.ok);
+        bundles.push(megabytes / start.elapsed().as_secs_f64());
+    }
+    println!("plain SHA-256 of the same      {plain:>9.0} MB/s");
+    println!("verification to plain SHA-256  {:>9.2}", median(ratios));
+    println!("verification of a bundle       {:>9.0} MB/s of entries", median(bundles));
     let mut proofs: Vec<f64> = Vec::new();
     for n in (0..entries).step_by(601) {
         let start = Instant::now();
@@ -138,6 +162,58 @@ fn verification(disk: &Path) {
         proofs.push(start.elapsed().as_secs_f64() * 1e6);
     }
     println!("inclusion proof in {entries}        {:>9.0} us", median(proofs));
+}
+
+/// A proof among ten million entries. The rows are put into the store as a writer would leave them, but for the signatures, which
+/// proofs don't read: appending as many takes minutes.
+fn large(disk: &Path) {
+    const LEAVES: u64 = 10_000_000;
+    if std::env::var_os("FLYBALL_BENCH_LARGE").is_none() {
+        println!("inclusion proof in {LEAVES}     skipped: FLYBALL_BENCH_LARGE=1 takes a gigabyte and a minute");
+        return;
+    }
+    let dir = tempfile::tempdir_in(disk).unwrap();
+    let path = dir.path().join("ledger");
+    let ledger = Ledger::open(&path).unwrap();
+    let stream = ledger.stream("s").unwrap();
+    stream.append(draft(1)).unwrap();
+    drop(stream);
+    let mut db = rusqlite::Connection::open(path.join("ledger.db")).unwrap();
+    db.execute_batch("DELETE FROM entries; DELETE FROM tiles; PRAGMA synchronous = OFF").unwrap();
+    let (mut frontier, mut tiles) = (merkle::Frontier::new(), std::collections::BTreeMap::<(u32, u64), Vec<u8>>::new());
+    let tx = db.transaction().unwrap();
+    let mut put = tx
+        .prepare("INSERT INTO entries (leaf, stream, seq, digest, data) VALUES (?1, 1, ?1 + 1, ?2, x'7b7d')")
+        .unwrap();
+    for n in 0..LEAVES {
+        let leaf = merkle::leaf_digest(&n.to_le_bytes());
+        put.execute((n as i64, leaf.0)).unwrap();
+        frontier.append(leaf, |level, index, digest| {
+            if level.is_multiple_of(8) {
+                tiles.entry((level / 8, index / 256)).or_default().extend(digest.0);
+            }
+        });
+    }
+    drop(put);
+    for ((level, tile), data) in tiles {
+        tx.execute("INSERT INTO tiles (level, tile, data) VALUES (?1, ?2, ?3)", (level, tile as i64, data)).unwrap();
+    }
+    let peaks: Vec<u8> = frontier.peaks().iter().flat_map(|digest| digest.0).collect();
+    tx.execute("UPDATE head SET size = ?1, peaks = ?2", (LEAVES as i64, peaks)).unwrap();
+    tx.commit().unwrap();
+    let mut proofs = Vec::new();
+    for n in (0..LEAVES).step_by(LEAVES as usize / 997) {
+        let start = Instant::now();
+        let proof = ledger.prove_inclusion(n, LEAVES).unwrap();
+        proofs.push(start.elapsed().as_secs_f64() * 1e6);
+        assert!(merkle::verify_inclusion(&merkle::leaf_digest(&n.to_le_bytes()), n, LEAVES, &frontier.root(), &proof));
+    }
+    proofs.sort_by(f64::total_cmp);
+    println!(
+        "inclusion proof in {LEAVES}     {:>9.0} us p50, {:.0} us p99",
+        proofs[proofs.len() / 2],
+        proofs[proofs.len() * 99 / 100]
+    );
 }
 
 fn median(values: impl IntoIterator<Item = f64>) -> f64 {

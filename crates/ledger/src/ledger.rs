@@ -258,7 +258,8 @@ impl Ledger {
         if index >= size || size > whole {
             return Err(LedgerError::OutOfRange { asked: size.max(index), size: whole });
         }
-        make(&mut |level, index| tiles::node(&db, dir, level, index))
+        let mut nodes = tiles::Nodes::new(&db, dir, whole);
+        make(&mut |level, index| nodes.node(level, index))
     }
 
     pub(crate) fn queue(&self) -> Result<&Queue, LedgerError> {

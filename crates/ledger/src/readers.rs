@@ -24,7 +24,10 @@ pub fn in_flight(raw: &[u8]) -> usize {
 #[must_use]
 pub fn bundle(raw: &[u8]) -> bool {
     let limits = bundle::Limits { bytes: 1 << 20, entries: 1000 };
-    bundle::read(raw, std::path::Path::new("fuzzed"), limits).is_ok_and(|opened| opened.report.ok)
+    let read =
+        |raw: &[u8]| bundle::read(raw, std::path::Path::new("fuzzed"), limits).is_ok_and(|opened| opened.report.ok);
+    let is_one = read(raw);
+    read(&bundle::mended(raw)) || is_one
 }
 
 /// A proof of one entry, and what a witness is asked; whether it is either.

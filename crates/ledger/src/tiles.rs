@@ -61,17 +61,6 @@ pub(crate) fn read(
     }))
 }
 
-/// The root of the complete subtree of `2^level` leaves that begins at leaf `index << level`, out of one tile.
-pub(crate) fn node(db: &Connection, dir: &Path, level: u32, index: u64) -> Result<Digest, LedgerError> {
-    let (tile_level, height) = (level / HEIGHT, level % HEIGHT);
-    let first = index << height;
-    let (tile, start, count) = (first / WIDTH, first % WIDTH, 1u64 << height);
-    let absent = || LedgerError::damaged(dir, format!("the tree's node {index} of level {level} is gone"));
-    let data = read(db, dir, tile_level, tile, start + count)?.ok_or_else(absent)?;
-    let skip = usize::try_from(start).unwrap_or(usize::MAX);
-    combined(data.chunks_exact(32).skip(skip).filter_map(Digest::from_slice).collect()).ok_or_else(absent)
-}
-
 /// Nodes of the tree of the first `size` leaves, for whoever reads many: the tile that was read last of each level is kept.
 pub(crate) struct Nodes<'d> {
     db: &'d Connection,
@@ -85,7 +74,7 @@ impl<'d> Nodes<'d> {
         Self { db, dir, size, last: BTreeMap::new() }
     }
 
-    /// As [`node`].
+    /// The root of the complete subtree of `2^level` leaves that begins at leaf `index << level`, out of one tile.
     pub(crate) fn node(&mut self, level: u32, index: u64) -> Result<Digest, LedgerError> {
         let (tile_level, height) = (level / HEIGHT, level % HEIGHT);
         let first = index << height;

@@ -1,10 +1,11 @@
 //! Evidence for strangers: a session as a bundle, and what a bundle shows by itself, without any ledger.
 
+use crate::attest::{self, Keys};
 use crate::read::{self, History, ReadError, SignedAnswers};
 use flyball_kernel::{Charter, Sources};
 use flyball_ledger::bundle::{Export, Exported, Opened};
 use flyball_ledger::witness::WitnessedBy;
-use flyball_ledger::{Cosigner, Erased, Erasing, Kind, Ledger, LedgerError, NoteVerifier, Problem};
+use flyball_ledger::{Cosigner, Digest, Erased, Erasing, Kind, Ledger, LedgerError, NoteVerifier, Problem};
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,14 @@ use std::io::Write;
 /// # Errors
 /// [`ReadError`] when the ledger can't be read, or `out` written.
 pub fn export(ledger: &Ledger, session: &str, payloads: bool, out: impl Write) -> Result<Exported, ReadError> {
-    let beside = charter_files(&charters(&History::of_kinds(ledger, session, &[Kind::Open, Kind::Charter])?));
+    let history = History::of_kinds(ledger, session, &[Kind::Open, Kind::Charter, Kind::Observe])?;
+    let mut beside = charter_files(&charters(&history));
+    for (name, blob) in attestations(&history) {
+        // One that was erased is said to have been.
+        if let Ok(bytes) = ledger.blob(&blob) {
+            beside.insert(name, bytes);
+        }
+    }
     Ok(ledger.export(&Export { session: session.to_owned(), payloads, beside }, out)?)
 }
 
@@ -78,6 +86,15 @@ fn charter_files(charters: &[Recorded]) -> BTreeMap<String, Vec<u8>> {
         }
     }
     out
+}
+
+/// The attestations that entries speak of: how a bundle names each, and its bytes' digest.
+fn attestations(history: &History) -> BTreeMap<String, Digest> {
+    let of = |entry: &flyball_ledger::Entry| {
+        let blob = entry.body.pointer("/attestation/blob")?.as_str()?.parse().ok()?;
+        Some((format!("attestations/{:08}.dsse.json", entry.seq), blob))
+    };
+    history.entries().iter().filter(|e| e.kind == Kind::Observe).filter_map(of).collect()
 }
 
 /// What a bundle shows, and what it can't.
@@ -167,6 +184,29 @@ pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier], witnesses: &[Cosign
         }
         for name in expected.keys().filter(|name| !opened.beside.contains_key(*name)) {
             problems.push(problem("FB0349", None, format!("`{name}` is not here, and the entries hold it")));
+        }
+        let attested = attestations(history);
+        let keys = std::iter::once(opened.keys.first()).chain(opened.keys.rotations().iter().map(|r| &r.to));
+        let keys = Keys { keys: keys.cloned().collect(), from: "the ledger's" };
+        for (name, bytes) in opened.beside.iter().filter(|(name, _)| name.starts_with("attestations/")) {
+            if attested.get(name) != Some(&Digest::of(bytes)) {
+                problems.push(problem("FB0349", None, format!("`{name}` is not one that the entries speak of")));
+                continue;
+            }
+            match attest::check(bytes, &keys, None) {
+                Ok(checked) if checked.session != session => {
+                    problems.push(problem("FB0349", None, format!("`{name}` is of another session")));
+                }
+                Ok(checked) => {
+                    if checked.problems.is_empty() {
+                        shown.push(format!("`{name}` is signed by the ledger's key, as is the checkpoint in it"));
+                    }
+                    problems
+                        .extend(checked.problems.iter().map(|why| problem("FB0349", None, format!("`{name}`: {why}"))));
+                    not_shown.push(format!("that what `{name}` says follows from the entries: where the ledger is, `verify` of it recomputes that"));
+                }
+                Err(error) => problems.push(problem("FB0349", None, format!("`{name}`: {error}"))),
+            }
         }
         for entry in history.entries().iter().filter(|e| e.kind == Kind::Ruling) {
             let said = entry.body.get("charter").and_then(Json::as_str);

@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "an_attestation_is_read_by_others", needs: readers, run: others },
         Case { name: "an_attestation_is_held_against_the_record", needs: crate::support::nothing, run: against },
+        Case { name: "a_session_in_a_file_has_all_of_it", needs: crate::support::nothing, run: in_a_file },
     ]
 }
 
@@ -181,4 +182,46 @@ fn against(user: User) {
     std::fs::write(&file, r#"{"payloadType":"text/plain","payload":"","signatures":[{"sig":""}]}"#).unwrap();
     let said = stderr(&world.flyball(&["verify", file.to_str().unwrap()]).output().unwrap());
     assert!(said.contains("FB0571"), "{said}");
+}
+
+fn in_a_file(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let (_, output) = world.run(SCRIPT);
+    assert!(output.status.success(), "{}", stderr(&output));
+    attested(&world, &[]);
+    let file = world.repo.scratch().join("s.flyball");
+    let name = file.to_str().unwrap();
+    world.ok(&["export", "@", "-o", name]);
+    let key = world.ledger.join("keys/ledger.pub");
+    let key = key.to_str().unwrap();
+    let elsewhere = ["--ledger", "/nonexistent", "--key", key];
+    let (report, output) = verify(&world, &file, &elsewhere);
+    assert!(output.status.success(), "{report} {}", stderr(&output));
+    assert_eq!((&report["ok"], &report["bundle"]["key"]), (&json!(true), &json!("pinned")), "{report}");
+    assert!(report["bundle"]["blobs"].as_u64().unwrap() >= 3, "{report}");
+    let shown = report["bundle"]["shown"].to_string();
+    assert!(
+        shown.contains(".dsse.json` is signed by the ledger's key") && shown.contains("its files have the digest"),
+        "{shown}"
+    );
+
+    // A file's content that is forgotten: said at its step, and in the next file.
+    let log = world.log();
+    let has_it = |e: &&Value| e["refs"]["blobs"].is_array() && e["body"].to_string().contains("\"path\":\"b\"");
+    let seqs: Vec<String> = log.iter().filter(has_it).map(|e| e["seq"].to_string()).collect();
+    assert!(!seqs.is_empty(), "{log:#?}");
+    let last = log.last().unwrap()["seq"].to_string();
+    assert_eq!(world.ok(&["at", "@", &last, "b"]), "b\n");
+    for seq in &seqs {
+        world.ok(&["forget", "@", "--payload", seq, "--reason", "asked for"]);
+    }
+    let said = stderr(&world.flyball(&["at", "@", &last, "b"]).output().unwrap());
+    assert!(said.contains("FB0486") && said.contains("erased by user:") && said.contains("asked for"), "{said}");
+    world.verifies();
+    world.ok(&["show", "@"]);
+    world.ok(&["export", "@", "-o", name]);
+    let (report, output) = verify(&world, &file, &elsewhere);
+    assert!(output.status.success(), "{report} {}", stderr(&output));
+    assert_eq!(report["erased"].as_array().map(Vec::len), Some(seqs.len()), "{report}");
 }

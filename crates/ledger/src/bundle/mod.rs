@@ -49,6 +49,11 @@ pub struct Manifest {
     pub bytes: u64,
 }
 
+/// For fuzzers: [`tar::mended`].
+pub(crate) fn mended(raw: &[u8]) -> Vec<u8> {
+    tar::mended(raw)
+}
+
 /// A payload's row: with it the content can be held against the commitment in its entry.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -37,6 +37,24 @@ fn header(name: &str, bytes: u64) -> Option<[u8; BLOCK]> {
     Some(block)
 }
 
+/// For fuzzers, who don't find checksums: the same bytes with each header as its name and length give it, as far as there are any.
+pub(super) fn mended(raw: &[u8]) -> Vec<u8> {
+    let mut out = raw.to_vec();
+    let mut at = 0usize;
+    while let Some(block) = out.get(at..at.saturating_add(BLOCK)) {
+        let name = block.split(|b| *b == 0).next().unwrap_or_default();
+        let name = String::from_utf8_lossy(name.get(..name.len().min(100)).unwrap_or_default()).into_owned();
+        let digits = block.get(124..135).and_then(|d| std::str::from_utf8(d).ok()).unwrap_or_default();
+        let Ok(bytes) = u64::from_str_radix(digits, 8) else { break };
+        let (Some(mended), Ok(length)) = (header(&name, bytes), usize::try_from(bytes + padding(bytes))) else { break };
+        if let Some(into) = out.get_mut(at..at + BLOCK) {
+            into.copy_from_slice(&mended);
+        }
+        at = at.saturating_add(BLOCK).saturating_add(length);
+    }
+    out
+}
+
 fn padding(bytes: u64) -> u64 {
     bytes.next_multiple_of(BLOCK as u64) - bytes
 }
