@@ -52,7 +52,8 @@ fn grow(dir: &Path) -> Ledger {
 
 fn export(ledger: &Ledger, payloads: bool) -> Vec<u8> {
     let mut out = Vec::new();
-    let beside = [("charter/00000001/charter.toml".to_owned(), b"[charter]\n".to_vec())].into();
+    let beside = ["attestations/00000061.dsse.json", "charter/00000001/charter.toml"];
+    let beside = beside.into_iter().map(|name| (name.to_owned(), b"[charter]\n".to_vec())).collect();
     let exported = ledger.export(&Export { session: SESSION.into(), payloads, beside }, &mut out).unwrap();
     assert_eq!((exported.entries, exported.bytes), (ENTRIES, out.len() as u64));
     out
@@ -113,7 +114,7 @@ fn what_is_exported_verifies_without_its_ledger_and_twice_the_same() {
     let entry = opened.ledger.entry(SESSION, 22).unwrap();
     assert_eq!((entry.raw.clone(), entry.index), (raw, leaf.index));
     assert_eq!(opened.ledger.body(&entry).unwrap(), bodies, "a body beside its entry is there to read");
-    assert_eq!(opened.beside.len(), 1);
+    assert_eq!(opened.beside.len(), 2);
 }
 
 #[test]

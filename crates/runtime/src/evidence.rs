@@ -18,10 +18,12 @@ use std::io::Write;
 pub fn export(ledger: &Ledger, session: &str, payloads: bool, out: impl Write) -> Result<Exported, ReadError> {
     let history = History::of_kinds(ledger, session, &[Kind::Open, Kind::Charter, Kind::Observe])?;
     let mut beside = charter_files(&charters(&history));
-    for (name, blob) in attestations(&history) {
-        // One that was erased is said to have been.
-        if let Ok(bytes) = ledger.blob(&blob) {
-            beside.insert(name, bytes);
+    for (name, blob) in attestations(&history).into_iter().rev().take(ATTESTATIONS_MAX) {
+        // One that was erased is said to have been; a longer one goes with the blobs only.
+        match ledger.blob(&blob) {
+            Ok(bytes) if bytes.len() <= ATTESTATION_BYTES_MAX => _ = beside.insert(name, bytes),
+            Ok(_) | Err(LedgerError::NoBlob(_)) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(ledger.export(&Export { session: session.to_owned(), payloads, beside }, out)?)
@@ -87,6 +89,10 @@ fn charter_files(charters: &[Recorded]) -> BTreeMap<String, Vec<u8>> {
     }
     out
 }
+
+/// Of attestations, the latest; and no longer one.
+const ATTESTATIONS_MAX: usize = 10;
+const ATTESTATION_BYTES_MAX: usize = 4 << 20;
 
 /// The attestations that entries speak of: how a bundle names each, and its bytes' digest.
 fn attestations(history: &History) -> BTreeMap<String, Digest> {

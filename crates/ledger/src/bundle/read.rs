@@ -99,10 +99,9 @@ pub fn read(from: impl Read, path: &Path, limits: Limits) -> Result<Opened, Ledg
                 _ => return Err(reading.broken(format!("`{member}` is out of its place"))),
             }
         } else {
-            let rank =
-                |name: &str| (member::BESIDE.iter().position(|folder| name.starts_with(folder)), name.to_owned());
-            let is_next = beside.last_key_value().is_none_or(|(last, _): (&String, _)| rank(last) < rank(&member));
-            if rank(&member).0.is_none() || last_blob.is_some() || !is_next {
+            let is_known = member::BESIDE.iter().any(|folder| member.starts_with(folder));
+            let is_next = beside.last_key_value().is_none_or(|(last, _): (&String, _)| *last < member);
+            if !is_known || last_blob.is_some() || !is_next {
                 return Err(reading.broken(format!("`{member}` is out of its place")));
             }
             if bytes > beside_left || beside.len() >= BESIDE_MAX {
