@@ -205,23 +205,5 @@ fn in_a_file(user: User) {
         shown.contains(".dsse.json` is signed by the ledger's key") && shown.contains("its files have the digest"),
         "{shown}"
     );
-
-    // A file's content that is forgotten: said at its step, and in the next file.
-    let log = world.log();
-    let has_it = |e: &&Value| e["refs"]["blobs"].is_array() && e["body"].to_string().contains("\"path\":\"b\"");
-    let seqs: Vec<String> = log.iter().filter(has_it).map(|e| e["seq"].to_string()).collect();
-    assert!(!seqs.is_empty(), "{log:#?}");
-    let last = log.last().unwrap()["seq"].to_string();
-    assert_eq!(world.ok(&["at", "@", &last, "b"]), "b\n");
-    for seq in &seqs {
-        world.ok(&["forget", "@", "--payload", seq, "--reason", "asked for"]);
-    }
-    let said = stderr(&world.flyball(&["at", "@", &last, "b"]).output().unwrap());
-    assert!(said.contains("FB0486") && said.contains("erased by user:") && said.contains("asked for"), "{said}");
     world.verifies();
-    world.ok(&["show", "@"]);
-    world.ok(&["export", "@", "-o", name]);
-    let (report, output) = verify(&world, &file, &elsewhere);
-    assert!(output.status.success(), "{report} {}", stderr(&output));
-    assert_eq!(report["erased"].as_array().map(Vec::len), Some(seqs.len()), "{report}");
 }
