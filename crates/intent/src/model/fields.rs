@@ -212,6 +212,7 @@ impl<'de> Visitor<'de> for Listener {
         Ok(Said::default())
     }
 
+    // tidy: allow float: serde's signature; the number is dropped unlooked at
     fn visit_f64<E>(self, _: f64) -> Result<Said, E> {
         Ok(Said::default())
     }
