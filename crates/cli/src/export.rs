@@ -8,7 +8,7 @@ use serde_json::json;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// `flyball export S --format FORMAT -o FILE`.
+/// `flyball export S --format otlp -o FILE` and the other formats.
 pub fn export(out: Output, place: &Place, wanted: &str, path: &Path, format: Format) -> Result<(), Failure> {
     let (ledger, id) = place.session(wanted)?;
     if path == Path::new("-") {
