@@ -355,9 +355,12 @@ fn unjudged(user: User) {
     let script =
         "exec 3> package.json; printf '{\"dependencies\": {\"left-pad\": \"1.3.0\"}}' >&3; : > ready; kill -STOP $$";
     let mut child = start(&world, script);
+    // Both writes are announced when the script is read; that the second is done says that the first was as well.
     let is_ready = || {
         let log = world.flyball(&["log", "@", "--json"]).output().unwrap();
-        String::from_utf8_lossy(&log.stdout).contains("/ready\"").then_some(())
+        let log = String::from_utf8_lossy(&log.stdout).into_owned();
+        let is_done = |line: &&str| line.contains(r#""kind":"outcome""#) && line.contains(r#""ok":true"#);
+        (log.lines().filter(is_done).count() >= 2).then_some(())
     };
     wait_for("the writer", is_ready);
     child.kill().unwrap();
