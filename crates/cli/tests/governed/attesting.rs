@@ -12,6 +12,11 @@ pub fn cases() -> Vec<Case> {
         Case { name: "an_attestation_is_read_by_others", needs: readers, run: others },
         Case { name: "an_attestation_is_held_against_the_record", needs: crate::support::nothing, run: against },
         Case { name: "a_session_in_a_file_has_all_of_it", needs: crate::support::nothing, run: in_a_file },
+        Case {
+            name: "what_is_forgotten_is_gone_unless_another_entry_relies_on_it",
+            needs: crate::support::nothing,
+            run: forgotten,
+        },
     ]
 }
 
@@ -205,5 +210,34 @@ fn in_a_file(user: User) {
         shown.contains(".dsse.json` is signed by the ledger's key") && shown.contains("its files have the digest"),
         "{shown}"
     );
+    world.verifies();
+}
+
+/// Two files of the same bytes, seen at two entries: the bytes go with the last that relies on them.
+fn forgotten(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let (_, output) = world.run("echo personal > b; /bin/true; cp b d");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let seen = |path: &str| {
+        let log = world.log();
+        let is_it =
+            |e: &&Value| e["body"]["workspace"]["changes"].to_string().contains(&format!("\"path\":\"{path}\""));
+        log.iter().filter(|e| e["kind"] == "observe").rfind(is_it).unwrap()["seq"].to_string()
+    };
+    let (of_b, of_d) = (seen("b"), seen("d"));
+    assert_ne!(of_b, of_d);
+    let last = world.log().last().unwrap()["seq"].to_string();
+    let at = |path: &str| {
+        let output = world.flyball(&["at", "@", &last, path]).output().unwrap();
+        (String::from_utf8_lossy(&output.stdout).into_owned(), stderr(&output))
+    };
+    world.ok(&["forget", "@", "--payload", &of_b, "--reason", "asked to"]);
+    assert_eq!(at("b").0, "personal\n", "another entry relies on the same bytes");
+    world.ok(&["forget", "@", "--payload", &of_d, "--reason", "asked to"]);
+    for path in ["b", "d"] {
+        let (content, said) = at(path);
+        assert!(content.is_empty() && said.contains("erased by"), "{path}: {content} {said}");
+    }
     world.verifies();
 }
