@@ -69,6 +69,7 @@ pub const TARGETS: &[Target] = &[
     reader("checkpoint", checkpoint, 1500),
     reader("control", control, 1500),
     reader("entry", entry, 1500),
+    reader("events", events, 1500),
     reader("fact", fact, 60),
     reader("harness-call", harness_call, 500),
     reader("http-request", http_request, 1500),
@@ -201,7 +202,8 @@ fn harness_call(_: &str, data: &[u8]) {
     let Ok(input) = serde_json::from_slice(data.get(at + 1..).unwrap_or_default()) else { return };
     for harness in Harness::ALL {
         let file = |_: &str| Some(b"one\ntwo\none\n".to_vec());
-        let call = ToolCall { harness, name: &name, input: &input, cwd: "/w", home: "/h", git: None, file: &file };
+        let call =
+            ToolCall { harness, name: &name, input: &input, cwd: "/w", home: "/h", git: None, file: &file, own: &[] };
         if let Ok(actions) = tool_call_actions(&call) {
             assert!(!actions.is_empty(), "a call that does nothing");
             assert!(actions.iter().all(|action| action.surface == flyball_kernel::Surface::Hook));
@@ -262,6 +264,25 @@ fn toml_string(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// A stream of events: the same however it is cut, all of it but for an end that is not there yet.
+fn events(_: &str, data: &[u8]) {
+    use flyball_gateway::mcp::listen::read_events;
+    let Some(whole) = read_events(data, usize::MAX) else { return };
+    for piece_bytes in [1, 2, 7] {
+        assert_eq!(read_events(data, piece_bytes).as_ref(), Some(&whole));
+    }
+    let bytes: Vec<u8> = whole.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect();
+    assert!(data.starts_with(&bytes));
+    for (bytes, data) in &whole {
+        assert!(data.len() <= bytes.len());
+        // What is written of it again is one event with the same data, where it is one line.
+        if !data.contains(&b'\n') && !data.contains(&b'\r') {
+            let again = [b"data: ".as_slice(), data, b"\n\n"].concat();
+            assert_eq!(read_events(&again, usize::MAX), Some(vec![(again.clone(), data.clone())]));
+        }
+    }
 }
 
 /// A client's line, and what the call in it would be.

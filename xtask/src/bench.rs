@@ -1,6 +1,7 @@
 //! Measurements, each beside its baseline in the same run, written into docs/benchmarks.md with the command that made them.
 
 mod hooks;
+mod http;
 mod mcp;
 mod sessions;
 mod temporal;
@@ -15,7 +16,7 @@ use crate::{Failure, exec};
 const CRATES: [&str; 3] = ["kernel", "ledger", "sandbox"];
 
 /// Benches of the whole program.
-const WHOLE: [&str; 4] = ["hooks", "mcp", "sessions", "workloads"];
+const WHOLE: [&str; 5] = ["hooks", "http", "mcp", "sessions", "workloads"];
 
 /// Benches that take long, or stand beside engines that are built for the purpose: only where they are named.
 const BESIDE: [&str; 2] = ["replay", "temporal"];
@@ -34,6 +35,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
     for name in &asked.names {
         let section = match name.as_str() {
             "hooks" => hooks::measure(asked.flyball.clone(), asked.rounds)?,
+            "http" => http::measure(asked.flyball.clone(), asked.rounds)?,
             "mcp" => mcp::measure(asked.flyball.clone(), asked.rounds)?,
             "sessions" => sessions::measure(asked.flyball.clone(), asked.rounds)?,
             "workloads" => workloads::measure(asked.flyball.clone(), asked.rounds)?,
@@ -63,7 +65,7 @@ impl Asked {
                 }
                 other => {
                     return Err(format!(
-                        "no bench is named `{other}`: kernel, ledger, sandbox, hooks, mcp, sessions, workloads, replay, temporal"
+                        "no bench is named `{other}`: kernel, ledger, sandbox, hooks, http, mcp, sessions, workloads, replay, temporal"
                     )
                     .into());
                 }

@@ -152,6 +152,28 @@ fn a_tool_that_writes_meets_the_rules_of_writing() {
     world.ok(&["verify"]);
 }
 
+/// What the charter says that a tool does meets the rules of that, and nobody has to know the server.
+#[test]
+fn a_tool_of_ones_own_is_what_the_charter_says() {
+    let world = World::new();
+    let toml = world.path("w/.flyball/charter.toml");
+    let row = "\n[[mcp.tool]]\nserver = \"filesystem\"\ntool = \"odd\"\nis = \"deploy.delete\"\n\
+               with = { cluster = \"here\", namespace = \"shop\", kind = \"item\", name = \"item/{/says}\" }\n";
+    std::fs::write(&toml, std::fs::read_to_string(&toml).unwrap() + row).unwrap();
+    let rule = "@id(\"it-stays\") @owner(\"maintainer\") @reason(\"It is needed.\")\n\
+                forbid (principal, action == Action::\"deploy.delete\", resource) when { resource.name == \"item/7\" };\n";
+    std::fs::write(world.path("w/.flyball/own.cedar"), rule).unwrap();
+    let mut client = world.client("writes");
+    client.ask("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+    client.ask("tools/list", json!({}));
+    let refused = client.ask("tools/call", json!({"name": "odd", "arguments": {"says": "7"}}));
+    assert!(refused["result"]["content"][0]["text"].as_str().unwrap().contains("it-stays"), "{refused}");
+    // Nor is one that does not say what it is about let through unseen.
+    let unsaid = client.ask("tools/call", json!({"name": "odd", "arguments": {}}));
+    assert_eq!(unsaid["result"]["isError"], json!(true), "{unsaid}");
+    client.end();
+}
+
 #[test]
 fn a_tool_that_has_changed_is_not_shown_until_somebody_has_looked() {
     let world = World::new();

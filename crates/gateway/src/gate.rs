@@ -43,13 +43,43 @@ pub enum Answered {
     },
 }
 
+/// An attempt that has no answer yet, of whoever must not wait.
+#[derive(Debug)]
+pub enum Later {
+    /// Somebody else is being answered: soon.
+    Busy(Asking),
+    /// It takes a disk or a look at files: [`Gate::ask`].
+    Ask(Asking),
+    /// People are asked about the attempt of this name: [`Gate::wait`].
+    Held(u64),
+}
+
 /// Rules on attempts and records them. INVARIANT of every implementation: what can't be decided and recorded is denied.
 pub trait Gate: Send + Sync {
     /// Rules on an attempt; waits for people as long as the asker can.
     fn ask(&self, asking: Asking) -> Answered;
 
+    /// The same by whoever serves others meanwhile: at once, or not here.
+    ///
+    /// # Errors
+    /// [`Later`] says what to do instead.
+    fn ask_now(&self, asking: Asking) -> Result<Answered, Later> {
+        Err(Later::Ask(asking))
+    }
+
+    /// Waits so long for what people say of an attempt that was [`Later::Held`].
+    fn wait(&self, held: u64, wait: Duration) -> Answered {
+        let _ = wait;
+        Answered::Denied { attempt: held, text: "flyball: denied, nobody could be asked".to_owned() }
+    }
+
     /// What became of an allowed attempt. `ok` is `None` where nobody can tell.
     fn outcome(&self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>);
+
+    /// The same where it can be said without waiting; `false` where not, and nothing was.
+    fn outcome_now(&self, _attempts: &[u64], _ok: Option<bool>, _attrs: &BTreeMap<String, Value>) -> bool {
+        false
+    }
 
     /// Records something that was seen and is no attempt; gives its entry.
     fn observe(&self, actor: &str, cause: &[u64], body: Json) -> Option<u64>;

@@ -21,7 +21,7 @@ mod tests;
 use crate::address;
 use crate::mcp::{is_known_tool, mcp_call_actions};
 use crate::reading::{Command, Reading, Stdin, Word, absolute, places};
-use crate::{Content, ContentWanted, Exec, GitContext, McpCall, command_actions, content_actions, programs};
+use crate::{Content, ContentWanted, Exec, GitContext, McpCall, McpTool, command_actions, content_actions, programs};
 use edits::Edited;
 use flyball_kernel::{Action, ActionError, Resource, ResourceKind, Surface};
 use serde_json::{Map, Value as Json};
@@ -69,6 +69,8 @@ pub struct ToolCall<'a> {
     pub git: Option<&'a GitContext>,
     /// What a file holds now, by its absolute path; `None` where it is not there or can't be read.
     pub file: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    /// What the charter says of its own servers' tools.
+    pub own: &'a [McpTool],
 }
 
 /// The call is not one that this version can read, so nobody can say what it would do.
@@ -226,9 +228,10 @@ fn of_known_server(call: &ToolCall<'_>, server: &str, tool: &str) -> Option<Resu
         roots: &[],
         git: &git,
         file: call.file,
-        own: &[],
+        own: call.own,
     };
-    is_known_tool(server, tool).then(|| {
+    let is_own = call.own.iter().any(|own| own.server == server && own.tool == tool);
+    (is_own || is_known_tool(server, tool)).then(|| {
         let mut actions = mcp_call_actions(&read)?;
         actions.iter_mut().for_each(|action| action.surface = Surface::Hook);
         Ok(actions)

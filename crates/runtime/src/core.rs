@@ -541,7 +541,7 @@ impl Core {
     }
 
     /// Tells watchers, and the agent's inbox.
-    fn hear(&mut self, notice: Notice) {
+    pub(crate) fn hear(&mut self, notice: Notice) {
         match &notice {
             Notice::Refused { seq, text } => self.inbox.tell(*seq, "refused", text),
             Notice::PutBack { seq, text, .. } => self.inbox.tell(*seq, "put-back", text),

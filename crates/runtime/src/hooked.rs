@@ -12,7 +12,7 @@ use crate::supervisor::Session;
 use flyball_gateway::hook::install::{self, Called};
 use flyball_gateway::hook::{Around, Hooks, Reply, file};
 use flyball_gateway::{Answered, Asking, Gate};
-use flyball_intent::Harness;
+use flyball_intent::{Harness, McpTool};
 use flyball_kernel::{Action, Value, Verdict};
 use flyball_sandbox::workspace::{self, Layers};
 use flyball_sandbox::{HOOKS_PROGRAM, HOOKS_SETTINGS_FILE, HOOKS_SOCKET_FILE, HooksDoor};
@@ -88,12 +88,14 @@ pub(crate) struct Place {
     pub workspace: PathBuf,
     pub home: PathBuf,
     pub opens_http: bool,
+    /// What the charter says of its own servers' tools.
+    pub own: Vec<McpTool>,
 }
 
 /// Hears a harness's hooks until the session is over.
 pub(crate) fn serve(session: Session, harness: Harness, place: Place, listener: UnixListener) -> std::io::Result<()> {
+    let hooks = Arc::new(Hooks::new(harness).with_tools(place.own.clone()));
     let hooked = Arc::new(Hooked { session, place, again: Mutex::default() });
-    let hooks = Arc::new(Hooks::new(harness));
     let heard = Arc::new(AtomicUsize::new(0));
     std::thread::Builder::new().name("hooks".into()).spawn(move || {
         for stream in crate::control::connections(&listener).flatten() {

@@ -2,19 +2,20 @@
 //!
 //! INVARIANT: what was written is looked at and judged before a request goes out, however long its connection has stood open.
 
-use crate::core::{Core, Outgoing};
+use crate::core::{Core, Notice, Outgoing};
 use crate::gate::Settled;
 use crate::supervisor::Session;
-use flyball_gateway::http::{Authority, Connection, Credential, Egress, Models, trusted};
-use flyball_gateway::{Answered, Asking, Gate, Keep};
+use flyball_gateway::http::{Authority, Connection, Credential, Egress, Models, java_trust, trusted};
+use flyball_gateway::{Answered, Asking, Gate, Keep, Later};
 use flyball_kernel::{Charter, Value, Verdict};
 use flyball_ledger::Kind;
-use flyball_sandbox::{Passing, Through};
+use flyball_sandbox::{JAVA_TRUST_FILE, Passing, SYSTEM_JAVA_TRUST, Through};
 use serde_json::Value as Json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a request waits for people: less than clients wait for an answer.
@@ -23,6 +24,8 @@ const WAIT_MAX: Duration = Duration::from_secs(240);
 const RECORD_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Between two looks at whether the answer is there.
 const LOOK: Duration = Duration::from_millis(20);
+/// Alerts that people hear of in one session; all are on record.
+const TOLD_MAX: usize = 64;
 /// In the session's folder: what programs inside are to trust.
 pub(crate) const TRUST_FILE: &str = "trust.pem";
 /// Where the certificates of this machine are, in one file.
@@ -46,15 +49,29 @@ pub(crate) const TRUST_VARIABLES: &[&str] = &[
     "DENO_CERT",
 ];
 
-/// Serves the connections of one session.
+/// Serves the connections of one session. What that takes is made for the first of them: most programs connect to nothing.
 pub(crate) struct Outward {
-    runtime: tokio::runtime::Runtime,
-    egress: Arc<Egress>,
     session: Session,
+    open: OnceLock<Result<Open, String>>,
+    /// What people were told of.
+    told: Mutex<BTreeSet<String>>,
+    /// What the doors of this session have, until they are opened.
+    parts: Parts,
 }
 
-/// Makes the session's authority, and the file by which programs inside trust it.
-pub(crate) fn authority(session_dir: &Path) -> Result<Arc<Authority>, String> {
+struct Parts {
+    authority: Arc<Authority>,
+    credentials: Arc<[Credential]>,
+    charter: Arc<Charter>,
+}
+
+struct Open {
+    runtime: tokio::runtime::Runtime,
+    egress: Arc<Egress>,
+}
+
+/// Makes the session's authority, and the files by which programs inside trust it.
+pub(crate) fn authority(session_dir: &Path, env: &[(OsString, OsString)]) -> Result<Arc<Authority>, String> {
     let authority = Authority::new().map_err(|e| e.to_string())?;
     let system = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
     let system = system.into_iter().chain(BUNDLES.iter().map(Into::into)).find_map(|path| std::fs::read(path).ok());
@@ -63,8 +80,15 @@ pub(crate) fn authority(session_dir: &Path) -> Result<Arc<Authority>, String> {
         bundle.push(b'\n');
     }
     bundle.extend_from_slice(authority.pem().as_bytes());
-    let path = session_dir.join(TRUST_FILE);
-    std::fs::write(&path, bundle).map_err(|e| format!("{}: {e}", path.display()))?;
+    let write = |name: &str, bytes: &[u8]| {
+        let path = session_dir.join(name);
+        std::fs::write(&path, bytes).map_err(|e| format!("{}: {e}", path.display()))
+    };
+    if SYSTEM_JAVA_TRUST.iter().any(|path| Path::new(path).exists()) || env.iter().any(|(name, _)| name == "JAVA_HOME")
+    {
+        write(JAVA_TRUST_FILE, &java_trust(&bundle))?;
+    }
+    write(TRUST_FILE, &bundle)?;
     Ok(Arc::new(authority))
 }
 
@@ -72,30 +96,65 @@ impl Outward {
     pub(crate) fn new(
         session: Session,
         authority: Arc<Authority>,
-        charter: &Charter,
+        charter: Arc<Charter>,
         credentials: Vec<Credential>,
-    ) -> Result<Arc<Self>, String> {
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            session,
+            open: OnceLock::new(),
+            told: Mutex::default(),
+            parts: Parts { authority, credentials: credentials.into(), charter },
+        })
+    }
+
+    /// The program has ended: what is still to be recorded of its calls is waited for.
+    pub(crate) fn finish(&self) {
+        if let Some(Ok(open)) = self.open.get() {
+            open.runtime.block_on(open.egress.models.recorded(RECORD_WAIT_MAX));
+        }
+    }
+
+    /// Made by a thread of its own: who serves a connection has a small stack.
+    fn opened(&self) -> Result<&Open, String> {
+        let made = self.open.get_or_init(|| {
+            let made = std::thread::scope(|scope| scope.spawn(|| self.make()).join());
+            made.unwrap_or_else(|_| Err("a thread broke off".to_owned()))
+        });
+        made.as_ref().map_err(Clone::clone)
+    }
+
+    fn make(&self) -> Result<Open, String> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("flyball-http")
             .enable_all()
             .build()
             .map_err(|e| e.to_string())?;
+        let Parts { authority, credentials, charter } = &self.parts;
         let egress = Arc::new(Egress {
-            gate: Arc::new(session.clone()),
-            authority,
-            client: trusted()?,
+            gate: Arc::new(self.session.clone()),
+            authority: Arc::clone(authority),
+            client: LazyLock::new(Box::new(trusted)),
             pass: charter.http().pass.clone(),
-            credentials,
+            credentials: Arc::clone(credentials),
             models: Arc::new(Models::new(charter.models().clone())),
             wait: WAIT_MAX,
         });
-        Ok(Arc::new(Self { runtime, egress, session }))
+        Ok(Open { runtime, egress })
     }
 
-    /// The program has ended: what is still to be recorded of its calls is waited for.
-    pub(crate) fn finish(&self) {
-        self.runtime.block_on(self.egress.models.recorded(RECORD_WAIT_MAX));
+    /// For the record each time, for people once.
+    fn alert(&self, detail: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = told.len() < TOLD_MAX && told.insert(detail.to_owned());
+        drop(told);
+        let body = serde_json::json!({ "alert": "http", "detail": detail });
+        self.session.with(|core| {
+            let _ = core.gate.note(Kind::Alert, "gateway", &[], body);
+            if is_new {
+                core.hear(Notice::Alert(detail.to_owned()));
+            }
+        });
     }
 }
 
@@ -110,32 +169,61 @@ impl Through for Outward {
             stream.set_nonblocking(true)?;
             tokio::net::TcpStream::from_std(stream)
         };
-        let egress = Arc::clone(&self.egress);
+        let open = match self.opened() {
+            Ok(open) => open,
+            Err(why) => return self.alert(&format!("no connection can be served: {why}")),
+        };
+        let egress = Arc::clone(&open.egress);
         // On the runtime's own threads: this one has a small stack, and only waits.
-        let serving = self.runtime.spawn(async move {
+        let serving = open.runtime.spawn(async move {
             let (inside, outside) = (tokio(inside)?, tokio(outside)?);
             egress.serve(Connection { inside, outside, name, address, agent, cause }).await
         });
-        if let Ok(Err(error)) = self.runtime.block_on(serving)
+        if let Ok(Err(error)) = open.runtime.block_on(serving)
             && error.kind() == std::io::ErrorKind::PermissionDenied
         {
-            let body = serde_json::json!({ "alert": "http", "detail": format!("a connection to {address} was ended: {error}") });
-            self.session.with(|core| core.gate.note(Kind::Alert, "gateway", &[], body).map(drop));
+            self.alert(&format!("a connection to {address} was ended: {error}"));
         }
     }
 }
 
+fn denied(text: String) -> Answered {
+    Answered::Denied { attempt: 0, text }
+}
+
+fn over() -> Answered {
+    denied("flyball: denied, the session is over".to_owned())
+}
+
 impl Gate for Session {
     fn ask(&self, asking: Asking) -> Answered {
-        let denied = |text: String| Answered::Denied { attempt: 0, text };
-        let over = || denied("flyball: denied, the session is over".to_owned());
         let Some(outgoing) = self.with(|core| core.outgoing(asking.actions, &asking.cause)) else { return over() };
-        let group = match outgoing {
-            Outgoing::Allowed(attempts) => return Answered::Allowed { attempts },
-            Outgoing::Denied(attempt, text) => return Answered::Denied { attempt, text },
-            Outgoing::Held(group) => group,
-        };
-        let deadline = Instant::now() + asking.wait;
+        match outgoing {
+            Outgoing::Allowed(attempts) => Answered::Allowed { attempts },
+            Outgoing::Denied(attempt, text) => Answered::Denied { attempt, text },
+            Outgoing::Held(group) => self.wait(group, asking.wait),
+        }
+    }
+
+    fn ask_now(&self, asking: Asking) -> Result<Answered, Later> {
+        let mut asking = Some(asking);
+        let outgoing = self.try_with(|core| {
+            let quick = asking.take_if(|asking| core.is_quick(&asking.actions))?;
+            Some(core.outgoing(quick.actions, &quick.cause))
+        });
+        let Some(outgoing) = outgoing else { return Ok(over()) };
+        match (outgoing, asking) {
+            (Some(Some(Outgoing::Allowed(attempts))), _) => Ok(Answered::Allowed { attempts }),
+            (Some(Some(Outgoing::Denied(attempt, text))), _) => Ok(Answered::Denied { attempt, text }),
+            (Some(Some(Outgoing::Held(group))), _) => Err(Later::Held(group)),
+            (Some(None), Some(asking)) => Err(Later::Ask(asking)),
+            (None, Some(asking)) => Err(Later::Busy(asking)),
+            (_, None) => Ok(denied("flyball: denied, it could not be decided".to_owned())),
+        }
+    }
+
+    fn wait(&self, group: u64, wait: Duration) -> Answered {
+        let deadline = Instant::now() + wait;
         loop {
             match self.with(|core| core.take_outgoing(group)) {
                 None => return over(),
@@ -155,6 +243,11 @@ impl Gate for Session {
 
     fn outcome(&self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>) {
         self.with(|core| core.outgoing_ended(attempts, ok, attrs));
+    }
+
+    fn outcome_now(&self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>) -> bool {
+        let told = self.try_with(|core| core.outgoing_ended(attempts, ok, attrs));
+        told != Some(None)
     }
 
     /// INVARIANT: what is seen of a tool's call is caused by the answer of the model that made it, where that passed here.

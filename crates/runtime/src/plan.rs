@@ -1,5 +1,6 @@
 //! From options and charter to what the sandbox builds: paths, environment, limits, and what stays uncovered.
 
+use crate::door::own_tools;
 use crate::home::Home;
 use crate::hooked::{self, Hooking};
 use crate::inbox;
@@ -8,6 +9,7 @@ use crate::outward::TRUST_VARIABLES;
 use crate::scratch::ScratchError;
 use crate::supervisor::RunOptions;
 use crate::terminal;
+use flyball_intent::McpTool;
 use flyball_kernel::analysis::{Doors, SessionKind};
 use flyball_kernel::{Charter, HomeKeep, RuleEffect, Session, Sources};
 use flyball_sandbox::workspace::Layers;
@@ -90,6 +92,8 @@ pub(crate) struct Plan {
     pub opens_http: bool,
     /// The harness's hooks.
     pub hooks: Option<Hooking>,
+    /// What the charter says of its own servers' tools.
+    pub own: Vec<McpTool>,
     /// Secrets that the broker puts in.
     pub lent: Lent,
 }
@@ -205,6 +209,7 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         opens_http,
         hooks,
         lent,
+        own: own_tools(charter),
         require: sandbox.require.clone(),
         learns: options.learn,
         agent,

@@ -38,7 +38,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 /// What to run, and how.
@@ -213,7 +213,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let inbox =
         Inbox::create(&session_dir).map_err(|cause| RunError::System { what: "make the session's inbox", cause })?;
     let authority = match plan.opens_http {
-        true => Some(outward::authority(&session_dir).map_err(RunError::Http)?),
+        true => Some(outward::authority(&session_dir, &plan.spec.env).map_err(RunError::Http)?),
         false => None,
     };
     let hooks = plan.hooks.as_ref().map(|hooks| hooks.prepare(&session_dir)).transpose();
@@ -310,7 +310,7 @@ fn govern(
     });
     let outward = doors.http.map(|(authority, charter)| {
         let credentials = plan.lent.secrets(&charter, &plan.spec.home)?;
-        Outward::new(Session(Arc::downgrade(&shared)), authority, &charter, credentials)
+        Ok(Outward::new(Session(Arc::downgrade(&shared)), authority, charter, credentials))
     });
     let outward = outward.transpose().map_err(RunError::Http)?;
     if let (Some(listener), Some(hooks)) = (doors.hooks, &plan.hooks) {
@@ -319,6 +319,7 @@ fn govern(
             workspace: plan.spec.workspace.clone(),
             home: plan.spec.home.clone(),
             opens_http: plan.opens_http,
+            own: plan.own.clone(),
         };
         let heard = hooked::serve(Session(Arc::downgrade(&shared)), hooks.harness, place, listener);
         heard.map_err(|cause| RunError::System { what: "hear the harness's hooks", cause })?;
@@ -568,6 +569,17 @@ impl Session {
         Some(with(&shared, then))
     }
 
+    /// The same where nobody else has that state at this moment; the inner `None` where somebody has.
+    pub(crate) fn try_with<T>(&self, then: impl FnOnce(&mut Core) -> T) -> Option<Option<T>> {
+        let shared = self.0.upgrade().filter(|shared| !shared.over.load(Ordering::SeqCst))?;
+        let core = match shared.core.try_lock() {
+            Ok(core) => core,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Some(None),
+        };
+        Some(Some(done_with(&shared, core, then)))
+    }
+
     /// What passes and is kept.
     pub(crate) fn kept<T>(&self, then: impl FnOnce(&Kept) -> T) -> Option<T> {
         self.0.upgrade().map(|shared| then(&shared.kept))
@@ -576,7 +588,10 @@ impl Session {
 
 /// Does something with the session's state, and tells what came of it.
 fn with<T>(shared: &Arc<Shared>, then: impl FnOnce(&mut Core) -> T) -> T {
-    let mut core = lock(shared);
+    done_with(shared, lock(shared), then)
+}
+
+fn done_with<T>(shared: &Arc<Shared>, mut core: MutexGuard<'_, Core>, then: impl FnOnce(&mut Core) -> T) -> T {
     let deadline = core.gate.next_deadline_ns();
     let out = then(&mut core);
     for notice in core.take_notices() {

@@ -18,6 +18,7 @@ mod apart;
 mod attesting;
 mod bad_input;
 mod barrier;
+mod clients;
 mod codex;
 mod constraining;
 mod content;
@@ -57,6 +58,7 @@ fn main() {
         attesting::cases(),
         bad_input::cases(),
         barrier::cases(),
+        clients::cases(),
         codex::cases(),
         constraining::cases(),
         contracting::cases(),

@@ -22,12 +22,18 @@ fn needs(_: User) -> Option<String> {
 
 /// Answers with method, path and how many bytes came; stays open for more.
 const SERVER: &str = r#"
-import http.server, ssl, sys
+import http.server, os, ssl, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do(self):
         got = len(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
         text = f"{self.command} {self.path} {got}\n".encode()
+        path = self.path.split("?")[0].strip("/")
+        if path.startswith("files/"):
+            path = path + "/index.html" if os.path.isdir(path) else path
+            if ".." in path or not os.path.isfile(path):
+                return self.send_error(404)
+            text = open(path, "rb").read()
         if self.path == "/who":
             import base64
             secret = "s3cret-of-the-user"
@@ -35,6 +41,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             right = said in ("Bearer " + secret, "Basic " + base64.b64encode(b"x:" + secret.encode()).decode())
             text = f"{'right' if right else 'wrong'} {said} {secret if right else ''}.\n".encode()
         self.send_response(200)
+        if path.endswith(".html"): self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
@@ -48,9 +55,9 @@ print(server.server_port, flush=True)
 server.serve_forever()
 "#;
 
-struct Server {
+pub struct Server {
     child: Child,
-    port: u16,
+    pub port: u16,
     /// The authority that vouches for it.
     ca: std::path::PathBuf,
 }
@@ -87,7 +94,7 @@ impl Drop for Server {
 }
 
 /// A governed repository and a server that its charter lets be reached, but for `/forbidden`.
-fn scene(user: User) -> (World, Server, tempfile::TempDir) {
+pub fn scene(user: User) -> (World, Server, tempfile::TempDir) {
     let world = World::new(user);
     let outside = tempfile::tempdir().unwrap();
     let server = Server::start(outside.path());
@@ -104,7 +111,7 @@ fn scene(user: User) -> (World, Server, tempfile::TempDir) {
     (world, server, outside)
 }
 
-fn run(world: &World, server: &Server, script: &str) -> String {
+pub fn run(world: &World, server: &Server, script: &str) -> String {
     std::fs::write(
         world.repo.workspace().join("work.sh"),
         script.replace("@URL@", &format!("https://host.internal:{}", server.port)),

@@ -11,7 +11,7 @@ mod wire;
 
 use crate::gate::{Answered, Asking, Gate};
 use crate::paths;
-use flyball_intent::{GitContext, Harness, ToolCall, all_succeeded_if_it_did, tool_call_actions};
+use flyball_intent::{GitContext, Harness, McpTool, ToolCall, all_succeeded_if_it_did, tool_call_actions};
 use flyball_kernel::{Action, Value};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
@@ -69,6 +69,8 @@ pub struct Around<'a> {
 /// The hook events of one harness session.
 pub struct Hooks {
     harness: Harness,
+    /// What the charter says of its own servers' tools.
+    own: Vec<McpTool>,
     calls: Mutex<VecDeque<Call>>,
     /// The entry that tells of each agent's start, by its name.
     started: Mutex<BTreeMap<String, u64>>,
@@ -88,7 +90,13 @@ impl Hooks {
     /// For a session in which nothing has happened yet.
     #[must_use]
     pub fn new(harness: Harness) -> Self {
-        Self { harness, calls: Mutex::default(), started: Mutex::default() }
+        Self { harness, own: Vec::new(), calls: Mutex::default(), started: Mutex::default() }
+    }
+
+    /// The same where a charter says what tools do.
+    #[must_use]
+    pub fn with_tools(self, own: Vec<McpTool>) -> Self {
+        Self { own, ..self }
     }
 
     /// Whether the event says that the harness session is over.
@@ -149,7 +157,7 @@ impl Hooks {
     }
 
     fn before(&self, asked: Asked, cause: &[u64], gate: &dyn Gate, around: &Around<'_>) -> Reply {
-        let actions = match asked.actions(self.harness, around) {
+        let actions = match asked.actions(self, around) {
             Ok(actions) => actions,
             Err(error) => return Reply::deny(&format!("flyball: denied, the call can't be read: {error}")),
         };
@@ -216,16 +224,17 @@ struct Asked {
 }
 
 impl Asked {
-    fn actions(&self, harness: Harness, around: &Around<'_>) -> Result<Vec<Action>, flyball_intent::ToolCallError> {
+    fn actions(&self, hooks: &Hooks, around: &Around<'_>) -> Result<Vec<Action>, flyball_intent::ToolCallError> {
         let git = (around.git)(&self.cwd);
         let mut actions = tool_call_actions(&ToolCall {
-            harness,
+            harness: hooks.harness,
             name: &self.tool,
             input: &self.input,
             cwd: &self.cwd,
             home: around.home,
             git: git.as_ref(),
             file: around.file,
+            own: &hooks.own,
         })?;
         paths::resolve(&mut actions);
         // What two spellings of a path lead to alike is one thing.

@@ -5,7 +5,7 @@ use super::body::Through;
 use super::credentials::{self, Blot};
 use super::model::{self, Exchange};
 use super::{Egress, Place};
-use crate::gate::{Answered, Asking, Gate};
+use crate::gate::{Answered, Asking, Gate, Later};
 use flyball_intent::{ModelApi, model_refusal};
 use flyball_kernel::Value;
 use hyper::body::Incoming;
@@ -33,6 +33,8 @@ const STREAMS_MAX: u32 = 64;
 const STREAMS: &[&str] = &["websocket", "spdy/3.1"];
 /// A client that begins a request and does not finish its head holds a connection for this long.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How often it is tried to have a ruling at once.
+const BUSY_TRIES_MAX: usize = 16;
 /// The way to the server.
 struct Way {
     server: Server,
@@ -139,41 +141,16 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
         request.headers_mut().remove(header::ACCEPT_ENCODING);
     }
     let asking = Asking { actions, cause: place.cause.clone(), exact: String::new(), wait: egress.wait };
-    let gate = Arc::clone(&egress.gate);
-    let models = Arc::clone(&egress.models);
-    let answered = tokio::task::spawn_blocking(move || {
-        let answered = gate.ask(asking);
-        let exchange = match (&answered, model) {
-            (Answered::Allowed { attempts }, Some(model)) => recorded(&gate, models, attempts, model)?,
-            _ => None,
-        };
-        Ok((answered, exchange))
-    });
-    let (attempts, exchange) = match answered.await {
-        Ok(Ok((Answered::Allowed { attempts }, exchange))) => (attempts, exchange),
-        Ok(Ok((Answered::Denied { text, .. } | Answered::Waiting { text, .. }, _))) => return refused(api, &text),
-        Ok(Err(Unrecorded)) => return refused(api, "flyball: denied, the call could not be recorded first"),
-        Err(_) => return refused(api, "flyball: denied, it could not be decided"),
+    let allowed = match ruled(egress, asking, model).await {
+        Ok(allowed) => allowed,
+        Err(text) => return refused(api, &text),
     };
     let blot = Blot::new(credentials::put_in(&egress.credentials, place, request.headers_mut()));
     if blot.is_some() {
         request.headers_mut().remove(header::ACCEPT_ENCODING);
     }
     let response = send(way, request).await.map(|response| blotted(response, blot));
-    let status = response.as_ref().map(Response::status).ok();
-    let gate = Arc::clone(&egress.gate);
-    let of_model = exchange.as_ref().map(Exchange::of);
-    let told = move || {
-        let attrs = status.map(|s| ("status".to_owned(), Value::Long(s.as_u16().into())));
-        // An error of the way says nothing of what the server did with the request.
-        let is_ok = status.map(|s| !s.is_client_error() && !s.is_server_error());
-        let Some((first, implied)) = attempts.split_first() else { return };
-        gate.outcome(&[*first], is_ok, &attrs.into_iter().collect());
-        let implied: Vec<u64> = implied.iter().copied().filter(|of| Some(*of) != of_model).collect();
-        gate.outcome(&implied, is_ok, &BTreeMap::new());
-    };
-    // The answer may be on its way before that is on record, as with any outcome.
-    tokio::task::spawn_blocking(told);
+    let exchange = allowed.ended(response.as_ref().map(Response::status).ok());
     match (response, exchange) {
         (Ok(response), Some(mut exchange)) => {
             exchange.answers(&response);
@@ -189,6 +166,100 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
     }
 }
 
+/// A request that was allowed, until it is known what became of it.
+///
+/// INVARIANT: something is said of it whatever happens: a client that goes away takes what serves it along.
+struct Allowed {
+    gate: Arc<dyn Gate>,
+    attempts: Vec<u64>,
+    exchange: Option<Exchange>,
+}
+
+impl Allowed {
+    fn ended(mut self, status: Option<StatusCode>) -> Option<Exchange> {
+        // An error of the way says nothing of what the server did with the request.
+        self.say(status.map(|s| !s.is_client_error() && !s.is_server_error()), status);
+        self.exchange.take()
+    }
+
+    /// What became of a model's call is said when its answer is over.
+    fn say(&mut self, is_ok: Option<bool>, status: Option<StatusCode>) {
+        let attrs = status.map(|s| ("status".to_owned(), Value::Long(s.as_u16().into())));
+        let attrs: BTreeMap<String, Value> = attrs.into_iter().collect();
+        let of_model = self.exchange.as_ref().map(Exchange::of);
+        let mut attempts = std::mem::take(&mut self.attempts);
+        let implied: Vec<u64> = attempts.drain(1.min(attempts.len())..).filter(|of| Some(*of) != of_model).collect();
+        if attempts.is_empty() || implied.is_empty() && self.gate.outcome_now(&attempts, is_ok, &attrs) {
+            return;
+        }
+        let gate = Arc::clone(&self.gate);
+        // The answer may be on its way before that is on record, as with any outcome.
+        model::later(move || {
+            gate.outcome(&attempts, is_ok, &attrs);
+            gate.outcome(&implied, is_ok, &BTreeMap::new());
+        });
+    }
+}
+
+impl Drop for Allowed {
+    fn drop(&mut self) {
+        if !self.attempts.is_empty() {
+            self.say(None, None);
+        }
+        if let Some(exchange) = self.exchange.take() {
+            Box::new(exchange).end(false);
+        }
+    }
+}
+
+/// The gate's answer: a text where it is not to go on. Of an allowed call of a model its request is on record then.
+async fn ruled(egress: &Egress, asking: Asking, model: Option<model::Asked>) -> Result<Allowed, String> {
+    let (gate, wait) = (Arc::clone(&egress.gate), asking.wait);
+    let mut later = Later::Ask(asking);
+    if model.is_none() {
+        // Without a switch of threads, which takes longer than most rulings.
+        for _ in 0..BUSY_TRIES_MAX {
+            later = match later {
+                Later::Ask(asking) | Later::Busy(asking) => match gate.ask_now(asking) {
+                    Ok(answered) => return allowed(gate, answered),
+                    Err(later) => later,
+                },
+                held => held,
+            };
+            match later {
+                Later::Busy(_) => tokio::task::yield_now().await,
+                _ => break,
+            }
+        }
+    }
+    let models = Arc::clone(&egress.models);
+    let answered = tokio::task::spawn_blocking(move || {
+        let answered = match later {
+            Later::Ask(asking) | Later::Busy(asking) => gate.ask(asking),
+            Later::Held(group) => gate.wait(group, wait),
+        };
+        let mut allowed = allowed(gate, answered)?;
+        if let Some(model) = model {
+            match recorded(&allowed, models, model) {
+                Ok(exchange) => allowed.exchange = Some(exchange),
+                Err(text) => {
+                    allowed.say(Some(false), None);
+                    return Err(text);
+                }
+            }
+        }
+        Ok(allowed)
+    });
+    answered.await.unwrap_or_else(|_| Err("flyball: denied, it could not be decided".to_owned()))
+}
+
+fn allowed(gate: Arc<dyn Gate>, answered: Answered) -> Result<Allowed, String> {
+    match answered {
+        Answered::Allowed { attempts } => Ok(Allowed { gate, attempts, exchange: None }),
+        Answered::Denied { text, .. } | Answered::Waiting { text, .. } => Err(text),
+    }
+}
+
 pub(super) fn blotted(mut response: Response<Through>, blot: Option<Blot>) -> Response<Through> {
     match blot {
         Some(blot) => {
@@ -200,24 +271,12 @@ pub(super) fn blotted(mut response: Response<Through>, blot: Option<Blot>) -> Re
     }
 }
 
-/// A call that can't be put on record must not go out.
-struct Unrecorded;
-
 /// INVARIANT: a call's request is on record before it goes out.
-fn recorded(
-    gate: &Arc<dyn Gate>,
-    models: Arc<model::Models>,
-    attempts: &[u64],
-    asked: model::Asked,
-) -> Result<Option<Exchange>, Unrecorded> {
-    let Some(&of) = attempts.get(asked.index) else { return Err(Unrecorded) };
-    match asked.record(&**gate, of) {
-        Some(entry) => Ok(Some(Exchange::new(Arc::clone(gate), models, asked.call, of, entry))),
-        None => {
-            gate.outcome(attempts, Some(false), &BTreeMap::new());
-            Err(Unrecorded)
-        }
-    }
+fn recorded(allowed: &Allowed, models: Arc<model::Models>, asked: model::Asked) -> Result<Exchange, String> {
+    let unrecorded = || "flyball: denied, the call could not be recorded first".to_owned();
+    let of = *allowed.attempts.get(asked.index).ok_or_else(unrecorded)?;
+    let entry = asked.record(&*allowed.gate, of).ok_or_else(unrecorded)?;
+    Ok(Exchange::new(Arc::clone(&allowed.gate), models, asked.call, of, entry))
 }
 
 /// INVARIANT: one host, however often a request names it.

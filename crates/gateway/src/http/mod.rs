@@ -8,9 +8,12 @@
 
 mod asked;
 mod authority;
+#[cfg(test)]
+mod bad_input;
 mod body;
 mod credentials;
 mod forward;
+mod java;
 mod model;
 mod sniff;
 #[cfg(test)]
@@ -18,6 +21,7 @@ mod tests;
 
 pub use authority::{Authority, AuthorityError};
 pub use credentials::Credential;
+pub use java::java_trust;
 pub use model::Models;
 
 use crate::gate::Gate;
@@ -27,7 +31,7 @@ use rustls::sign::CertifiedKey;
 use sniff::{HEAD_BYTES_MAX, Spoken};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::TcpStream;
@@ -48,17 +52,23 @@ pub struct Egress {
     pub gate: Arc<dyn Gate>,
     /// Makes the certificates that the inside sees.
     pub authority: Arc<Authority>,
-    /// How servers are verified.
-    pub client: Arc<rustls::ClientConfig>,
+    /// How servers are verified: read for the first connection that needs it, as that takes a while.
+    pub client: Verification,
     /// Hosts whose TLS is not opened: by name, or `*.` and the end of names.
     pub pass: Vec<String>,
     /// Calls of models.
     pub models: Arc<Models>,
     /// What is put in for the program, which has placeholders of it.
-    pub credentials: Vec<Credential>,
+    pub credentials: Arc<[Credential]>,
     /// How long people may take to answer a question about a request.
     pub wait: Duration,
 }
+
+/// See [`trusted`].
+pub type Verification = LazyLock<Trusted, Box<dyn FnOnce() -> Trusted + Send>>;
+
+/// How servers are verified, and why none passes, where that is so; or what the TLS library says.
+pub type Trusted = Result<(Arc<rustls::ClientConfig>, Option<String>), String>;
 
 /// A connection that was allowed, with both its ends.
 pub struct Connection {
@@ -87,19 +97,19 @@ pub(crate) struct Place {
     pub cause: Vec<u64>,
 }
 
-/// Server verification by the certificates that this machine trusts.
+/// Server verification by the certificates that this machine trusts. Where there are none no server passes it, and it is said why.
 ///
 /// # Errors
-/// What is wrong with them, when there is none.
-pub fn trusted() -> Result<Arc<rustls::ClientConfig>, String> {
+/// What the TLS library says.
+pub fn trusted() -> Trusted {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = rustls::RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.certs);
-    if added == 0 {
+    let lacks = (added == 0).then(|| {
         let why = found.errors.first().map(ToString::to_string).unwrap_or_default();
-        return Err(format!("this machine trusts no certificate authority: {why}"));
-    }
-    client_config(roots)
+        format!("this machine trusts no certificate authority, so no server over TLS is believed: {why}")
+    });
+    Ok((client_config(roots)?, lacks))
 }
 
 /// The same by these authorities.
@@ -192,10 +202,14 @@ impl Egress {
         place: Place,
     ) -> io::Result<()> {
         let server = ServerName::try_from(place.host.clone()).map_err(io::Error::other)?;
-        let mut client = (*self.client).clone();
+        let egress = Arc::clone(&self);
+        let trusted = tokio::task::spawn_blocking(move || egress.client.clone()).await;
+        let (client, lacks) = trusted.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        let mut client = (*client).clone();
         client.alpn_protocols = offers.into_iter().filter(|p| p == H2 || p == HTTP1).collect();
         let connecting = TlsConnector::from(Arc::new(client)).connect(server, outside);
         let outside = tokio::time::timeout(HANDSHAKE_WAIT_MAX, connecting).await.map_err(io::Error::from).flatten();
+        let outside = outside.map_err(|error| lacks.map_or(error, io::Error::other));
         // Both sides speak the same: what the server chose is offered to the program.
         let chosen = outside.as_ref().ok().and_then(|o| o.get_ref().1.alpn_protocol()).map(<[u8]>::to_vec);
         let certified = self.authority.certified(&place.host).map_err(io::Error::other)?;
@@ -212,7 +226,8 @@ impl Egress {
             Err(_) => vec![HTTP1.to_vec()],
         };
         let accepting = TlsAcceptor::from(Arc::new(server)).accept(inside);
-        let inside = tokio::time::timeout(HANDSHAKE_WAIT_MAX, accepting).await??;
+        let inside = tokio::time::timeout(HANDSHAKE_WAIT_MAX, accepting).await?;
+        let inside = inside.map_err(|error| not_believed(&place.host, error))?;
         match outside {
             Ok(outside) => self.forward(inside, outside, is_h2, place).await,
             Err(error) => forward::unreachable(inside, &place, &error).await,
@@ -236,6 +251,21 @@ fn same_host(name: Option<&str>, asked: Option<&str>) -> io::Result<()> {
             Err(refused("a handshake for another name than the connection was allowed for"))
         }
         _ => Ok(()),
+    }
+}
+
+/// What a program that believes only certificates of its own choice says in the handshake.
+fn not_believed(host: &str, error: io::Error) -> io::Error {
+    use rustls::AlertDescription as Said;
+    let said = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match said {
+        Some(rustls::Error::AlertReceived(
+            Said::UnknownCA | Said::BadCertificate | Said::CertificateUnknown | Said::UnsupportedCertificate,
+        )) => refused(&format!(
+            "the program does not believe this session's certificate authority, by which its requests to `{host}` would be \
+             ruled on; name the host under `[http] pass` to leave them closed"
+        )),
+        _ => error,
     }
 }
 

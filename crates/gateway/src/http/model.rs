@@ -330,7 +330,7 @@ impl Reading {
 }
 
 /// Off the threads that pass things on.
-fn later(what: impl FnOnce() + Send + 'static) {
+pub(super) fn later(what: impl FnOnce() + Send + 'static) {
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn_blocking(what)),
         Err(_) => what(),

@@ -18,7 +18,7 @@ use std::process::{Command, Output};
 use std::sync::Mutex;
 use tokio::runtime::Runtime;
 
-const HOST: &str = "server.test";
+pub(super) const HOST: &str = "server.test";
 
 /// Denies requests whose path has `forbidden` in it, and writes down what it hears.
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl Gate for Ruler {
         Answered::Allowed { attempts: (0..asking.actions.len() as u64).collect() }
     }
     fn outcome(&self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>) {
-        if attempts == [0] {
+        if attempts.first() == Some(&0) {
             self.0.lock().unwrap().push(format!("outcome {ok:?} {:?}", attrs.get("status")));
         }
     }
@@ -45,11 +45,11 @@ impl Gate for Ruler {
     }
 }
 
-struct World {
+pub(super) struct World {
     runtime: Runtime,
     ruler: Arc<Ruler>,
     /// Where a client finds the way through.
-    port: u16,
+    pub(super) port: u16,
     scratch: tempfile::TempDir,
 }
 
@@ -102,6 +102,16 @@ impl World {
                 });
             }
         });
+        Self::before(runtime, roots, server_port)
+    }
+
+    /// In front of a server that listens there without TLS.
+    pub(super) fn plain(server_port: u16) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        Self::before(runtime, rustls::RootCertStore::empty(), server_port)
+    }
+
+    fn before(runtime: Runtime, roots: rustls::RootCertStore, server_port: u16) -> Self {
         let ruler = Arc::new(Ruler::default());
         let scratch = tempfile::tempdir().unwrap();
         let authority = Arc::new(Authority::new().unwrap());
@@ -109,9 +119,9 @@ impl World {
         let egress = Arc::new(Egress {
             gate: Arc::clone(&ruler) as Arc<dyn Gate>,
             authority,
-            client: client_config(roots).unwrap(),
+            client: LazyLock::new(Box::new(|| client_config(roots).map(|client| (client, None)))),
             pass: vec!["passed.test".to_owned()],
-            credentials: Vec::new(),
+            credentials: Arc::default(),
             models: Arc::new(Models::new(ModelSettings::default())),
             wait: Duration::from_secs(1),
         });
@@ -148,7 +158,7 @@ impl World {
     }
 
     /// Sends these bytes, and gives what came until the end.
-    fn raw(&self, bytes: &[u8]) -> String {
+    pub(super) fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = StdStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         // Whoever is refused early reads no more.
@@ -158,11 +168,11 @@ impl World {
         String::from_utf8_lossy(&out).into_owned()
     }
 
-    fn heard(&self) -> Vec<String> {
+    pub(super) fn heard(&self) -> Vec<String> {
         std::mem::take(&mut self.ruler.0.lock().unwrap())
     }
 
-    fn asked(&self) -> Vec<String> {
+    pub(super) fn asked(&self) -> Vec<String> {
         self.heard().into_iter().filter(|line| !line.starts_with("outcome")).collect()
     }
 }

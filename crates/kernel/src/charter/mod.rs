@@ -13,6 +13,7 @@ mod models;
 mod people;
 pub(crate) mod report;
 mod schema;
+mod servers;
 pub(crate) mod settings;
 mod size;
 pub(crate) mod table;
@@ -49,6 +50,7 @@ pub(crate) use examples::{before, example_session};
 pub use models::{Credential, CredentialSource, MODEL_APIS, ModelHost, ModelPrice, ModelSettings};
 pub use schema::FactType;
 pub(crate) use schema::rule_attrs;
+pub use servers::ServerTool;
 pub use settings::{DefaultVerdict, HomeKeep, HttpSettings, Limits, Owner, SandboxSettings};
 pub use tools::ToolReading;
 
@@ -88,6 +90,7 @@ pub struct Charter {
     pub(crate) rules: Rules,
     pub(crate) content: ContentReading,
     pub(crate) tools: ToolReading,
+    pub(crate) server_tools: Vec<ServerTool>,
     pub(crate) fact_types: BTreeMap<String, FactType>,
     pub(crate) examples: Vec<Example>,
     pub(crate) contracts: Vec<Contract>,
@@ -204,6 +207,12 @@ impl Charter {
     #[must_use]
     pub fn has_labels(&self) -> bool {
         !self.labels.is_empty()
+    }
+
+    /// `[[mcp.tool]]`.
+    #[must_use]
+    pub fn server_tools(&self) -> &[ServerTool] {
+        &self.server_tools
     }
 
     /// `[tools]`.
@@ -343,6 +352,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let obligations = obligation::section(report, &mut root, text, &owners, &tiers);
     let labels = label::section(report, &mut root, &owners);
     let tools = tools::section(report, &mut root);
+    let server_tools = servers::section(report, &mut root);
 
     let (fact_types, facts_kept) = (&facts.types, &facts.facts);
     let context = cedar::Context { owners: &owners, tiers: &tiers, facts: facts_kept, fact_types, is_validated };
@@ -384,6 +394,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         rules,
         content: ContentReading::default(),
         tools,
+        server_tools,
         fact_types: facts.types,
         examples,
         contracts,

@@ -147,6 +147,19 @@ fn case_globs_that_explode() {
     for host in ["", "*", "*.", "*.a.*", ".a", "A.example", "https://a", "a/b", "a b", &stars] {
         refused(&format!("[http]\npass = [\"{host}\"]"), ALL, "FB0103");
     }
+    for (row, code) in [
+        ("server = \"s\"\ntool = \"t\"\nis = \"fs.wrote\"\nwith = { path = \"/p\" }", "FB0103"),
+        ("server = \"s\"\ntool = \"t\"\nis = \"fs.write\"\nwith = { pathh = \"/p\", path = \"/p\" }", "FB0103"),
+        ("server = \"s\"\ntool = \"t\"\nis = \"fs.write\"\nwith = { path = 7 }", "FB0103"),
+        // A rule about paths would not find it.
+        ("server = \"s\"\ntool = \"t\"\nis = \"fs.write\"", "FB0104"),
+        ("server = \"s\"\nis = \"fs.write\"\nwith = { path = \"/p\" }", "FB0104"),
+    ] {
+        refused(&format!("[[mcp.tool]]\n{row}\n"), ALL, code);
+    }
+    let row = "[[mcp.tool]]\nserver = \"s\"\ntool = \"t\"\nis = \"fs.write\"\nwith = { path = \"/p\" }\n";
+    refused(&row.repeat(2), ALL, "FB0103");
+    assert_eq!(charter(row, ALL).server_tools().len(), 1);
     // As bad as may be, against a long name: matching takes time linear in it, or by its length times the pattern's.
     let worst = format!("{}b", "*a".repeat(400));
     let rule = format!(

@@ -56,6 +56,11 @@ impl Core {
         (self.agent.clone(), vec![attempt.copied().unwrap_or(self.opened)])
     }
 
+    /// Whether a ruling on these waits for nothing: no file is to be looked at first, and no disk.
+    pub(crate) fn is_quick(&self, actions: &[Action]) -> bool {
+        self.capture.is_quiet() && !self.gate.waits(actions)
+    }
+
     /// Rules on a request.
     pub(crate) fn outgoing(&mut self, actions: Vec<Action>, cause: &[u64]) -> Outgoing {
         if self.breached {

@@ -235,7 +235,7 @@ pub fn supervise(home: &Home, options: &Supervise) -> Result<(), HookError> {
     // session may go on another time, in a session of its own.
     let pointer = home.dir().join(DOORS).join(&options.key);
     let last = Arc::new(std::sync::Mutex::new(Instant::now()));
-    let hooks = Arc::new(Hooks::new(options.harness));
+    let hooks = Arc::new(Hooks::new(options.harness).with_tools(door.own.clone()));
     {
         let (door, last, pointer) = (Arc::clone(&door), Arc::clone(&last), pointer.clone());
         std::thread::Builder::new().name("hooks".into()).spawn(move || {

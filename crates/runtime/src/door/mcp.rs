@@ -10,7 +10,7 @@ use crate::supervisor::RunError;
 use crate::translate;
 use flyball_gateway::mcp::listen::{self, Site, Upstream, UpstreamError};
 use flyball_gateway::mcp::{Around, Proxy, server_name, stdio};
-use flyball_intent::is_known_server;
+use flyball_intent::{McpTool, is_known_server};
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::collections::BTreeMap;
@@ -87,7 +87,7 @@ pub fn mcp(
     };
     let around = Around {
         roots: argv.iter().skip(1).filter(|word| word.starts_with('/') && Path::new(word).is_dir()).cloned().collect(),
-        ..around(&name, &kind, &cwd, options.within)
+        ..around(&name, &kind, &cwd, options.within, &door.own)
     };
     let pins = Arc::new(PinFiles::new(home));
     let proxy = Proxy::new(around, Arc::clone(&door) as Arc<dyn flyball_gateway::Gate>, pins, started.peers());
@@ -138,8 +138,8 @@ pub fn mcp_listen(home: &Home, options: &McpListen, ready: impl FnOnce(&[(String
     for (name, upstream) in servers {
         let path = if is_one { upstream.path().to_owned() } else { format!("/{name}") };
         told.push((name.clone(), format!("http://{here}{path}")));
-        let cwd = cwd.clone();
-        sites.push(Site { path, upstream, around: Box::new(move || around(&name, &name, &cwd, within)) });
+        let (cwd, own) = (cwd.clone(), door.own.clone());
+        sites.push(Site { path, upstream, around: Box::new(move || around(&name, &name, &cwd, within, &own)) });
     }
     let (end, ended) = tokio::sync::oneshot::channel();
     at_signals(move || {
@@ -180,7 +180,7 @@ fn open(
     Door::open(home, &options)
 }
 
-fn around(name: &str, kind: &str, cwd: &Path, wait: Duration) -> Around {
+fn around(name: &str, kind: &str, cwd: &Path, wait: Duration, own: &[McpTool]) -> Around {
     let user_home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     Around {
         server: name.to_owned(),
@@ -189,7 +189,7 @@ fn around(name: &str, kind: &str, cwd: &Path, wait: Duration) -> Around {
         home: translate::text(&user_home),
         roots: Vec::new(),
         wait,
-        own: Vec::new(),
+        own: own.to_vec(),
         git: Box::new(move |folder| git_context::of_folder(Path::new(folder), &user_home)),
     }
 }

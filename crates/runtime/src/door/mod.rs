@@ -27,7 +27,8 @@ use crate::supervisor::{RunError, charter_of, session_id};
 use crate::{refusal, translate};
 use agent::Agent;
 use flyball_gateway::{Answered, Asking};
-use flyball_kernel::{Action, Charter, Effect, Kernel, Reason, Session, Value, Verdict};
+use flyball_intent::McpTool;
+use flyball_kernel::{Action, Charter, Effect, Kernel, Reason, ServerTool, Session, Value, Verdict};
 use flyball_ledger::{Draft, Kind, Ledger};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -54,12 +55,25 @@ pub struct DoorOptions {
     pub uncovered: Vec<String>,
 }
 
+/// `[[mcp.tool]]`, as `intent` takes it.
+pub(crate) fn own_tools(charter: &Charter) -> Vec<McpTool> {
+    let row = |row: &ServerTool| McpTool {
+        server: row.server.clone(),
+        tool: row.tool.clone(),
+        verb: row.verb.name().to_owned(),
+        fields: row.fields.clone(),
+    };
+    charter.server_tools().iter().map(row).collect()
+}
+
 /// An open session.
 pub struct Door {
     pub(crate) id: String,
     pub(crate) session_dir: PathBuf,
     ledger: Arc<Ledger>,
     uncovered: Vec<String>,
+    /// What the charter says of its own servers' tools.
+    own: Vec<McpTool>,
     state: Mutex<State>,
     /// Told when an attempt that people are asked about is settled.
     settled: Condvar,
@@ -119,6 +133,7 @@ impl Door {
                 "door": options.origin, "version": env!("CARGO_PKG_VERSION"),
             }),
         })?;
+        let own = own_tools(&charter);
         let gate = gate(charter, session, stream, clock, &id, &ledger)?;
         gate.flush().map_err(|e| RunError::Record(e.to_string()))?;
         Ok(Arc::new(Self {
@@ -126,6 +141,7 @@ impl Door {
             session_dir,
             ledger,
             uncovered: options.uncovered.clone(),
+            own,
             state: Mutex::new(State { gate, waiting: Waiting::default(), inbox, ended_by: None }),
             settled: Condvar::new(),
             over: AtomicBool::new(false),

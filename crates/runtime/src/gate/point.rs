@@ -13,6 +13,13 @@ impl Gate {
         actions.iter().any(|action| self.kernel.governance(action).snapshot)
     }
 
+    /// Whether ruling on these waits for the disk, or for other sessions.
+    #[must_use]
+    pub fn waits(&self, actions: &[Action]) -> bool {
+        self.fleet.is_some()
+            || actions.iter().map(|action| self.kernel.governance(action)).any(|g| g.durable || g.snapshot)
+    }
+
     /// The same for what an answer to this question lets through.
     #[must_use]
     pub fn answer_wants_capture(&self, question: &str) -> bool {

@@ -2,7 +2,7 @@
 //! session's, the program is told where by its environment, and Landlock closes the rest of the machine.
 
 use super::home;
-use super::mounts::{INBOX, INBOX_FILE, SYSTEM, SYSTEM_SECRETS};
+use super::mounts::{INBOX, INBOX_FILE, SYSTEM, SYSTEM_SECRETS, TRUST};
 use super::step::{At, Failure, Step};
 use crate::places::{Own, Places};
 use crate::spec::Spec;
@@ -71,7 +71,8 @@ pub(super) fn moved(spec: &Spec, places: &Places) -> Spec {
     let mut env: Vec<(OsString, OsString)> = spec
         .env
         .iter()
-        .filter(|(name, _)| !told.iter().any(|(told, _)| name == told))
+        // Nobody is to be trusted where there is no network, and no file says whom.
+        .filter(|(name, value)| value != TRUST && !told.iter().any(|(told, _)| name == told))
         .map(|(name, value)| {
             // The inbox has another place here.
             if value == INBOX { (name.clone(), places.inbox.clone().into()) } else { (name.clone(), value.clone()) }

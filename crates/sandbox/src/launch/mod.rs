@@ -35,7 +35,10 @@ pub(crate) use cgroup::{Cgroup, Hierarchies};
 pub(crate) use confine::LANDLOCK_ABI_MIN;
 pub use error::{CODES, LaunchError, weakness_name};
 pub use leftovers::end_leftovers;
-pub use mounts::{HOOKS_PROGRAM, HOOKS_SETTINGS_FILE, HOOKS_SOCKET, HOOKS_SOCKET_FILE, INBOX, TRUST};
+pub use mounts::{
+    HOOKS_PROGRAM, HOOKS_SETTINGS_FILE, HOOKS_SOCKET, HOOKS_SOCKET_FILE, INBOX, JAVA_TRUST_FILE, SYSTEM_JAVA_TRUST,
+    TRUST,
+};
 pub(crate) use prepare::{can_stand_apart, landlock_abi};
 pub(crate) use probe::{Probed, probe};
 pub use remove::remove_session_dir;

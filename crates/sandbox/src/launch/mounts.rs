@@ -10,6 +10,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -80,6 +81,10 @@ pub(super) const INBOX_FILE: &str = "inbox.jsonl";
 pub const TRUST: &str = "/.flyball/trust.pem";
 /// That file, in the session's folder.
 pub(super) const TRUST_FILE: &str = "trust.pem";
+/// The same in Java's form: it stands in place of what Java programs trust.
+const JAVA_TRUST: &str = "/.flyball/trust.jks";
+/// That file, in the session's folder.
+pub const JAVA_TRUST_FILE: &str = "trust.jks";
 /// Where the harness's hooks reach the supervisor.
 pub const HOOKS_SOCKET: &str = "/.flyball/hooks.sock";
 /// That socket, in the session's folder.
@@ -95,6 +100,15 @@ const SYSTEM_TRUST: &[&str] = &[
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+/// Where they keep what Java programs trust (Debian, Fedora, SUSE).
+pub const SYSTEM_JAVA_TRUST: &[&str] = &[
+    "/etc/ssl/certs/java/cacerts",
+    "/etc/pki/ca-trust/extracted/java/cacerts",
+    "/etc/pki/java/cacerts",
+    "/var/lib/ca-certificates/java-cacerts",
+];
+/// Where a Java of its own has that, below its home.
+pub const JAVA_HOME_TRUST: &[&str] = &["lib/security/cacerts", "jre/lib/security/cacerts"];
 /// Where masks come from: visible inside, empty and closed.
 const MASKS: &str = "/.masked";
 
@@ -125,6 +139,11 @@ pub(super) fn enter(boot: &Boot) -> Step<()> {
     if has_trust {
         root.bind(&trust, Path::new(TRUST), READ_ONLY | libc::MOUNT_ATTR_NOEXEC)?;
     }
+    let java_trust = spec.session_dir.join(JAVA_TRUST_FILE);
+    let has_java_trust = java_trust.is_file();
+    if has_java_trust {
+        root.bind(&java_trust, Path::new(JAVA_TRUST), READ_ONLY | libc::MOUNT_ATTR_NOEXEC)?;
+    }
     let mut protected = protected_trees(spec)?;
     if let Some(hooks) = &spec.hooks {
         root.bind(&spec.session_dir.join(HOOKS_SOCKET_FILE), Path::new(HOOKS_SOCKET), READ_ONLY)?;
@@ -151,7 +170,18 @@ pub(super) fn enter(boot: &Boot) -> Step<()> {
     for path in SYSTEM_TRUST.iter().map(Path::new).filter(|path| has_trust && path.is_file()) {
         cover(Path::new(TRUST), path)?;
     }
+    for path in java_trust_places(spec).iter().filter(|_| has_java_trust) {
+        cover(Path::new(JAVA_TRUST), path)?;
+    }
     sys::mount_setattr(root.fd(), READ_ONLY, false).doing("closing the new root")
+}
+
+/// The system's, and that of the Java that the program is told of.
+fn java_trust_places(spec: &Spec) -> BTreeSet<PathBuf> {
+    let home = spec.env.iter().find(|(name, _)| name == "JAVA_HOME").map(|(_, home)| Path::new(home));
+    let own = home.into_iter().flat_map(|home| JAVA_HOME_TRUST.iter().map(|place| home.join(place)));
+    let all = SYSTEM_JAVA_TRUST.iter().map(PathBuf::from).chain(own);
+    all.filter_map(|path| path.canonicalize().ok()).filter(|path| path.is_file()).collect()
 }
 
 fn system(root: &Root) -> Step<()> {

@@ -65,7 +65,7 @@ impl World {
         let egress = Arc::new(Egress {
             gate: Arc::clone(&ruler) as Arc<dyn Gate>,
             authority: Arc::new(Authority::new().unwrap()),
-            client: client_config(rustls::RootCertStore::empty()).unwrap(),
+            client: std::sync::LazyLock::new(Box::new(|| Ok((client_config(rustls::RootCertStore::empty())?, None)))),
             pass: Vec::new(),
             credentials: Default::default(),
             models: Arc::new(Models::new(ModelSettings::default())),

@@ -30,6 +30,18 @@ use ways::{Item, Ways};
 
 pub use ways::{Upstream, UpstreamError};
 
+/// The events of a stream that comes in pieces of so many bytes, each whole and its data alone. For fuzzers.
+#[doc(hidden)]
+#[must_use]
+pub fn read_events(stream: &[u8], piece_bytes: usize) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut events = events::Events::default();
+    let mut out = Vec::new();
+    for piece in stream.chunks(piece_bytes.max(1)) {
+        out.extend(events.take(piece)?.into_iter().map(|event| (event.bytes, event.data)));
+    }
+    Some(out)
+}
+
 /// Sessions of a server, at most.
 const SESSIONS_MAX: usize = 256;
 /// Connections at a time, at most.
