@@ -126,6 +126,13 @@ impl Watcher for Screen {
                     serde_json::to_value(verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
                 self.say(&format!("flyball: entry {seq} was answered: {said}"));
             }
+            Notice::Checking { contract, command } if !self.out.is_quiet => {
+                self.say(&format!(
+                    "flyball: contract {contract}: `{}` runs on what the session left",
+                    command.join(" ")
+                ));
+            }
+            Notice::Checking { .. } => {}
             Notice::Alert(text) => self.say(&format!("flyball: alert: {text}")),
         }
     }

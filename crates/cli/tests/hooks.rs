@@ -400,3 +400,45 @@ fn an_address_that_nobody_reads_alike_is_not_fetched() {
     let (code, text) = world.before("Bash", &json!({"command": "echo k >> a/../authorized_keys"}));
     assert!(code == 2 && text.contains("authorized_keys"), "{code} {text}");
 }
+
+/// Its contracts are held against a session of hooks as well; a command runs on the folder as it stands.
+#[test]
+fn contracts_are_held_against_a_session_of_hooks() {
+    if !Command::new(env!("CARGO_BIN_EXE_flyball")).arg("doctor").output().unwrap().status.success() {
+        eprintln!("skipped: nothing can be run in a sandbox on this machine (see `flyball doctor`)");
+        return;
+    }
+    let world = World::new();
+    let file = world.path("w/.flyball/charter.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let contracts = "\n[[contract]]\nname = \"asked\"\nno_open_questions = true\n\n[[contract]]\nname = \"made\"\ncommand = [\"sh\", \"-c\", \"cat made; echo forged > made\"]\n\n[[contract]]\nname = \"level\"\nreplay_at_least = 2\n";
+    std::fs::write(&file, text + contracts).unwrap();
+    assert_eq!(world.before("Bash", &json!({"command": "ls"})).0, 0);
+    std::fs::write(world.path("w/made"), "one\n").unwrap();
+    // One that nobody answers.
+    assert_eq!(world.before("Bash", &json!({"command": "git push origin main"})).0, 2);
+    let end = json!({"session_id": "s", "cwd": world.path("w"), "hook_event_name": "SessionEnd"});
+    assert!(world.send(end.to_string().as_bytes()).status.success());
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let shown = loop {
+        let shown: Value = serde_json::from_str(&world.ok(&["show", "@", "--json"])).unwrap();
+        if shown["state"] == "ended" {
+            break shown;
+        }
+        assert!(std::time::Instant::now() < until, "{shown:#}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    let held: Vec<(&str, &Value)> = shown["contracts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| (result["contract"].as_str().unwrap(), &result["holds"]))
+        .collect();
+    // The session's end answers for nobody: what was asked about stays unanswered.
+    assert_eq!(held, [("asked", &json!(false)), ("made", &json!(true)), ("level", &json!(false))], "{shown:#}");
+    let check = &shown["contracts"][1]["checks"][0];
+    assert_eq!(check["output"], format!("sha256:{}", flyball_ledger::Digest::of(b"one\n").to_hex()), "{check}");
+    assert_eq!(std::fs::read_to_string(world.path("w/made")).unwrap(), "one\n");
+    world.ok(&["attest", "@", "-o", world.path("a.json").to_str().unwrap()]);
+    world.ok(&["verify", world.path("a.json").to_str().unwrap()]);
+}

@@ -37,9 +37,9 @@ mod vocabulary;
 pub use action::{Action, ActionError, Resource, Surface, Value};
 pub use budget::{SharedFound, SharedWant};
 pub use charter::{
-    Autonomy, CODES, Charter, ContentReading, Contract, Credential, CredentialSource, DefaultVerdict, Example,
-    ExampleOutcome, FactType, HomeKeep, HttpSettings, Level, Limits, MODEL_APIS, ModelHost, ModelPrice, ModelSettings,
-    Owner, Rule, RuleEffect, SandboxSettings, ServerTool, Sources, Tier, ToolReading, check_examples,
+    Autonomy, CODES, Charter, ContentReading, Contract, ContractCommand, Credential, CredentialSource, DefaultVerdict,
+    Example, ExampleOutcome, FactType, HomeKeep, HttpSettings, Level, Limits, MODEL_APIS, ModelHost, ModelPrice,
+    ModelSettings, Owner, Rule, RuleEffect, SandboxSettings, ServerTool, Sources, Tier, ToolReading, check_examples,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Related, Severity, Span};
 pub use facts::{FactBound, History, Moment, Phase};

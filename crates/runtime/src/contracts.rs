@@ -1,13 +1,18 @@
 //! Contracts, held against a session at its end: on record before its last entry, whatever came of them.
 
-use crate::core::Core;
+pub(crate) mod command;
+
 use crate::coverage;
+use crate::gate::Gate;
 use crate::read::History;
+use command::Ran;
 use flyball_kernel::analysis::session_coverage;
-use flyball_kernel::{Charter, Contract};
-use flyball_ledger::Kind;
+use flyball_kernel::{Charter, Contract, ContractCommand};
+use flyball_ledger::{Kind, Ledger};
+use flyball_sandbox::Spec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
 
 /// What became of a contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +28,9 @@ pub struct ContractResult {
 /// One thing that a contract asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// `rule`, `fact`, `replay`, `questions`, `coverage`, or `told` of a contract that was never looked at.
+    /// `rule`, `fact`, `replay`, `questions`, `coverage`, `command`, or `told` of a contract that was never looked at.
     pub check: String,
-    /// The rule or fact.
+    /// The rule, fact or command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
     /// Whether it is so.
@@ -36,6 +41,24 @@ pub struct Check {
     /// Entries behind it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub witnesses: Vec<u64>,
+    /// The command's exit code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<i32>,
+    /// Digest of all that the command wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+}
+
+/// A session at its end, with what is held against its contracts.
+pub(crate) struct Ended<'a> {
+    pub gate: &'a mut Gate,
+    pub ledger: &'a Ledger,
+    pub session: &'a str,
+    pub replay_level: u8,
+    /// Something of the workspace was not recorded, or is not what any recorded call left.
+    pub has_gaps: bool,
+    /// What came of the contracts' commands.
+    pub ran: BTreeMap<String, Ran>,
 }
 
 /// Entries that one check names.
@@ -49,41 +72,67 @@ impl ContractResult {
     /// Of one that the record tells nothing of: its session ended otherwise than by its supervisor, or has no sandbox.
     pub(crate) fn untold(contract: &str) -> Self {
         let because = Some("the record does not say that it was looked at".to_owned());
-        let check = Check { check: "told".to_owned(), of: None, holds: false, because, witnesses: Vec::new() };
-        Self::of(contract, vec![check])
+        Self::of(contract, vec![Check::new("told", None, because, Vec::new())])
     }
 }
 
+impl Check {
+    fn new(check: &str, of: Option<&str>, because: Option<String>, witnesses: Vec<u64>) -> Self {
+        let (check, of) = (check.to_owned(), of.map(str::to_owned));
+        Self { check, of, holds: because.is_none(), because, witnesses, exit: None, output: None }
+    }
+}
+
+/// The commands that the charter's contracts have, by contract.
+pub(crate) fn commands(charter: &Charter) -> Vec<(String, ContractCommand)> {
+    let contracts = charter.contracts().iter();
+    contracts.filter_map(|contract| Some((contract.name.clone(), contract.command.clone()?))).collect()
+}
+
+/// Runs commands one after the other, each on the workspace as the session left it. `place`: where, or why not.
+pub(crate) fn run_all(
+    commands: &[(String, ContractCommand)],
+    place: Result<&Spec, &str>,
+    now: &command::Now,
+    tell: &dyn Fn(&str, &ContractCommand),
+) -> BTreeMap<String, Ran> {
+    let one = |(contract, command): &(String, ContractCommand)| {
+        let ran = match place {
+            Ok(place) => {
+                tell(contract, command);
+                command::run(command, place, now)
+            }
+            Err(because) => Ran::not(command, because),
+        };
+        (contract.clone(), ran)
+    };
+    commands.iter().map(one).collect()
+}
+
 /// Holds every contract of the charter in force against the session, and puts what came of it on record.
-pub(crate) fn settle(core: &mut Core) -> Vec<ContractResult> {
-    let contracts = core.gate.kernel().charter().contracts().to_vec();
+pub(crate) fn settle(mut ended: Ended<'_>) -> Vec<ContractResult> {
+    let contracts = ended.gate.kernel().charter().contracts().to_vec();
     if contracts.is_empty() {
         return Vec::new();
     }
     // What can't be read can't be said to hold.
-    let history = core.gate.flush().map_err(|e| e.to_string());
-    let history = history.and_then(|()| History::read(&core.ledger, &core.session).map_err(|e| e.to_string()));
+    let history = ended.gate.flush().map_err(|e| e.to_string());
+    let history = history.and_then(|()| History::read(ended.ledger, ended.session).map_err(|e| e.to_string()));
     let results: Vec<ContractResult> = contracts
         .iter()
         .map(|contract| match &history {
-            Ok(history) => ContractResult::of(&contract.name, checks(core, history, contract)),
+            Ok(history) => ContractResult::of(&contract.name, checks(&mut ended, history, contract)),
             Err(_) => ContractResult::untold(&contract.name),
         })
         .collect();
     for result in &results {
-        let _ = core.gate.note(Kind::Observe, "contracts", &[], json!({ "contract": result }));
+        let _ = ended.gate.note(Kind::Observe, "contracts", &[], json!({ "contract": result }));
     }
     results
 }
 
-fn checks(core: &Core, history: &History, contract: &Contract) -> Vec<Check> {
-    let check = |name: &str, of: Option<&str>, because: Option<String>, witnesses: Vec<u64>| Check {
-        check: name.to_owned(),
-        of: of.map(str::to_owned),
-        holds: because.is_none(),
-        because,
-        witnesses,
-    };
+fn checks(ended: &mut Ended<'_>, history: &History, contract: &Contract) -> Vec<Check> {
+    let check = Check::new;
     let mut out = Vec::new();
     for rule in &contract.holds {
         let mut done = done_against(history, rule);
@@ -92,7 +141,7 @@ fn checks(core: &Core, history: &History, contract: &Contract) -> Vec<Check> {
         out.push(check("rule", Some(rule), because, done));
     }
     for fact in &contract.facts {
-        let (is_true, mut witnesses, needs) = core.gate.fact(fact);
+        let (is_true, mut witnesses, needs) = ended.gate.fact(fact);
         witnesses.truncate(WITNESSES_MAX);
         let because = (!is_true).then(|| match needs {
             Some(needs) => format!("it is not true at the end: it needs {needs}"),
@@ -101,7 +150,7 @@ fn checks(core: &Core, history: &History, contract: &Contract) -> Vec<Check> {
         out.push(check("fact", Some(fact), because, witnesses));
     }
     if let Some(wanted) = contract.replay_at_least {
-        let level = core.replay_level();
+        let level = ended.replay_level;
         let because = (level < wanted).then(|| format!("the record supports level {level}, and {wanted} is asked for"));
         out.push(check("replay", None, because, Vec::new()));
     }
@@ -113,8 +162,15 @@ fn checks(core: &Core, history: &History, contract: &Contract) -> Vec<Check> {
     }
     if contract.covers_all {
         let opening = history.entries().iter().find(|entry| entry.kind == Kind::Open);
-        let because = uncovered(core.gate.kernel().charter(), opening.map(|entry| &entry.body), core.has_gaps);
+        let because = uncovered(ended.gate.kernel().charter(), opening.map(|entry| &entry.body), ended.has_gaps);
         out.push(check("coverage", None, because, Vec::new()));
+    }
+    if let Some(wanted) = &contract.command {
+        let ran = ended.ran.remove(&contract.name).unwrap_or_else(|| Ran::not(wanted, "nobody ran it"));
+        let noted = ended.gate.note(Kind::Observe, "contracts", &[], ran.entry(&contract.name));
+        let because = ran.because.or_else(|| noted.as_ref().err().map(|error| format!("it is not on record: {error}")));
+        let told = Check::new("command", Some(&ran.argv.join(" ")), because, noted.into_iter().collect());
+        out.push(Check { exit: ran.exit, output: ran.output.map(|output| output.digest), ..told });
     }
     out
 }

@@ -73,6 +73,13 @@ pub enum Notice {
         /// What the agent reads.
         text: String,
     },
+    /// A contract's command is run on the final workspace.
+    Checking {
+        /// The contract.
+        contract: String,
+        /// The command.
+        command: Vec<String>,
+    },
     /// Something that a person must know: the boundary was attacked, the record can't explain a change, …
     Alert(String),
 }
@@ -553,7 +560,7 @@ impl Core {
                 let verdict = if *verdict == Verdict::Allow { "allowed" } else { "refused" };
                 self.inbox.tell(*seq, "answered", &format!("entry {seq} was {verdict}"));
             }
-            Notice::Started { .. } | Notice::Alert(_) => {}
+            Notice::Started { .. } | Notice::Checking { .. } | Notice::Alert(_) => {}
         }
         self.outbox.push(notice);
     }

@@ -188,6 +188,7 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         env,
         cwd,
         session_dir: home.session(id),
+        left: None,
         home_keep: (charter.home_keep() == HomeKeep::Agent).then(|| home.dir().join("homes").join(&agent)),
         home: user_home,
         hide,

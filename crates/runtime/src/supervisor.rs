@@ -1,6 +1,7 @@
 //! One governed run, from open to close: reads the charter, builds the boundary, serves people, writes the end.
 
 mod acts;
+mod checking;
 mod constraining;
 mod replies;
 
@@ -156,6 +157,8 @@ struct Shared {
     replies: Arc<Replies>,
     /// What passes and is kept, apart from the state: it is not waited for.
     kept: Kept,
+    /// The contract's command that is being run.
+    checking: contracts::command::Now,
     /// INVARIANT: held for the whole of an act that stops the tree or lets it go on. Of two at once, one would let run what the
     /// other stopped.
     acts: Mutex<()>,
@@ -306,6 +309,7 @@ fn govern(
         killed: AtomicBool::new(false),
         replies: Arc::default(),
         kept,
+        checking: contracts::command::Now::default(),
         acts: Mutex::new(()),
     });
     let outward = doors.http.map(|(authority, charter)| {
@@ -334,7 +338,7 @@ fn govern(
     let running = match started {
         Ok(running) => running,
         Err(error) => {
-            close(&shared, plan, "error", None);
+            close(&shared, plan, "error", None, watcher);
             return Err(error);
         }
     };
@@ -351,7 +355,7 @@ fn govern(
     tick_at_deadlines(Arc::downgrade(&shared), woken).map_err(system("watch deadlines"))?;
     terminal::forward_signals({
         let session = Arc::downgrade(&shared);
-        move || session.upgrade().and_then(|s| s.running.get().cloned())
+        move || session.upgrade().and_then(|s| s.checking.running().or_else(|| s.running.get().cloned()))
     })
     .map_err(system("hand signals on"))?;
     let relay = match running.pty() {
@@ -375,7 +379,7 @@ fn govern(
         EndedBy::Kill => "person",
         EndedBy::Breach | EndedBy::Outside => "error",
     });
-    let summary = close(&shared, plan, ended_by, Some(&exit));
+    let summary = close(&shared, plan, ended_by, Some(&exit), watcher);
     // Whoever's act ended the session hears of it before this process is gone.
     shared.replies.wait(REPLIES_WAIT_MAX);
     let _ = std::fs::remove_file(session_dir.join("control.sock"));
@@ -440,7 +444,13 @@ fn not_seen(core: &mut Core, error: &dyn std::fmt::Display) {
 }
 
 /// The last barrier, what nobody saw the end of, and the `close` entry.
-fn close(shared: &Arc<Shared>, plan: &Plan, ended_by: &'static str, exit: Option<&Exit>) -> Summary {
+fn close(
+    shared: &Arc<Shared>,
+    plan: &Plan,
+    ended_by: &'static str,
+    exit: Option<&Exit>,
+    watcher: &dyn Watcher,
+) -> Summary {
     let mut core = lock(shared);
     core.close_open_attempts();
     // A rollback that could go neither way: nobody is left in the tree, so it goes back to what it was. One whose record failed
@@ -467,7 +477,11 @@ fn close(shared: &Arc<Shared>, plan: &Plan, ended_by: &'static str, exit: Option
         }
         Err(error) => not_seen(&mut core, &error),
     }
-    let contracts = contracts::settle(&mut core);
+    let (ran, mut core) = checking::run(shared, core, plan, exit, watcher);
+    let (replay_level, has_gaps, session) = (core.replay_level(), core.has_gaps, core.session.clone());
+    let gate = &mut core.gate;
+    let held = contracts::Ended { gate, ledger: &ledger, session: &session, replay_level, has_gaps, ran };
+    let contracts = contracts::settle(held);
     let summary = Summary {
         contracts,
         session: core.session.clone(),

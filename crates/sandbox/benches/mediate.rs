@@ -109,6 +109,7 @@ fn mediated(base: &Path, session: &Path) -> String {
         session_dir: session.to_owned(),
         workspace: base.join("ws"),
         home: base.join("home"),
+        left: None,
         home_keep: None,
         hide: vec![],
         protect: vec![],

@@ -19,6 +19,9 @@ pub struct Spec {
     pub session_dir: PathBuf,
     /// The user's tree: the overlay's lower layer, never written by the sandbox.
     pub workspace: PathBuf,
+    /// What an ended session left over `workspace` (its folder's `workspace/upper`): seen as part of the tree, and never written
+    /// either.
+    pub left: Option<PathBuf>,
     /// The user's home. Its dot entries appear inside through overlays; the rest of it is not there, but for the way to
     /// `workspace`.
     pub home: PathBuf,
@@ -79,6 +82,8 @@ pub enum Terminal {
         /// Columns.
         columns: u16,
     },
+    /// Nothing to read; output and errors go to [`crate::Running::output`], which somebody must read.
+    Captured,
 }
 
 /// What the program can reach.

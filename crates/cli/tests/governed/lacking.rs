@@ -23,7 +23,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-fn mounts(_: User) -> Option<String> {
+pub fn mounts(_: User) -> Option<String> {
     Lack::why_not(&["overlay"])
 }
 

@@ -100,7 +100,7 @@ fn main() {
     }
     // What people and hostile programs do is the same where there are no namespaces.
     let user = User::ordinary();
-    for case in [people::cases(), hostile::cases(), content::cases()].concat() {
+    for case in [people::cases(), hostile::cases(), content::cases(), contracting::commands()].concat() {
         let name = format!("apart::{}", case.name);
         let network = (case.name == "what_violates_reaches_no_server").then(|| "there is no network there".to_owned());
         let skip = not_here.clone().or(network).or_else(|| (case.needs)(user));

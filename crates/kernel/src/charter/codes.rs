@@ -28,11 +28,6 @@ pub const CODES: &[(&str, &str, &str)] = &[
         "Something is named that the charter does not define: an owner, an escalation path, an autonomy level, a rule.\n\nUse the name in the hint, or define it.",
     ),
     (
-        "FB0106",
-        "not supported yet",
-        "The charter language has this, and this version does not compile it. It is refused rather than ignored, so that nobody believes in a control that is not there.\n\nRemove it for now, or say the same by rules and facts.",
-    ),
-    (
         "FB0107",
         "a file is missing or foreign",
         "A charter is a folder with `charter.toml` and any number of `*.cedar` beside it, and nothing else.\n\n`flyball init` writes one.",

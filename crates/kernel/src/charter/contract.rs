@@ -22,7 +22,23 @@ pub struct Contract {
     pub no_open_questions: bool,
     /// Whether each action that a rule speaks of has to have been ruled on before it took effect.
     pub covers_all: bool,
+    /// What has to end well on the final workspace.
+    pub command: Option<ContractCommand>,
 }
+
+/// A program that is run on the final workspace, in a sandbox of its own, and has to exit with 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContractCommand {
+    /// Program and arguments; no shell reads them.
+    pub argv: Vec<String>,
+    /// How long it may take, nanoseconds.
+    pub within_ns: u64,
+}
+
+/// How long a command may take where the charter does not say.
+const WITHIN_NS: u64 = 5 * 60 * 1_000_000_000;
+/// How long a charter can give it: somebody waits for the session's end.
+const WITHIN_NS_MAX: u64 = 3600 * 1_000_000_000;
 
 impl Contract {
     /// What it asks for, one by one: what two charters are compared by.
@@ -33,7 +49,8 @@ impl Contract {
         let levels = (1..=self.replay_at_least.unwrap_or(0)).map(|level| format!("{name}: replay level {level}"));
         let flags = [(self.no_open_questions, "no open questions"), (self.covers_all, "coverage of all")];
         let flags = flags.into_iter().filter(|(is, _)| *is).map(|(_, what)| format!("{name}: {what}"));
-        rules.chain(facts).chain(levels).chain(flags).collect()
+        let command = self.command.iter().map(|command| format!("{name}: command {:?}", command.argv));
+        rules.chain(facts).chain(levels).chain(flags).chain(command).collect()
     }
 }
 
@@ -63,8 +80,7 @@ pub(super) fn section(report: &mut Report, root: &mut Keys, rules: &Rules, facts
         });
         let no_open_questions = keys.bool(report, "no_open_questions").is_some_and(|is| is.value);
         let covers_all = keys.choice(report, "coverage", &["all"]).is_some();
-        // The language has it; a contract without it would be another one.
-        super::not_yet(report, &mut keys, "command");
+        let command = command(report, &mut keys);
         let is_empty = !["holds", "facts", "replay_at_least", "no_open_questions", "coverage", "command"]
             .into_iter()
             .any(|key| keys.has(key));
@@ -76,6 +92,7 @@ pub(super) fn section(report: &mut Report, root: &mut Keys, rules: &Rules, facts
             replay_at_least,
             no_open_questions,
             covers_all,
+            command,
         };
         if is_empty {
             let message = format!("the contract `{}` asks for nothing", clip(&contract.name));
@@ -88,6 +105,27 @@ pub(super) fn section(report: &mut Report, root: &mut Keys, rules: &Rules, facts
         out.push(contract);
     }
     out
+}
+
+fn command(report: &mut Report, keys: &mut Keys) -> Option<ContractCommand> {
+    let argv: Vec<String> = keys.strs(report, "command").into_iter().map(|word| word.value).collect();
+    let within = keys.duration(report, "within");
+    if let Some(within) = &within {
+        if !(1..=WITHIN_NS_MAX).contains(&within.value) {
+            report.error("FB0103", &within.place, "`within` of a contract's command is at most `1h`, and not 0", ());
+        } else if argv.is_empty() {
+            report.error("FB0103", &within.place, "`within` is how long `command` may take, and there is none", ());
+        }
+    }
+    let is_one_line = |only: &[String]| matches!(only, [line] if line.contains(char::is_whitespace));
+    let is_wrong = argv.first().is_none_or(String::is_empty) || argv.iter().any(|word| word.contains('\0'));
+    if keys.has("command") && (is_wrong || is_one_line(&argv)) {
+        let message = "`command` is a list of a program and its arguments, which no shell reads";
+        report.error("FB0103", &keys.place, message, "write `command = [\"cargo\", \"test\"]`");
+        return None;
+    }
+    let within_ns = within.map_or(WITHIN_NS, |within| within.value);
+    (!argv.is_empty()).then_some(ContractCommand { argv, within_ns })
 }
 
 /// Whether a fact has a truth at a session's end, where no action is judged.

@@ -42,7 +42,7 @@ pub(crate) use cedar::Rules;
 pub use cedar::{Rule, RuleEffect};
 pub use codes::CODES;
 pub use content::ContentReading;
-pub use contract::Contract;
+pub use contract::{Contract, ContractCommand};
 pub use escalation::Tier;
 pub(crate) use examples::default_surface;
 pub use examples::{Example, ExampleOutcome, check_examples};
@@ -500,14 +500,6 @@ fn warn_of_idle(
         let place = escalation::start_of(&Arc::from("charter.toml"));
         let hint = "add an [[example]] with `attempt` and `expect` for what must never pass";
         report.warning("FB0141", &place, "the charter has no examples: nothing shows that it means what it says", hint);
-    }
-}
-
-/// Refuses what the language has and this version does not compile: it is never ignored.
-fn not_yet(report: &mut Report, root: &mut Keys, section: &'static str) {
-    if let Some(value) = root.raw(section) {
-        let place = Place::new(&root.place.file, value.span());
-        report.error("FB0106", &place, format!("`{section}` is not supported yet"), "remove it for now");
     }
 }
 

@@ -25,7 +25,11 @@ pub const CASES: &[(&str, &str, &str)] = &[
         "[[obligation]]\nwhen = 'once did incident.open'\nmust = 'did incident.escalate(id: $id)'\nwithin = \"0\"\nowner = \"nobody\"\notherwise = \"paus\"\nopen_max = 0\n[[obligation]]\nname = \"x\"\nwhen = 'did incident.open(id: i)'\nmust = 'did incident.escalate(id: $i)'\nwithin = \"5m\"\nowner = \"dev\"\notherwise = \"escalate:nowhere\"\nwhenn = 1\n[[obligation]]\nowner = \"dev\"",
         "",
     ),
-    ("later", "[[contract]]\nname = \"x\"\ncommand = \"make test\"", ""),
+    (
+        "commands",
+        "[[contract]]\nname = \"x\"\ncommand = \"make test\"\n[[contract]]\nname = \"y\"\ncommand = []\n[[contract]]\nname = \"z\"\ncommand = [\"make\"]\nwithin = \"2h\"\n[[contract]]\nname = \"w\"\nno_open_questions = true\nwithin = \"2m\"",
+        "",
+    ),
     (
         "contracts",
         "[facts]\nn = 'count attempt fs.read'\nd = 'once did fs.read(path: $path)'\n[[contract]]\nname = \"x\"\n[[contract]]\nname = \"x\"\nholds = [\"nothing\"]\nfacts = [\"n\", \"d\", \"none\"]\nreplay_at_least = 6\ncoverage = \"some\"\nhold = 1",

@@ -7,6 +7,7 @@
 
 mod acts;
 mod agent;
+mod ending;
 mod hooks;
 mod mcp;
 mod pins;
@@ -78,6 +79,8 @@ pub struct Door {
     /// Told when an attempt that people are asked about is settled.
     settled: Condvar,
     over: AtomicBool,
+    /// Where it works and under which charter's folder, for what is run at its end.
+    place: ending::Place,
     /// The agent's own process, where it is known.
     agent: OnceLock<Agent>,
     _lock: SessionLock,
@@ -88,6 +91,8 @@ struct State {
     waiting: Waiting,
     inbox: Inbox,
     ended_by: Option<&'static str>,
+    /// The record is closed.
+    is_closed: bool,
 }
 
 impl Door {
@@ -142,9 +147,10 @@ impl Door {
             ledger,
             uncovered: options.uncovered.clone(),
             own,
-            state: Mutex::new(State { gate, waiting: Waiting::default(), inbox, ended_by: None }),
+            state: Mutex::new(State { gate, waiting: Waiting::default(), inbox, ended_by: None, is_closed: false }),
             settled: Condvar::new(),
             over: AtomicBool::new(false),
+            place: ending::Place { home: home.clone(), workspace, charter: options.charter.clone() },
             agent: OnceLock::new(),
             _lock: lock,
         }))
@@ -160,42 +166,6 @@ impl Door {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.over.load(Ordering::SeqCst)
-    }
-
-    /// Ends the session: what waits is denied, what is open becomes unknown, and the record is closed.
-    pub fn close(&self, ended_by: &'static str) {
-        if self.over.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let mut state = self.lock();
-        let ended_by = *state.ended_by.get_or_insert(ended_by);
-        for group in state.waiting.take_all() {
-            let _ = state.gate.abandon(group, "the session is over");
-        }
-        for of in state.waiting.take_dispatched() {
-            let _ = state.gate.note(Kind::Outcome, "gate", &[of], json!({ "of": of, "ok": null, "unknown": true }));
-        }
-        let mut body = serde_json::to_value(state.gate.counts()).unwrap_or_default();
-        if let Some(body) = body.as_object_mut() {
-            body.extend([
-                ("session".to_owned(), self.id.as_str().into()),
-                ("ended_by".to_owned(), ended_by.into()),
-                ("exit".to_owned(), 0.into()),
-                ("changed_files".to_owned(), 0.into()),
-                ("uncovered".to_owned(), self.uncovered.clone().into()),
-                // What the agent did beside what it told is not known.
-                ("replay_level".to_owned(), 1.into()),
-                ("registers".to_owned(), serde_json::to_value(state.gate.status().registers).unwrap_or_default()),
-            ]);
-        }
-        let _ = state.gate.note(Kind::Close, "supervisor", &[], body);
-        let _ = state.gate.flush();
-        state.gate.end();
-        drop(state);
-        let _ = self.ledger.checkpoint();
-        self.settled.notify_all();
-        let _ = std::fs::remove_file(self.session_dir.join("control.sock"));
-        let _ = std::fs::remove_file(self.session_dir.join(hooks::SOCKET));
     }
 
     /// Hears people at the control socket, and time, until the session is over.

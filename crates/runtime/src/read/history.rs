@@ -212,6 +212,13 @@ impl History {
                 let name = body.pointer("/contract/contract").and_then(Json::as_str).unwrap_or_default();
                 format!("contract {name} {}", if is { "holds" } else { "does not hold" })
             }
+            Kind::Observe if body.get("contract_command").is_some() => {
+                let text = |key: &str| body.pointer(&format!("/contract_command/{key}")).and_then(Json::as_str);
+                let argv = body.pointer("/contract_command/argv").and_then(Json::as_array);
+                let argv: Vec<&str> = argv.into_iter().flatten().filter_map(Json::as_str).collect();
+                let what = text("because").map(|because| format!(": {because}")).unwrap_or_default();
+                format!("contract {} ran `{}`{what}", text("contract").unwrap_or_default(), argv.join(" "))
+            }
             Kind::Observe if body.get("attestation").is_some() => "attested".to_owned(),
             Kind::Observe if body.get("elsewhere").is_some() => {
                 let told =

@@ -182,7 +182,7 @@ impl<'a> Plan<'a> {
         make_dir(&upper).at("making the home's layers", &upper)?;
         make_dir(&work).at("making the home's layers", &work)?;
         like(&upper, lower).at("making the home's layers", &upper)?;
-        if root.overlay(&place, lower, &upper, &work, is_kept).is_err() {
+        if root.overlay(&place, &[lower], &upper, &work, is_kept).is_err() {
             // Someone else's folder, or a file system that no overlay can lie over: to be read, if that. What is wrong
             // with overlays as such, the workspace's own will tell.
             let _ = root.bind(lower, &place, READ_ONLY);

@@ -194,7 +194,7 @@ fn init(boot: &Boot, sockets: &Sockets) -> Step<()> {
         netns::configure(boot.spec.network == Network::Brokered).doing("setting up the inner network")?;
     }
     let terminal = match boot.spec.terminal {
-        Terminal::Inherit => None,
+        Terminal::Inherit | Terminal::Captured => None,
         Terminal::Pty { rows, columns } => {
             Some(open_terminal(if is_apart { "/dev/ptmx" } else { "/dev/pts/ptmx" }, rows, columns)?)
         }

@@ -44,7 +44,7 @@ pub(crate) use probe::{Probed, probe};
 pub use remove::remove_session_dir;
 
 use crate::places::Places;
-use crate::spec::{Spec, Weakness};
+use crate::spec::{Spec, Terminal, Weakness};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::net::RecvFlags;
 use rustix::net::sockopt::{self, Timeout};
@@ -95,6 +95,8 @@ pub(crate) struct Launched {
     pub(crate) net: NetHelper,
     /// The other side of the agent's terminal.
     pub(crate) pty_master: Option<OwnedFd>,
+    /// What the agent's tree writes to its standard streams, where that is captured.
+    pub(crate) output: Option<OwnedFd>,
     /// The groups of the agent's tree; `None` where this user can make none.
     pub(crate) cgroup: Option<Cgroup>,
     /// Layers that are missing: accepted ones, and the freezer, which signals stand in for.
@@ -166,11 +168,16 @@ pub(crate) struct Begun {
 /// # Errors
 /// What the system said.
 pub(crate) fn begin(is_apart: bool) -> io::Result<Begun> {
+    begin_with(is_apart, None)
+}
+
+/// `output`: what its standard output and errors are; nothing can be read then. Else the caller's own streams.
+fn begin_with(is_apart: bool, output: Option<&OwnedFd>) -> io::Result<Begun> {
     let (control, control_inside) = wire::pair()?;
     sockopt::set_socket_passcred(&control, true)?;
     sockopt::set_socket_timeout(&control, Timeout::Recv, Some(START_WAIT_MAX))?;
     let (alive_inside, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let launcher = spawn([&control_inside, &alive_inside].map(AsRawFd::as_raw_fd), is_apart)?;
+    let launcher = spawn([&control_inside, &alive_inside].map(AsRawFd::as_raw_fd), is_apart, output)?;
     Ok(Begun { starting: Starting { launcher: Some(launcher) }, control, alive })
 }
 
@@ -194,10 +201,19 @@ pub(crate) fn launch(
     sockopt::set_socket_passcred(&agent, true).map_err(|error| setup("preparing sockets")(error.into()))?;
     sockopt::set_socket_timeout(&agent, Timeout::Recv, Some(START_WAIT_MAX))
         .map_err(|error| setup("preparing sockets")(error.into()))?;
-    let begun = match begun {
-        Some(begun) => begun,
-        None => begin(is_apart).map_err(setup("starting the launcher"))?,
+    let (output, output_inside) = match spec.terminal {
+        Terminal::Captured => {
+            let ends = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+            let (output, inside) = ends.map_err(|errno| setup("making a pipe")(errno.into()))?;
+            (Some(output), Some(inside))
+        }
+        Terminal::Inherit | Terminal::Pty { .. } => (None, None),
     };
+    let begun = match begun.filter(|_| output.is_none()) {
+        Some(begun) => begun,
+        None => begin_with(is_apart, output_inside.as_ref()).map_err(setup("starting the launcher"))?,
+    };
+    drop(output_inside);
     let Begun { mut starting, control, alive } = begun;
     let freezer = prepared.cgroup.as_ref().and_then(Cgroup::freezer_file);
     let group = prepared.cgroup.as_ref().and_then(Cgroup::birthplace);
@@ -234,6 +250,7 @@ pub(crate) fn launch(
         root,
         net: NetHelper { control: Arc::new(Mutex::new(control)) },
         pty_master: fds.next(),
+        output,
         cgroup: prepared.cgroup,
         weaker: prepared.weaker.into_iter().chain(weaker).collect(),
         places: prepared.places.map(Arc::new),
@@ -279,10 +296,13 @@ fn told(control: &OwnedFd) -> Option<LaunchError> {
     failure(&report.message)
 }
 
-fn spawn(inherited: [i32; 2], is_apart: bool) -> io::Result<Child> {
+fn spawn(inherited: [i32; 2], is_apart: bool, output: Option<&OwnedFd>) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(LAUNCHER).env_clear().args(is_apart.then_some(APART)).args(inherited.iter().map(i32::to_string));
-    command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    match output {
+        None => command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit()),
+        Some(to) => command.stdin(Stdio::null()).stdout(to.try_clone()?).stderr(to.try_clone()?),
+    };
     // SAFETY: the closure only makes system calls by number on a list that it owns and does not free: nothing that another
     // thread's lock could hold up.
     unsafe {

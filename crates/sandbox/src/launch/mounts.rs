@@ -251,7 +251,13 @@ fn workspace(root: &Root, boot: &Boot) -> Step<()> {
     if boot.is_copy {
         return root.bind(&layers.join("upper"), &spec.workspace, WRITABLE);
     }
-    root.overlay(&spec.workspace, &spec.workspace, &layers.join("upper"), &layers.join("work"), true)
+    let mut lower: Vec<&Path> = spec.left.iter().map(PathBuf::as_path).collect();
+    // A copy is the whole tree: what it lacks was removed in it.
+    if !spec.left.as_ref().is_some_and(|left| left.with_file_name("base").exists()) {
+        lower.push(&spec.workspace);
+    }
+    let is_kept = spec.left.is_none();
+    root.overlay(&spec.workspace, &lower, &layers.join("upper"), &layers.join("work"), is_kept)
 }
 
 /// The protected paths as the host has them now, to be laid over whatever the layers say.

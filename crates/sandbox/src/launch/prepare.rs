@@ -194,7 +194,14 @@ fn strings(spec: &Spec) -> Result<(), LaunchError> {
         return Err(bad(text, "it holds a NUL byte"));
     }
     let single = [&spec.cwd, &spec.session_dir, &spec.workspace, &spec.home];
-    let many = spec.hide.iter().chain(&spec.protect).chain(&spec.expose).chain(&spec.programs).chain(&spec.home_keep);
+    let many = spec
+        .hide
+        .iter()
+        .chain(&spec.protect)
+        .chain(&spec.expose)
+        .chain(&spec.programs)
+        .chain(&spec.home_keep)
+        .chain(&spec.left);
     for path in single.into_iter().chain(many) {
         if !path.is_absolute() || path.components().any(|part| matches!(part, std::path::Component::ParentDir)) {
             return Err(bad(path, "the path is not absolute and canonical"));
@@ -243,7 +250,7 @@ fn session_dirs(spec: &Spec, is_copy: bool) -> Result<Vec<OwnedFd>, LaunchError>
         make_dir(&path).map_err(|source| folder_error(&path, source))?;
     }
     if !is_copy {
-        like(&upper, &spec.workspace).map_err(|source| folder_error(&upper, source))?;
+        like(&upper, spec.left.as_ref().unwrap_or(&spec.workspace)).map_err(|source| folder_error(&upper, source))?;
     }
     let mut locks = vec![lock(&spec.session_dir)?];
     if let Some(keep) = &spec.home_keep {

@@ -97,7 +97,7 @@ fn overlay(folder: &Path) -> Step<()> {
     }
     fs::write(folder.join("lower/file"), "lower").at("writing a file", folder)?;
     let root = Root::new(&folder.join("root"))?;
-    root.overlay(Path::new("/merged"), &folder.join("lower"), &folder.join("upper"), &folder.join("work"), false)?;
+    root.overlay(Path::new("/merged"), &[&folder.join("lower")], &folder.join("upper"), &folder.join("work"), false)?;
     let merged = folder.join("root/merged");
     fs::write(merged.join("file"), "upper").at("writing through the overlay", folder)?;
     fs::remove_file(merged.join("file")).at("deleting through the overlay", folder)

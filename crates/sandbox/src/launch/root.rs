@@ -91,17 +91,19 @@ impl Root {
         attach(&tree(source, attributes).at("copying a mount", source)?, &target).at("showing a folder", path)
     }
 
-    /// An overlay at `path`: `lower` is read only, changes go to `upper`; `work` is its scratch place on `upper`'s disk.
+    /// An overlay at `path`: `lower`, the topmost first, are read only, changes go to `upper`; `work` is its scratch place on `upper`'s disk.
     ///
     /// Always with `userxattr`, so that layers written by root and by an ordinary user have one format.
-    pub(super) fn overlay(&self, path: &Path, lower: &Path, upper: &Path, work: &Path, is_kept: bool) -> Step<()> {
+    pub(super) fn overlay(&self, path: &Path, lower: &[&Path], upper: &Path, work: &Path, is_kept: bool) -> Step<()> {
         let target = self.dir(path)?;
         let layer = |path: &Path| open_path(path).at("opening a layer", path);
-        let (lower_fd, upper_fd, work_fd) = (layer(lower)?, layer(upper)?, layer(work)?);
+        let (upper_fd, work_fd) = (layer(upper)?, layer(work)?);
+        let lower_fds = lower.iter().map(|path| layer(path)).collect::<Step<Vec<_>>>()?;
+        let lower: Vec<String> = lower_fds.iter().map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd())).collect();
         // By descriptor: no escaping of `:` and `,`, and no host path in the agent's mount table.
         let options = format!(
-            "lowerdir=/proc/self/fd/{},upperdir=/proc/self/fd/{},workdir=/proc/self/fd/{},userxattr,index=off{}",
-            lower_fd.as_raw_fd(),
+            "lowerdir={},upperdir=/proc/self/fd/{},workdir=/proc/self/fd/{},userxattr,index=off{}",
+            lower.join(":"),
             upper_fd.as_raw_fd(),
             work_fd.as_raw_fd(),
             // What is thrown away with the session need not wait for the disk.

@@ -265,8 +265,22 @@ fn shows_sockets(spec: &Spec) -> bool {
 }
 
 fn copy(spec: &Spec) -> Result<(), WorkspaceError> {
-    let layers = Layers::new(spec.workspace.clone(), spec.session_dir.join("workspace/upper"));
-    workspace::copy(&layers, &spec.hide).map(drop)
+    let upper = spec.session_dir.join("workspace/upper");
+    let Some(left) = &spec.left else {
+        return workspace::copy(&Layers::new(spec.workspace.clone(), upper), &spec.hide).map(drop);
+    };
+    // INVARIANT: only a whole tree is copied. The layer of an overlay is none, and where it was made there are overlays.
+    if !workspace::is_copy(&Layers::new(spec.workspace.clone(), left.clone()))? {
+        let source = io::ErrorKind::Unsupported.into();
+        return Err(WorkspaceError::Io { doing: "see without an overlay", path: left.clone(), source });
+    }
+    std::fs::create_dir_all(spec.session_dir.join("workspace")).map_err(|source| WorkspaceError::Io {
+        doing: "make",
+        path: spec.session_dir.clone(),
+        source,
+    })?;
+    // What was hidden is not in it.
+    workspace::copy(&Layers::new(left.clone(), upper), &[]).map(drop)
 }
 
 fn may_stand_apart(spec: &Spec) -> bool {
@@ -489,6 +503,13 @@ impl Running {
     #[must_use]
     pub fn pty(&self) -> Option<BorrowedFd<'_>> {
         self.0.group.launched.pty_master.as_ref().map(AsFd::as_fd)
+    }
+
+    /// What the program and all that it started write, where the spec has that captured: it ends when they have, and should be read
+    /// meanwhile.
+    #[must_use]
+    pub fn output(&self) -> Option<BorrowedFd<'_>> {
+        self.0.group.launched.output.as_ref().map(AsFd::as_fd)
     }
 
     /// Waits until the program has ended, with all that it started, and every call of it has been told of.

@@ -49,6 +49,7 @@ impl Scene {
             session_dir: base.join("ledger/session"),
             workspace: base.join("work"),
             home: base.join("home"),
+            left: None,
             home_keep: None,
             hide: vec![base.join("home/.config/token"), base.join("home/.ssh")],
             protect: Vec::new(),

@@ -143,6 +143,7 @@ impl Scene {
             session_dir: base.join("session"),
             workspace: self.workspace(),
             home: base.join("home"),
+            left: None,
             home_keep: None,
             hide: vec![base.join("home/.ssh")],
             protect: vec![],
