@@ -74,10 +74,10 @@ fn read(exec: &Exec<'_>, commands: bool) -> Vec<Action> {
         cwd: Some(exec.cwd.to_owned()),
         is_home_repository: true,
         stdin: Stdin::Other,
+        elsewhere: Vec::new(),
         depth: 0,
     };
-    let mut reading =
-        Reading { home: exec.home, git: exec.git, commands, found: Vec::new(), is_opaque: false, is_full: false };
+    let mut reading = Reading::new(exec.home, exec.git, commands);
     programs::read(&mut reading, &command);
     let mut implies: Vec<String> = reading.found.iter().map(|a| a.verb.name().to_owned()).collect();
     implies.sort();

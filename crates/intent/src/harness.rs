@@ -338,8 +338,7 @@ fn fetched(call: &ToolCall<'_>, input: &Input<'_>) -> Result<Vec<Action>, ToolCa
     if !urls.iter().all(|url| address::is_plain(url)) {
         return Err(input.lacks("url", address::WANTED));
     }
-    let mut reading =
-        Reading { home: call.home, git: None, commands: false, found: Vec::new(), is_opaque: false, is_full: false };
+    let mut reading = Reading::new(call.home, None, false);
     for url in urls {
         let command = Command {
             program: "curl".to_owned(),
@@ -347,6 +346,7 @@ fn fetched(call: &ToolCall<'_>, input: &Input<'_>) -> Result<Vec<Action>, ToolCa
             cwd: Some(call.cwd.to_owned()),
             is_home_repository: false,
             stdin: Stdin::Other,
+            elsewhere: Vec::new(),
             depth: 0,
         };
         programs::read(&mut reading, &command);

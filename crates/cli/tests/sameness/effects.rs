@@ -151,19 +151,28 @@ fn writes(dir: &str, name: &str) -> Vec<Way> {
         "cp --target-directory=@D README.md",
         "git log --output @T -1",
         "git archive -o @T HEAD",
+        "echo README.md | xargs -I{} cp {} @T",
+        "for f in @T; do echo x > $f; done",
+        "F=@T; echo x > $F",
+        "echo 'echo x > @T' | sh",
+        "echo @T | xargs touch",
+        "X=cp; $X README.md @T",
+        "D=@D; cp README.md \"$D\"/new",
+        "printf '@T\\n' | xargs -n1 touch",
+        "cat <<'EOF' | sh\necho x > @T\nEOF",
+        "cd nowhere; echo x > @T",
+        "command cd @D; echo x > @N",
+        "eval 'cd @D'; echo x > @N",
     ]
     .iter()
     .map(|text| read(at(text)))
     .collect();
     ways.extend(
         [
-            "echo README.md | xargs -I{} cp {} @T",
-            "for f in @T; do echo x > $f; done",
-            "F=@T; echo x > $F",
-            "echo 'echo x > @T' | sh",
             "eval \"$(echo 'echo x > @T')\"",
-            "echo @T | xargs touch",
             "echo x > \"$HERE/@T\"",
+            "F=README.md; . ./s.sh; cp README.md \"$F\" @T",
+            "for i in 1 2; do touch plan.txt; cd @D; done",
             "git -c alias.w='!echo x > @T' w",
             "awk 'BEGIN { print \"x\" > \"@T\" }'",
             "python3 -c \"open('@T', 'w').write('x')\"",
@@ -320,7 +329,7 @@ fn packages() -> Effect {
     .map(read)
     .into();
     ways.extend([
-        opaque("echo left-pad | xargs -I{} npm install left-pad"),
+        read("echo left-pad | xargs -I{} npm install left-pad"),
         // What a command writes is read once it is there; a hook reads it where a tool's call carries it.
         Way { hook: Told::Not("what a redirection writes is read in the file, not in the command"), ..read("echo requests >> requirements.txt") },
         Way { hook: Told::Not("the same"), ..read(format!("echo '{json}' > package.json")) },
@@ -404,7 +413,7 @@ fn main_branch() -> Effect {
         opaque("git -c alias.p='!git push origin HEAD:main' p"),
         opaque("python3 -c \"import subprocess; subprocess.run(['git', 'push', 'origin', 'HEAD:main'])\""),
         read("B=$(echo main); git push origin HEAD:$B"),
-        opaque("echo HEAD:main | xargs -I{} git push origin HEAD:main"),
+        read("echo HEAD:main | xargs -I{} git push origin HEAD:main"),
         opaque("cp $(command -v curl) c; ./c -sS -X PATCH -d '{\"sha\": \"1\"}' $URL/api/v3/repos/o/r/git/refs/heads/main"),
         opaque("cp $(command -v curl) c; ./c -sS --http1.1 --data-binary @body $URL/o/r.git/git-receive-pack"),
         opaque("cp $(command -v curl) c; ./c -sS --path-as-is -X PATCH -d '{}' $URL/api//v3/./x/../repos/o/r/git/refs/heads/m%61in"),
@@ -600,7 +609,7 @@ fn setpoint() -> Effect {
     ways.extend([
         read(format!("curl -sS -X PUT -d '{{\"spec\": {{\"replicas\": 50}}}}' {SCALE}")),
         read(format!("curl -sS -X PATCH -H 'Content-Type: application/merge-patch+json' -d '{{\"spec\": {{\"replicas\": 50}}}}' {SCALE}")),
-        opaque("echo api | xargs -I{} kubectl scale deployment/api --replicas=50"),
+        read("echo api | xargs -I{} kubectl scale deployment/api --replicas=50"),
         python("import os, urllib.request as u; u.urlopen(u.Request(os.environ['URL'] + '/apis/apps/v1/namespaces/prod/deployments/api/scale', b'{\"spec\": {\"replicas\": 50}}', method='PUT'))"),
     ]);
     Effect {

@@ -2,6 +2,8 @@
 
 use super::super::shell;
 use super::packages;
+
+mod items;
 use crate::options::Table;
 use crate::reading::{Command, Reading, Stdin, Word, moves_git, starts_more};
 
@@ -34,7 +36,9 @@ pub(super) fn read(to: &mut Reading<'_>, by: &Command) -> bool {
     }
     let mut words = line.all();
     if by.program == "sudo" || by.program == "doas" {
-        words = words.into_iter().skip_while(|w| w.known().is_some_and(is_assignment)).collect();
+        let is_set = |w: &Word| w.known().is_some_and(is_assignment);
+        to.is_opaque |= words.iter().take_while(|w| is_set(w)).any(|w| is_odd_assignment(w.written()));
+        words = words.into_iter().skip_while(is_set).collect();
     }
     let words: Vec<Word> = words.into_iter().skip(skip).collect();
     if line.is_uncertain {
@@ -113,9 +117,15 @@ fn inner(to: &mut Reading<'_>, by: &Command, words: &[Word]) -> bool {
     true
 }
 
+/// To `env` and `sudo` every word with a `=` in it is one until the program's name.
 fn is_assignment(word: &str) -> bool {
-    word.split_once('=')
-        .is_some_and(|(name, _)| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+    word.contains('=')
+}
+
+/// A name that no variable of a shell's has, but a function that it takes from its environment: `BASH_FUNC_ls%%=() { …; }`.
+fn is_odd_assignment(word: &str) -> bool {
+    let name = word.split_once('=').map_or("", |(name, _)| name);
+    name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 fn env(to: &mut Reading<'_>, by: &Command) -> bool {
@@ -153,6 +163,7 @@ fn env(to: &mut Reading<'_>, by: &Command) -> bool {
     let words: Vec<Word> = all.iter().skip_while(|w| w.known().is_some_and(is_assignment)).cloned().collect();
     // Whose settings are read without a home, or without a `GIT_DIR` that was there, is not known.
     let mut assigned = all.iter().take(all.len() - words.len());
+    to.is_opaque |= assigned.clone().any(|w| is_odd_assignment(w.written()));
     to.is_opaque |= to.commands && assigned.clone().any(|w| starts_more(w.written()));
     let is_moved = line.has("ignore-environment") || line.has("unset") || assigned.any(|w| moves_git(w.written()));
     place.is_home_repository &= !is_moved;
@@ -184,6 +195,11 @@ fn xargs(to: &mut Reading<'_>, by: &Command) -> bool {
     };
     let line = table.read(&by.args);
     to.is_opaque |= line.is_uncertain;
+    if let Some(all) = items::of(&line, by) {
+        // What it starts has nothing on its standard input.
+        let place = Command { stdin: Stdin::Other, ..by.clone() };
+        return all.iter().all(|words| inner(to, &place, words));
+    }
     let holder = line.value("I").and_then(Word::known).unwrap_or("{}").to_owned();
     let replaces = line.value("I").is_some() || line.has("replace");
     let mut words = Vec::new();
@@ -197,7 +213,7 @@ fn xargs(to: &mut Reading<'_>, by: &Command) -> bool {
     if !replaces {
         words.push(Word::Unknown("…".into()));
     }
-    inner(to, by, &words)
+    inner(to, &Command { stdin: Stdin::Other, ..by.clone() }, &words)
 }
 
 fn find(to: &mut Reading<'_>, by: &Command) -> bool {
