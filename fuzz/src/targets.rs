@@ -2,8 +2,8 @@
 //! (`cargo xtask fuzz`) and, over the seeds and mutations of them, by the test `crates/runtime/tests/readers.rs`.
 
 use flyball_intent::{
-    CONTENT_ACTIONS_MAX, Content, ContentWanted, Conversation, Exec, Harness, HttpRequest, ModelAnswer, ModelApi,
-    ToolCall, TracedCall, command_actions, content_actions, exec_actions, http_actions, model_target,
+    CONTENT_ACTIONS_MAX, Content, ContentWanted, Conversation, Exec, Harness, HttpRequest, McpOwn, ModelAnswer,
+    ModelApi, ToolCall, TracedCall, command_actions, content_actions, exec_actions, http_actions, model_target,
     tool_call_actions,
 };
 use flyball_kernel::{Action, Charter, Input, Kernel, Session, Surface, ToolReading, Value, check_examples};
@@ -202,8 +202,16 @@ fn harness_call(_: &str, data: &[u8]) {
     let Ok(input) = serde_json::from_slice(data.get(at + 1..).unwrap_or_default()) else { return };
     for harness in Harness::ALL {
         let file = |_: &str| Some(b"one\ntwo\none\n".to_vec());
-        let call =
-            ToolCall { harness, name: &name, input: &input, cwd: "/w", home: "/h", git: None, file: &file, own: &[] };
+        let call = ToolCall {
+            harness,
+            name: &name,
+            input: &input,
+            cwd: "/w",
+            home: "/h",
+            git: None,
+            file: &file,
+            own: &McpOwn::default(),
+        };
         if let Ok(actions) = tool_call_actions(&call) {
             assert!(!actions.is_empty(), "a call that does nothing");
             assert!(actions.iter().all(|action| action.surface == flyball_kernel::Surface::Hook));
@@ -303,7 +311,7 @@ fn mcp(_: &str, data: &[u8]) {
                 roots: &[],
                 git: &|_| None,
                 file: &|_| None,
-                own: &[],
+                own: &McpOwn::default(),
             };
             assert!(flyball_intent::mcp_call_actions(&call).map_or(true, |actions| !actions.is_empty()));
             assert!(flyball_intent::mcp_read_actions(&call, text("uri")).map_or(true, |actions| !actions.is_empty()));

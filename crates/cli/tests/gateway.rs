@@ -174,6 +174,38 @@ fn a_tool_of_ones_own_is_what_the_charter_says() {
     client.end();
 }
 
+/// What a server gives back carries its labels: after a call of it, what the session writes does too.
+#[test]
+fn what_a_server_gives_back_is_labelled() {
+    let world = World::new();
+    let toml = world.path("w/.flyball/charter.toml");
+    let rows = "\n[[label]]\nname = \"outside\"\nowner = \"maintainer\"\n\
+                [mcp.server.filesystem]\nlabels = [\"outside\"]\nresult_max = \"1KiB\"\n";
+    std::fs::write(&toml, std::fs::read_to_string(&toml).unwrap() + rows).unwrap();
+    let rule = "@id(\"outside-stays-out\") @owner(\"maintainer\") @reason(\"It was read from outside.\")\n\
+                forbid (principal, action == Action::\"tool.call\", resource)\n\
+                when { resource.name == \"prompts/get\" && context.fact.outside_read };\n";
+    std::fs::write(world.path("w/.flyball/own.cedar"), rule).unwrap();
+    let text = std::fs::read_to_string(&toml).unwrap();
+    let fact = "outside_read = 'once did tool.call(label: \"outside\")'\n";
+    let with = if text.contains("[facts]\n") {
+        text.replace("[facts]\n", &format!("[facts]\n{fact}"))
+    } else {
+        format!("{text}\n[facts]\n{fact}")
+    };
+    std::fs::write(&toml, with).unwrap();
+    let mut client = world.client("writes");
+    client.ask("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+    client.ask("tools/list", json!({}));
+    let odd = client.ask("tools/call", json!({"name": "odd", "arguments": {}}));
+    assert_eq!(odd["result"]["content"][0]["text"], "odd", "{odd}");
+    let refused = client.ask("prompts/get", json!({"name": "p"}));
+    assert!(refused["error"]["message"].as_str().unwrap().contains("outside-stays-out"), "{refused}");
+    client.end();
+    let log = world.ok(&["log", "@", "--json"]);
+    assert!(log.contains("\"labels\":[\"outside\"]"), "{log}");
+}
+
 #[test]
 fn a_tool_that_has_changed_is_not_shown_until_somebody_has_looked() {
     let world = World::new();

@@ -21,7 +21,7 @@ mod tests;
 use crate::address;
 use crate::mcp::{is_known_tool, mcp_call_actions};
 use crate::reading::{Command, Reading, Stdin, Word, absolute, places};
-use crate::{Content, ContentWanted, Exec, GitContext, McpCall, McpTool, command_actions, content_actions, programs};
+use crate::{Content, ContentWanted, Exec, GitContext, McpCall, McpOwn, command_actions, content_actions, programs};
 use edits::Edited;
 use flyball_kernel::{Action, ActionError, Resource, ResourceKind, Surface};
 use serde_json::{Map, Value as Json};
@@ -70,7 +70,7 @@ pub struct ToolCall<'a> {
     /// What a file holds now, by its absolute path; `None` where it is not there or can't be read.
     pub file: &'a dyn Fn(&str) -> Option<Vec<u8>>,
     /// What the charter says of its own servers' tools.
-    pub own: &'a [McpTool],
+    pub own: &'a McpOwn,
 }
 
 /// The call is not one that this version can read, so nobody can say what it would do.
@@ -211,7 +211,9 @@ fn other(call: &ToolCall<'_>) -> Result<Vec<Action>, ToolCallError> {
     }
     let tool = Resource::new(ResourceKind::Tool).with("server", server)?.with("name", name)?;
     let input = serde_json::to_string(call.input).unwrap_or_default();
-    Ok(vec![Action::new("tool.call", tool, Surface::Hook)?.with("input", clip(&input))?])
+    let mut actions = vec![Action::new("tool.call", tool, Surface::Hook)?.with("input", clip(&input))?];
+    call.own.label(server, &mut actions)?;
+    Ok(actions)
 }
 
 /// What a well-known server's tool does, as the gateway in front of that server reads it.
@@ -230,7 +232,7 @@ fn of_known_server(call: &ToolCall<'_>, server: &str, tool: &str) -> Option<Resu
         file: call.file,
         own: call.own,
     };
-    let is_own = call.own.iter().any(|own| own.server == server && own.tool == tool);
+    let is_own = call.own.tools.iter().any(|own| own.server == server && own.tool == tool);
     (is_own || is_known_tool(server, tool)).then(|| {
         let mut actions = mcp_call_actions(&read)?;
         actions.iter_mut().for_each(|action| action.surface = Surface::Hook);

@@ -46,7 +46,7 @@ pub use exec::{Exec, GitContext, Script, command_actions, exec_actions};
 pub use harness::{Harness, ToolCall, ToolCallError, tool_call_actions};
 pub use http::{BODY_BYTES_MAX, HttpRequest, http_actions, wants_body, wants_plain_body};
 pub use mcp::{
-    INPUT_CHARS_MAX, McpCall, McpTool, file_of_uri, is_known_server, mcp_call_actions, mcp_other_action,
+    INPUT_CHARS_MAX, McpCall, McpOwn, McpTool, file_of_uri, is_known_server, mcp_call_actions, mcp_other_action,
     mcp_read_actions,
 };
 pub use model::{

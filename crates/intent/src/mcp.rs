@@ -45,7 +45,7 @@ pub struct McpCall<'a> {
     /// What a file holds now, by its absolute path; `None` where it is not there or can't be read.
     pub file: &'a dyn Fn(&str) -> Option<Vec<u8>>,
     /// What the charter says of its own servers' tools.
-    pub own: &'a [McpTool],
+    pub own: &'a McpOwn,
 }
 
 /// What a charter says that a tool does.
@@ -61,6 +61,32 @@ pub struct McpTool {
     pub fields: BTreeMap<String, String>,
 }
 
+/// What a charter says of servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct McpOwn {
+    /// What their tools do.
+    pub tools: Vec<McpTool>,
+    /// By server: the labels of all that it gives back.
+    pub labels: BTreeMap<String, Vec<String>>,
+    /// By server: bytes of an answer that may reach the agent, at most.
+    pub answer_bytes_max: BTreeMap<String, u64>,
+}
+
+impl McpOwn {
+    /// Labels what a call of that server is.
+    ///
+    /// # Errors
+    /// [`ToolCallError`] never, as the vocabulary has it.
+    pub fn label(&self, server: &str, actions: &mut [Action]) -> Result<(), ToolCallError> {
+        if let Some(labels) = self.labels.get(server).filter(|labels| !labels.is_empty()) {
+            for action in actions {
+                action.set("labels", Value::Strs(labels.clone()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Characters of a tool's input that the action carries.
 pub const INPUT_CHARS_MAX: usize = 4096;
 /// Folders that a relative path may begin in, at most.
@@ -73,7 +99,7 @@ const ACTIONS_MAX: usize = 4096;
 /// # Errors
 /// [`ToolCallError`] when it can't be told, which a gateway refuses.
 pub fn mcp_call_actions(call: &McpCall<'_>) -> Result<Vec<Action>, ToolCallError> {
-    let own = call.own.iter().find(|own| own.server == call.server && own.tool == call.tool);
+    let own = call.own.tools.iter().find(|own| own.server == call.server && own.tool == call.tool);
     let mut actions = Vec::new();
     match (own, table::steps(call.kind, call.tool)) {
         (Some(own), _) => actions.push(call.action(&own.verb, &own.fields)?),
@@ -93,6 +119,7 @@ pub fn mcp_call_actions(call: &McpCall<'_>) -> Result<Vec<Action>, ToolCallError
     for action in &mut actions {
         action.surface = Surface::Mcp;
     }
+    call.own.label(call.server, &mut actions)?;
     Ok(actions)
 }
 
@@ -124,6 +151,7 @@ pub fn mcp_read_actions(call: &McpCall<'_>, uri: &str) -> Result<Vec<Action>, To
         actions.push(mcp_other_action(call.server, "resources/read", &serde_json::json!({ "uri": uri }))?);
     }
     actions.iter_mut().for_each(|action| action.surface = Surface::Mcp);
+    call.own.label(call.server, &mut actions)?;
     Ok(actions)
 }
 

@@ -51,6 +51,13 @@ fn reads(action: &Action) -> bool {
     matches!(action.verb.name(), "fs.read" | "data.select" | "data.copy" | "http.request" | "net.connect")
 }
 
+/// A call of a server, or what it is by another name: what comes back carries the labels that it was given for its server. What it
+/// carries besides, the session has read before.
+fn answers(action: &Action) -> bool {
+    let has_own = [ResourceKind::File, ResourceKind::Table, ResourceKind::Endpoint, ResourceKind::Request];
+    matches!(action.surface, Surface::Mcp | Surface::Hook) && !has_own.contains(&action.resource.kind())
+}
+
 impl Label {
     pub fn has_paths(&self) -> bool {
         !self.paths.is_empty()
@@ -133,7 +140,7 @@ impl Labels {
             return;
         }
         let path = action.resource.str("path");
-        if reads(action) {
+        if reads(action) || answers(action) {
             for label in self.own(charter, session, action) {
                 self.taint.entry(label).or_insert(seq);
             }

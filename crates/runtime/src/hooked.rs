@@ -12,7 +12,7 @@ use crate::supervisor::Session;
 use flyball_gateway::hook::install::{self, Called};
 use flyball_gateway::hook::{Around, Hooks, Reply, file};
 use flyball_gateway::{Answered, Asking, Gate};
-use flyball_intent::{Harness, McpTool};
+use flyball_intent::{Harness, McpOwn};
 use flyball_kernel::{Action, Value, Verdict};
 use flyball_sandbox::workspace::{self, Layers};
 use flyball_sandbox::{HOOKS_PROGRAM, HOOKS_SETTINGS_FILE, HOOKS_SOCKET_FILE, HooksDoor};
@@ -89,7 +89,7 @@ pub(crate) struct Place {
     pub home: PathBuf,
     pub opens_http: bool,
     /// What the charter says of its own servers' tools.
-    pub own: Vec<McpTool>,
+    pub own: McpOwn,
 }
 
 /// Hears a harness's hooks until the session is over.

@@ -9,7 +9,7 @@ use crate::outward::TRUST_VARIABLES;
 use crate::scratch::ScratchError;
 use crate::supervisor::RunOptions;
 use crate::terminal;
-use flyball_intent::McpTool;
+use flyball_intent::McpOwn;
 use flyball_kernel::analysis::{Doors, SessionKind};
 use flyball_kernel::{Charter, HomeKeep, RuleEffect, Session, Sources};
 use flyball_sandbox::workspace::Layers;
@@ -93,7 +93,7 @@ pub(crate) struct Plan {
     /// The harness's hooks.
     pub hooks: Option<Hooking>,
     /// What the charter says of its own servers' tools.
-    pub own: Vec<McpTool>,
+    pub own: McpOwn,
     /// Secrets that the broker puts in.
     pub lent: Lent,
 }

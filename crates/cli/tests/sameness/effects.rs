@@ -161,6 +161,7 @@ fn writes(dir: &str, name: &str) -> Vec<Way> {
         "printf '@T\\n' | xargs -n1 touch",
         "cat <<'EOF' | sh\necho x > @T\nEOF",
         "cd nowhere; echo x > @T",
+        "for i in 1 2; do touch @N; cd @D; done",
         "command cd @D; echo x > @N",
         "eval 'cd @D'; echo x > @N",
     ]
@@ -171,8 +172,7 @@ fn writes(dir: &str, name: &str) -> Vec<Way> {
         [
             "eval \"$(echo 'echo x > @T')\"",
             "echo x > \"$HERE/@T\"",
-            "F=README.md; . ./s.sh; cp README.md \"$F\" @T",
-            "for i in 1 2; do touch plan.txt; cd @D; done",
+            "F=@T; . ./s.sh; touch \"$F\"",
             "git -c alias.w='!echo x > @T' w",
             "awk 'BEGIN { print \"x\" > \"@T\" }'",
             "python3 -c \"open('@T', 'w').write('x')\"",
@@ -185,7 +185,7 @@ fn writes(dir: &str, name: &str) -> Vec<Way> {
             ". ./s.sh",
             "git -c core.fsmonitor='tee @T; false' status",
             "echo x >> README.md; GIT_EXTERNAL_DIFF='tee @T <' git diff README.md",
-            "env GIT_EXTERNAL_DIFF='sh -c \"echo x > @T\"' git diff README.md",
+            "echo x >> README.md; env GIT_EXTERNAL_DIFF='sh -c \"echo x > @T\"' git diff README.md",
             "perl -MFile::Copy -e 'copy(\"README.md\", \"@T\")'",
         ]
         .iter()

@@ -11,7 +11,7 @@ mod wire;
 
 use crate::gate::{Answered, Asking, Gate};
 use crate::paths;
-use flyball_intent::{GitContext, Harness, McpTool, ToolCall, all_succeeded_if_it_did, tool_call_actions};
+use flyball_intent::{GitContext, Harness, McpOwn, ToolCall, all_succeeded_if_it_did, tool_call_actions};
 use flyball_kernel::{Action, Value};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
@@ -70,7 +70,7 @@ pub struct Around<'a> {
 pub struct Hooks {
     harness: Harness,
     /// What the charter says of its own servers' tools.
-    own: Vec<McpTool>,
+    own: McpOwn,
     calls: Mutex<VecDeque<Call>>,
     /// The entry that tells of each agent's start, by its name.
     started: Mutex<BTreeMap<String, u64>>,
@@ -90,12 +90,12 @@ impl Hooks {
     /// For a session in which nothing has happened yet.
     #[must_use]
     pub fn new(harness: Harness) -> Self {
-        Self { harness, own: Vec::new(), calls: Mutex::default(), started: Mutex::default() }
+        Self { harness, own: McpOwn::default(), calls: Mutex::default(), started: Mutex::default() }
     }
 
     /// The same where a charter says what tools do.
     #[must_use]
-    pub fn with_tools(self, own: Vec<McpTool>) -> Self {
+    pub fn with_tools(self, own: McpOwn) -> Self {
         Self { own, ..self }
     }
 

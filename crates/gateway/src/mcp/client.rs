@@ -240,7 +240,9 @@ impl Proxy {
                 if let Some(input) = input.as_object_mut() {
                     input.remove("_meta");
                 }
-                vec![mcp_other_action(&self.around.server, &clip(method), &input)?]
+                let mut actions = vec![mcp_other_action(&self.around.server, &clip(method), &input)?];
+                self.around.own.label(&self.around.server, &mut actions)?;
+                actions
             }
         };
         paths::resolve(&mut actions);

@@ -26,7 +26,7 @@ pub use names::server_name;
 pub use pins::Pins;
 
 use crate::gate::{Answered, Asking, Gate};
-use flyball_intent::{GitContext, McpTool};
+use flyball_intent::{GitContext, McpOwn};
 use flyball_kernel::Action;
 use pins::Tools;
 use serde_json::{Value as Json, json};
@@ -81,7 +81,7 @@ pub struct Around {
     /// How long a client is kept waiting for people.
     pub wait: Duration,
     /// What the charter says of its tools.
-    pub own: Vec<McpTool>,
+    pub own: McpOwn,
     /// The repository around a folder.
     pub git: GitOf,
 }

@@ -105,6 +105,16 @@ impl Proxy {
         if call.is_cancelled {
             return;
         }
+        if let Some(most) =
+            self.answer_bytes_max().filter(|most| !call.attempts.is_empty() && line.len() as u64 > *most)
+        {
+            self.tell("too long", &call.attempts, json!({ "of": call.of, "bytes": line.len(), "most": most }));
+            let text = format!(
+                "flyball: the answer of {} bytes is longer than the {most} that the charter lets pass; it was done, ask for less",
+                line.len()
+            );
+            return self.client(&say::refusal(&id, &call.method, call.is_modern, &text));
+        }
         if waits && let Err(text) = self.may_ask_for(result.and_then(|r| r.get("inputRequests"))) {
             return self.client(&say::refusal(&id, &call.method, call.is_modern, &text));
         }
@@ -118,6 +128,10 @@ impl Proxy {
             }
             _ => self.client(line),
         }
+    }
+
+    fn answer_bytes_max(&self) -> Option<u64> {
+        self.around.own.answer_bytes_max.get(&self.around.server).copied()
     }
 
     /// The answer to `tools/list` with the tools that the agent may see.

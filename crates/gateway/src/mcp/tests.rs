@@ -88,7 +88,7 @@ impl Scene {
             home: "/nowhere/h".into(),
             roots: Vec::new(),
             wait: Duration::ZERO,
-            own: Vec::new(),
+            own: McpOwn { answer_bytes_max: [("small".to_owned(), 64)].into(), ..McpOwn::default() },
             git: Box::new(|_| None),
         };
         let (gate, pins, peers) = (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world));
@@ -142,6 +142,27 @@ fn a_call_is_ruled_on_and_its_bytes_go_on_as_they_came() {
     assert_eq!(scene.server(answer), ["observe unasked"]);
     // What was seen is not asked about again.
     assert_eq!(scene.client(CALL), ["ask tool.call s/t", &format!("> {CALL}")]);
+}
+
+#[test]
+fn an_answer_that_is_longer_than_the_charter_lets_pass_is_not_passed() {
+    let scene = Scene::new(World { is_new: true, ..World::default() }, "small").listed();
+    scene.client(CALL);
+    let short = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
+    assert_eq!(scene.server(short).last().unwrap(), &format!("< {short}"));
+    scene.client(CALL);
+    let long = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"secret"}]}}"#;
+    let heard = scene.server(long);
+    // What was done is done, and recorded as that.
+    assert_eq!(heard[..3], ["outcome [1] Some(true)", "observe result", "observe too long"]);
+    assert!(
+        heard[3].starts_with("< ") && heard[3].contains("\"isError\":true") && !heard[3].contains("secret"),
+        "{heard:?}"
+    );
+    // A listing is no answer of a tool's.
+    scene.client(r#"{"jsonrpc":"2.0","id":2,"method":"prompts/list"}"#);
+    let list = r#"{"jsonrpc":"2.0","id":2,"result":{"prompts":[{"name":"a"},{"name":"b"},{"name":"c"}]}}"#;
+    assert_eq!(scene.server(list), [format!("< {list}")]);
 }
 
 #[test]

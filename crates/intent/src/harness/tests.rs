@@ -5,7 +5,16 @@ use serde_json::json;
 
 fn check(harness: Harness, name: &str, input: Json, expect: &[&str]) {
     let file = |path: &str| (path == "/w/old.txt").then(|| b"one\ntwo\nthree\n".to_vec());
-    let call = ToolCall { harness, name, input: &input, cwd: "/w", home: "/h", git: None, file: &file, own: &[] };
+    let call = ToolCall {
+        harness,
+        name,
+        input: &input,
+        cwd: "/w",
+        home: "/h",
+        git: None,
+        file: &file,
+        own: &McpOwn::default(),
+    };
     let said: Vec<String> = match tool_call_actions(&call) {
         Ok(actions) => actions
             .iter()
@@ -234,7 +243,7 @@ fn check_command(command: &str, expect: &[&str], is_opaque: bool) {
         home: "/h",
         git: None,
         file: &|_| None,
-        own: &[],
+        own: &McpOwn::default(),
     };
     let actions = tool_call_actions(&call).unwrap();
     let said: Vec<String> = actions

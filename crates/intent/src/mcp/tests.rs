@@ -18,12 +18,13 @@ fn said(actions: Result<Vec<Action>, ToolCallError>) -> Vec<String> {
 }
 
 fn with<T>(server: &str, tool: &str, input: &Json, then: impl FnOnce(&McpCall<'_>) -> T) -> T {
-    let own = [McpTool {
+    let tools = vec![McpTool {
         server: "shop".into(),
         tool: "set_price".into(),
         verb: "control.actuate".into(),
         fields: [("name".into(), "price/{/item}".into()), ("value".into(), "/price".into())].into(),
     }];
+    let own = McpOwn { tools, labels: [("web".to_owned(), vec!["outside".to_owned()])].into(), ..McpOwn::default() };
     let file = |path: &str| (path == "/w/old.txt").then(|| b"one\ntwo\n".to_vec());
     then(&McpCall {
         server,
@@ -252,4 +253,18 @@ fn statements_are_what_they_change() {
     assert_eq!(filtered("delete from t where id = 1"), Some(true.into()));
     assert_eq!(filtered("with x as (delete from t) select 1 from y where true"), Some(false.into()));
     check("sqlite", "read_query", json!({"query": "select * from \"USERS\""}), &["data.select users"]);
+}
+
+#[test]
+fn what_a_server_gives_back_is_labelled_whatever_its_call_is() {
+    for (server, tool, input) in
+        [("web", "look", json!({"q": 1})), ("shop", "list", json!({})), ("web", "read_file", json!({"path": "a"}))]
+    {
+        let actions = with(server, tool, &input, |call| mcp_call_actions(call).unwrap());
+        let labels = |action: &Action| action.attr("labels").cloned();
+        let expect = (server == "web").then(|| Value::Strs(vec!["outside".into()]));
+        assert!(actions.iter().all(|action| labels(action) == expect), "{server} {tool}");
+    }
+    let read = with("web", "", &Json::Null, |call| mcp_read_actions(call, "file:///w/a").unwrap());
+    assert!(read.iter().all(|action| action.attr("labels").is_some()));
 }

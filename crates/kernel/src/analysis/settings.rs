@@ -46,7 +46,7 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
         // Follows from rules and facts.
         content: _,
         tools: _,
-        server_tools: _,
+        servers: _,
         // Say what is meant, and change nothing.
         examples: _,
         fact_places: _,
@@ -200,8 +200,8 @@ fn tools(out: &mut Differences, a: &Charter, b: &Charter) {
     if format!("{:?}", a.tools()) != format!("{:?}", b.tools()) {
         out.looser.push("[tools] is not the same".to_owned());
     }
-    if a.server_tools() != b.server_tools() {
-        out.looser.push("[[mcp.tool]] is not the same".to_owned());
+    if a.servers() != b.servers() {
+        out.looser.push("[mcp] is not the same".to_owned());
     }
 }
 

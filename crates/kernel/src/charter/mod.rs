@@ -50,7 +50,7 @@ pub(crate) use examples::{before, example_session};
 pub use models::{Credential, CredentialSource, MODEL_APIS, ModelHost, ModelPrice, ModelSettings};
 pub use schema::FactType;
 pub(crate) use schema::rule_attrs;
-pub use servers::ServerTool;
+pub use servers::{ServerSettings, ServerTool, Servers};
 pub use settings::{DefaultVerdict, HomeKeep, HttpSettings, Limits, Owner, SandboxSettings};
 pub use tools::ToolReading;
 
@@ -90,7 +90,7 @@ pub struct Charter {
     pub(crate) rules: Rules,
     pub(crate) content: ContentReading,
     pub(crate) tools: ToolReading,
-    pub(crate) server_tools: Vec<ServerTool>,
+    pub(crate) servers: Servers,
     pub(crate) fact_types: BTreeMap<String, FactType>,
     pub(crate) examples: Vec<Example>,
     pub(crate) contracts: Vec<Contract>,
@@ -209,10 +209,10 @@ impl Charter {
         !self.labels.is_empty()
     }
 
-    /// `[[mcp.tool]]`.
+    /// `[mcp]`.
     #[must_use]
-    pub fn server_tools(&self) -> &[ServerTool] {
-        &self.server_tools
+    pub fn servers(&self) -> &Servers {
+        &self.servers
     }
 
     /// `[tools]`.
@@ -350,9 +350,11 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let envelopes = envelope::section(report, &mut root, &tiers);
     let autonomy = autonomy::section(report, &mut root, &tiers, &facts.types);
     let obligations = obligation::section(report, &mut root, text, &owners, &tiers);
-    let labels = label::section(report, &mut root, &owners);
+    let (servers, named) = servers::section(report, &mut root);
+    let on_servers = named.iter().map(|label| label.value.clone()).collect();
+    let labels = label::section(report, &mut root, &owners, &on_servers);
+    Servers::check_labels(report, &named, &labels.keys().cloned().collect());
     let tools = tools::section(report, &mut root);
-    let server_tools = servers::section(report, &mut root);
 
     let (fact_types, facts_kept) = (&facts.types, &facts.facts);
     let context = cedar::Context { owners: &owners, tiers: &tiers, facts: facts_kept, fact_types, is_validated };
@@ -394,7 +396,7 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
         rules,
         content: ContentReading::default(),
         tools,
-        server_tools,
+        servers,
         fact_types: facts.types,
         examples,
         contracts,

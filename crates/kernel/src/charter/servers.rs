@@ -1,7 +1,8 @@
-//! `[[mcp.tool]]`: what a tool of a server of one's own does, so that it meets the rules of that.
+//! `[[mcp.tool]]`: what a tool of a server of one's own does, so that it meets the rules of that. `[mcp.server.NAME]`: what holds for
+//! all that a server gives back.
 
 use super::report::{At, Report, clip, nearest};
-use super::table::Keys;
+use super::table::{Keys, size_bytes};
 use crate::vocabulary::{Verb, verbs};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,10 +23,60 @@ pub struct ServerTool {
     pub fields: BTreeMap<String, String>,
 }
 
-pub(crate) fn section(report: &mut Report, root: &mut Keys) -> Vec<ServerTool> {
-    let Some(mut outer) = root.table(report, "mcp") else { return Vec::new() };
+/// What holds for a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// Labels of all that it gives back: whoever has called it has read that.
+    pub labels: BTreeSet<String>,
+    /// Bytes of an answer to the agent, at most.
+    pub result_bytes_max: Option<u64>,
+}
+
+/// `[mcp]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Servers {
+    /// `[[mcp.tool]]`.
+    pub tools: Vec<ServerTool>,
+    /// `[mcp.server.NAME]`.
+    pub settings: BTreeMap<String, ServerSettings>,
+}
+
+impl Servers {
+    /// Tells of labels that nobody could ever take away, for there are none of those names.
+    pub(crate) fn check_labels(report: &mut Report, named: &[At<String>], known: &BTreeSet<String>) {
+        for label in named.iter().filter(|label| !known.contains(&label.value)) {
+            let hint = nearest(&label.value, known.iter().map(String::as_str));
+            report.error("FB0105", &label.place, format!("no label `{}`", clip(&label.value)), hint);
+        }
+    }
+}
+
+/// Reads it; gives each label that a server's row names too.
+pub(crate) fn section(report: &mut Report, root: &mut Keys) -> (Servers, Vec<At<String>>) {
+    let Some(mut outer) = root.table(report, "mcp") else { return Default::default() };
     let rows = outer.tables(report, "tool");
+    let (mut settings, mut named) = (BTreeMap::new(), Vec::new());
+    for (name, mut keys) in outer.named_tables(report, "server") {
+        if settings.len() == ROWS_MAX {
+            report.error("FB0103", &name.place, format!("more than {ROWS_MAX} servers"), "leave out some");
+            break;
+        }
+        let labels = keys.strs(report, "labels");
+        let most = keys.str(report, "result_max");
+        keys.finish(report);
+        let result_bytes_max = most.as_ref().and_then(|text| size_bytes(&text.value).filter(|bytes| *bytes > 0));
+        if let (Some(text), None) = (&most, result_bytes_max) {
+            report.error("FB0103", &text.place, format!("`{}` is no size", clip(&text.value)), "such as `256KiB`");
+        }
+        let of = ServerSettings { labels: labels.iter().map(|label| label.value.clone()).collect(), result_bytes_max };
+        named.extend(labels);
+        settings.insert(name.value, of);
+    }
     outer.finish(report);
+    (Servers { tools: tool_rows(report, rows), settings }, named)
+}
+
+fn tool_rows(report: &mut Report, rows: Vec<Keys<'_>>) -> Vec<ServerTool> {
     let (mut out, mut seen) = (Vec::new(), BTreeSet::new());
     for (n, mut keys) in rows.into_iter().enumerate() {
         let place = keys.place.clone();

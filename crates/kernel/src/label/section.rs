@@ -4,12 +4,13 @@ use super::{Label, Root};
 use crate::charter::report::{At, Report, clip, nearest};
 use crate::charter::settings::{Owner, glob};
 use crate::charter::table::Keys;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) fn section(
     report: &mut Report,
     root: &mut Keys,
     owners: &BTreeMap<String, Owner>,
+    on_servers: &BTreeSet<String>,
 ) -> BTreeMap<String, Label> {
     let mut out = BTreeMap::new();
     for mut keys in root.tables(report, "label") {
@@ -22,8 +23,10 @@ pub(crate) fn section(
         };
         let (tables, hosts) = (globs("tables"), globs("hosts"));
         keys.finish(report);
-        if paths.is_empty() && tables.is_empty() && hosts.is_empty() && !report.has_errors() {
-            let hint = "add `paths = [\"secrets/**\"]`, `tables = [\"prod.customers\"]` or `hosts = [\"*.internal\"]`";
+        let is_on_server = name.as_ref().is_some_and(|name| on_servers.contains(&name.value));
+        let is_on_nothing = paths.is_empty() && tables.is_empty() && hosts.is_empty() && !is_on_server;
+        if is_on_nothing && !report.has_errors() {
+            let hint = "add `paths = [\"secrets/**\"]`, `tables = [\"prod.customers\"]` or `hosts = [\"*.internal\"]`, or name it in `[mcp.server.NAME]`";
             report.error("FB0154", &place, "[[label]] is on nothing", hint);
         }
         let (Some(name), Some(owner)) = (name, owner) else { continue };

@@ -157,9 +157,18 @@ fn case_globs_that_explode() {
     ] {
         refused(&format!("[[mcp.tool]]\n{row}\n"), ALL, code);
     }
+    for (row, code) in [
+        ("labels = [\"nobodys\"]", "FB0105"),
+        ("labels = 3", "FB0103"),
+        ("result_max = \"big\"", "FB0103"),
+        ("result_max = \"0\"", "FB0103"),
+        ("label = []", "FB0102"),
+    ] {
+        refused(&format!("[mcp.server.web]\n{row}\n"), ALL, code);
+    }
     let row = "[[mcp.tool]]\nserver = \"s\"\ntool = \"t\"\nis = \"fs.write\"\nwith = { path = \"/p\" }\n";
     refused(&row.repeat(2), ALL, "FB0103");
-    assert_eq!(charter(row, ALL).server_tools().len(), 1);
+    assert_eq!(charter(row, ALL).servers().tools.len(), 1);
     // As bad as may be, against a long name: matching takes time linear in it, or by its length times the pattern's.
     let worst = format!("{}b", "*a".repeat(400));
     let rule = format!(

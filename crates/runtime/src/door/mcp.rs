@@ -10,7 +10,7 @@ use crate::supervisor::RunError;
 use crate::translate;
 use flyball_gateway::mcp::listen::{self, Site, Upstream, UpstreamError};
 use flyball_gateway::mcp::{Around, Proxy, server_name, stdio};
-use flyball_intent::{McpTool, is_known_server};
+use flyball_intent::{McpOwn, is_known_server};
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::collections::BTreeMap;
@@ -180,7 +180,7 @@ fn open(
     Door::open(home, &options)
 }
 
-fn around(name: &str, kind: &str, cwd: &Path, wait: Duration, own: &[McpTool]) -> Around {
+fn around(name: &str, kind: &str, cwd: &Path, wait: Duration, own: &McpOwn) -> Around {
     let user_home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     Around {
         server: name.to_owned(),
@@ -189,7 +189,7 @@ fn around(name: &str, kind: &str, cwd: &Path, wait: Duration, own: &[McpTool]) -
         home: translate::text(&user_home),
         roots: Vec::new(),
         wait,
-        own: own.to_vec(),
+        own: own.clone(),
         git: Box::new(move |folder| git_context::of_folder(Path::new(folder), &user_home)),
     }
 }

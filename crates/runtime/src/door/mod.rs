@@ -28,7 +28,7 @@ use crate::supervisor::{RunError, charter_of, session_id};
 use crate::{refusal, translate};
 use agent::Agent;
 use flyball_gateway::{Answered, Asking};
-use flyball_intent::McpTool;
+use flyball_intent::{McpOwn, McpTool};
 use flyball_kernel::{Action, Charter, Effect, Kernel, Reason, ServerTool, Session, Value, Verdict};
 use flyball_ledger::{Draft, Kind, Ledger};
 use serde_json::{Value as Json, json};
@@ -57,14 +57,21 @@ pub struct DoorOptions {
 }
 
 /// `[[mcp.tool]]`, as `intent` takes it.
-pub(crate) fn own_tools(charter: &Charter) -> Vec<McpTool> {
+pub(crate) fn own_tools(charter: &Charter) -> McpOwn {
     let row = |row: &ServerTool| McpTool {
         server: row.server.clone(),
         tool: row.tool.clone(),
         verb: row.verb.name().to_owned(),
         fields: row.fields.clone(),
     };
-    charter.server_tools().iter().map(row).collect()
+    let servers = charter.servers();
+    let labels = servers.settings.iter().map(|(name, of)| (name.clone(), of.labels.iter().cloned().collect()));
+    let most = servers.settings.iter().filter_map(|(name, of)| Some((name.clone(), of.result_bytes_max?)));
+    McpOwn {
+        tools: servers.tools.iter().map(row).collect(),
+        labels: labels.collect(),
+        answer_bytes_max: most.collect(),
+    }
 }
 
 /// An open session.
@@ -74,7 +81,7 @@ pub struct Door {
     ledger: Arc<Ledger>,
     uncovered: Vec<String>,
     /// What the charter says of its own servers' tools.
-    own: Vec<McpTool>,
+    own: McpOwn,
     state: Mutex<State>,
     /// Told when an attempt that people are asked about is settled.
     settled: Condvar,
