@@ -114,7 +114,7 @@ used, a charter that does not compile."),
 `.gemini/settings.json`, `.cursor/hooks.json`) and changes no other byte. It leaves alone what is no JSON (comments are none),
 links, files of other users, and what is over a MiB. Mend the file, or add the entries by hand."),
     ("FB0539", "HTTP can't be opened", "\
-The charter has requests inside connections ruled on (`[http] open`), for which the session makes a certificate authority of its
+The charter has requests inside connections ruled on (`[http] open`, or some permitted `http.request`), for which the session makes a certificate authority of its
 own and verifies servers by what this machine trusts. One of the two could not be had: the message says which. Nothing ran."),
     ("FB0540", "no terminal to watch on", "\
 `flyball watch` draws on a terminal that can move its cursor: both its input and output must be one, and TERM must say which.
@@ -149,7 +149,7 @@ standard output."),
     ("FB0546", "coverage below what the charter requires", "\
 The charter says how far verbs must be mediated (`[require] coverage = [\"git.push\"]`, or `@coverage(\"enforced\")` on a rule),
 and the session that was to start would mediate less, so it did not start. The message names each verb, the rules that it is for,
-the surface that is missing and what brings it: a sandbox where there were hooks or a gateway only, `[http] open = true`,
+the surface that is missing and what brings it: a sandbox where there were hooks or a gateway only, a permitted `http.request`,
 `[sandbox] mediate_reads = true`, ports at which nothing but HTTP goes, a layer that this machine lacks. `flyball check` shows
 for each rule what is enforced, observed only and not mediated in each kind of session. A hook that can't start its session denies
 (exit code 2, since harnesses go on at any other)."),

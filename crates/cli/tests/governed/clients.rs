@@ -164,10 +164,9 @@ fn closed(user: User) {
     let pem = std::fs::read_to_string(outside.path().join("cert.pem")).unwrap();
     std::fs::write(world.repo.workspace().join("pin.pem"), pem).unwrap();
     let script = "echo 'url = @URL@/forbidden' >settings; curl -sS --cacert pin.pem -K settings; echo \"${SSL_CERT_FILE:-none}\"";
-    for (toml, trust) in [
-        ("[http]\nopen = true\npass = [\"host.internal\"]\n", "/.flyball/trust.pem"),
-        ("[http]\nopen = false\n", "none"),
-    ] {
+    for (toml, trust) in
+        [("[http]\npass = [\"host.internal\"]\n", "/.flyball/trust.pem"), ("[http]\nopen = false\n", "none")]
+    {
         world.change("charter.toml", |text| format!("{}\n{toml}", text.split("\n[http]").next().unwrap_or_default()));
         let said = web::run(&world, &server, script);
         assert!(said.contains("GET /forbidden 0") && said.contains(&format!("{trust}\n")), "{toml}: {said}");

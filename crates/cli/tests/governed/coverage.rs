@@ -20,7 +20,7 @@ fn row(world: &World, rule: &str) -> Value {
 
 fn shown(user: User) {
     let world = World::new(user);
-    world.init("", "");
+    world.init("[http]\nopen = false", "");
     world.run("true");
     let writes = row(&world, "outside-the-workspace");
     assert_eq!(writes["surfaces"], json!({"exec": "observed", "fs": "enforced"}), "{writes}");
@@ -29,7 +29,7 @@ fn shown(user: User) {
     assert_eq!(row(&world, "no-force-push")["surfaces"], json!({"exec": "observed"}), "HTTP is closed to the rules");
 
     // Each read is decided, and each request; but connections to other ports carry what nobody reads.
-    world.change("charter.toml", |text| text + "\n[http]\nopen = true\n[sandbox]\nmediate_reads = true\n");
+    world.change("charter.toml", |text| text.replacen("[http]\nopen = false", "[sandbox]\nmediate_reads = true", 1));
     world.run("true");
     assert_eq!(row(&world, "credentials-are-not-read")["enforced"].as_array().unwrap().len(), 3);
     let push = row(&world, "no-force-push");
@@ -74,10 +74,10 @@ fn required(user: User) {
         assert!(text.contains("FB0546") && !marker.exists(), "{text}");
         told.iter().for_each(|told| assert!(text.contains(told), "{told} is not in: {text}"));
     };
-    world.init("", "");
+    world.init("[http]\nopen = false", "");
     world.change("charter.toml", |text| text + "\n[require]\ncoverage = [\"git.push\", \"fs.write\"]\n");
-    refused(&["`git.push` is observed only", "no-force-push", "surface `http`", "open = true"]);
-    world.change("charter.toml", |text| text + "\n[http]\nopen = true\n");
+    refused(&["`git.push` is observed only", "no-force-push", "surface `http`", "leave `open = false` out"]);
+    world.change("charter.toml", |text| text.replacen("[http]\nopen = false", "", 1));
     refused(&["`git.push` is observed only", "such as `net.connect", "resource.port"]);
     world.change("more.cedar", |_| {
         WEB_ONLY.to_owned()

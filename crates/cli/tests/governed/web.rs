@@ -102,7 +102,7 @@ pub fn scene(user: User) -> (World, Server, tempfile::TempDir) {
     let readable = Command::new("chmod").args(["-R", "a+rX"]).arg(outside.path()).status().unwrap();
     assert!(readable.success());
     world.init(
-        "[http]\nopen = true",
+        "",
         "@id(\"not-there\") @owner(\"maintainer\") @reason(\"Nobody asks for that.\")\n\
          forbid (principal, action == Action::\"http.request\", resource)\n\
          when { resource.path like \"/forbidden*\" };\n",

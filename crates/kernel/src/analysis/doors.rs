@@ -212,7 +212,8 @@ pub fn session_coverage(charter: &Charter, doors: &Doors) -> SessionCoverage {
         kind: doors.kind,
         surfaces: super::SURFACES.iter().filter(|s| doors.has(**s, charter)).map(|s| s.name()).collect(),
         rules: charter.rules().iter().map(of_rule).collect(),
-        gaps: gap.into_iter().collect(),
+        // Where no request is read at all, that is what is said.
+        gaps: gap.filter(|_| doors.has(Surface::Http, charter)).into_iter().collect(),
     }
 }
 
@@ -401,7 +402,7 @@ fn remedy(
         Surface::Http => match way_round {
             Some(way) => way,
             None if doors.lacks("namespaces") => "without namespaces there is no network to open".to_owned(),
-            None => "set `open = true` under `[http]`, and permit some `net.connect`".to_owned(),
+            None => "permit some `http.request` and `net.connect`, and leave `open = false` out of `[http]`".to_owned(),
         },
         Surface::Fs => "set `mediate_reads = true` under `[sandbox]`".to_owned(),
         _ => "`flyball doctor` says what is missing here".to_owned(),

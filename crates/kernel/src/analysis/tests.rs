@@ -351,7 +351,8 @@ fn settings_are_compared() {
         ),
         ("", "[home]\nkeep = \"agent\""),
         ("", "[env]\npass = [\"X\"]"),
-        ("[http]\nopen = true", ""),
+        ("[http]\nopen = true", "[http]\nopen = false"),
+        ("", "[http]\nopen = false"),
         ("[http]\nopen = true", "[http]\nopen = true\npass = [\"a.example\"]"),
     ] {
         assert_eq!(is(looser, stricter), (Narrower::Proved, 0, 1), "{looser:?} {stricter:?}");

@@ -4,7 +4,7 @@ use super::content;
 use super::escalation::{Tier, known};
 use super::report::{At, Place, Report, clip, nearest};
 use super::schema::{FactType, schema_json};
-use super::settings::Owner;
+use super::settings::{DefaultVerdict, Owner};
 use crate::analysis::Mediation;
 use crate::facts::Facts;
 use crate::rules::{Compiled, Slice};
@@ -71,6 +71,14 @@ pub(crate) struct Rules {
     pub content: Slice,
     /// All of them in one set, for the bench's baseline and for tests against bare Cedar.
     pub all: PolicySet,
+}
+
+impl Rules {
+    /// Whether anything can let an action of that verb through.
+    pub fn permit(&self, default: DefaultVerdict, verb: &str) -> bool {
+        default == DefaultVerdict::Allow
+            || self.rules.iter().any(|rule| rule.effect == RuleEffect::Permit && rule.verbs.contains(&verb))
+    }
 }
 
 /// The rules of a verb and the places of the facts that they read.

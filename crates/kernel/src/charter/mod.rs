@@ -277,8 +277,7 @@ impl Charter {
     /// Whether anything in the charter can let a connection through.
     #[must_use]
     pub fn mentions_network(&self) -> bool {
-        self.default == DefaultVerdict::Allow
-            || self.rules.rules.iter().any(|r| r.effect == RuleEffect::Permit && r.verbs.contains(&"net.connect"))
+        self.rules.permit(self.default, "net.connect")
     }
 
     pub(crate) fn slice(&self, verb: Verb) -> Option<&Slice> {
@@ -336,11 +335,9 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let governance = governance::section(report, &mut root, &tiers);
     let env_pass = settings::env_pass(report, &mut root);
     let home = settings::home(report, &mut root);
-    let http = settings::http(report, &mut root);
+    let (http, says_open) = settings::http(report, &mut root);
     let mut models = models::section(report, &mut root);
     let credentials = models::credentials(report, &mut root);
-    // Who puts something in has to open what it is put into.
-    let http = HttpSettings { opens: http.opens || !credentials.is_empty(), ..http };
     let sandbox = settings::sandbox(report, &mut root);
     let limits = settings::limits(report, &mut root);
     let required = settings::required(report, &mut root);
@@ -359,6 +356,9 @@ fn compile(report: &mut Report, sources: &Sources, is_validated: bool) -> Option
     let (fact_types, facts_kept) = (&facts.types, &facts.facts);
     let context = cedar::Context { owners: &owners, tiers: &tiers, facts: facts_kept, fact_types, is_validated };
     let rules = cedar::compile(report, sources, &context);
+    // Who puts something in has to open what it is put into. Who permits no request would have all of them refused.
+    let opens = says_open.unwrap_or_else(|| rules.permit(default, "http.request")) || !credentials.is_empty();
+    let http = HttpSettings { opens, ..http };
     let names: BTreeSet<String> =
         rules.by_id.keys().chain(budgets.keys()).chain(envelopes.keys()).chain(obligations.keys()).cloned().collect();
     refuse_shared_names(report, &rules, &budgets, &envelopes, &obligations);

@@ -55,7 +55,8 @@ pub struct SandboxSettings {
 /// `[http]`: what becomes of HTTP inside the connections that a session's program opens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// Whether each request is ruled on, TLS opened where it must be; else a connection is, and no more.
+    /// Whether each request is ruled on, TLS opened where it must be; else a connection is, and no more. Where the charter does not
+    /// say: whether it permits any.
     pub opens: bool,
     /// Hosts whose TLS stays closed to Flyball, as `host` or `*.domain`.
     pub pass: Vec<String>,
@@ -123,9 +124,10 @@ pub(crate) fn env_pass(report: &mut Report, root: &mut Keys) -> Vec<String> {
     pass
 }
 
-pub(crate) fn http(report: &mut Report, root: &mut Keys) -> HttpSettings {
-    let Some(mut section) = root.table(report, "http") else { return HttpSettings::default() };
-    let opens = section.bool(report, "open").is_some_and(|open| open.value);
+/// With what is said of `open`, if anything is.
+pub(crate) fn http(report: &mut Report, root: &mut Keys) -> (HttpSettings, Option<bool>) {
+    let Some(mut section) = root.table(report, "http") else { return Default::default() };
+    let said = section.bool(report, "open").map(|open| open.value);
     let mut pass = Vec::new();
     for said in section.strs(report, "pass") {
         let name = said.value.strip_prefix("*.").unwrap_or(&said.value);
@@ -143,7 +145,7 @@ pub(crate) fn http(report: &mut Report, root: &mut Keys) -> HttpSettings {
         pass.push(said.value);
     }
     section.finish(report);
-    HttpSettings { opens, pass }
+    (HttpSettings { opens: said == Some(true), pass }, said)
 }
 
 /// `[require] coverage`.

@@ -189,4 +189,13 @@ fn rules_are_listed() {
         "@id(\"fs\") @owner(\"dev\") @reason(\"r\") permit (principal, action in Action::\"fs\", resource);",
     );
     assert!(!closed.mentions_network());
+    assert!(!closed.http().opens, "every request would be refused");
+    // Where a request may pass at all each is ruled on, unless the charter says otherwise.
+    for (toml, opens) in [("", true), ("[http]\npass = [\"a.example\"]", true), ("[http]\nopen = false", false)] {
+        assert_eq!(crate::charter(toml, ALL).http().opens, opens, "{toml}");
+    }
+    let connects =
+        "@id(\"net\") @owner(\"dev\") @reason(\"r\") permit (principal, action in Action::\"net\", resource);";
+    assert!(!crate::charter("", connects).http().opens);
+    assert!(crate::charter("[http]\nopen = true", connects).http().opens);
 }

@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The name inside for the host's own loopback: `127.0.0.1` is the sandbox's own there. Judged like any other name.
@@ -35,6 +35,9 @@ const DNS_WAIT_MAX: Duration = Duration::from_secs(5);
 const AZURE_WIRE_SERVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 const DNS_PORT: u16 = 53;
 const COPY_BYTES: usize = 32 << 10;
+/// How long what an ended program has written may take to leave.
+const DELIVERY_WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+const DELIVERY_LOOK: Duration = Duration::from_millis(20);
 
 /// Makes sockets in the sandbox's network namespace.
 pub(crate) trait Inside: Send + Sync {
@@ -42,7 +45,7 @@ pub(crate) trait Inside: Send + Sync {
     fn bind_udp(&self, address: SocketAddr) -> io::Result<OwnedFd>;
 }
 
-/// The running broker; dropping it closes every connection.
+/// The running broker; dropping it closes every connection. What an ended program wrote is out by then: [`Broker::deliver`].
 pub(crate) struct Broker(Arc<Shared>);
 
 struct Shared {
@@ -54,6 +57,9 @@ struct Shared {
     streams: Mutex<HashMap<u64, [TcpStream; 2]>>,
     connections: Arc<AtomicUsize>,
     askers: Arc<AtomicUsize>,
+    /// Connections that may still hold something that a program wrote.
+    undelivered: Mutex<usize>,
+    delivered: Condvar,
     next: AtomicU64,
     wake: OwnedFd,
 }
@@ -63,6 +69,8 @@ struct Grants {
     credits: HashMap<SocketAddr, VecDeque<Instant>>,
     /// Listeners on their way to the broker's thread.
     fresh: Vec<(SocketAddr, TcpListener)>,
+    /// Nobody is left who could connect: what has connected is taken, and nothing listens any more.
+    is_ending: bool,
     is_over: bool,
 }
 
@@ -85,12 +93,30 @@ impl Broker {
             streams: Mutex::default(),
             connections: Arc::default(),
             askers: Arc::default(),
+            undelivered: Mutex::default(),
+            delivered: Condvar::new(),
             next: AtomicU64::new(0),
             wake,
         });
-        let serving = shared.clone();
-        thread("flyball-broker").spawn(move || serve(&serving, &datagrams, &streams))?;
+        let taking = Undelivered::more(&shared);
+        thread("flyball-broker").spawn(move || serve(&taking, &datagrams, &streams))?;
         Ok(Self(shared))
+    }
+
+    /// The program has ended by itself: what it wrote into allowed connections goes out, as it would without a broker. Not longer
+    /// than for so long, and not once `is_cut`.
+    pub(crate) fn deliver(&self, is_cut: impl Fn() -> bool) {
+        if is_cut() {
+            return;
+        }
+        lock(&self.0.grants).is_ending = true;
+        self.0.wake();
+        let until = Instant::now() + DELIVERY_WAIT_MAX;
+        let mut undelivered = lock(&self.0.undelivered);
+        while *undelivered > 0 && Instant::now() < until && !is_cut() {
+            let waited = self.0.delivered.wait_timeout(undelivered, DELIVERY_LOOK);
+            undelivered = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// The name that the address was given out for; `None`: it is meant literally.
@@ -172,6 +198,25 @@ impl Turn {
     }
 }
 
+/// Something that may hold what a program wrote, until it is dropped.
+struct Undelivered(Arc<Shared>);
+
+impl Undelivered {
+    fn more(shared: &Arc<Shared>) -> Self {
+        let mut count = lock(&shared.undelivered);
+        *count = count.saturating_add(1);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Undelivered {
+    fn drop(&mut self) {
+        let mut count = lock(&self.0.undelivered);
+        *count = count.saturating_sub(1);
+        self.0.delivered.notify_all();
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
@@ -184,7 +229,8 @@ fn expire(credits: &mut VecDeque<Instant>) {
     }
 }
 
-fn serve(shared: &Arc<Shared>, datagrams: &UdpSocket, name_streams: &TcpListener) {
+fn serve(taking: &Undelivered, datagrams: &UdpSocket, name_streams: &TcpListener) {
+    let shared = &taking.0;
     let mut listeners: Vec<(SocketAddr, TcpListener)> = Vec::new();
     loop {
         {
@@ -193,6 +239,9 @@ fn serve(shared: &Arc<Shared>, datagrams: &UdpSocket, name_streams: &TcpListener
                 return;
             }
             listeners.append(&mut grants.fresh);
+            if grants.is_ending {
+                break;
+            }
         }
         let fixed = [shared.wake.as_fd(), datagrams.as_fd(), name_streams.as_fd()];
         let all = fixed.into_iter().chain(listeners.iter().map(|(_, listener)| listener.as_fd()));
@@ -224,6 +273,11 @@ fn serve(shared: &Arc<Shared>, datagrams: &UdpSocket, name_streams: &TcpListener
             }
         }
     }
+    for (address, listener) in &listeners {
+        while let Ok((stream, _)) = listener.accept() {
+            accept(shared, *address, stream);
+        }
+    }
 }
 
 fn accept(shared: &Arc<Shared>, address: SocketAddr, inner: TcpStream) {
@@ -231,10 +285,11 @@ fn accept(shared: &Arc<Shared>, address: SocketAddr, inner: TcpStream) {
         return;
     }
     let Some(turn) = Turn::take(&shared.connections, CONNECTIONS_MAX) else { return };
+    let undelivered = Undelivered::more(shared);
     let shared = shared.clone();
     let _ = thread("flyball-dial").spawn(move || {
         if let Ok((outer, name)) = dial(&shared, address) {
-            let _ = relay(&shared, inner, outer, address, name);
+            let _ = relay(undelivered, inner, outer, address, name);
         }
         drop(turn);
     });
@@ -298,12 +353,13 @@ fn is_public(ip: IpAddr) -> bool {
 
 /// Serves both ways until both sides are through.
 fn relay(
-    shared: &Arc<Shared>,
+    undelivered: Undelivered,
     inner: TcpStream,
     outer: TcpStream,
     address: SocketAddr,
     name: Option<String>,
 ) -> io::Result<()> {
+    let shared = &undelivered.0.clone();
     inner.set_nonblocking(false)?;
     let _ = (inner.set_nodelay(true), outer.set_nodelay(true));
     let id = shared.next.fetch_add(1, Ordering::Relaxed);
@@ -317,7 +373,10 @@ fn relay(
         return Ok(());
     }
     let (up_from, up_to) = (inner.try_clone()?, outer.try_clone()?);
-    let up = thread("flyball-up").spawn(move || copy(up_from, up_to));
+    let up = thread("flyball-up").spawn(move || {
+        copy(up_from, up_to);
+        drop(undelivered);
+    });
     copy(outer, inner);
     if let Ok(up) = up {
         let _ = up.join();
@@ -442,6 +501,62 @@ mod tests {
         while !ask().is_ok_and(|read| read > 0) {
             assert!(Instant::now() < until, "their turns did not come back");
         }
+    }
+
+    /// A broker, a server outside that hands over what each connection says, and how to connect to it through the broker.
+    fn between(
+        server: impl Fn(TcpStream) -> Vec<u8> + Send + 'static,
+    ) -> (Broker, std::sync::mpsc::Receiver<Vec<u8>>, impl Fn() -> TcpStream) {
+        let inside = Anywhere::default();
+        let broker = Broker::start(Box::new(inside.clone()), Ipv4Addr::LOCALHOST.into(), None).unwrap();
+        let outside = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = outside.local_addr().unwrap();
+        let (hear, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in outside.incoming().flatten() {
+                hear.send(server(stream)).unwrap_or_default();
+            }
+        });
+        broker.admit(address).unwrap();
+        let door = *lock(&inside.0).last().unwrap();
+        (broker, heard, move || TcpStream::connect(door).unwrap())
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_an_ended_program_wrote_arrives() {
+        for bytes in [4, 1 << 20] {
+            let (broker, heard, connect) = between(|mut stream| {
+                let mut said = Vec::new();
+                let _ = stream.read_to_end(&mut said);
+                said
+            });
+            // Nobody may have taken the connection yet when its program is gone.
+            let mut stream = connect();
+            let writing = std::thread::spawn(move || stream.write_all(&vec![b'x'; bytes]).unwrap());
+            writing.join().unwrap();
+            broker.deliver(|| false);
+            drop(broker);
+            assert_eq!(heard.recv_timeout(LONG).unwrap().len(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_killed_program_s_connections_are_cut_and_none_holds_the_end() {
+        let (broker, heard, connect) = between(|mut stream| {
+            let mut said = Vec::new();
+            let _ = stream.read_to_end(&mut said);
+            said
+        });
+        // It never ends, as far as anybody can tell.
+        let _open = connect();
+        let begun = Instant::now();
+        broker.deliver(|| true);
+        assert!(begun.elapsed() < DELIVERY_WAIT_MAX, "a kill waits for nobody");
+        broker.deliver(|| false);
+        drop(broker);
+        assert_eq!(heard.recv_timeout(LONG).unwrap(), b"");
     }
 
     #[test]

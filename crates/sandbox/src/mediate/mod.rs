@@ -100,6 +100,8 @@ pub(crate) trait Tree: Send + Sync {
     fn kill(&self);
     /// A breach was found; remembered as the reason of the end.
     fn breached(&self);
+    /// Whether somebody ended them, or it.
+    fn was_ended(&self) -> bool;
 }
 
 /// What others ask of the loop.
@@ -187,6 +189,9 @@ pub(crate) fn run(parts: Parts, wake: &OwnedFd, started: impl FnOnce(Result<(), 
             mediation.parts.mediator.started(root, workspace);
             started(Ok(()));
             mediation.serve();
+            if let Some(broker) = &mediation.parts.broker {
+                broker.deliver(|| tree.was_ended());
+            }
             true
         }
         Err(errno) => {

@@ -200,6 +200,10 @@ impl Tree for Group {
     fn breached(&self) {
         self.because(REASON_BREACH);
     }
+
+    fn was_ended(&self) -> bool {
+        self.reason.load(Ordering::SeqCst) != 0
+    }
 }
 
 impl Inside for NetHelper {
