@@ -198,12 +198,13 @@ pub enum Command {
     Apply(Act),
     /// Drop a session's changed workspace
     Discard(Act),
-    /// Make a session's record again and compare: 1 every entry, 2 what caused what, 3 every ruling, byte by byte
+    /// Make a session's record again and compare: 1 every entry, 2 what caused what, 3 every ruling, byte by byte, 4 the program run
+    /// again where `run --record` kept what that takes
     Replay {
         /// The session
         #[command(flatten)]
         session: Session,
-        /// How much of it: 1 event log, 2 causal trace, 3 audit reconstruction
+        /// How much of it: 1 event log, 2 causal trace, 3 audit reconstruction, 4 operational replay
         #[arg(long, value_name = "N", default_value_t = 3)]
         level: u8,
     },
@@ -349,6 +350,10 @@ pub struct Run {
     /// (`flyball suggest`); what leaves the session is ruled on as ever
     #[arg(long)]
     pub learn: bool,
+    /// Keep what it takes to run the program again (`flyball replay S --level 4`): the workspace as it is now, and what passes through
+    /// the program's standard streams, which then are pipes
+    #[arg(long)]
+    pub record: bool,
     /// Give a harness (claude, gemini) no hooks, by which its tool calls are told before they are made
     #[arg(long)]
     pub no_hooks: bool,

@@ -162,6 +162,7 @@ pub fn pages() -> Vec<Page> {
         flyball_ledger::CODES,
         flyball_runtime::read::CODES,
         flyball_runtime::replay::CODES,
+        flyball_runtime::rerun::CODES,
         CODES,
     ];
     let mut all: Vec<Page> = triples.into_iter().flatten().copied().collect();

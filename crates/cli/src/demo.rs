@@ -153,6 +153,8 @@ impl Stage {
             allow_pty: false,
             hooks: true,
             needs_contracts: false,
+            record: false,
+            again: None,
         };
         let teller = Teller { out: self.out, home: self.home.clone() };
         flyball_runtime::run(&self.home, &options, &teller).map_err(|error| {

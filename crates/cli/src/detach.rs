@@ -68,6 +68,9 @@ fn arguments(ledger: &Path, args: &Run) -> Vec<std::ffi::OsString> {
         Apply::Ask | Apply::Never => "never",
     };
     all.extend(["--on-hold".into(), on_hold.into(), "--apply".into(), apply.into()]);
+    if args.record {
+        all.push("--record".into());
+    }
     if args.learn {
         all.push("--learn".into());
     }

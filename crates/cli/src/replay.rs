@@ -4,6 +4,8 @@ use crate::failure::{Failure, Kind, chain};
 use crate::output::{Output, Style, visible};
 use crate::place::Place;
 use flyball_runtime::replay::{self, Levels, Obstacle, Outcome, ReplayError, Replayed};
+use flyball_runtime::rerun::{self, Rerun, RerunError};
+use flyball_runtime::{Notice, Watcher};
 
 /// Obstacles of a level that are shown; `--json` has more.
 const SHOWN_MAX: usize = 5;
@@ -11,7 +13,12 @@ const SHOWN_MAX: usize = 5;
 /// `flyball replay S --level N`.
 pub fn replay(out: Output, place: &Place, wanted: &str, level: u8) -> Result<(), Failure> {
     let (ledger, id) = place.session(wanted)?;
-    let replayed = replay::replay(&ledger, &id, level)?;
+    let replayed = if (RERUN_FROM..=replay::LEVEL_MAX).contains(&level) {
+        drop(ledger);
+        rerun::replay(&place.home()?, &id, level, &Unheard).map_err(|e| not_run(out, e))?
+    } else {
+        replay::replay(&ledger, &id, level)?
+    };
     if out.is_json {
         out.json(&replayed);
     } else {
@@ -24,8 +31,25 @@ pub fn replay(out: Output, place: &Place, wanted: &str, level: u8) -> Result<(),
     }
 }
 
+/// From this level on the program runs again.
+const RERUN_FROM: u8 = 4;
+
+/// A replay has nobody to tell on its way: what it did is in its record.
+struct Unheard;
+
+impl Watcher for Unheard {
+    fn notice(&self, _: Notice) {}
+}
+
+fn not_run(out: Output, error: RerunError) -> Failure {
+    match error {
+        RerunError::Run(error) => crate::run::not_run(out, *error),
+        error => Failure::user(error.code(), visible(&chain(&error))).hint(error.hint()),
+    }
+}
+
 fn print(out: Output, replayed: &Replayed) {
-    let Replayed { asked, result, at, found } = replayed;
+    let Replayed { asked, result, at, rerun, found } = replayed;
     let made = match asked {
         3 => format!(", {} rulings made again", found.rulings),
         _ => String::new(),
@@ -40,6 +64,9 @@ fn print(out: Output, replayed: &Replayed) {
         (Outcome::Inconclusive, _) => {
             out.line(&format!("{}: {about}", out.paint(Style::Yellow, "inconclusive")));
         }
+    }
+    if let Some(Rerun { session, recorded, made }) = rerun {
+        out.line(&format!("  run again in session {session}: {made} actions, {recorded} on record"));
     }
     if let Some(difference) = &found.difference {
         let field = if difference.field.is_empty() { "the whole" } else { &difference.field };

@@ -77,6 +77,8 @@ pub fn options(args: &Run) -> Result<RunOptions, Failure> {
         allow_pty: true,
         hooks: !args.no_hooks,
         needs_contracts: args.apply == Apply::Contract,
+        record: args.record,
+        again: None,
     })
 }
 
@@ -232,6 +234,7 @@ pub fn not_run(out: Output, error: RunError) -> Failure {
             let failure = Failure::user(error.code(), chain(&error)).hint(error.hint());
             if is_weaker { failure.of(Kind::Weaker) } else { failure }
         }
+        RunError::Rerun(error) => Failure::user(error.code(), visible(&chain(&error))).hint(error.hint()),
         RunError::Coverage { .. } => not_covered(&error),
         RunError::NoContracts => Failure::user("FB0519", error.to_string())
             .hint("add a `[[contract]]` to the charter, or use `--apply ask`, `always` or `never`"),

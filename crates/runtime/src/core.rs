@@ -1,6 +1,7 @@
 //! A live session's state, shared by the mediation thread and the control socket under one lock.
 
 mod acts;
+mod answered;
 mod content;
 mod labels;
 mod outgoing;
@@ -128,6 +129,8 @@ pub struct Core {
     inbox: Inbox,
     requests: Requests,
     pub(crate) tool_calls: ToolCalls,
+    /// The level up to which the program can be run again, where that was recorded.
+    pub(crate) replayable: Option<u8>,
     outbox: Vec<Notice>,
     caused: Vec<Caused>,
 }
@@ -196,6 +199,7 @@ impl Core {
             inbox: Inbox::default(),
             requests: Requests::default(),
             tool_calls: ToolCalls::default(),
+            replayable: None,
             outbox: Vec::new(),
             caused: Vec::new(),
         }
@@ -425,10 +429,10 @@ impl Core {
     }
 
     /// The highest replay level that the record supports: from entries and contents every ruling and every state of the
-    /// workspace can be made again (3), unless some of it was not seen (2: what caused what). To run a program again (4, 5)
-    /// nothing is recorded.
+    /// workspace can be made again (3), unless some of it was not seen (2: what caused what). To run the program again is more,
+    /// `run --record` keeps what that takes.
     pub(crate) fn replay_level(&self) -> u8 {
-        if self.has_gaps { 2 } else { 3 }
+        if self.has_gaps { 2 } else { self.replayable.unwrap_or(3) }
     }
 
     /// A parked call's asker is gone.

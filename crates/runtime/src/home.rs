@@ -1,5 +1,6 @@
 //! Where Flyball keeps what it keeps: the ledger, its keys, and a private folder for each session.
 
+use crate::clock::wall_ns;
 use rustix::fs::{FlockOperation, IFlags, Mode, OFlags};
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -84,6 +85,19 @@ fn spread(sessions: &Path) {
     {
         let _ = rustix::fs::ioctl_setflags(&dir, flags | IFlags::TOPDIR);
     }
+}
+
+/// Twelve characters that no two sessions share in practice: 60 random bits.
+pub(crate) fn session_id() -> String {
+    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut bytes = [0_u8; 12];
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) != Ok(bytes.len()) {
+        // Unheard of for so few bytes; the clock keeps ids apart all the same.
+        for (byte, clock) in bytes.iter_mut().zip(wall_ns().to_le_bytes().iter().cycle()) {
+            *byte ^= clock;
+        }
+    }
+    bytes.iter().filter_map(|b| LETTERS.get(usize::from(b & 31))).map(|b| char::from(*b)).collect()
 }
 
 /// Held by the supervisor of a session for as long as it lives; the operating system lets go of it when it dies.

@@ -39,6 +39,7 @@ pub mod read;
 mod recover;
 pub mod refusal;
 pub mod replay;
+pub mod rerun;
 mod rewind;
 mod scratch;
 pub mod signed;

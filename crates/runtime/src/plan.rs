@@ -199,6 +199,7 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         terminal,
         network: if charter.mentions_network() { Network::Brokered } else { Network::Closed },
         // Who reads what is labelled must be known: those reads are decided, others pass unseen.
+        lower: None,
         mediate_reads: sandbox.mediate_reads || charter.labels_files(),
         accept_weaker: options.accept_weaker.clone(),
         workspace,
@@ -282,7 +283,9 @@ impl Plan {
 
 /// Where a session's overlay lies.
 pub(crate) fn layers(session_dir: &Path, workspace: &Path) -> Layers {
-    Layers::new(workspace.to_path_buf(), session_dir.join("workspace/upper"))
+    let first = session_dir.join(crate::rerun::FIRST);
+    let lower = if first.is_dir() { first } else { workspace.to_path_buf() };
+    Layers::new(lower, session_dir.join("workspace/upper"))
 }
 
 /// A weakness by the name that `--accept-weaker` takes.
@@ -365,7 +368,7 @@ fn environment(pass: &[String], all: impl Iterator<Item = (OsString, OsString)>)
     env
 }
 
-fn looks_secret(name: &str) -> bool {
+pub(crate) fn looks_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     ["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "AUTH"].iter().any(|w| name.contains(w))
 }

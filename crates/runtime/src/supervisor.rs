@@ -1,31 +1,37 @@
 //! One governed run, from open to close: reads the charter, builds the boundary, serves people, writes the end.
 
 mod acts;
+mod charters;
 mod checking;
 mod constraining;
 mod replies;
+mod rerunning;
 
 use crate::capture::Capture;
-use crate::charter::{self, CharterError};
+use crate::charter::CharterError;
 use crate::clock::{Clock, wall_ns};
 use crate::contracts::{self, ContractResult};
 use crate::control;
 use crate::core::{Core, Notice, OnHold, Parts, Watcher};
 use crate::coverage;
 use crate::gate::{Gate, labelled_files};
+pub(crate) use crate::home::session_id;
 use crate::home::{Home, HomeError, SessionLock};
 use crate::hooked;
 use crate::inbox::Inbox;
 use crate::kept::Kept;
 use crate::outward::{self, Outward};
 use crate::plan::{self, Plan, PlanError};
+use crate::rerun::{self, Again, Input, Streams};
 use crate::rewind;
 use crate::scratch::Scratch;
 use crate::state::State;
 use crate::terminal;
+pub(crate) use charters::charter_of;
+use charters::compiled;
 use flyball_gateway::http::Authority;
 use flyball_kernel::analysis::{Lacking, SessionKind};
-use flyball_kernel::{Charter, Kernel, ObligationUse, Sources};
+use flyball_kernel::{Charter, Kernel, ObligationUse};
 use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
 use flyball_sandbox::{
     Built, Call, Decision, Done, EndedBy, Exit, Lull, Mediator, Running, StartError, Status, Through, Ticket, Weakness,
@@ -67,6 +73,10 @@ pub struct RunOptions {
     pub hooks: bool,
     /// Whether the charter must have contracts: something is to depend on them.
     pub needs_contracts: bool,
+    /// Whether what it takes to run the program again is kept.
+    pub record: bool,
+    /// The recorded run that this is to be again.
+    pub again: Option<Arc<Again>>,
 }
 
 /// How a run ended, as `run --json` says it.
@@ -103,7 +113,7 @@ pub struct Summary {
     pub contracts: Vec<ContractResult>,
     /// What this run did not cover.
     pub uncovered: Vec<String>,
-    /// The highest replay level that the record supports: 3, or 2 where it does not hold all of the workspace.
+    /// The highest replay level that the record supports: 3, 2 where it does not hold all of the workspace, more where the run was recorded for it.
     pub replay_level: u8,
 }
 
@@ -133,6 +143,8 @@ pub enum RunError {
     NoContracts,
     #[error("HTTP can't be opened, which the charter wants (`[http] open`): {0}")]
     Http(String),
+    #[error(transparent)]
+    Rerun(#[from] crate::rerun::RerunError),
 }
 
 /// How long an ended session waits for the replies that are still due: to who killed it, say.
@@ -159,6 +171,8 @@ struct Shared {
     kept: Kept,
     /// The contract's command that is being run.
     checking: contracts::command::Now,
+    /// The recorded run that this one is again.
+    again: Option<Arc<Again>>,
     /// INVARIANT: held for the whole of an act that stops the tree or lets it go on. Of two at once, one would let run what the
     /// other stopped.
     acts: Mutex<()>,
@@ -183,15 +197,19 @@ impl Shared {
 /// # Errors
 /// [`RunError`] when it can't be governed; then it did not run.
 pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<Summary, RunError> {
+    let (inside, streams) = rerunning::streams(options)?;
     // One waits for the disk, one for another process, one for the processor.
     let (begun, charter, ledger) = std::thread::scope(|scope| {
-        let begun = scope.spawn(flyball_sandbox::begin);
+        let begun = scope.spawn(move || flyball_sandbox::begin(inside));
         let ledger = scope.spawn(|| -> Result<_, LedgerError> {
             let ledger = Ledger::open(home.dir())?;
             let swept = crate::recover::dead_sessions(home, &ledger)?;
             Ok((ledger, swept))
         });
-        let charter = charter_of(options.charter.as_deref(), &options.workspace);
+        let charter = match &options.again {
+            Some(again) => compiled(&options.workspace, again.sources.clone()),
+            None => charter_of(options.charter.as_deref(), &options.workspace),
+        };
         (begun.join().ok().flatten(), charter, ledger.join())
     });
     let (charter, sources) = charter?;
@@ -207,10 +225,18 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let _witnesses = crate::witnessing::beside(home.dir());
     crate::recover::whole(home, &ledger, &swept, &plan.spec.workspace).map_err(RunError::Between)?;
 
+    let recording = match options.record {
+        true => Some(rerun::Recording::begin(&ledger, &plan)?),
+        false => None,
+    };
     let session_dir = home.make_session(&id)?;
     let lock = SessionLock::take(&session_dir)
         .and_then(|held| held.ok_or_else(|| std::io::ErrorKind::WouldBlock.into()))
         .map_err(|cause| RunError::System { what: "lock the session's folder", cause })?;
+    if let Some(again) = &options.again {
+        again.lay_out(&ledger, &session_dir)?;
+        again.replan(&mut plan, &session_dir);
+    }
     // Built first, so that the session's first entry says what it is without. Nothing runs in it yet.
     // Before the sandbox is built: it shows the file inside.
     let inbox =
@@ -225,13 +251,16 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let weaker: Vec<String> =
         built.as_ref().map(|b| b.weaker().iter().map(plan::weakness_name).collect()).unwrap_or_default();
     plan.without(&weaker);
-    let body = plan.open_entry(&id, charter.digest(), &sources, &weaker);
+    let mut body = plan.open_entry(&id, charter.digest(), &sources, &weaker);
+    recording.iter().for_each(|recording| recording.tell(&mut body, &weaker));
+    options.again.iter().for_each(|again| again.tell(&mut body));
     let built = match plan.lacking(&weaker) {
         Some(lacking) => Err(RunError::Plan(lacking)),
         None => built
             .map_err(RunError::Start)
             .and_then(|built| coverage::require(&charter, &coverage::doors(&body)).map(|()| built)),
     };
+    let replayable = rerun::replayable(&body);
     let stream = ledger.stream(&id)?;
     let mut clock = Clock::after(wall_ns());
     let opened = stream.append(Draft {
@@ -241,6 +270,9 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         cause: Vec::new(),
         body,
     })?;
+    if let Some(recording) = &recording {
+        recording.record(&stream, opened, clock.now_ns())?;
+    }
     // What is set up meanwhile takes as long as the disk.
     ledger.commit_now()?;
 
@@ -270,8 +302,9 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         opened,
     });
     core.open_inbox(inbox);
+    core.replayable = replayable;
     let http = authority.map(|authority| (authority, Arc::clone(&charter)));
-    let doors = Doors { http, hooks };
+    let doors = Doors { http, hooks, streams, again: options.again.clone() };
     let summary = govern(&plan, core, &id, &session_dir, built, doors, watcher);
     ledger.checkpoint()?;
     drop(lock);
@@ -282,6 +315,8 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
 struct Doors {
     http: Option<(Arc<Authority>, Arc<Charter>)>,
     hooks: Option<UnixListener>,
+    streams: Option<(Streams, Input, bool)>,
+    again: Option<Arc<Again>>,
 }
 
 fn govern(
@@ -310,6 +345,7 @@ fn govern(
         replies: Arc::default(),
         kept,
         checking: contracts::command::Now::default(),
+        again: doors.again,
         acts: Mutex::new(()),
     });
     let outward = doors.http.map(|(authority, charter)| {
@@ -328,6 +364,9 @@ fn govern(
         let heard = hooked::serve(Session(Arc::downgrade(&shared)), hooks.harness, place, listener);
         heard.map_err(|cause| RunError::System { what: "hear the harness's hooks", cause })?;
     }
+    let passing = doors.streams.map(|(streams, input, is_shown)| streams.start(&shared.kept, input, is_shown));
+    let passing =
+        passing.transpose().map_err(|cause| RunError::System { what: "keep the program's streams", cause })?;
     let mediation = Box::new(Mediation { shared: Arc::clone(&shared), outward: outward.clone() });
     // INVARIANT: the session's first entry is durable before anything runs.
     let started = built.and_then(|built| {
@@ -372,6 +411,9 @@ fn govern(
     }
     if let Some(outward) = &outward {
         outward.finish();
+    }
+    if let Some(passing) = passing {
+        let _ = lock(&shared).gate.note(Kind::Observe, "supervisor", &[], passing.finish());
     }
     let told = *shared.ended_by.lock().unwrap_or_else(PoisonError::into_inner);
     let ended_by = told.unwrap_or(match exit.by {
@@ -520,46 +562,6 @@ fn exit_code(status: Status) -> i32 {
     }
 }
 
-/// The charter of that folder, or that of the workspace.
-pub(crate) fn charter_of(dir: Option<&Path>, workspace: &Path) -> Result<(Charter, Sources), RunError> {
-    let own = workspace.join(".flyball");
-    let dir = match dir {
-        Some(dir) => dir.to_path_buf(),
-        // INVARIANT: only where nothing at all has that name: a charter that can't be read is not one that is not there.
-        None if own.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) => {
-            return built_in(workspace);
-        }
-        None => own,
-    };
-    let (charter, _, sources) = charter::load(&dir)?;
-    Ok((charter, sources))
-}
-
-/// Where the repository has no charter, it is run under the one that `init` would write for it.
-fn built_in(workspace: &Path) -> Result<(Charter, Sources), RunError> {
-    let sources = crate::init::charter_for(&crate::init::look(workspace));
-    match Charter::compile(&sources) {
-        Ok((charter, _)) => Ok((charter, sources)),
-        Err(diagnostics) => {
-            let dir = workspace.join(".flyball");
-            Err(RunError::Charter(CharterError::Wrong { dir, sources, diagnostics }))
-        }
-    }
-}
-
-/// Twelve characters that no two sessions share in practice: 60 random bits.
-pub(crate) fn session_id() -> String {
-    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let mut bytes = [0_u8; 12];
-    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) != Ok(bytes.len()) {
-        // Unheard of for so few bytes; the clock keeps ids apart all the same.
-        for (byte, clock) in bytes.iter_mut().zip(wall_ns().to_le_bytes().iter().cycle()) {
-            *byte ^= clock;
-        }
-    }
-    bytes.iter().filter_map(|b| LETTERS.get(usize::from(b & 31))).map(|b| char::from(*b)).collect()
-}
-
 fn lock(shared: &Shared) -> MutexGuard<'_, Core> {
     // A thread that panicked inside left its action undecided, which the sandbox denies; the record itself is in order.
     shared.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -609,6 +611,7 @@ fn done_with<T>(shared: &Arc<Shared>, mut core: MutexGuard<'_, Core>, then: impl
     let deadline = core.gate.next_deadline_ns();
     let out = then(&mut core);
     for notice in core.take_notices() {
+        rerunning::asked(shared, &notice);
         shared.tell(notice);
     }
     let caused = core.take_caused();

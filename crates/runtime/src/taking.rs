@@ -58,6 +58,12 @@ fn failed(error: impl std::fmt::Display) -> TakingError {
 /// [`TakingError`]; the real tree is then as it was, but for [`TakingError::Between`].
 pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, TakingError> {
     let dir = home.session(session);
+    // INVARIANT: what was done in a replay was done before, and is not done to the real tree again.
+    if dir.join(crate::rerun::FIRST).exists() {
+        return Err(TakingError::Failed(format!(
+            "session `{session}` is a replay of another one, which is never applied"
+        )));
+    }
     let held = hold(session, &dir)?;
     recover::before_an_act(home, session, &held).map_err(between)?;
     if !dir.join("workspace").exists() {

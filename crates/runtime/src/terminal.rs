@@ -4,7 +4,7 @@
 use flyball_sandbox::Running;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Whether the caller's input and output are both a terminal: then the program gets a pty of its own.
 #[must_use]
@@ -151,4 +151,10 @@ pub(crate) fn forward_signals(running: impl Fn() -> Option<Running> + Send + 'st
 /// The pty's own descriptor, for [`Relay::start`].
 pub(crate) fn own(fd: impl AsFd) -> std::io::Result<OwnedFd> {
     fd.as_fd().try_clone_to_owned()
+}
+
+/// Where this process's own output and errors go: a program's that passes through is written there as it comes.
+pub(crate) fn outputs() -> std::io::Result<(std::fs::File, std::fs::File)> {
+    let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map(std::fs::File::from);
+    Ok((own(std::io::stdout().as_fd())?, own(std::io::stderr().as_fd())?))
 }

@@ -103,6 +103,7 @@ fn on_overlay(base: &Path, worker: &Path) -> Option<String> {
 fn mediated(base: &Path, session: &Path) -> String {
     std::fs::create_dir(session).unwrap();
     let spec = Spec {
+        lower: None,
         argv: ["/bin/sh", "-c", "./worker work > out"].map(Into::into).to_vec(),
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         cwd: base.join("ws"),

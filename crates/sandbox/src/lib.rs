@@ -25,7 +25,8 @@ pub use call::{
 pub use doctor::{Finding, doctor};
 pub use launch::{
     CODES as LAUNCH_CODES, HOOKS_PROGRAM, HOOKS_SETTINGS_FILE, HOOKS_SOCKET, HOOKS_SOCKET_FILE, INBOX, JAVA_TRUST_FILE,
-    LaunchError, SYSTEM_JAVA_TRUST, TRUST, end_leftovers, enter_if_launcher, remove_session_dir, weakness_name,
+    LaunchError, SYSTEM_JAVA_TRUST, Streams, TRUST, end_leftovers, enter_if_launcher, remove_session_dir,
+    weakness_name,
 };
 pub use mediate::HOST_NAME;
 #[doc(hidden)]

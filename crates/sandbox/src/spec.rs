@@ -22,6 +22,9 @@ pub struct Spec {
     /// What an ended session left over `workspace` (its folder's `workspace/upper`): seen as part of the tree, and never written
     /// either.
     pub left: Option<PathBuf>,
+    /// What lies beneath the overlay in the user's tree's place, where a session begins with another state of it.
+    #[serde(default)]
+    pub lower: Option<PathBuf>,
     /// The user's home. Its dot entries appear inside through overlays; the rest of it is not there, but for the way to
     /// `workspace`.
     pub home: PathBuf,
@@ -47,6 +50,13 @@ pub struct Spec {
     pub hooks: Option<HooksDoor>,
     /// Layers that may be missing without refusing to start.
     pub accept_weaker: Vec<Weakness>,
+}
+
+impl Spec {
+    /// What lies beneath the workspace's overlay.
+    pub(crate) fn lower(&self) -> &std::path::Path {
+        self.lower.as_deref().unwrap_or(&self.workspace)
+    }
 }
 
 /// How the hooks of an agent's harness reach the supervisor: the session's folder holds [`crate::HOOKS_SOCKET_FILE`], which stands

@@ -37,6 +37,7 @@ mod people;
 mod programs;
 mod questions;
 mod registers;
+mod rerunning;
 mod screen;
 mod signing;
 mod support;
@@ -78,6 +79,7 @@ fn main() {
         programs::cases(),
         questions::cases(),
         registers::cases(),
+        rerunning::cases(),
         terminal::cases(),
         watching::cases(),
         web::cases(),

@@ -39,6 +39,8 @@ impl Place {
             allow_pty: false,
             hooks: false,
             needs_contracts: false,
+            record: false,
+            again: None,
         };
         let plan = plan::plan(&self.home, id, &options, charter).map_err(|error| error.to_string())?;
         Ok(command::place(&plan.spec, None))

@@ -397,6 +397,20 @@ impl Gate {
         self.tidy_questions()
     }
 
+    /// A question that is closed without an answer: what it holds is refused.
+    pub(crate) fn unanswered(&mut self, question: &Question, why: &str) -> Result<Vec<Settled>, GateError> {
+        let is_held = |group: &Group| question.parts().any(|(of, ..)| group.waiting.contains(&of));
+        let held: Vec<u64> = self.groups.iter().filter(|(_, group)| is_held(group)).map(|(name, _)| *name).collect();
+        let mut settled = Vec::new();
+        for group in held {
+            let because = self.groups.get(&group).map(|held| held.because.clone()).unwrap_or_default();
+            self.abandon(group, why)?;
+            settled.push(Settled { group, attempts: Vec::new(), verdict: Verdict::Deny, because });
+        }
+        self.tidy_questions()?;
+        Ok(settled)
+    }
+
     /// A person's answer, to all that the question names or to some of it.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //!
 //! INVARIANT: a level is reached only where nothing stands in its way; what stands there is named by its entry.
 
-mod differ;
+pub(crate) mod differ;
 mod player;
 mod state;
 mod survey;
@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 /// The highest level that this flyball can replay.
-pub const LEVEL_MAX: u8 = 3;
+pub const LEVEL_MAX: u8 = 4;
 /// Obstacles that are named of one level; of more only the number is told.
 const NAMED_MAX: usize = 32;
 
@@ -99,6 +99,9 @@ pub struct Replayed {
     pub result: Outcome,
     /// The entry at which it diverged.
     pub at: Option<u64>,
+    /// The program's run again, from level 4 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rerun: Option<crate::rerun::Rerun>,
     /// The record and its levels.
     #[serde(flatten)]
     pub found: Levels,
@@ -151,7 +154,8 @@ impl ReplayError {
 pub static CODES: &[(&str, &str, &str)] = &[
     ("FB0600", "no such replay level", "\
 Level 1 is the event log, every entry in order and verified; level 2 the graph of causes; level 3 the audit reconstruction, in
-which each ruling is made again and compared in bytes. Running the program again (levels 4 and 5) is not part of this version."),
+which each ruling is made again and compared in bytes; level 4 the operational replay, in which the program of a run with `--record` is run
+again. Level 5 is not part of this version."),
     ("FB0601", "report can't be written", "\
 The file that `backtest --html` names could not be written; the message says why. Nothing else was lost: the backtest changes
 nothing."),
@@ -183,7 +187,7 @@ pub fn replay(ledger: &Ledger, session: &str, level: u8) -> Result<Replayed, Rep
         None if is_in_the_way => (Outcome::Inconclusive, None),
         None => (Outcome::Match, None),
     };
-    Ok(Replayed { asked: level, result, at, found })
+    Ok(Replayed { asked: level, result, at, rerun: None, found })
 }
 
 /// The highest level that a session's record supports, and what stands in the way of those above. Entries are held against their

@@ -1,6 +1,7 @@
 //! One pass over a record: what each level asks of it.
 
 use super::{Levels, Player, Stored, Took};
+use crate::rerun;
 use flyball_ledger::{Digest, Filter, Kind, Ledger, LedgerError, Line, merkle};
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -11,8 +12,14 @@ const CONTENTS_MAX: usize = 1 << 20;
 
 /// Looks at a session's record as far as `level` needs.
 pub(super) fn survey(ledger: &Ledger, session: &str, level: u8) -> Result<Levels, LedgerError> {
-    let mut pass =
-        Pass { found: Levels::new(session), last: 0, attempts: Vec::new(), contents: BTreeSet::new(), opening: 1 };
+    let mut pass = Pass {
+        found: Levels::new(session),
+        last: 0,
+        attempts: Vec::new(),
+        contents: BTreeSet::new(),
+        opening: 1,
+        in_the_way: Vec::new(),
+    };
     let mut player = (level >= 3).then(|| Player::new(ledger, session));
     let mut entries = ledger.entries(session, .., Filter::default())?;
     while let Some((index, leaf, raw)) = entries.next_stored()? {
@@ -51,7 +58,9 @@ pub(super) fn survey(ledger: &Ledger, session: &str, level: u8) -> Result<Levels
         pass.found.recompiled = player.recompiled;
     }
     let opening = pass.opening;
-    pass.stands(4, opening, "this flyball does not run the program again".to_owned());
+    for (level, why) in std::mem::take(&mut pass.in_the_way) {
+        pass.stands(level, opening, why);
+    }
     pass.stands(
         5,
         opening,
@@ -67,6 +76,8 @@ struct Pass {
     attempts: Vec<u64>,
     contents: BTreeSet<Digest>,
     opening: u64,
+    /// What stands in the way of running the program again.
+    in_the_way: Vec<(u8, String)>,
 }
 
 #[derive(Deserialize)]
@@ -119,9 +130,9 @@ impl Pass {
             }
             Kind::Open => {
                 self.opening = line.seq;
-                if let Ok(entry) = stored.entry(ledger)
-                    && entry.body.get("door").is_some()
-                {
+                let Ok(entry) = stored.entry(ledger) else { return Ok(()) };
+                self.in_the_way = rerun::in_the_way(&entry.body);
+                if entry.body.get("door").is_some() {
                     let why = "the session had no sandbox: only what came through its doors is on record";
                     self.stands(2, line.seq, why.to_owned());
                 }

@@ -163,22 +163,27 @@ pub(crate) struct Begun {
     alive: OwnedFd,
 }
 
+/// A program's standard input, output and errors, where they are not the caller's own.
+pub type Streams = [OwnedFd; 3];
+
 /// Starts a launcher, to be given its orders by [`launch`].
 ///
 /// # Errors
 /// What the system said.
-pub(crate) fn begin(is_apart: bool) -> io::Result<Begun> {
-    begin_with(is_apart, None)
-}
-
-/// `output`: what its standard output and errors are; nothing can be read then. Else the caller's own streams.
-fn begin_with(is_apart: bool, output: Option<&OwnedFd>) -> io::Result<Begun> {
+pub(crate) fn begin(is_apart: bool, streams: Option<Streams>) -> io::Result<Begun> {
     let (control, control_inside) = wire::pair()?;
     sockopt::set_socket_passcred(&control, true)?;
     sockopt::set_socket_timeout(&control, Timeout::Recv, Some(START_WAIT_MAX))?;
     let (alive_inside, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let launcher = spawn([&control_inside, &alive_inside].map(AsRawFd::as_raw_fd), is_apart, output)?;
+    let launcher = spawn([&control_inside, &alive_inside].map(AsRawFd::as_raw_fd), is_apart, streams)?;
     Ok(Begun { starting: Starting { launcher: Some(launcher) }, control, alive })
+}
+
+/// Streams whose output and errors come out of one pipe, and nothing to read.
+fn captured() -> io::Result<(OwnedFd, Streams)> {
+    let null = std::fs::File::open("/dev/null")?.into();
+    let (output, inside) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    Ok((output, [null, inside.try_clone()?, inside]))
 }
 
 /// Builds the boundary that `spec` describes and puts an agent in it that waits, `filter` installed, for the go. `is_apart`:
@@ -201,19 +206,17 @@ pub(crate) fn launch(
     sockopt::set_socket_passcred(&agent, true).map_err(|error| setup("preparing sockets")(error.into()))?;
     sockopt::set_socket_timeout(&agent, Timeout::Recv, Some(START_WAIT_MAX))
         .map_err(|error| setup("preparing sockets")(error.into()))?;
-    let (output, output_inside) = match spec.terminal {
+    let (output, streams) = match spec.terminal {
         Terminal::Captured => {
-            let ends = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
-            let (output, inside) = ends.map_err(|errno| setup("making a pipe")(errno.into()))?;
-            (Some(output), Some(inside))
+            let (output, streams) = captured().map_err(setup("making a pipe"))?;
+            (Some(output), Some(streams))
         }
         Terminal::Inherit | Terminal::Pty { .. } => (None, None),
     };
     let begun = match begun.filter(|_| output.is_none()) {
         Some(begun) => begun,
-        None => begin_with(is_apart, output_inside.as_ref()).map_err(setup("starting the launcher"))?,
+        None => begin(is_apart, streams).map_err(setup("starting the launcher"))?,
     };
-    drop(output_inside);
     let Begun { mut starting, control, alive } = begun;
     let freezer = prepared.cgroup.as_ref().and_then(Cgroup::freezer_file);
     let group = prepared.cgroup.as_ref().and_then(Cgroup::birthplace);
@@ -296,12 +299,12 @@ fn told(control: &OwnedFd) -> Option<LaunchError> {
     failure(&report.message)
 }
 
-fn spawn(inherited: [i32; 2], is_apart: bool, output: Option<&OwnedFd>) -> io::Result<Child> {
+fn spawn(inherited: [i32; 2], is_apart: bool, streams: Option<Streams>) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(LAUNCHER).env_clear().args(is_apart.then_some(APART)).args(inherited.iter().map(i32::to_string));
-    match output {
+    match streams {
+        Some([input, output, errors]) => command.stdin(input).stdout(output).stderr(errors),
         None => command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit()),
-        Some(to) => command.stdin(Stdio::null()).stdout(to.try_clone()?).stderr(to.try_clone()?),
     };
     // SAFETY: the closure only makes system calls by number on a list that it owns and does not free: nothing that another
     // thread's lock could hold up.

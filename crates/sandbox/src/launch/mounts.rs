@@ -254,7 +254,7 @@ fn workspace(root: &Root, boot: &Boot) -> Step<()> {
     let mut lower: Vec<&Path> = spec.left.iter().map(PathBuf::as_path).collect();
     // A copy is the whole tree: what it lacks was removed in it.
     if !spec.left.as_ref().is_some_and(|left| left.with_file_name("base").exists()) {
-        lower.push(&spec.workspace);
+        lower.push(spec.lower());
     }
     let is_kept = spec.left.is_none();
     root.overlay(&spec.workspace, &lower, &layers.join("upper"), &layers.join("work"), is_kept)
@@ -264,7 +264,12 @@ fn workspace(root: &Root, boot: &Boot) -> Step<()> {
 fn protected_trees(spec: &Spec) -> Step<Vec<(PathBuf, OwnedFd)>> {
     let mut trees = Vec::new();
     for path in &spec.protect {
-        match tree(path, READ_ONLY) {
+        // Of a tree that begins in another state, as it has them.
+        let source = match (&spec.lower, path.strip_prefix(&spec.workspace)) {
+            (Some(lower), Ok(rel)) => lower.join(rel),
+            _ => path.clone(),
+        };
+        match tree(&source, READ_ONLY) {
             Ok(tree) => trees.push((path.clone(), tree)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).at("reading a protected path", path),

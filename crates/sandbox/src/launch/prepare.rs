@@ -201,7 +201,8 @@ fn strings(spec: &Spec) -> Result<(), LaunchError> {
         .chain(&spec.expose)
         .chain(&spec.programs)
         .chain(&spec.home_keep)
-        .chain(&spec.left);
+        .chain(&spec.left)
+        .chain(&spec.lower);
     for path in single.into_iter().chain(many) {
         if !path.is_absolute() || path.components().any(|part| matches!(part, std::path::Component::ParentDir)) {
             return Err(bad(path, "the path is not absolute and canonical"));
@@ -214,7 +215,7 @@ fn strings(spec: &Spec) -> Result<(), LaunchError> {
 }
 
 fn workspace(spec: &Spec) -> Result<(), LaunchError> {
-    let path = spec.workspace.clone();
+    let path = spec.lower().to_owned();
     match fs::metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LaunchError::WorkspaceMissing { path }),
         Err(source) => return Err(LaunchError::WorkspaceUnreadable { path, source }),
@@ -222,6 +223,7 @@ fn workspace(spec: &Spec) -> Result<(), LaunchError> {
         Ok(_) => {}
     }
     fs::read_dir(&path).map_err(|source| LaunchError::WorkspaceUnreadable { path: path.clone(), source })?;
+    let path = spec.workspace.clone();
     for private in [Some(&spec.session_dir), spec.home_keep.as_ref()].into_iter().flatten() {
         if private.starts_with(&path) || path.starts_with(private) {
             return Err(LaunchError::SessionInsideWorkspace { workspace: path, session_dir: private.clone() });
@@ -250,7 +252,7 @@ fn session_dirs(spec: &Spec, is_copy: bool) -> Result<Vec<OwnedFd>, LaunchError>
         make_dir(&path).map_err(|source| folder_error(&path, source))?;
     }
     if !is_copy {
-        like(&upper, spec.left.as_ref().unwrap_or(&spec.workspace)).map_err(|source| folder_error(&upper, source))?;
+        like(&upper, spec.left.as_deref().unwrap_or(spec.lower())).map_err(|source| folder_error(&upper, source))?;
     }
     let mut locks = vec![lock(&spec.session_dir)?];
     if let Some(keep) = &spec.home_keep {

@@ -229,10 +229,10 @@ pub fn start(spec: Spec, mediator: Box<dyn Mediator>) -> Result<Running, StartEr
 pub struct Begun(launch::Begun);
 
 /// Begins a sandbox before it is known what it is to be: [`build`] goes on with it. `None` where that can't be done; what is
-/// wrong `build` will say.
+/// wrong `build` will say. With `streams` the program has these in the place of the caller's own.
 #[must_use]
-pub fn begin() -> Option<Begun> {
-    launch::begin(false).ok().map(Begun)
+pub fn begin(streams: Option<launch::Streams>) -> Option<Begun> {
+    launch::begin(false, streams).ok().map(Begun)
 }
 
 /// A sandbox that stands, with nothing running in it yet; dropping it takes it down.
@@ -271,7 +271,7 @@ fn shows_sockets(spec: &Spec) -> bool {
 fn copy(spec: &Spec) -> Result<(), WorkspaceError> {
     let upper = spec.session_dir.join("workspace/upper");
     let Some(left) = &spec.left else {
-        return workspace::copy(&Layers::new(spec.workspace.clone(), upper), &spec.hide).map(drop);
+        return workspace::copy(&Layers::new(spec.lower().to_owned(), upper), &spec.hide).map(drop);
     };
     // INVARIANT: only a whole tree is copied. The layer of an overlay is none, and where it was made there are overlays.
     if !workspace::is_copy(&Layers::new(spec.workspace.clone(), left.clone()))? {

@@ -39,6 +39,7 @@ impl Scene {
         fs::write(base.join("home/.profile"), "profile\n").unwrap();
         fs::write(base.join("home/documents/letter"), "hunter2\n").unwrap();
         let spec = Spec {
+            lower: None,
             argv: Vec::new(),
             env: vec![
                 ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),

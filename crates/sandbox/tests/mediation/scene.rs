@@ -137,6 +137,7 @@ impl Scene {
         env.push(("HOME".into(), base.join("home").into()));
         env.push(("GIT_CONFIG_GLOBAL".into(), "/dev/null".into()));
         let spec = Spec {
+            lower: None,
             argv: argv.iter().map(OsString::from).collect(),
             env,
             cwd: self.workspace(),

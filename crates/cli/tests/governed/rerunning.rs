@@ -1,0 +1,252 @@
+//! Programs run again from their record (replay levels 4 and 5), and what must not be taken for the same.
+
+use crate::support::{Case, World, nothing, stderr, summary};
+use flyball_testkit::user::User;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case { name: "a_recorded_script_runs_again", needs: nothing, run: script },
+        Case { name: "a_replay_needs_nothing_of_the_workspace_as_it_is_now", needs: nothing, run: changed_since },
+        Case { name: "another_program_is_told_before_it_starts", needs: nothing, run: another_program },
+        Case { name: "a_program_that_does_something_else_diverges", needs: nothing, run: diverges },
+        Case { name: "people_are_not_asked_again", needs: nothing, run: answered },
+    ]
+}
+
+/// Runs a command so that it can be run again; gives its session.
+fn record(world: &World, words: &[&str]) -> (Value, Output) {
+    let mut all = vec!["run", "--json", "--record", "--apply", "never", "--"];
+    all.extend(words);
+    let output = world.flyball(&all).output().unwrap();
+    (summary(&output), output)
+}
+
+fn replay(world: &World, session: &Value, level: &str) -> (Value, Output) {
+    let session = session["session"].as_str().unwrap();
+    let output = world.flyball(&["replay", session, "--level", level, "--json"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (serde_json::from_str(&text).unwrap_or(Value::Null), output)
+}
+
+/// It is a match; gives what was told.
+fn matches(world: &World, session: &Value, level: &str) -> Value {
+    let (told, output) = replay(world, session, level);
+    assert_eq!(told["result"], "match", "{told:#}\n{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(told["rerun"]["recorded"], told["rerun"]["made"], "{told:#}");
+    told
+}
+
+/// A folder of programs of one's own, that sessions see.
+fn programs(world: &World) -> PathBuf {
+    let dir = world.repo.scratch().join("programs");
+    std::fs::create_dir_all(&dir).unwrap();
+    world.user.own(&dir).unwrap();
+    dir
+}
+
+fn program(file: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(file, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The real workspace, by path and content.
+fn tree(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() && !path.is_symlink() {
+                true => open.push(path),
+                false => all.push((path.clone(), std::fs::read(&path).unwrap_or_default())),
+            }
+        }
+    }
+    all.sort();
+    all
+}
+
+fn script(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let script = "read said; echo \"$said\" > said; cat said | tr a-z A-Z; mkdir -p d/e; echo 1 > d/e/f; mv d g; rm said; exit 3";
+    let input = world.repo.scratch().join("input");
+    std::fs::write(&input, "hello\n").unwrap();
+    let mut command = world.flyball(&["run", "--json", "--record", "--apply", "never", "--", "sh", "-c", script]);
+    let output = command.stdin(std::fs::File::open(&input).unwrap()).output().unwrap();
+    let session = summary(&output);
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("HELLO\n"), "{output:?}");
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(session["replay_level"], 4, "{session}");
+    let before = tree(&world.repo.workspace());
+    let told = matches(&world, &session, "4");
+    assert!(told["rerun"]["made"].as_u64().unwrap() > 10, "{told:#}");
+    assert_eq!(tree(&world.repo.workspace()), before, "nothing of it is in the real workspace");
+    // It has a session of its own, marked, verified, and never to be applied.
+    let log = world.log();
+    assert_eq!(log[0]["body"]["replay_of"]["session"], session["session"]);
+    world.verifies();
+    for act in ["apply", "discard"] {
+        let output = world.flyball(&[act, "@"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{act}: {}", stderr(&output));
+    }
+    // What was not recorded for it says so, and nothing is run.
+    let (plain, _) = world.run("echo 1 > a");
+    assert_eq!(plain["replay_level"], 3);
+    let sessions = world.ok(&["ps", "--json"]).lines().count();
+    let (told, output) = replay(&world, &plain, "4");
+    assert_eq!((told["result"].as_str(), output.status.code()), (Some("inconclusive"), Some(1)), "{told:#}");
+    assert!(told["levels"][3]["obstacles"][0]["why"].as_str().unwrap().contains("--record"), "{told:#}");
+    assert_eq!(world.ok(&["ps", "--json"]).lines().count(), sessions);
+}
+
+fn changed_since(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let file = world.repo.workspace().join("first.txt");
+    std::fs::write(&file, "first\n").unwrap();
+    std::os::unix::fs::symlink("first.txt", world.repo.workspace().join("link")).unwrap();
+    world.user.own(&file).unwrap();
+    let (session, _) = record(
+        &world,
+        &["sh", "-c", "test \"$(cat link)\" = first && echo more >> first.txt && ls -l first.txt | cut -c1-10 > mode"],
+    );
+    assert_eq!(session["exit"], 0, "{session}");
+    let id = session["session"].as_str().unwrap();
+    world.ok(&["apply", id]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "first\nmore\n");
+    matches(&world, &session, "4");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(world.repo.workspace().join(".flyball/rules.cedar"), "").unwrap();
+    let before = tree(&world.repo.workspace());
+    matches(&world, &session, "4");
+    assert_eq!(tree(&world.repo.workspace()), before);
+}
+
+fn another_program(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let file = programs(&world).join("agent");
+    program(&file, "echo one > one");
+    world.user.own(&file).unwrap();
+    let (session, _) = record(&world, &[file.to_str().unwrap()]);
+    assert_eq!(session["exit"], 0, "{session}");
+    matches(&world, &session, "4");
+    let sessions = world.ok(&["ps", "--json"]).lines().count();
+    let refused = |why: &str| {
+        let (_, output) = replay(&world, &session, "4");
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("FB0604") && text.contains(why), "{text}");
+        assert_eq!(world.ok(&["ps", "--json"]).lines().count(), sessions, "nothing was started");
+    };
+    program(&file, "echo two > one");
+    refused("sha256:");
+    std::fs::remove_file(&file).unwrap();
+    refused("agent");
+}
+
+fn diverges(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let dir = programs(&world);
+    let (agent, helper) = (dir.join("agent"), dir.join("helper"));
+    program(&agent, &format!("echo 1 > one; {}; echo 3 > three", helper.display()));
+    program(&helper, "echo 2 > two");
+    world.user.own(&dir).unwrap();
+    let (session, _) = record(&world, &[agent.to_str().unwrap()]);
+    matches(&world, &session, "4");
+    let log: Vec<Value> = world
+        .ok(&["log", session["session"].as_str().unwrap(), "--json"])
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let at = |path: &str| {
+        let is_it = |e: &&Value| {
+            e["kind"] == "attempt" && e["body"]["resource"]["path"].as_str().is_some_and(|p| p.ends_with(path))
+        };
+        log.iter().find(is_it).unwrap()["seq"].clone()
+    };
+    let diverged = |text: &str, at: Value, field: &str| {
+        program(&helper, text);
+        let (told, output) = replay(&world, &session, "4");
+        assert_eq!((told["result"].as_str(), output.status.code()), (Some("diverged"), Some(104)), "{told:#}");
+        assert_eq!((&told["at"], &told["difference"]["field"]), (&at, &Value::from(field)), "{told:#}");
+        told["difference"].clone()
+    };
+    let difference = diverged("echo 2 > TWO", at("/two"), "/action/resource/path");
+    assert!(difference["recorded"].as_str().unwrap().ends_with("/two"), "{difference:#}");
+    assert!(difference["recomputed"].as_str().unwrap().ends_with("/TWO"), "{difference:#}");
+    let difference = diverged(":", at("/two"), "");
+    assert_eq!(difference["recomputed"], Value::Null);
+    // What was never done then is named, under the command that does it now.
+    let difference = diverged("echo 2 > two; echo 4 > four", at("/helper"), "");
+    assert!(
+        difference["recomputed"]["action"]["resource"]["path"].as_str().unwrap().ends_with("/four"),
+        "{difference:#}"
+    );
+    // How a command ended is told by what comes after all that it did.
+    let of = at("/helper");
+    let ended = log.iter().find(|e| e["kind"] == "outcome" && e["body"]["of"] == of).unwrap()["seq"].clone();
+    let difference = diverged("echo 2 > two; exit 7", ended, "/exit");
+    assert_eq!((&difference["recorded"], &difference["recomputed"]), (&Value::from(0), &Value::from(7)));
+}
+
+/// Who was asked is not asked again; what nobody was asked about is refused.
+fn answered(user: User) {
+    let world = World::new(user);
+    world.init(
+        "",
+        "@id(\"asked\") @owner(\"maintainer\") @reason(\"ask\") @escalate(\"maintainer\")\nforbid (principal, action == Action::\"fs.write\", resource) when { resource.path like \"*.asked\" };\n",
+    );
+    let agent = programs(&world).join("agent");
+    program(
+        &agent,
+        "echo 1 > a.asked; echo 2 > b.asked; sh -c 'echo 3 > c.asked; echo 4 > d.asked'; cat *.asked; exit 0",
+    );
+    world.user.own(&agent).unwrap();
+    let running = world
+        .flyball(&["run", "--json", "--record", "--apply", "never", "--", agent.to_str().unwrap()])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The last question is about both of what a script says.
+    for verdict in ["allow", "deny", "allow"] {
+        let id = asked(&world);
+        world.ok(&["answer", &id, verdict, "--reason", "looked at"]);
+    }
+    let output = running.wait_with_output().unwrap();
+    let session = summary(&output);
+    assert_eq!(session["held"], 3, "{session}\n{}", stderr(&output));
+    matches(&world, &session, "4");
+    let log = world.log();
+    let answers: Vec<&Value> = log.iter().filter(|e| e["kind"] == "answer").collect();
+    assert_eq!(answers.len(), 4, "{log:#?}");
+    for answer in answers {
+        let reason = answer["body"]["reason"].as_str().unwrap();
+        assert!(reason.contains("looked at") && reason.contains(session["session"].as_str().unwrap()), "{reason}");
+    }
+    assert_eq!(world.ok(&["asks", "--json"]).trim(), "");
+}
+
+/// The question that is open, once there is one.
+fn asked(world: &World) -> String {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while std::time::Instant::now() < until {
+        // Before the first session there is no ledger to ask.
+        let asks = world.flyball(&["asks", "--json"]).output().unwrap();
+        let asks = String::from_utf8_lossy(&asks.stdout).into_owned();
+        if let Some(line) = asks.lines().next() {
+            let ask: Value = serde_json::from_str(line).unwrap();
+            return ask["id"].as_str().unwrap().to_owned();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("nobody was asked");
+}

@@ -1,0 +1,239 @@
+//! Two records of one program held against each other: what it did under each command, what was said of it and what came of it,
+//! and how it all ended.
+//!
+//! What one command does is compared as a whole: its processes run at once, so that their order is nobody's. Equal actions keep theirs.
+
+use super::RerunError;
+use crate::replay::{Difference, differ};
+use crate::state::State;
+use flyball_ledger::{Entry, Filter, Kind, Ledger};
+use serde_json::{Map, Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Of an outcome, what the program sees of it.
+const OUTCOME: [&str; 6] = ["exit", "signal", "errno", "status", "unknown", "ok"];
+
+/// What a session did.
+pub(crate) struct Done {
+    acts: BTreeMap<u64, Act>,
+    /// By the act that caused them; 0 for the session itself.
+    below: BTreeMap<u64, Vec<u64>>,
+    /// The entry that last told of a path.
+    told_of: BTreeMap<String, u64>,
+    state: State,
+    close: Option<(u64, Json)>,
+    streams: Option<(u64, Json)>,
+}
+
+/// One attempt.
+struct Act {
+    action: Json,
+    ruling: Json,
+    /// What became of it, and the entry that says so: behind all that came of it.
+    outcome: (u64, Json),
+}
+
+impl Act {
+    fn told(&self) -> Json {
+        json!({ "action": self.action, "ruling": self.ruling })
+    }
+}
+
+impl Done {
+    /// Reads it off a session's record.
+    pub fn read(ledger: &Ledger, session: &str) -> Result<Self, RerunError> {
+        let mut acts: BTreeMap<u64, Act> = BTreeMap::new();
+        let mut below: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        let mut causes: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut told_of = BTreeMap::new();
+        let (mut close, mut streams, mut last) = (None, None, 0);
+        for entry in ledger.entries(session, 1.., Filter::default())? {
+            let entry = entry?;
+            last = entry.seq;
+            if let Some(cause) = entry.cause.first() {
+                causes.insert(entry.seq, *cause);
+            }
+            if matches!(entry.kind, Kind::Checkpoint | Kind::Dispatch | Kind::Question | Kind::Answer) {
+                continue;
+            }
+            let body = ledger.body(&entry)?;
+            let of = body.get("of").and_then(Json::as_u64);
+            match entry.kind {
+                Kind::Attempt => {
+                    below.entry(above(&entry, &body, &causes, &acts)).or_default().push(entry.seq);
+                    let act = Act { action: action(body), ruling: Json::Null, outcome: (entry.seq, Json::Null) };
+                    acts.insert(entry.seq, act);
+                }
+                // The last one stands: an answer's comes after that of the question.
+                Kind::Ruling => _ = of.and_then(|of| acts.get_mut(&of)).map(|act| act.ruling = said(&body)),
+                Kind::Outcome => {
+                    _ = of.and_then(|of| acts.get_mut(&of)).map(|act| act.outcome = (entry.seq, came(&body)))
+                }
+                Kind::Observe => {
+                    let changes = body.pointer("/workspace/changes").and_then(Json::as_array);
+                    for path in changes.into_iter().flatten().filter_map(|c| c.get("path")?.as_str()) {
+                        told_of.insert(path.to_owned(), entry.seq);
+                    }
+                    if let Some(told) = body.get("streams").filter(|_| entry.actor == "supervisor") {
+                        streams = Some((entry.seq, told.clone()));
+                    }
+                }
+                Kind::Close => {
+                    let told = json!({ "ended_by": body.get("ended_by"), "exit": body.get("exit") });
+                    close = Some((entry.seq, told));
+                }
+                _ => {}
+            }
+        }
+        let state = State::at(ledger, session, last).map_err(|e| RerunError::State(e.to_string()))?;
+        Ok(Self { acts, below, told_of, state, close, streams })
+    }
+
+    /// How many attempts it has.
+    pub fn count(&self) -> u64 {
+        self.acts.len() as u64
+    }
+
+    /// What passed through the program's streams, by name, and the entry that says so.
+    pub fn stream(&self, name: &str) -> Option<(u64, &Json)> {
+        let (seq, streams) = self.streams.as_ref()?;
+        Some((*seq, streams.get(name)?))
+    }
+}
+
+/// The act under which another one was done.
+fn above(entry: &Entry, body: &Json, causes: &BTreeMap<u64, u64>, acts: &BTreeMap<u64, Act>) -> u64 {
+    // What an attempt implies was asked for with it.
+    if let Some(batch) = body.get("batch").and_then(Json::as_u64).filter(|batch| acts.contains_key(batch)) {
+        return batch;
+    }
+    let mut at = entry.cause.first().copied();
+    while let Some(seq) = at {
+        if acts.contains_key(&seq) {
+            return seq;
+        }
+        at = causes.get(&seq).copied().filter(|cause| *cause < seq);
+    }
+    0
+}
+
+/// What was attempted, without the numbers of other entries.
+fn action(mut body: Json) -> Json {
+    if let Some(body) = body.as_object_mut() {
+        body.remove("batch");
+        body.remove("named_by");
+    }
+    body
+}
+
+/// A ruling without the numbers of other entries: the verdict, and by which rules.
+fn said(body: &Json) -> Json {
+    let rules = body.get("reasons").and_then(Json::as_array).into_iter().flatten();
+    let rules: BTreeSet<&str> = rules.filter_map(|reason| reason.get("rule")?.as_str()).collect();
+    json!({ "verdict": body.get("verdict"), "rules": rules })
+}
+
+fn came(body: &Json) -> Json {
+    let told = OUTCOME.iter().filter_map(|key| Some(((*key).to_owned(), body.get(*key)?.clone())));
+    Json::Object(told.collect::<Map<_, _>>())
+}
+
+/// The first difference in what was done, by the number of the recorded entry.
+pub(crate) fn acts(recorded: &Done, again: &Done) -> Option<Difference> {
+    let mut found: Option<Difference> = None;
+    let mut open = vec![(0, 0)];
+    while let Some((was, is)) = open.pop() {
+        let none = Vec::new();
+        let (were, are) = (recorded.below.get(&was).unwrap_or(&none), again.below.get(&is).unwrap_or(&none));
+        let (same, missing, more) = pairs(recorded, again, were, are);
+        let mut take = |difference: Difference| {
+            if found.as_ref().is_none_or(|first| difference.seq < first.seq) {
+                found = Some(difference);
+            }
+        };
+        for (was, is) in &same {
+            if let (Some(was), Some(is)) = (recorded.acts.get(was), again.acts.get(is))
+                && was.outcome.1 != is.outcome.1
+            {
+                take(differs(was.outcome.0, &was.outcome.1, &is.outcome.1));
+            }
+        }
+        open.extend(same);
+        take(match (missing.first(), more.first()) {
+            (None, None) => continue,
+            (Some(&was), _) => {
+                let was_told = recorded.acts.get(&was).map(Act::told).unwrap_or_default();
+                let is_told = nearest(&was_told, &more, again);
+                differs(was, &was_told, &is_told)
+            }
+            // What the record has no place for stands where its cause does.
+            (None, Some(is)) => {
+                let is_told = again.acts.get(is).map(Act::told).unwrap_or_default();
+                differs(was.max(1), &Json::Null, &is_told)
+            }
+        });
+    }
+    found
+}
+
+/// Those that are the same, what is missing, and what is more.
+fn pairs(recorded: &Done, again: &Done, were: &[u64], are: &[u64]) -> (Vec<(u64, u64)>, Vec<u64>, Vec<u64>) {
+    let told = |done: &Done, seq: &u64| done.acts.get(seq).map(Act::told).unwrap_or_default().to_string();
+    let mut waiting: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for seq in are.iter().rev() {
+        waiting.entry(told(again, seq)).or_default().push(*seq);
+    }
+    let (mut same, mut missing) = (Vec::new(), Vec::new());
+    for seq in were {
+        match waiting.get_mut(&told(recorded, seq)).and_then(Vec::pop) {
+            Some(other) => same.push((*seq, other)),
+            None => missing.push(*seq),
+        }
+    }
+    let mut more: Vec<u64> = waiting.into_values().flatten().collect();
+    more.sort_unstable();
+    (same, missing, more)
+}
+
+/// Of what was done instead, that which is most like it.
+fn nearest(was: &Json, more: &[u64], again: &Done) -> Json {
+    let alike = |told: &Json| {
+        let same = |at: &str| usize::from(told.pointer(at) == was.pointer(at));
+        4 * same("/action/verb") + 2 * same("/action/resource") + same("/action/resource/program")
+    };
+    let told = more.iter().filter_map(|seq| again.acts.get(seq)).map(Act::told);
+    let best = told.enumerate().max_by_key(|(at, told)| (alike(told), usize::MAX - at));
+    best.filter(|(_, told)| told.pointer("/action/verb") == was.pointer("/action/verb"))
+        .map(|(_, t)| t)
+        .unwrap_or_default()
+}
+
+/// How the workspace stands at the end. `content`: with what is in its files; otherwise which paths changed, and to what kind.
+pub(crate) fn workspaces(recorded: &Done, again: &Done, content: bool) -> Option<Difference> {
+    let told = |done: &Done| -> BTreeMap<String, Json> {
+        let of = |node| if content { json!(node) } else { json!(node).get("kind").cloned().unwrap_or_default() };
+        done.state.changed().map(|(path, node)| (path.to_owned(), of(node))).collect()
+    };
+    let (was, is) = (told(recorded), told(again));
+    let paths: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let differing = paths.into_iter().filter(|path| was.get(*path) != is.get(*path));
+    // Of what is only there now the record knows nothing until its end.
+    let end = recorded.close.as_ref().map_or(1, |(seq, _)| *seq);
+    let seq = |path: &String| recorded.told_of.get(path).copied().unwrap_or(end);
+    let first = differing.min_by_key(|path| (seq(path), path.len()))?;
+    let at = |map: &BTreeMap<String, Json>| map.get(first).cloned().unwrap_or_default();
+    let (recorded, recomputed) = (at(&was), at(&is));
+    Some(Difference { seq: seq(first), field: format!("/workspace/{first}"), recorded, recomputed })
+}
+
+/// How the program ended.
+pub(crate) fn ends(recorded: &Done, again: &Done) -> Option<Difference> {
+    let (seq, was) = recorded.close.as_ref()?;
+    let is = again.close.as_ref().map(|(_, told)| told.clone()).unwrap_or_default();
+    (*was != is).then(|| differs(*seq, was, &is))
+}
+
+fn differs(seq: u64, recorded: &Json, again: &Json) -> Difference {
+    let (field, recorded, recomputed) = differ::first(recorded, again);
+    Difference { seq, field, recorded, recomputed }
+}
