@@ -478,6 +478,7 @@ servers' tools do is known by name (docs/mcp.md) and meets the rules of what it 
 or arguments are not what they were when it was first seen is `tool.inject`, before the agent reads of it.
 
 Examples: flyball gateway mcp -- npx -y @modelcontextprotocol/server-filesystem .
+          flyball gateway mcp --servers .mcp.json
           flyball gateway mcp --listen 127.0.0.1:8811 -- shop=http://127.0.0.1:3000/mcp wiki=http://127.0.0.1:3001/mcp")]
     Mcp {
         /// The server's name, as rules see it [default: from its command]
@@ -493,8 +494,17 @@ Examples: flyball gateway mcp -- npx -y @modelcontextprotocol/server-filesystem 
         /// Take clients over streamable HTTP here; SERVER is then an address or more, each `http://…` or `NAME=http://…`
         #[arg(long, value_name = "ADDRESS", conflicts_with = "name")]
         listen: Option<std::net::SocketAddr>,
+        /// Stand in front of all servers of this file, which is as your client has it; to the client they are one, with tools named
+        /// SERVER__TOOL
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "listen", "server"])]
+        servers: Option<PathBuf>,
         /// The server's command
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "SERVER")]
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            required_unless_present = "servers",
+            value_name = "SERVER"
+        )]
         server: Vec<std::ffi::OsString>,
     },
 }

@@ -5,13 +5,13 @@ use crate::failure::Failure;
 use crate::place::Place;
 use crate::run::not_covered;
 use flyball_runtime::RunError;
-use flyball_runtime::door::{self, McpError, McpListen, McpOptions};
+use flyball_runtime::door::{self, McpError, McpListen, McpMany, McpOptions};
 use std::io::BufReader;
 use std::time::Duration;
 
 /// Serves until the client or its server has ended; gives the server's exit code.
 pub fn gateway(place: &Place, args: Gateway) -> Result<u8, Failure> {
-    let Gateway::Mcp { name, charter, within, listen, server } = args;
+    let Gateway::Mcp { name, charter, within, listen, servers, server } = args;
     let within = Duration::from_secs(within);
     if let Some(address) = listen {
         let servers = server.iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -23,10 +23,15 @@ pub fn gateway(place: &Place, args: Gateway) -> Result<u8, Failure> {
         .map_err(not_begun)?;
         return Ok(0);
     }
-    let options = McpOptions { name, charter, within, server };
     // INVARIANT: nobody else writes to standard output: it belongs to the protocol.
     let client = BufReader::with_capacity(64 * 1024, std::io::stdin());
-    let code = door::mcp(&place.home()?, &options, client, Box::new(std::io::stdout())).map_err(not_begun)?;
+    let to_client = Box::new(std::io::stdout());
+    if let Some(servers) = servers {
+        door::mcp_many(&place.home()?, &McpMany { charter, within, servers }, client, to_client).map_err(not_begun)?;
+        return Ok(0);
+    }
+    let options = McpOptions { name, charter, within, server };
+    let code = door::mcp(&place.home()?, &options, client, to_client).map_err(not_begun)?;
     Ok(u8::try_from(code).unwrap_or(1))
 }
 

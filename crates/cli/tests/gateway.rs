@@ -69,8 +69,13 @@ impl World {
 
     fn client(&self, says: &str) -> Client {
         let server = self.path("server.py");
-        let words =
-            ["gateway", "mcp", "--name", "filesystem", "--within", "1", "--", "python3", server.to_str().unwrap()];
+        self.client_of(
+            &["gateway", "mcp", "--name", "filesystem", "--within", "1", "--", "python3", server.to_str().unwrap()],
+            says,
+        )
+    }
+
+    fn client_of(&self, words: &[&str], says: &str) -> Client {
         // A program that is no shell by its name: what a gateway takes for the agent.
         let agent = self.path("agent");
         let mut command = Command::new(agent);
@@ -204,6 +209,44 @@ fn what_a_server_gives_back_is_labelled() {
     client.end();
     let log = world.ok(&["log", "@", "--json"]);
     assert!(log.contains("\"labels\":[\"outside\"]"), "{log}");
+}
+
+/// Several servers behind one gateway: each tool is its own server's, meets its rules, and one server's end is no other's.
+#[test]
+fn several_servers_over_pipes_are_one_to_the_client() {
+    let world = World::new();
+    let server = json!({"command": "python3", "args": [world.path("server.py")], "env": {"SAYS": "other"}});
+    let file = world.path("servers.json");
+    std::fs::write(&file, json!({"mcpServers": {"filesystem": server, "odd": server}}).to_string()).unwrap();
+    let mut client = world.client_of(&["gateway", "mcp", "--within", "1", "--servers", file.to_str().unwrap()], "");
+    assert_eq!(client.ask("initialize", json!({}))["result"]["serverInfo"]["name"], "flyball");
+    let listed = client.ask("tools/list", json!({}));
+    let names: Vec<&str> =
+        listed["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["filesystem__write_file", "filesystem__odd", "odd__write_file", "odd__odd"]);
+    let mut write = |name: &str, path: &Path| {
+        let said = client.ask("tools/call", json!({"name": name, "arguments": {"path": path, "content": "x"}}));
+        said["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{said}")).to_owned()
+    };
+    assert_eq!(write("filesystem__write_file", &world.path("w/a.txt")), "written");
+    assert!(world.path("w/a.txt").exists());
+    let refused = write("filesystem__write_file", Path::new("/etc/flyball-many"));
+    assert!(refused.contains("outside-the-workspace") && !Path::new("/etc/flyball-many").exists(), "{refused}");
+    let died = client.ask("tools/call", json!({"name": "odd__odd", "arguments": {"die": true}}));
+    assert!(died["error"]["message"].as_str().unwrap().contains("ended"), "{died}");
+    assert_eq!(client.ask("tools/call", json!({"name": "odd__odd", "arguments": {}}))["error"]["code"], -32603);
+    let odd = client.ask("tools/call", json!({"name": "filesystem__odd", "arguments": {}}));
+    assert_eq!(odd["result"]["content"][0]["text"], "odd", "{odd}");
+    assert_eq!(client.end(), 0);
+    let log = world.ok(&["log", "@", "--json"]);
+    assert!(log.contains("\"server\":\"odd\"") && log.contains("\"unknown\":true"), "{log}");
+    world.ok(&["verify"]);
+    for (text, part) in [("{}", "mcpServers"), ("{\"mcpServers\":{\"a\":{\"url\":\"http://h\"}}}", "--listen")] {
+        std::fs::write(&file, text).unwrap();
+        let output = world.command(&["gateway", "mcp", "--servers", file.to_str().unwrap()]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains(part) && output.stdout.is_empty(), "{said}");
+    }
 }
 
 #[test]

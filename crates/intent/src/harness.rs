@@ -240,6 +240,13 @@ fn of_known_server(call: &ToolCall<'_>, server: &str, tool: &str) -> Option<Resu
     })
 }
 
+/// The server and the tool that a call's name means, where it is one of a tool server's.
+#[must_use]
+pub fn server_tool(harness: Harness, name: &str) -> Option<(&str, &str)> {
+    let (server, tool) = server_and_tool(harness, name);
+    (tool != name).then_some((server, tool))
+}
+
 /// The tool server and its tool in a name such as `mcp__github__open_pr`; else the harness itself.
 fn server_and_tool(harness: Harness, name: &str) -> (&str, &str) {
     let split = match harness {

@@ -7,6 +7,7 @@
 
 use crate::core::Core;
 use crate::door;
+use crate::door::pins::PinFiles;
 use crate::git_context;
 use crate::supervisor::Session;
 use flyball_gateway::hook::install::{self, Called};
@@ -90,11 +91,13 @@ pub(crate) struct Place {
     pub opens_http: bool,
     /// What the charter says of its own servers' tools.
     pub own: McpOwn,
+    /// The tools that are known of servers.
+    pub pins: Arc<PinFiles>,
 }
 
 /// Hears a harness's hooks until the session is over.
 pub(crate) fn serve(session: Session, harness: Harness, place: Place, listener: UnixListener) -> std::io::Result<()> {
-    let hooks = Arc::new(Hooks::new(harness).with_tools(place.own.clone()));
+    let hooks = Arc::new(Hooks::new(harness).with_tools(place.own.clone()).with_pins(place.pins.clone()));
     let hooked = Arc::new(Hooked { session, place, again: Mutex::default() });
     let heard = Arc::new(AtomicUsize::new(0));
     std::thread::Builder::new().name("hooks".into()).spawn(move || {

@@ -14,6 +14,7 @@ use crate::contracts::{self, ContractResult};
 use crate::control;
 use crate::core::{Core, Notice, OnHold, Parts, Watcher};
 use crate::coverage;
+use crate::door::pins::PinFiles;
 use crate::gate::{Gate, labelled_files};
 pub(crate) use crate::home::session_id;
 use crate::home::{Home, HomeError, SessionLock};
@@ -304,7 +305,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     core.open_inbox(inbox);
     core.replayable = replayable;
     let http = authority.map(|authority| (authority, Arc::clone(&charter)));
-    let doors = Doors { http, hooks, streams, again: options.again.clone() };
+    let doors = Doors { http, hooks, streams, again: options.again.clone(), tools: PinFiles::new(home) };
     let summary = govern(&plan, core, &id, &session_dir, built, doors, watcher);
     ledger.checkpoint()?;
     drop(lock);
@@ -317,6 +318,8 @@ struct Doors {
     hooks: Option<UnixListener>,
     streams: Option<(Streams, Input, bool)>,
     again: Option<Arc<Again>>,
+    /// The tools that are known of servers.
+    tools: PinFiles,
 }
 
 fn govern(
@@ -360,6 +363,7 @@ fn govern(
             home: plan.spec.home.clone(),
             opens_http: plan.opens_http,
             own: plan.own.clone(),
+            pins: Arc::new(doors.tools),
         };
         let heard = hooked::serve(Session(Arc::downgrade(&shared)), hooks.harness, place, listener);
         heard.map_err(|cause| RunError::System { what: "hear the harness's hooks", cause })?;

@@ -746,7 +746,7 @@ fn tool() -> Effect {
         ],
         tools: vec![("evil", "run", json!({"a": 1})), ("tickets", "added", json!({"a": 1}))],
         not_mediated: vec![
-            "hooks: that a tool of a known server is new or has changed is told to no hook (`tool.inject` is the gateway's)",
+            "hooks: a hook is told a tool's name only: that its text has changed is `tool.inject` at the gateway",
             "sandbox: a client inside that speaks MCP by itself is `process.exec` of the server, or `http.request`",
         ],
     }

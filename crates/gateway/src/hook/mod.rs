@@ -10,14 +10,16 @@ pub mod install;
 mod wire;
 
 use crate::gate::{Answered, Asking, Gate};
+use crate::mcp::Pins;
+use crate::mcp::pins::inject;
 use crate::paths;
-use flyball_intent::{GitContext, Harness, McpOwn, ToolCall, all_succeeded_if_it_did, tool_call_actions};
-use flyball_kernel::{Action, Value};
+use flyball_intent::{GitContext, Harness, McpOwn, ToolCall, all_succeeded_if_it_did, server_tool, tool_call_actions};
+use flyball_kernel::{Action, Surface, Value};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Read;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use wire::Event;
 
@@ -71,6 +73,10 @@ pub struct Hooks {
     harness: Harness,
     /// What the charter says of its own servers' tools.
     own: McpOwn,
+    /// The tools that are known of servers; without it nothing is asked about new ones.
+    pins: Option<Arc<dyn Pins>>,
+    /// Servers' tools that were asked about in this session, and may be used.
+    seen: Mutex<BTreeSet<(String, String)>>,
     calls: Mutex<VecDeque<Call>>,
     /// The entry that tells of each agent's start, by its name.
     started: Mutex<BTreeMap<String, u64>>,
@@ -90,13 +96,26 @@ impl Hooks {
     /// For a session in which nothing has happened yet.
     #[must_use]
     pub fn new(harness: Harness) -> Self {
-        Self { harness, own: McpOwn::default(), calls: Mutex::default(), started: Mutex::default() }
+        Self {
+            harness,
+            own: McpOwn::default(),
+            pins: None,
+            seen: Mutex::default(),
+            calls: Mutex::default(),
+            started: Mutex::default(),
+        }
     }
 
     /// The same where a charter says what tools do.
     #[must_use]
     pub fn with_tools(self, own: McpOwn) -> Self {
         Self { own, ..self }
+    }
+
+    /// The same where it is known which tools servers had.
+    #[must_use]
+    pub fn with_pins(self, pins: Arc<dyn Pins>) -> Self {
+        Self { pins: Some(pins), ..self }
     }
 
     /// Whether the event says that the harness session is over.
@@ -161,6 +180,9 @@ impl Hooks {
             Ok(actions) => actions,
             Err(error) => return Reply::deny(&format!("flyball: denied, the call can't be read: {error}")),
         };
+        if let Some(reply) = self.is_not_to_be_used(&asked, cause, gate, around) {
+            return reply;
+        }
         let surely = asked.surely(&actions);
         let spawn = actions.iter().position(|a| a.verb.name() == "agent.spawn");
         let unread: Vec<String> =
@@ -183,6 +205,39 @@ impl Hooks {
             }
             Answered::Denied { text, .. } | Answered::Waiting { text, .. } => Reply::deny(&text),
         }
+    }
+
+    /// A server's tool is asked about when the session sees it first, unless a gateway has seen it before: a hook is told its name
+    /// only, and not what the model reads of it.
+    fn is_not_to_be_used(&self, asked: &Asked, cause: &[u64], gate: &dyn Gate, around: &Around<'_>) -> Option<Reply> {
+        let (pins, (server, tool)) = (self.pins.as_ref()?, server_tool(self.harness, &asked.tool)?);
+        let name = (server.to_owned(), tool.to_owned());
+        if self.seen.lock().unwrap_or_else(PoisonError::into_inner).contains(&name) {
+            return None;
+        }
+        let was = match pins.known(server) {
+            Ok(Some(known)) if known.contains_key(tool) => None,
+            Ok(Some(_)) => Some("absent"),
+            Ok(None) => Some(""),
+            Err(_) => Some("unreadable"),
+        };
+        if let Some(was) = was {
+            let Ok(mut action) = inject(server, tool, "", was) else {
+                return Some(Reply::deny("flyball: denied, the tool can't be ruled on"));
+            };
+            (action.surface, action.agent) = (Surface::Hook, asked.agent.as_str().into());
+            let exact = format!("{server}\0{tool}");
+            let asking = Asking { actions: vec![action], cause: cause.to_vec(), exact, wait: around.wait };
+            match gate.ask(asking) {
+                Answered::Allowed { attempts } => gate.outcome(&attempts, Some(true), &BTreeMap::new()),
+                Answered::Denied { text, .. } | Answered::Waiting { text, .. } => return Some(Reply::deny(&text)),
+            }
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() < AGENTS_MAX {
+            seen.insert(name);
+        }
+        None
     }
 
     fn remember(&self, call: Call, gate: &dyn Gate) {

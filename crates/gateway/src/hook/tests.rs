@@ -45,6 +45,46 @@ fn check(harness: Harness, denies: &'static str, events: &[Json], expect: &[&str
     assert_eq!(*gate.heard.lock().unwrap(), expect);
 }
 
+/// What a gateway has seen of servers.
+struct Known;
+
+impl Pins for Known {
+    fn known(&self, server: &str) -> Result<Option<BTreeMap<String, String>>, String> {
+        match server {
+            "kept" => Ok(Some([("old".to_owned(), "sha256:1".to_owned())].into())),
+            "broken" => Err("x".into()),
+            _ => Ok(None),
+        }
+    }
+    fn keep(&self, _: &str, _: &str, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_servers_tool_is_asked_about_when_it_is_first_seen() {
+    let gate = Written { denies: "tool.inject kept/new", ..Written::default() };
+    let hooks = Hooks::new(Harness::Claude).with_pins(Arc::new(Known));
+    let around = Around { home: "/h", wait: Duration::ZERO, git: &|_| None, file: &file, is_enforced: false };
+    let asks = |tool: &str| {
+        let event = claude("PreToolUse", json!({"tool_name": tool, "tool_use_id": "t", "tool_input": {}}));
+        let exit = hooks.handle(event.to_string().as_bytes(), &gate, &around).exit;
+        let heard = std::mem::take(&mut *gate.heard.lock().unwrap());
+        (exit, heard.into_iter().filter(|line| line.starts_with("ask ")).collect::<Vec<_>>())
+    };
+    let call = |of: &str| format!("ask claude tool.call {of}");
+    let inject = |of: &str| format!("ask claude tool.inject {of}");
+    assert_eq!(asks("mcp__some__t"), (0, vec![inject("some/t"), call("some/t")]));
+    assert_eq!(asks("mcp__some__t"), (0, vec![call("some/t")]));
+    assert_eq!(asks("mcp__kept__old"), (0, vec![call("kept/old")]));
+    // Refused, and each time anew; nothing of the call itself is asked.
+    assert_eq!(asks("mcp__kept__new"), (2, vec![inject("kept/new")]));
+    assert_eq!(asks("mcp__kept__new"), (2, vec![inject("kept/new")]));
+    assert_eq!(asks("mcp__broken__t").1[0], inject("broken/t"));
+    // The harness's own are no server's.
+    assert_eq!(asks("Thinking"), (0, vec![call("claude/Thinking")]));
+}
+
 fn claude(name: &str, more: Json) -> Json {
     let mut event = json!({"session_id": "s", "cwd": "/nowhere/w", "hook_event_name": name});
     event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -11,9 +11,10 @@
 
 mod client;
 pub mod listen;
+pub mod many;
 mod message;
 mod names;
-mod pins;
+pub(crate) mod pins;
 mod raw;
 mod say;
 mod server;

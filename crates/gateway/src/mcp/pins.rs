@@ -120,7 +120,7 @@ fn canonical(json: &Json, is_top: bool, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn inject(server: &str, name: &str, digest: &str, was: &str) -> Result<Action, ActionError> {
+pub(crate) fn inject(server: &str, name: &str, digest: &str, was: &str) -> Result<Action, ActionError> {
     let tool = Resource::new(ResourceKind::Tool).with("server", server)?.with("name", name)?;
     Action::new("tool.inject", tool, Surface::Mcp)?.with("digest", digest)?.with("was", was)
 }

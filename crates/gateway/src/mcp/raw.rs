@@ -37,6 +37,41 @@ pub(super) fn with_object(line: &[u8], member: &str, change: impl FnOnce(&mut Ra
     Some(message.text().into_bytes())
 }
 
+/// The message with one member of it as that text.
+pub(super) fn with_member(line: &[u8], member: &str, text: &str) -> Option<Vec<u8>> {
+    let mut message = RawObject::read(std::str::from_utf8(line).ok()?)?;
+    let (_, value) = message.0.iter_mut().find(|(key, _)| key == member)?;
+    text.clone_into(value);
+    Some(message.text().into_bytes())
+}
+
+/// The message with another `name` in the object that these members lead to.
+pub(super) fn with_name(line: &[u8], within: &[&str], name: &str) -> Option<Vec<u8>> {
+    fn change(text: &str, within: &[&str], name: &str) -> Option<String> {
+        let Some((first, rest)) = within.split_first() else { return named(text, name) };
+        let mut object = RawObject::read(text)?;
+        let (_, value) = object.0.iter_mut().find(|(key, _)| key == first)?;
+        *value = change(value, rest, name)?;
+        Some(object.text())
+    }
+    change(std::str::from_utf8(line).ok()?, within, name).map(String::into_bytes)
+}
+
+/// An object with another `name`.
+pub(super) fn named(text: &str, name: &str) -> Option<String> {
+    let mut object = RawObject::read(text)?;
+    let (_, value) = object.0.iter_mut().find(|(key, _)| key == "name")?;
+    *value = serde_json::Value::from(name).to_string();
+    Some(object.text())
+}
+
+/// What an answer lists as that member of its result, each as it is written.
+pub(super) fn list(line: &[u8], member: &str) -> Option<Vec<String>> {
+    let mut message = RawObject::read(std::str::from_utf8(line).ok()?)?;
+    let list = RawObject::read(&message.remove("result")?)?.remove(member)?;
+    Some(parts(&list, b'[')?.into_iter().map(str::to_owned).collect())
+}
+
 /// The answer to `tools/list` with only those tools that `keep` names by their place.
 pub(super) fn with_tools(line: &[u8], keep: &[bool]) -> Option<Vec<u8>> {
     let mut is_done = false;

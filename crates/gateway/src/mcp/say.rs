@@ -19,6 +19,10 @@ pub(super) fn error(id: Option<&Id>, code: i64, text: &str) -> Vec<u8> {
     line(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": text.trim_end() } }))
 }
 
+pub(super) fn result(id: &Id, result: &Json) -> Vec<u8> {
+    line(&json!({ "jsonrpc": "2.0", "id": id.json(), "result": result }))
+}
+
 /// A refusal, where the model reads it: a tool's result that says that it failed.
 pub(super) fn refusal(id: &Id, method: &str, is_modern: bool, text: &str) -> Vec<u8> {
     if method != "tools/call" {

@@ -6,6 +6,7 @@
 //! INVARIANT: whatever goes wrong here denies ([`HookError`] is a denial to whoever calls).
 
 use super::agent::{self, Agent};
+use super::pins::PinFiles;
 use super::{Door, DoorOptions};
 use crate::control;
 use crate::git_context;
@@ -235,7 +236,8 @@ pub fn supervise(home: &Home, options: &Supervise) -> Result<(), HookError> {
     // session may go on another time, in a session of its own.
     let pointer = home.dir().join(DOORS).join(&options.key);
     let last = Arc::new(std::sync::Mutex::new(Instant::now()));
-    let hooks = Arc::new(Hooks::new(options.harness).with_tools(door.own.clone()));
+    let hooks =
+        Arc::new(Hooks::new(options.harness).with_tools(door.own.clone()).with_pins(Arc::new(PinFiles::new(home))));
     {
         let (door, last, pointer) = (Arc::clone(&door), Arc::clone(&last), pointer.clone());
         std::thread::Builder::new().name("hooks".into()).spawn(move || {

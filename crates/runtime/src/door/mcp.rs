@@ -1,14 +1,15 @@
-//! A session whose agent is an MCP client: the gateway in front of one server over pipes, or of several over HTTP.
+//! A session whose agent is an MCP client: the gateway in front of servers over pipes, or over HTTP.
 
 use super::agent::{self, Agent};
 use super::hooks::workspace;
 use super::pins::PinFiles;
-use super::{Door, DoorOptions};
+use super::{Door, DoorOptions, servers_file};
 use crate::git_context;
 use crate::home::Home;
 use crate::supervisor::RunError;
 use crate::translate;
 use flyball_gateway::mcp::listen::{self, Site, Upstream, UpstreamError};
+use flyball_gateway::mcp::many::{self, Many};
 use flyball_gateway::mcp::{Around, Proxy, server_name, stdio};
 use flyball_intent::{McpOwn, is_known_server};
 use serde_json::json;
@@ -46,6 +47,8 @@ pub enum McpError {
     System { what: String, cause: std::io::Error },
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    #[error("`{file}` can't be read: {why}")]
+    File { file: String, why: String },
     #[error("two servers are named `{0}`: give each a name of its own, NAME=URL")]
     Twice(String),
 }
@@ -85,15 +88,78 @@ pub fn mcp(
             return Err(McpError::System { what: format!("start `{}`", program.to_string_lossy()), cause });
         }
     };
-    let around = Around {
-        roots: argv.iter().skip(1).filter(|word| word.starts_with('/') && Path::new(word).is_dir()).cloned().collect(),
-        ..around(&name, &kind, &cwd, options.within, &door.own)
-    };
+    let around = Around { roots: roots(&argv), ..around(&name, &kind, &cwd, options.within, &door.own) };
     let pins = Arc::new(PinFiles::new(home));
     let proxy = Proxy::new(around, Arc::clone(&door) as Arc<dyn flyball_gateway::Gate>, pins, started.peers());
     let code = started.serve(&proxy, client, stop_at_signals).map_err(system("start a thread"));
     door.close("program");
     code
+}
+
+/// What a gateway in front of several servers is started with.
+#[derive(Clone, Debug)]
+pub struct McpMany {
+    /// The charter's folder; else as for any session.
+    pub charter: Option<PathBuf>,
+    /// How long people may take before the client is told to ask again.
+    pub within: Duration,
+    /// The file that says which servers, as clients have it.
+    pub servers: PathBuf,
+}
+
+/// Stands between the client on these two ends and all the servers of a file, which it starts, until the client or all of them end.
+///
+/// # Errors
+/// [`McpError`] when it can't be begun.
+pub fn mcp_many(
+    home: &Home,
+    options: &McpMany,
+    client: impl BufRead + Send + 'static,
+    to_client: Box<dyn Write + Send>,
+) -> Result<(), McpError> {
+    let entries = servers_file::read(&options.servers)
+        .map_err(|why| McpError::File { file: translate::text(&options.servers), why })?;
+    let names: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
+    let cwd = std::env::current_dir().map_err(system("tell the working directory"))?;
+    let commands: Vec<_> = entries.iter().map(|entry| json!([entry.command, entry.args])).collect();
+    let origin = json!({ "surface": "mcp", "servers": names, "argv": commands });
+    let door = open(home, &names.join(" "), &cwd, options.charter.clone(), origin)?;
+    // INVARIANT: before people are heard, so that the client is never taken for one of them.
+    if let Some(client) = agent::of_this_hook().and_then(Agent::client) {
+        let _ = door.agent.set(client);
+    }
+    door.serve_people().map_err(system("hear people"))?;
+    let many = Many::new(&names, to_client);
+    let mut all = Vec::new();
+    for (at, entry) in entries.iter().enumerate() {
+        let mut command = Command::new(&entry.command);
+        command.args(&entry.args).envs(&entry.env);
+        let started = match stdio::start(&mut command, Box::new(std::io::sink())) {
+            Ok(started) => started,
+            Err(cause) => {
+                door.close("program");
+                return Err(McpError::System {
+                    what: format!("start `{}` for `{}`", entry.command, entry.name),
+                    cause,
+                });
+            }
+        };
+        let argv: Vec<String> = std::iter::once(&entry.command).chain(&entry.args).cloned().collect();
+        let kind = if is_known_server(&entry.name) { entry.name.clone() } else { server_name(&argv) };
+        let around = Around { roots: roots(&argv), ..around(&entry.name, &kind, &cwd, options.within, &door.own) };
+        let gate = Arc::clone(&door) as Arc<dyn flyball_gateway::Gate>;
+        let peers = many.port(at, started.peers());
+        many.stand(at, Proxy::new(around, gate, Arc::new(PinFiles::new(home)), peers));
+        all.push(started);
+    }
+    let served = many::serve(&many, all, client, at_signals).map_err(system("start a thread"));
+    door.close("program");
+    served
+}
+
+/// Folders that a server was given on its command line.
+fn roots(argv: &[String]) -> Vec<String> {
+    argv.iter().skip(1).filter(|word| word.starts_with('/') && Path::new(word).is_dir()).cloned().collect()
 }
 
 /// What a gateway that listens is started with.

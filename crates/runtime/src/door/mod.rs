@@ -10,13 +10,14 @@ mod agent;
 mod ending;
 mod hooks;
 mod mcp;
-mod pins;
+pub(crate) mod pins;
+mod servers_file;
 pub mod settings;
 mod waiting;
 
 pub(crate) use hooks::serve_hook;
 pub use hooks::{HookError, Supervise, hook, hook_within, supervise};
-pub use mcp::{McpError, McpListen, McpOptions, mcp, mcp_listen};
+pub use mcp::{McpError, McpListen, McpMany, McpOptions, mcp, mcp_listen, mcp_many};
 
 use crate::clock::{Clock, wall_ns};
 use crate::control;

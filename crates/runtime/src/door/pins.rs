@@ -17,7 +17,7 @@ struct Kept {
     tools: BTreeMap<String, String>,
 }
 
-pub(super) struct PinFiles {
+pub(crate) struct PinFiles {
     folder: PathBuf,
 }
 
