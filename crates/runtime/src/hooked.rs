@@ -9,6 +9,7 @@ use crate::core::Core;
 use crate::door;
 use crate::door::pins::PinFiles;
 use crate::git_context;
+use crate::plan::Plan;
 use crate::supervisor::Session;
 use flyball_gateway::hook::install::{self, Called};
 use flyball_gateway::hook::{Around, Hooks, Reply, file};
@@ -93,6 +94,19 @@ pub(crate) struct Place {
     pub own: McpOwn,
     /// The tools that are known of servers.
     pub pins: Arc<PinFiles>,
+}
+
+impl Place {
+    pub fn of(plan: &Plan, tools: PinFiles) -> Self {
+        Self {
+            layers: plan.layers(),
+            workspace: plan.spec.workspace.clone(),
+            home: plan.spec.home.clone(),
+            opens_http: plan.opens_http,
+            own: plan.own.clone(),
+            pins: Arc::new(tools),
+        }
+    }
 }
 
 /// Hears a harness's hooks until the session is over.

@@ -357,14 +357,7 @@ fn govern(
     });
     let outward = outward.transpose().map_err(RunError::Http)?;
     if let (Some(listener), Some(hooks)) = (doors.hooks, &plan.hooks) {
-        let place = hooked::Place {
-            layers: plan.layers(),
-            workspace: plan.spec.workspace.clone(),
-            home: plan.spec.home.clone(),
-            opens_http: plan.opens_http,
-            own: plan.own.clone(),
-            pins: Arc::new(doors.tools),
-        };
+        let place = hooked::Place::of(plan, doors.tools);
         let heard = hooked::serve(Session(Arc::downgrade(&shared)), hooks.harness, place, listener);
         heard.map_err(|cause| RunError::System { what: "hear the harness's hooks", cause })?;
     }
