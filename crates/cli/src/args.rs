@@ -205,8 +205,20 @@ pub enum Command {
         #[command(flatten)]
         session: Session,
         /// How much of it: 1 event log, 2 causal trace, 3 audit reconstruction, 4 operational replay
-        #[arg(long, value_name = "N", default_value_t = 3)]
+        #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "until")]
         level: u8,
+        /// Go on from the state just after this entry, with another program, in a session of its own
+        #[arg(long, value_name = "SEQ", requires = "then")]
+        until: Option<u64>,
+        /// Run the program that follows in that state: the workspace, facts, budgets and autonomy of then
+        #[arg(long, requires = "until", requires = "argv")]
+        then: bool,
+        /// Ask people again what they answered after that entry
+        #[arg(long, requires = "until")]
+        reopen: bool,
+        /// The program and its arguments
+        #[arg(last = true, value_name = "CMD", requires = "until")]
+        argv: Vec<OsString>,
     },
     /// Say what another charter would have ruled on recorded sessions
     Backtest(Backtest),

@@ -155,6 +155,7 @@ impl Stage {
             needs_contracts: false,
             record: false,
             again: None,
+            fork: None,
         };
         let teller = Teller { out: self.out, home: self.home.clone() };
         flyball_runtime::run(&self.home, &options, &teller).map_err(|error| {

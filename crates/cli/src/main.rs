@@ -113,7 +113,10 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         Command::Apply(act) => apply::apply(out, &place, &act),
         Command::Discard(act) => apply::discard(out, &place, &act),
         Command::Backtest(args) => backtest::backtest(out, &place, &args),
-        Command::Replay { session, level } => replay::replay(out, &place, &session.session, level),
+        Command::Replay { session, until: Some(until), reopen, argv, .. } => {
+            return replay::fork(out, &place, &session.session, until, reopen, argv);
+        }
+        Command::Replay { session, level, .. } => replay::replay(out, &place, &session.session, level),
         Command::Verify(args) => verify::verify(out, &place, &args),
         Command::Export { session, output, format, without_payloads } => {
             let session = session.session.as_str();

@@ -6,6 +6,7 @@ use crate::place::Place;
 use flyball_runtime::replay::{self, Levels, Obstacle, Outcome, ReplayError, Replayed};
 use flyball_runtime::rerun::{self, Rerun, RerunError};
 use flyball_runtime::{Notice, Watcher};
+use std::ffi::OsString;
 
 /// Obstacles of a level that are shown; `--json` has more.
 const SHOWN_MAX: usize = 5;
@@ -29,6 +30,21 @@ pub fn replay(out: Output, place: &Place, wanted: &str, level: u8) -> Result<(),
         Outcome::Diverged => Err(Failure::said(Kind::Diverged)),
         Outcome::Inconclusive => Err(Failure::said(Kind::User)),
     }
+}
+
+/// `flyball replay S --until SEQ --then -- CMD`.
+pub fn fork(
+    out: Output,
+    place: &Place,
+    wanted: &str,
+    until: u64,
+    reopen: bool,
+    argv: Vec<OsString>,
+) -> Result<u8, Failure> {
+    let (ledger, id) = place.session(wanted)?;
+    let options = rerun::fork(&ledger, &id, until, argv, reopen).map_err(|e| not_run(out, e))?;
+    drop(ledger);
+    crate::run::fork(out, place, &options)
 }
 
 /// From this level on the program runs again.

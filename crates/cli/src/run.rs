@@ -20,12 +20,25 @@ pub fn run(out: Output, place: &Place, args: &Run) -> Result<u8, Failure> {
     }
     let summary = flyball_runtime::run(&home, &options(args)?, &Screen { out, command: place.command() })
         .map_err(|e| not_run(out, e))?;
-    let applied = at_the_end(out, &home, args, &summary);
+    finished(out, &home, args.apply, args.learn, &summary)
+}
+
+/// Runs another program in the state of a recorded session.
+pub fn fork(out: Output, place: &Place, options: &RunOptions) -> Result<u8, Failure> {
+    let home = place.home()?;
+    let summary =
+        flyball_runtime::run(&home, options, &Screen { out, command: place.command() }).map_err(|e| not_run(out, e))?;
+    finished(out, &home, Apply::Ask, false, &summary)
+}
+
+/// What became of a run, and of its changes; gives the exit code.
+fn finished(out: Output, home: &Home, apply: Apply, learn: bool, summary: &Summary) -> Result<u8, Failure> {
+    let applied = at_the_end(out, home, apply, learn, summary);
     if out.is_json {
-        out.json(&summary);
+        out.json(summary);
     }
     applied?;
-    Ok(exit_code(&summary))
+    Ok(exit_code(summary))
 }
 
 /// What a learning run is, in one line.
@@ -79,6 +92,7 @@ pub fn options(args: &Run) -> Result<RunOptions, Failure> {
         needs_contracts: args.apply == Apply::Contract,
         record: args.record,
         again: None,
+        fork: None,
     })
 }
 
@@ -141,7 +155,7 @@ impl Watcher for Screen {
 }
 
 /// Says how it went and what becomes of the changes.
-fn at_the_end(out: Output, home: &Home, args: &Run, summary: &Summary) -> Result<(), Failure> {
+fn at_the_end(out: Output, home: &Home, apply: Apply, learn: bool, summary: &Summary) -> Result<(), Failure> {
     let id = &summary.session;
     let counts = &summary.counts;
     if summary.ended_by != "program" || !out.is_quiet {
@@ -162,7 +176,7 @@ fn at_the_end(out: Output, home: &Home, args: &Run, summary: &Summary) -> Result
     for line in crate::contracts::lines(&summary.contracts) {
         out.warn(&format!("flyball: {line}"));
     }
-    if args.learn {
+    if learn {
         out.note(&format!("  what a charter for this has to allow: flyball suggest {id}, or with --generalise"));
     }
     if summary.changes.is_empty() {
@@ -172,9 +186,9 @@ fn at_the_end(out: Output, home: &Home, args: &Run, summary: &Summary) -> Result
     let count = summary.changes.len();
     out.note(&format!("  {count} path{} changed, not yet in the real workspace:", if count == 1 { "" } else { "s" }));
     show_changes(out, summary);
-    let wants = match args.apply {
+    let wants = match apply {
         Apply::Always => true,
-        Apply::Ask if args.learn => false,
+        Apply::Ask if learn => false,
         Apply::Ask => ask(out, "apply them?")?,
         Apply::Contract => !summary.contracts.is_empty() && summary.contracts.iter().all(|result| result.holds),
         Apply::Never => false,

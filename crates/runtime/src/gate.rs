@@ -378,6 +378,23 @@ impl Gate {
         Ok(())
     }
 
+    /// A fork goes on without what its parent had under way: whose entries came before is recorded, and that nobody sees their end.
+    ///
+    /// # Errors
+    /// [`GateError`] when it can't be recorded.
+    pub(crate) fn leave_behind(&mut self, told: Json) -> Result<(), GateError> {
+        let since = self.note(Kind::Observe, "supervisor", &[], told)?;
+        let open: Vec<(u64, bool)> = self.kernel.standing().map(|(of, state, _)| (of, state == "dispatched")).collect();
+        for (of, is_dispatched) in open {
+            if is_dispatched {
+                self.note(Kind::Outcome, "gate", &[of, since], json!({ "of": of, "ok": null, "unknown": true }))?;
+            } else {
+                self.withdraw(of, "it was left behind in the session that this one was forked from")?;
+            }
+        }
+        Ok(())
+    }
+
     /// Records what became of a dispatched attempt, whole (`group`) or one action (`of`).
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod checking;
 mod constraining;
 mod replies;
 mod rerunning;
+mod ticking;
 
 use crate::capture::Capture;
 use crate::charter::CharterError;
@@ -23,7 +24,7 @@ use crate::inbox::Inbox;
 use crate::kept::Kept;
 use crate::outward::{self, Outward};
 use crate::plan::{self, Plan, PlanError};
-use crate::rerun::{self, Again, Input, Streams};
+use crate::rerun::{self, Again, Fork, Input, Streams};
 use crate::rewind;
 use crate::scratch::Scratch;
 use crate::state::State;
@@ -38,6 +39,7 @@ use flyball_sandbox::{
     Built, Call, Decision, Done, EndedBy, Exit, Lull, Mediator, Running, StartError, Status, Through, Ticket, Weakness,
 };
 use replies::Replies;
+use rerunning::Before;
 use rustix::fd::BorrowedFd;
 use serde::Serialize;
 use serde_json::json;
@@ -45,9 +47,10 @@ use std::ffi::OsString;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::Duration;
+use ticking::tick_at_deadlines;
 
 /// What to run, and how.
 #[derive(Clone, Debug)]
@@ -78,6 +81,8 @@ pub struct RunOptions {
     pub record: bool,
     /// The recorded run that this is to be again.
     pub again: Option<Arc<Again>>,
+    /// The session's state that this begins with.
+    pub fork: Option<Arc<Fork>>,
 }
 
 /// How a run ended, as `run --json` says it.
@@ -150,8 +155,6 @@ pub enum RunError {
 
 /// How long an ended session waits for the replies that are still due: to who killed it, say.
 const REPLIES_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How soon a deadline that the kernel left standing is brought to it again.
-const TICK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether the last questions have their answers.
 const CONTENT_LOOK: Duration = Duration::from_millis(20);
@@ -172,8 +175,8 @@ struct Shared {
     kept: Kept,
     /// The contract's command that is being run.
     checking: contracts::command::Now,
-    /// The recorded run that this one is again.
-    again: Option<Arc<Again>>,
+    /// The recorded run that this one is again, or goes on from.
+    before: Before,
     /// INVARIANT: held for the whole of an act that stops the tree or lets it go on. Of two at once, one would let run what the
     /// other stopped.
     acts: Mutex<()>,
@@ -209,6 +212,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         });
         let charter = match &options.again {
             Some(again) => compiled(&options.workspace, again.sources.clone()),
+            None if let Some(fork) = &options.fork => compiled(&options.workspace, fork.sources.clone()),
             None => charter_of(options.charter.as_deref(), &options.workspace),
         };
         (begun.join().ok().flatten(), charter, ledger.join())
@@ -219,7 +223,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         return Err(RunError::NoContracts);
     }
     let mut plan = plan::plan(home, &id, options, &charter)?;
-    let charter = Arc::new(if plan.learns { charter.learning(plan.kept()) } else { charter });
+    let charter = Arc::new(rerunning::charter(charter, options, &mut plan));
     let ledger = ledger.map_err(|_| RunError::Record("the record could not be opened".into()))?;
     let (ledger, swept) = ledger?;
     let ledger = Arc::new(ledger);
@@ -238,6 +242,9 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         again.lay_out(&ledger, &session_dir)?;
         again.replan(&mut plan, &session_dir);
     }
+    if let Some(fork) = &options.fork {
+        fork.lay_out(&ledger, &plan.layers())?;
+    }
     // Built first, so that the session's first entry says what it is without. Nothing runs in it yet.
     // Before the sandbox is built: it shows the file inside.
     let inbox =
@@ -255,6 +262,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let mut body = plan.open_entry(&id, charter.digest(), &sources, &weaker);
     recording.iter().for_each(|recording| recording.tell(&mut body, &weaker));
     options.again.iter().for_each(|again| again.tell(&mut body));
+    options.fork.iter().for_each(|fork| fork.tell(&mut body));
     let built = match plan.lacking(&weaker) {
         Some(lacking) => Err(RunError::Plan(lacking)),
         None => built
@@ -265,7 +273,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let stream = ledger.stream(&id)?;
     let mut clock = Clock::after(wall_ns());
     let opened = stream.append(Draft {
-        at_ns: clock.now_ns(),
+        at_ns: options.fork.as_ref().map_or_else(|| clock.now_ns(), |fork| fork.began_ns()),
         kind: Kind::Open,
         actor: control::this_user(),
         cause: Vec::new(),
@@ -281,9 +289,18 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         Scratch::new(&plan.scratch, &plan.spec.workspace, &plan.spec.home, &plan.spec.protect)
             .map_err(|e| RunError::Plan(PlanError::Scratch(e)))?,
     );
-    let kernel = Kernel::new(Arc::clone(&charter), plan.kernel_session());
-    let capture = Capture::new(plan.layers(), &plan.spec.workspace, Arc::clone(&scratch), State::default());
+    let (kernel, state) = match &options.fork {
+        Some(fork) => {
+            fork.copy(&ledger, &stream)?;
+            (fork.kernel(&charter)?, fork.state())
+        }
+        None => (Kernel::new(Arc::clone(&charter), plan.kernel_session()), State::default()),
+    };
+    let capture = Capture::new(plan.layers(), &plan.spec.workspace, Arc::clone(&scratch), state);
     let mut gate = Gate::new(kernel, stream, clock, &id).with_fleet(&ledger, &charter);
+    if let Some(fork) = &options.fork {
+        gate.leave_behind(fork.told()).map_err(|e| RunError::Record(e.to_string()))?;
+    }
     if charter.has_labels() {
         let files = labelled_files(ledger.registers(Gate::LABELS)?);
         gate.know_labels(files).map_err(|e| RunError::Record(e.to_string()))?;
@@ -305,7 +322,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     core.open_inbox(inbox);
     core.replayable = replayable;
     let http = authority.map(|authority| (authority, Arc::clone(&charter)));
-    let doors = Doors { http, hooks, streams, again: options.again.clone(), tools: PinFiles::new(home) };
+    let doors = Doors { http, hooks, streams, before: Before::of(options), tools: PinFiles::new(home) };
     let summary = govern(&plan, core, &id, &session_dir, built, doors, watcher);
     ledger.checkpoint()?;
     drop(lock);
@@ -317,7 +334,7 @@ struct Doors {
     http: Option<(Arc<Authority>, Arc<Charter>)>,
     hooks: Option<UnixListener>,
     streams: Option<(Streams, Input, bool)>,
-    again: Option<Arc<Again>>,
+    before: Before,
     /// The tools that are known of servers.
     tools: PinFiles,
 }
@@ -348,7 +365,7 @@ fn govern(
         replies: Arc::default(),
         kept,
         checking: contracts::command::Now::default(),
-        again: doors.again,
+        before: doors.before,
         acts: Mutex::new(()),
     });
     let outward = doors.http.map(|(authority, charter)| {
@@ -658,38 +675,4 @@ impl Mediator for Mediation {
         drop(ended_by);
         self.with(|core| core.breach(what));
     }
-}
-
-/// Wakes at the deadline of each question and obligation. The deadline itself lives in the kernel; this only brings the time.
-fn tick_at_deadlines(session: Weak<Shared>, woken: Receiver<()>) -> std::io::Result<()> {
-    std::thread::Builder::new().name("ticks".into()).spawn(move || {
-        loop {
-            let Some(deadline) = session.upgrade().map(|s| lock(&s).gate.next_deadline_ns()) else { return };
-            let wait = match deadline {
-                Some(at_ns) => Duration::from_nanos(at_ns.saturating_sub(wall_ns())),
-                None => Duration::from_secs(3600),
-            };
-            if !wait.is_zero() {
-                match woken.recv_timeout(wait) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Ok(()) => continue,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                }
-            }
-            let Some(shared) = session.upgrade().filter(|s| !s.over.load(Ordering::SeqCst)) else { return };
-            if deadline.is_none() {
-                continue;
-            }
-            let (released, next) = with(&shared, |core| (core.tick(), core.gate.next_deadline_ns()));
-            if let Some(running) = shared.running.get() {
-                released.into_iter().for_each(|(ticket, decision)| running.answer(ticket, decision));
-            }
-            drop(shared);
-            if next == deadline {
-                // The kernel left it standing: it is asked about again, but not as fast as the machine can.
-                std::thread::sleep(TICK_AGAIN);
-            }
-        }
-    })?;
-    Ok(())
 }

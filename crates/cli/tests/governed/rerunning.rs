@@ -13,6 +13,8 @@ pub fn cases() -> Vec<Case> {
         Case { name: "another_program_is_told_before_it_starts", needs: nothing, run: another_program },
         Case { name: "a_program_that_does_something_else_diverges", needs: nothing, run: diverges },
         Case { name: "people_are_not_asked_again", needs: nothing, run: answered },
+        Case { name: "a_fork_goes_on_from_a_step", needs: nothing, run: fork },
+        Case { name: "a_fork_has_what_people_said_unless_it_is_reopened", needs: nothing, run: fork_answered },
     ]
 }
 
@@ -249,4 +251,111 @@ fn asked(world: &World) -> String {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     panic!("nobody was asked");
+}
+
+/// The entries of a session.
+fn entries(world: &World, session: &Value) -> Vec<Value> {
+    let text = world.ok(&["log", session["session"].as_str().unwrap(), "--json"]);
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn forked(world: &World, session: &Value, until: u64, words: &[&str]) -> (Value, Output) {
+    let (session, until) = (session["session"].as_str().unwrap(), until.to_string());
+    let mut all = vec!["replay", session, "--json", "--until", until.as_str(), "--then", "--"];
+    all.extend(words);
+    let output = world.flyball(&all).output().unwrap();
+    (summary(&output), output)
+}
+
+/// The workspace, a budget, a fact with its witness: as they were at the step, not before, not after.
+fn fork(user: User) {
+    let world = World::new(user);
+    world.init(
+        "[facts]\nbegun = 'once did fs.write(path like \"**/a.txt\")'\n[budget.links]\ncount = \"fs.link\"\nlimit = 3\nper = \"session\"\n",
+        "@id(\"not-yet\") @owner(\"maintainer\") @reason(\"a.txt first\")\nforbid (principal, action == Action::\"fs.chmod\", resource) unless { context.fact.begun };\n",
+    );
+    let dir = programs(&world);
+    let (parent, other) = (dir.join("parent"), dir.join("other"));
+    program(
+        &parent,
+        "echo a > a.txt; ln a.txt l1; ln a.txt l2; mkdir step; cat a.txt > /dev/null; echo b > b.txt; echo A > a.txt; rm l1",
+    );
+    program(&other, "cat a.txt; ls b.txt l1 l2; chmod 600 a.txt; ln a.txt l3 && ln a.txt l4; echo c > c.txt; exit 5");
+    world.user.own(&dir).unwrap();
+    let session =
+        world.flyball(&["run", "--json", "--apply", "never", "--", parent.to_str().unwrap()]).output().unwrap();
+    let session = summary(&session);
+    let log = entries(&world, &session);
+    // Once the step's folder was made and seen.
+    let is_step = |e: &&Value| e["kind"] == "observe" && e["body"]["workspace"].to_string().contains("\"step\"");
+    let until = log.iter().find(is_step).unwrap()["seq"].as_u64().unwrap();
+    let before = tree(&world.repo.workspace());
+    let (fork, output) = forked(&world, &session, until, &[other.to_str().unwrap()]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout).into_owned(), stderr(&output));
+    assert_eq!(fork["exit"], 5, "{fork}\n{err}");
+    assert!(out.starts_with("a\n") && out.contains("l1\nl2\n") && err.contains("b.txt"), "{out}\n{err}");
+    assert_eq!(fork["denied"], 1, "the fourth link, and nothing else\n{err}");
+    assert_eq!(tree(&world.repo.workspace()), before, "nothing is taken to the real workspace by itself");
+    let its = entries(&world, &fork);
+    assert_eq!(its[0]["body"]["forked_from"]["session"], session["session"]);
+    assert_eq!(its[0]["body"]["forked_from"]["until"], until);
+    assert_eq!(its[usize::try_from(until).unwrap()]["body"]["forked"]["session"], session["session"]);
+    let (was, is) = (log[until as usize - 1].clone(), its[until as usize - 1].clone());
+    assert_eq!((&was["kind"], &was["at"], &was["body"]), (&is["kind"], &is["at"], &is["body"]));
+    world.verifies();
+    let replayed = world.replay(fork["session"].as_str().unwrap());
+    assert_eq!(replayed["result"], "match", "{replayed:#}");
+    // It is a session as any other: applied, or gone on from.
+    world.ok(&["apply", fork["session"].as_str().unwrap()]);
+    let real = |name: &str| std::fs::read_to_string(world.repo.workspace().join(name)).ok();
+    assert_eq!((real("a.txt").as_deref(), real("c.txt").as_deref(), real("b.txt")), (Some("a\n"), Some("c\n"), None));
+    let refused = |until: &str, code: &str| {
+        let words = ["replay", session["session"].as_str().unwrap(), "--until", until, "--then", "--", "true"];
+        let output = world.flyball(&words).output().unwrap();
+        let text = stderr(&output);
+        assert!(output.status.code() == Some(1) && text.contains(code), "{text}");
+    };
+    refused(&until.to_string(), "a.txt");
+    refused("100000", "FB0608");
+    refused("0", "FB0608");
+}
+
+fn fork_answered(user: User) {
+    let world = World::new(user);
+    world.init(
+        "",
+        "@id(\"asked\") @owner(\"maintainer\") @reason(\"ask\") @escalate(\"maintainer\")\nforbid (principal, action == Action::\"fs.write\", resource) when { resource.path like \"*.asked\" };\n",
+    );
+    let dir = programs(&world);
+    let agent = dir.join("agent");
+    program(&agent, "echo 1 > a.asked; echo 2 > b.asked; cat *.asked");
+    world.user.own(&dir).unwrap();
+    let answering = |words: &[&str], verdicts: &[&str]| {
+        let running = world
+            .flyball(words)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        for verdict in verdicts {
+            world.ok(&["answer", &asked(&world), verdict, "--reason", "looked at"]);
+        }
+        let output = running.wait_with_output().unwrap();
+        (summary(&output), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let agent = agent.to_str().unwrap();
+    let (session, out) = answering(&["run", "--json", "--apply", "never", "--", agent], &["allow", "deny"]);
+    assert!(out.starts_with("1\n{"), "{out}");
+    let id = session["session"].as_str().unwrap();
+    let (fork, output) = forked(&world, &session, 1, &[agent]);
+    assert_eq!((&fork["held"], &fork["exit"]), (&session["held"], &session["exit"]), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("1\n{"), "{output:?}");
+    let log = entries(&world, &fork);
+    let said: Vec<&str> =
+        log.iter().filter(|e| e["kind"] == "answer").filter_map(|e| e["body"]["reason"].as_str()).collect();
+    assert!(said.len() == 2 && said.iter().all(|reason| reason.contains(id)), "{said:?}");
+    // Reopened: people are asked.
+    let words = ["replay", id, "--json", "--reopen", "--until", "1", "--then", "--", agent];
+    let (_, out) = answering(&words, &["deny", "allow"]);
+    assert!(out.starts_with("2\n{"), "{out}");
 }

@@ -1,10 +1,17 @@
 //! Questions of a replay: answered as they were then, by nobody else.
 
 use super::{Core, Notice};
-use crate::rerun::Again;
+use crate::rerun::{Again, Fork};
 use flyball_sandbox::{Decision, Ticket};
 
 impl Core {
+    /// Settles a fork's question by what people said of it in the parent; `None`: nobody did, or it is settled.
+    pub(crate) fn answered_in_parent(&mut self, fork: &Fork, id: &str) -> Option<Vec<(Ticket, Decision)>> {
+        let question = self.gate.questions().find(|question| question.id == id).cloned()?;
+        let answer = fork.answer(&question)?;
+        self.answer(id, answer).ok().map(|(released, _)| released)
+    }
+
     /// Settles one open question by what people said then; `None`: no question is open.
     pub(crate) fn answered_before(&mut self, again: &Again) -> Option<Vec<(Ticket, Decision)>> {
         let question = self.gate.questions().next().cloned()?;

@@ -41,6 +41,7 @@ impl Place {
             needs_contracts: false,
             record: false,
             again: None,
+            fork: None,
         };
         let plan = plan::plan(&self.home, id, &options, charter).map_err(|error| error.to_string())?;
         Ok(command::place(&plan.spec, None))

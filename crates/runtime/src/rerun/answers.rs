@@ -22,11 +22,11 @@ struct Said {
 }
 
 impl Answers {
-    /// Those of a session.
-    pub fn of(ledger: &Ledger, session: &str) -> Result<Self, LedgerError> {
+    /// Those of a session, from an entry on.
+    pub fn of(ledger: &Ledger, session: &str, from: u64) -> Result<Self, LedgerError> {
         let mut answers = Self::default();
         let kinds = vec![Kind::Answer];
-        for entry in ledger.entries(session, 1.., Filter { kinds, ..Filter::default() })? {
+        for entry in ledger.entries(session, from.., Filter { kinds, ..Filter::default() })? {
             let entry = entry?;
             let body = ledger.body(&entry)?;
             let text = |key: &str| body.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();

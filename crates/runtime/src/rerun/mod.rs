@@ -6,6 +6,7 @@
 mod answers;
 mod compare;
 mod first;
+mod fork;
 mod program;
 mod streams;
 
@@ -19,6 +20,7 @@ pub(crate) use compare::Done;
 use flyball_kernel::Sources;
 use flyball_ledger::{Ledger, LedgerError};
 use flyball_sandbox::Weakness;
+pub use fork::Fork;
 use program::Program;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -87,6 +89,24 @@ pub enum RerunError {
     /// The program is gone or another one.
     #[error("the program is not the recorded one: {0}")]
     Program(String),
+    /// There is no such step to go on from.
+    #[error("entry {until} is no step to go on from: the session's last one before its end is {last}")]
+    NoStep {
+        /// What was asked.
+        until: u64,
+        /// What there is.
+        last: u64,
+    },
+    /// The real tree is not what the session began with.
+    #[error(
+        "`{path}` in the real workspace is not what session {session} began with: it was applied, or changed since"
+    )]
+    Changed {
+        /// Where, relative to the workspace.
+        path: String,
+        /// The session.
+        session: String,
+    },
     /// It would run under another name or home.
     #[error("the session ran for the home `{recorded}`, and yours is `{found}`")]
     Elsewhere {
@@ -108,6 +128,7 @@ impl RerunError {
             Self::Workspace { .. } | Self::TooLarge { .. } => "FB0605",
             Self::Record { .. } | Self::State(_) => "FB0606",
             Self::Home(_) | Self::Run(_) => "FB0607",
+            Self::NoStep { .. } | Self::Changed { .. } => "FB0608",
         }
     }
 
@@ -122,6 +143,8 @@ impl RerunError {
             Self::Workspace { .. } => "see that the ledger's disk has room, and the workspace can be read".into(),
             Self::TooLarge { .. } => "run without `--record`, or in a smaller workspace".into(),
             Self::Record { .. } | Self::State(_) => "`flyball show S` names what stands in the way".into(),
+            Self::NoStep { .. } => "`flyball log S` shows the session's entries".into(),
+            Self::Changed { .. } => "take it back there to what it was, or run in a workspace that has it so".into(),
             Self::Home(_) | Self::Run(_) => "nothing was run; `flyball doctor` may say more".into(),
         }
     }
@@ -139,6 +162,10 @@ not be done; the message says where and why. Nothing was run."),
     ("FB0606", "the record can't be run again", "\
 Something that a replay needs is not in the record, or is not what it should be; the message names the entry. `flyball show S` says which levels the
 record supports."),
+    ("FB0608", "no state to go on from", "\
+`flyball replay S --until SEQ --then -- CMD` runs another program in the state that a session had at a step before its end. There is no such step, or the real
+workspace is not what that session began with (its changes were applied, or somebody changed the same paths since), so that its state
+can't be laid over it. The message says which. Nothing was run."),
     ("FB0607", "the replay did not start", "\
 The sandbox for the replay could not be built; the message says why. Nothing was run."),
 ];
@@ -209,6 +236,9 @@ impl Recording {
 
 /// What stands in the way of running a session's program again, by its opening; the level that each stands in the way of.
 pub(crate) fn in_the_way(opening: &Json) -> Vec<(u8, String)> {
+    if let Some(from) = opening.pointer("/forked_from/session").and_then(Json::as_str) {
+        return vec![(4, format!("it goes on from session {from}, whose program is not part of it"))];
+    }
     let Some(recorded) = opening.get("recorded") else {
         return vec![(4, "the run was not recorded for it (`run --record`): what the workspace held at its start, and what the program read and wrote by its streams, is not on record".to_owned())];
     };
@@ -371,6 +401,7 @@ fn options(ledger: &Ledger, session: &str, level: u8) -> Result<RunOptions, Reru
         hooks: body.get("hooks").is_some_and(|hooks| !hooks.is_null()),
         needs_contracts: false,
         record: false,
+        fork: None,
         again: Some(Arc::new(Again {
             parent: session.to_owned(),
             level,
@@ -378,8 +409,39 @@ fn options(ledger: &Ledger, session: &str, level: u8) -> Result<RunOptions, Reru
             env,
             items,
             input,
-            answers: Mutex::new(Answers::of(ledger, session)?),
+            answers: Mutex::new(Answers::of(ledger, session, 1)?),
         })),
+    })
+}
+
+/// How another program runs in the state that a session had just after an entry. `reopens`: what people answered later is asked again.
+///
+/// # Errors
+/// [`RerunError`] when there is no such state.
+pub fn fork(
+    ledger: &Ledger,
+    session: &str,
+    until: u64,
+    argv: Vec<OsString>,
+    reopens: bool,
+) -> Result<RunOptions, RerunError> {
+    let fork = Fork::of(ledger, session, until, reopens)?;
+    let (workspace, cwd) = fork.place();
+    Ok(RunOptions {
+        argv,
+        charter: None,
+        workspace,
+        cwd: Some(cwd),
+        name: None,
+        on_hold: crate::core::OnHold::Wait,
+        learn: false,
+        accept_weaker: Vec::new(),
+        allow_pty: true,
+        hooks: true,
+        needs_contracts: false,
+        record: false,
+        again: None,
+        fork: Some(Arc::new(fork)),
     })
 }
 

@@ -2,7 +2,9 @@
 
 use super::{RunError, RunOptions, Shared, with};
 use crate::core::Notice;
-use crate::rerun::{self, Input, Streams};
+use crate::plan::Plan;
+use crate::rerun::{self, Again, Fork, Input, Streams};
+use flyball_kernel::Charter;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,10 +30,39 @@ pub(super) fn streams(options: &RunOptions) -> Result<Ends, RunError> {
     Ok((Some(inside), Some((ours, input, options.again.is_none()))))
 }
 
-/// People were asked in a replay: they have answered before, or never will.
+/// The charter as the run takes it. A fork goes on as its parent's agent, with what that learned to keep.
+pub(super) fn charter(charter: Charter, options: &RunOptions, plan: &mut Plan) -> Charter {
+    match &options.fork {
+        Some(fork) => {
+            plan.agent.clone_from(&fork.agent);
+            fork.charter(charter)
+        }
+        None if plan.learns => charter.learning(plan.kept()),
+        None => charter,
+    }
+}
+
+/// A recorded session that this one is again, or goes on from.
+#[derive(Clone)]
+pub(super) struct Before {
+    again: Option<Arc<Again>>,
+    fork: Option<Arc<Fork>>,
+}
+
+impl Before {
+    pub fn of(options: &RunOptions) -> Self {
+        Self { again: options.again.clone(), fork: options.fork.clone() }
+    }
+}
+
+/// People were asked, and have answered before: in a replay nobody else ever will, in a fork people do.
 pub(super) fn asked(shared: &Arc<Shared>, notice: &Notice) {
-    let (Notice::Asked(_), Some(again)) = (notice, &shared.again) else { return };
-    let (shared, again) = (Arc::clone(shared), Arc::clone(again));
+    let Notice::Asked(question) = notice else { return };
+    let Before { again, fork } = shared.before.clone();
+    if again.is_none() && fork.is_none() {
+        return;
+    }
+    let (shared, id) = (Arc::clone(shared), question.id.clone());
     // The thread that asks is the one that is to be let go on.
     let answering = move || {
         // The program may ask before its handle is in place.
@@ -42,7 +73,14 @@ pub(super) fn asked(shared: &Arc<Shared>, notice: &Notice) {
                 None => std::thread::sleep(HANDLE_LOOK),
             }
         };
-        while let Some(released) = with(&shared, |core| core.answered_before(&again)) {
+        let next = || {
+            with(&shared, |core| match (&again, &fork) {
+                (Some(again), _) => core.answered_before(again),
+                (None, Some(fork)) => core.answered_in_parent(fork, &id),
+                (None, None) => None,
+            })
+        };
+        while let Some(released) = next() {
             released.into_iter().for_each(|(ticket, decision)| running.answer(ticket, decision));
         }
     };
