@@ -3,6 +3,7 @@
 use flyball_kernel::{Action, Value};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// An attempt, put to the gate.
@@ -67,9 +68,16 @@ pub trait Gate: Send + Sync {
         Err(Later::Ask(asking))
     }
 
-    /// Waits so long for what people say of an attempt that was [`Later::Held`].
-    fn wait(&self, held: u64, wait: Duration) -> Answered {
-        let _ = wait;
+    /// [`Gate::ask`] for whoever may go away meanwhile, and says so by `gone`: then what people are asked about is withdrawn, and
+    /// no answer of theirs is spent on nobody.
+    fn ask_until(&self, asking: Asking, gone: &AtomicBool) -> Answered {
+        let _ = gone;
+        self.ask(asking)
+    }
+
+    /// Waits so long for what people say of an attempt that was [`Later::Held`], unless whoever asked has `gone`.
+    fn wait(&self, held: u64, wait: Duration, gone: &AtomicBool) -> Answered {
+        let _ = (wait, gone);
         Answered::Denied { attempt: held, text: "flyball: denied, nobody could be asked".to_owned() }
     }
 

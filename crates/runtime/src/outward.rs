@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -197,11 +198,15 @@ fn over() -> Answered {
 
 impl Gate for Session {
     fn ask(&self, asking: Asking) -> Answered {
+        self.ask_until(asking, &AtomicBool::new(false))
+    }
+
+    fn ask_until(&self, asking: Asking, gone: &AtomicBool) -> Answered {
         let Some(outgoing) = self.with(|core| core.outgoing(asking.actions, &asking.cause)) else { return over() };
         match outgoing {
             Outgoing::Allowed(attempts) => Answered::Allowed { attempts },
             Outgoing::Denied(attempt, text) => Answered::Denied { attempt, text },
-            Outgoing::Held(group) => self.wait(group, asking.wait),
+            Outgoing::Held(group) => self.wait(group, asking.wait, gone),
         }
     }
 
@@ -222,9 +227,13 @@ impl Gate for Session {
         }
     }
 
-    fn wait(&self, group: u64, wait: Duration) -> Answered {
+    fn wait(&self, group: u64, wait: Duration, gone: &AtomicBool) -> Answered {
         let deadline = Instant::now() + wait;
         loop {
+            if gone.load(Ordering::SeqCst) {
+                self.with(|core| core.give_up_outgoing(group));
+                return denied("flyball: denied, whoever asked has gone away".to_owned());
+            }
             match self.with(|core| core.take_outgoing(group)) {
                 None => return over(),
                 Some(Some(Settled { verdict: Verdict::Allow, attempts, .. })) => return Answered::Allowed { attempts },

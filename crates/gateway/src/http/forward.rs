@@ -17,10 +17,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -35,6 +37,10 @@ const STREAMS: &[&str] = &["websocket", "spdy/3.1"];
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How often it is tried to have a ruling at once.
 const BUSY_TRIES_MAX: usize = 16;
+/// How long the server's answer is waited for when the client has gone away.
+const LEFT_WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+const LEFT_LOOK: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
+
 /// The way to the server.
 struct Way {
     server: Server,
@@ -42,6 +48,7 @@ struct Way {
     streams: std::sync::Mutex<JoinSet<()>>,
     /// Whether a request asked for that.
     has_upgraded: AtomicBool,
+    left: Left,
 }
 
 enum Server {
@@ -55,6 +62,7 @@ pub(super) async fn forward<I, O>(
     outside: O,
     is_h2: bool,
     place: Place,
+    left: Left,
 ) -> Result<(), hyper::Error>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -72,7 +80,8 @@ where
             .await?;
         (Server::One(Mutex::new(sender)), tokio::spawn(async { drop(connection.with_upgrades().await) }))
     };
-    let way = Arc::new(Way { server, streams: Default::default(), has_upgraded: AtomicBool::new(false) });
+    let has_upgraded = AtomicBool::new(false);
+    let way = Arc::new(Way { server, streams: Default::default(), has_upgraded, left });
     let (of_way, place) = (Arc::clone(&way), Arc::new(place));
     let service = service_fn(move |request| {
         let (egress, way, place) = (Arc::clone(&egress), Arc::clone(&of_way), Arc::clone(&place));
@@ -100,6 +109,8 @@ where
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
             .preserve_header_case(true)
+            // What came before its client's end is served: that end may be of one direction only.
+            .half_close(true)
             .serve_connection(inside, service)
             .with_upgrades();
         let mut serving = std::pin::pin!(serving);
@@ -141,7 +152,7 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
         request.headers_mut().remove(header::ACCEPT_ENCODING);
     }
     let asking = Asking { actions, cause: place.cause.clone(), exact: String::new(), wait: egress.wait };
-    let allowed = match ruled(egress, asking, model).await {
+    let allowed = match ruled(egress, &way.left, asking, model).await {
         Ok(allowed) => allowed,
         Err(text) => return refused(api, &text),
     };
@@ -149,19 +160,56 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
     if blot.is_some() {
         request.headers_mut().remove(header::ACCEPT_ENCODING);
     }
-    let response = send(way, request).await.map(|response| blotted(response, blot));
-    let exchange = allowed.ended(response.as_ref().map(Response::status).ok());
-    match (response, exchange) {
-        (Ok(response), Some(mut exchange)) => {
-            exchange.answers(&response);
-            response.map(|body| body.watched(exchange))
-        }
-        (Ok(response), None) => response,
-        (Err(error), exchange) => {
-            if let Some(exchange) = exchange {
-                Box::new(exchange).end(false);
+    let is_h2 = request.version() == Version::HTTP_2;
+    match carried_out(way, allowed, request).await {
+        Ok((response, exchange)) => {
+            let response = blotted(response, blot);
+            match exchange {
+                Some(mut exchange) => {
+                    exchange.answers(&response);
+                    response.map(|body| body.watched(exchange))
+                }
+                None => response,
             }
-            said(StatusCode::BAD_GATEWAY, &format!("flyball: the server did not answer: {error}"))
+        }
+        Err(why) => {
+            let mut said = said(StatusCode::BAD_GATEWAY, &format!("flyball: the server did not answer: {why}"));
+            if !is_h2 {
+                // The next one finds a connection that stands.
+                said.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            said
+        }
+    }
+}
+
+/// Sends what was allowed and gives the answer.
+///
+/// INVARIANT: what was allowed goes out whoever waits for it, as it would without a broker; of what nobody waits for, the end is
+/// waited for so long.
+async fn carried_out(
+    way: &Way,
+    mut allowed: Allowed,
+    request: Request<Through>,
+) -> Result<(Response<Through>, Option<Exchange>), String> {
+    allowed.goes_out(true);
+    let left = async {
+        way.left.seen().await;
+        tokio::time::sleep(LEFT_WAIT_MAX).await;
+    };
+    let answered = tokio::select! {
+        biased;
+        answered = send(way, request) => answered,
+        () = left => return Err("nobody waits for it".to_owned()),
+    };
+    match answered {
+        Ok(response) => {
+            let exchange = allowed.ended(response.status());
+            Ok((response, exchange))
+        }
+        Err(Unanswered { error, is_sent }) => {
+            allowed.goes_out(is_sent);
+            Err(error.to_string())
         }
     }
 }
@@ -173,12 +221,20 @@ struct Allowed {
     gate: Arc<dyn Gate>,
     attempts: Vec<u64>,
     exchange: Option<Exchange>,
+    /// Whether the server may have it.
+    is_out: bool,
 }
 
 impl Allowed {
-    fn ended(mut self, status: Option<StatusCode>) -> Option<Exchange> {
-        // An error of the way says nothing of what the server did with the request.
-        self.say(status.map(|s| !s.is_client_error() && !s.is_server_error()), status);
+    fn goes_out(&mut self, is_out: bool) {
+        self.is_out = is_out;
+        self.exchange.iter_mut().for_each(|exchange| exchange.goes_out(is_out));
+    }
+
+    fn ended(&mut self, status: StatusCode) -> Option<Exchange> {
+        // A server that failed may have done it before that.
+        let is_ok = (!status.is_server_error()).then(|| !status.is_client_error());
+        self.say(is_ok, Some(status));
         self.exchange.take()
     }
 
@@ -204,7 +260,7 @@ impl Allowed {
 impl Drop for Allowed {
     fn drop(&mut self) {
         if !self.attempts.is_empty() {
-            self.say(None, None);
+            self.say((!self.is_out).then_some(false), None);
         }
         if let Some(exchange) = self.exchange.take() {
             Box::new(exchange).end(false);
@@ -213,7 +269,7 @@ impl Drop for Allowed {
 }
 
 /// The gate's answer: a text where it is not to go on. Of an allowed call of a model its request is on record then.
-async fn ruled(egress: &Egress, asking: Asking, model: Option<model::Asked>) -> Result<Allowed, String> {
+async fn ruled(egress: &Egress, left: &Left, asking: Asking, model: Option<model::Asked>) -> Result<Allowed, String> {
     let (gate, wait) = (Arc::clone(&egress.gate), asking.wait);
     let mut later = Later::Ask(asking);
     if model.is_none() {
@@ -233,29 +289,67 @@ async fn ruled(egress: &Egress, asking: Asking, model: Option<model::Asked>) -> 
         }
     }
     let models = Arc::clone(&egress.models);
-    let answered = tokio::task::spawn_blocking(move || {
+    let asker = Asker::default();
+    let gone = Arc::clone(&asker.0);
+    let mut answered = tokio::task::spawn_blocking(move || {
         let answered = match later {
-            Later::Ask(asking) | Later::Busy(asking) => gate.ask(asking),
-            Later::Held(group) => gate.wait(group, wait),
+            Later::Ask(asking) | Later::Busy(asking) => gate.ask_until(asking, &gone),
+            Later::Held(group) => gate.wait(group, wait, &gone),
         };
         let mut allowed = allowed(gate, answered)?;
         if let Some(model) = model {
             match recorded(&allowed, models, model) {
                 Ok(exchange) => allowed.exchange = Some(exchange),
-                Err(text) => {
-                    allowed.say(Some(false), None);
-                    return Err(text);
-                }
+                // Dropped, what was allowed says that it did not go out.
+                Err(text) => return Err(text),
             }
         }
         Ok(allowed)
     });
-    answered.await.unwrap_or_else(|_| Err("flyball: denied, it could not be decided".to_owned()))
+    let answered = tokio::select! {
+        biased;
+        answered = &mut answered => answered,
+        () = left.seen() => {
+            drop(asker);
+            answered.await
+        }
+    };
+    answered.unwrap_or_else(|_| Err("flyball: denied, it could not be decided".to_owned()))
+}
+
+/// Tells that whoever asks has gone away, when it is dropped.
+#[derive(Default)]
+struct Asker(Arc<AtomicBool>);
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Tells whether the client has said all that it will: as far as anybody can tell, it has gone away.
+pub(super) struct Left(Option<std::net::TcpStream>);
+
+impl Left {
+    pub fn of(inside: &TcpStream) -> Self {
+        let fd = inside.as_fd().try_clone_to_owned();
+        Self(fd.ok().map(Into::into))
+    }
+
+    async fn seen(&self) {
+        // Most requests are through before that.
+        tokio::time::sleep(LEFT_LOOK).await;
+        let watched = self.0.as_ref().and_then(|inside| TcpStream::from_std(inside.try_clone().ok()?).ok());
+        let Some(watched) = watched else { return std::future::pending().await };
+        while watched.ready(Interest::READABLE).await.is_ok_and(|ready| !ready.is_read_closed()) {
+            tokio::time::sleep(LEFT_LOOK).await;
+        }
+    }
 }
 
 fn allowed(gate: Arc<dyn Gate>, answered: Answered) -> Result<Allowed, String> {
     match answered {
-        Answered::Allowed { attempts } => Ok(Allowed { gate, attempts, exchange: None }),
+        Answered::Allowed { attempts } => Ok(Allowed { gate, attempts, exchange: None, is_out: false }),
         Answered::Denied { text, .. } | Answered::Waiting { text, .. } => Err(text),
     }
 }
@@ -321,20 +415,38 @@ pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
     headers.remove(header::TRANSFER_ENCODING);
 }
 
-async fn send(way: &Way, mut request: Request<Through>) -> Result<Response<Through>, hyper::Error> {
+/// A request that got no answer.
+struct Unanswered {
+    error: hyper::Error,
+    /// Whether the server may have it.
+    is_sent: bool,
+}
+
+impl Unanswered {
+    fn unsent(error: hyper::Error) -> Self {
+        Self { error, is_sent: false }
+    }
+
+    fn of(mut error: client::conn::TrySendError<Request<Through>>) -> Self {
+        let is_sent = error.take_message().is_none();
+        Self { error: error.into_error(), is_sent }
+    }
+}
+
+async fn send(way: &Way, mut request: Request<Through>) -> Result<Response<Through>, Unanswered> {
     let wants_upgrade = request.headers().contains_key(header::UPGRADE);
     let inside = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
     way.has_upgraded.fetch_or(wants_upgrade, Ordering::SeqCst);
     let mut response = match &way.server {
         Server::One(sender) => {
             let mut sender = sender.lock().await;
-            sender.ready().await?;
-            sender.send_request(request).await?
+            sender.ready().await.map_err(Unanswered::unsent)?;
+            sender.try_send_request(request).await.map_err(Unanswered::of)?
         }
         Server::Two(sender) => {
             let mut sender = sender.clone();
-            sender.ready().await?;
-            sender.send_request(request).await?
+            sender.ready().await.map_err(Unanswered::unsent)?;
+            sender.try_send_request(request).await.map_err(Unanswered::of)?
         }
     };
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(inside)) = (response.status(), inside) {

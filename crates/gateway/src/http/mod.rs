@@ -134,6 +134,7 @@ impl Egress {
     pub async fn serve(self: Arc<Self>, connection: Connection) -> io::Result<()> {
         let Connection { mut inside, mut outside, name, address, agent, cause } = connection;
         let _ = (inside.set_nodelay(true), outside.set_nodelay(true));
+        let left = forward::Left::of(&inside);
         let host = name.clone().unwrap_or_else(|| address.ip().to_string());
         let place = Place { scheme: "http", host, port: address.port(), agent, cause };
         match self.spoken(&inside, &outside).await? {
@@ -146,10 +147,10 @@ impl Egress {
                 same_host(name.as_deref(), asked.as_deref())?;
                 let host = asked.or(name).unwrap_or(place.host);
                 let place = Place { scheme: "https", host, ..place };
-                self.open_tls(inside, outside, offers, place).await
+                self.open_tls(inside, outside, offers, place, left).await
             }
-            Spoken::Http1 => self.forward(inside, outside, false, place).await,
-            Spoken::Http2 => self.forward(inside, outside, true, place).await,
+            Spoken::Http1 => self.forward(inside, outside, false, place, left).await,
+            Spoken::Http2 => self.forward(inside, outside, true, place, left).await,
             Spoken::Refused => Err(refused("a handshake or request that can't be read")),
             Spoken::Other | Spoken::More if HTTP_PORTS.contains(&place.port) => {
                 Err(refused("what is neither TLS nor HTTP"))
@@ -200,6 +201,7 @@ impl Egress {
         outside: TcpStream,
         offers: Vec<Vec<u8>>,
         place: Place,
+        left: forward::Left,
     ) -> io::Result<()> {
         let server = ServerName::try_from(place.host.clone()).map_err(io::Error::other)?;
         let egress = Arc::clone(&self);
@@ -229,17 +231,24 @@ impl Egress {
         let inside = tokio::time::timeout(HANDSHAKE_WAIT_MAX, accepting).await?;
         let inside = inside.map_err(|error| not_believed(&place.host, error))?;
         match outside {
-            Ok(outside) => self.forward(inside, outside, is_h2, place).await,
+            Ok(outside) => self.forward(inside, outside, is_h2, place, left).await,
             Err(error) => forward::unreachable(inside, &place, &error).await,
         }
     }
 
-    async fn forward<I, O>(self: Arc<Self>, inside: I, outside: O, is_h2: bool, place: Place) -> io::Result<()>
+    async fn forward<I, O>(
+        self: Arc<Self>,
+        inside: I,
+        outside: O,
+        is_h2: bool,
+        place: Place,
+        left: forward::Left,
+    ) -> io::Result<()>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         O: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        forward::forward(self, inside, outside, is_h2, place).await.map_err(io::Error::other)
+        forward::forward(self, inside, outside, is_h2, place, left).await.map_err(io::Error::other)
     }
 }
 

@@ -149,6 +149,8 @@ pub(super) struct Exchange {
     answer: Option<Reading>,
     is_settled: bool,
     is_ended: bool,
+    /// Whether the provider may have it.
+    is_out: bool,
 }
 
 /// An answer that is being read and kept.
@@ -166,12 +168,17 @@ struct Reading {
 impl Exchange {
     pub fn new(gate: Arc<dyn Gate>, models: Arc<Models>, call: ModelCall, of: u64, asked: u64) -> Self {
         more(&models.open);
-        Self { gate, models, call, of, asked, answer: None, is_settled: false, is_ended: false }
+        Self { gate, models, call, of, asked, answer: None, is_settled: false, is_ended: false, is_out: false }
     }
 
     /// The call's attempt.
     pub fn of(&self) -> u64 {
         self.of
+    }
+
+    /// From here on the provider may have it, or not after all.
+    pub fn goes_out(&mut self, is_out: bool) {
+        self.is_out = is_out;
     }
 
     /// The answer begins.
@@ -274,8 +281,11 @@ impl Exchange {
             }
         };
         let Some(answer) = &self.answer else {
-            // Nobody knows whether the provider has begun with it.
-            return (None, attrs);
+            // Of what went out nobody knows whether the provider has begun with it.
+            if !self.is_out {
+                say(0, self.models.settings.counts_cost.then_some(0));
+            }
+            return ((!self.is_out).then_some(false), attrs);
         };
         if answer.is_ok != Some(true) {
             // Refused by the provider, who takes nothing for that; or failed, which stays reserved.

@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 use tokio::runtime::Runtime;
 
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Allows all, and writes down what it hears.
+/// Allows all, and writes down what it hears. Of `/held` it asks people, who never answer.
 #[derive(Default)]
 struct Ruler(Mutex<Vec<String>>);
 
@@ -29,6 +29,20 @@ impl Ruler {
 impl Gate for Ruler {
     fn ask(&self, asking: Asking) -> Answered {
         Answered::Allowed { attempts: (1..).take(asking.actions.len()).collect() }
+    }
+    fn ask_until(&self, asking: Asking, gone: &AtomicBool) -> Answered {
+        let path = asking.actions.iter().map(|action| action.resource.str("path")).find(|path| !path.is_empty());
+        let path = path.unwrap_or_default().to_owned();
+        if path == "/held" {
+            self.say("asked".to_owned());
+            let until = Instant::now() + WAIT_MAX;
+            while !gone.load(Ordering::SeqCst) && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            self.say("gone".to_owned());
+            return Answered::Denied { attempt: 1, text: "gone".to_owned() };
+        }
+        self.ask(asking)
     }
     fn outcome(&self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>) {
         if attempts == [1] {
@@ -182,4 +196,76 @@ fn a_closed_server_closes_the_client_s_connection() {
     let mut said = String::new();
     client.read_to_string(&mut said).unwrap();
     assert!(said.ends_with("\r\n\r\nx"), "{said}");
+}
+
+#[test]
+fn a_request_whose_client_goes_away_has_an_outcome() {
+    let (heard, hears) = std::sync::mpsc::channel();
+    let world = World::new(move |mut stream| {
+        assert!(head(&mut stream));
+        heard.send(()).unwrap();
+        // Never answered.
+        let _ = stream.read(&mut [0; 1]);
+    });
+    let client = world.send("GET /", "");
+    hears.recv_timeout(WAIT_MAX).unwrap();
+    drop(client);
+    world.heard("outcome None None");
+    world.ends();
+}
+
+/// As without a broker: what a program sent before it ended arrives, and what became of it is on record.
+#[test]
+fn what_nobody_waits_for_goes_out_all_the_same() {
+    for _ in 0..20 {
+        let world = World::new(|mut stream| {
+            assert!(head(&mut stream));
+            let mut body = [0; 4];
+            stream.read_exact(&mut body).unwrap();
+            assert_eq!(&body, b"last");
+            stream.write_all(b"HTTP/1.1 201 X\r\nContent-Length: 0\r\n\r\n").unwrap();
+        });
+        let mut client = world.send("POST /", "Content-Length: 4\r\n");
+        client.write_all(b"last").unwrap();
+        drop(client);
+        world.heard("outcome Some(true) Some(Long(201))");
+    }
+}
+
+#[test]
+fn nobody_is_asked_for_whoever_has_gone_away() {
+    let world = World::new(|mut stream| assert!(!head(&mut stream), "a request came"));
+    let client = world.send("GET /held", "");
+    world.heard("asked");
+    drop(client);
+    world.heard("gone");
+    // Allowed and dropped before it went out.
+    let ruler = Arc::new(Ruler::default());
+    drop(super::allowed(Arc::clone(&ruler) as Arc<dyn Gate>, Answered::Allowed { attempts: vec![1] }));
+    assert_eq!(*ruler.0.lock().unwrap(), ["outcome Some(false) None"]);
+}
+
+#[test]
+fn a_server_that_fails_may_have_done_it() {
+    for (status, expect) in
+        [("500 X", "outcome None Some(Long(500))"), ("404 X", "outcome Some(false) Some(Long(404))")]
+    {
+        let world = World::new(move |mut stream| {
+            assert!(head(&mut stream));
+            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").unwrap();
+        });
+        assert!(head(&mut world.send("GET /", "")));
+        world.heard(expect);
+    }
+}
+
+/// A client whose request got no answer is told not to send the next one there.
+#[test]
+fn a_server_that_breaks_off_ends_the_client_s_connection() {
+    let world = World::new(|mut stream| assert!(head(&mut stream)));
+    let mut client = world.send("GET /", "");
+    let mut said = String::new();
+    client.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 502") && said.to_ascii_lowercase().contains("connection: close"), "{said}");
+    world.heard("outcome None None");
 }
