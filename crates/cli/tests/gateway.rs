@@ -378,11 +378,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(202); self.send_header("Content-Length", "0"); self.end_headers(); return
         name = m.get("params", {}).get("name")
         if m["method"] == "tools/list":
-            r = {"tools": [{"name": n, "inputSchema": {"type": "object"}} for n in ("write_file", "slow", "odd", "gone", "lines", "away", "gzip", "utf-7")]}
+            r = {"tools": [{"name": n, "inputSchema": {"type": "object"}} for n in ("write_file", "slow", "odd", "gone", "lines", "away", "gzip", "utf-7", "half", "other", "ends", "junk")]}
         else: r = {"content": [{"type": "text", "text": "done"}]}
         out = json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": r}).encode()
         kind = "application/json"
         if name == "gone": self.close_connection = True; return
+        if name == "half": self.close_connection = True
+        if name == "other": out = out.replace(b'"id": ' + str(m["id"]).encode(), b'"id": 999')
+        if name == "ends": kind, out = "text/event-stream", b": nothing more\n\n"
+        if name == "junk": out = b"{]"
         if name == "slow":
             kind = "text/event-stream"
             note = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "half"}}).encode()
@@ -402,13 +406,46 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Refresh", "0; url=http://127.0.0.1:9/evil")
         self.send_header("Content-Type", kind)
         self.send_header("Mcp-Session-Id", "s1")
-        self.send_header("Content-Length", str(len(out)))
+        self.send_header("Content-Length", str(len(out) * (9 if name == "half" else 1)))
         self.end_headers()
         self.wfile.write(out)
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 print(server.server_address[1], flush=True)
 server.serve_forever()
 "#;
+
+/// Answers that break off, are to something else, or never come end their call, which is told; what became of it is unknown, and the next is
+/// served. So it is beside clients that begin and do not go on.
+#[test]
+fn a_peer_that_goes_wrong_over_http_ends_no_more_than_its_call() {
+    let world = World::new();
+    let (_server, _gateway, at) = listening(&world);
+    let call = |id: u32, tool: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#)
+    };
+    let begun: Vec<std::net::TcpStream> =
+        ["POST /mcp HTT", "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n\r\n{\"jsonr"]
+            .into_iter()
+            .map(|text| {
+                let mut stream = std::net::TcpStream::connect(&at).unwrap();
+                stream.write_all(text.as_bytes()).unwrap();
+                stream
+            })
+            .collect();
+    for (id, how) in [(1, "half"), (3, "other"), (5, "ends"), (7, "junk"), (9, "gone")] {
+        let (_, text) = post(&at, "", &call(id, how));
+        assert!(
+            text.contains("\"error\"") && text.contains(&format!("\"id\":{id}")) && !text.contains("999"),
+            "{how}: {text}"
+        );
+        let (status, text) = post(&at, "", &call(id + 1, "slow"));
+        assert!(status == 200 && text.contains("done"), "after {how}: {text}");
+    }
+    drop(begun);
+    let log = world.ok(&["log", "@", "--json"]);
+    let unknown = log.lines().filter(|line| line.contains("\"unknown\":true")).count();
+    assert_eq!(unknown, 5, "{log}");
+}
 
 /// Ends with its owner.
 struct Running(Child);

@@ -441,3 +441,23 @@ fn the_gateways_own_look_ends_where_its_answer_cant_be_read_or_has_no_end() {
     assert!(said.last().unwrap().contains("has no end"), "{said:?}");
     assert!(!scene.proxy.lock().tools.is_whole);
 }
+
+/// People may say yes just after a client took its request back.
+#[test]
+fn what_was_taken_back_is_not_carried_out_though_it_be_allowed() {
+    let scene = Scene::first().listed();
+    let id = Id::new(&json!(4)).unwrap();
+    let call = Call {
+        method: "tools/call".into(),
+        of: "t".into(),
+        attempts: Vec::new(),
+        is_modern: false,
+        is_cancelled: true,
+    };
+    scene.proxy.lock().calls.insert(id.clone(), call);
+    scene.proxy.go_on(Side::Client, &id, vec![5], CALL.as_bytes());
+    assert_eq!(scene.heard(), ["outcome [5] Some(false)"]);
+    // Nor is it for a server that has ended meanwhile.
+    scene.proxy.go_on(Side::Client, &id, vec![6], CALL.as_bytes());
+    assert_eq!(scene.heard(), ["outcome [6] Some(false)"]);
+}

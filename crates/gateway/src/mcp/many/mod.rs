@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// Addresses and tasks whose server is remembered, at most.
 const REMEMBERED_MAX: usize = 65_536;
+/// Requests that all servers are asked at once, at most: each keeps its answers until the last is there.
+const ALL_MAX: usize = 16;
 /// What stands between a server's name and its tool's.
 const BETWEEN: &str = "__";
 
@@ -220,7 +222,13 @@ impl Many {
         }
         let left: BTreeSet<usize> = lines.iter().map(|(at, _)| *at).collect();
         let all = Waiting::All { method: method.to_owned(), left, answers: BTreeMap::new() };
-        self.lock().waiting.insert(id.clone(), all);
+        let mut state = self.lock();
+        if state.waiting.values().filter(|it| matches!(it, Waiting::All { .. })).count() >= ALL_MAX {
+            drop(state);
+            return self.refuse(Some(id), say::INTERNAL, "too many listings wait for their answers");
+        }
+        state.waiting.insert(id.clone(), all);
+        drop(state);
         lines.iter().for_each(|(at, line)| self.give(*at, line));
     }
 

@@ -251,9 +251,16 @@ fn bad_input_is_answered_and_the_next_is_served() {
     }
     let (a, ..) = scene.says(&call(7, "a__run"));
     assert_eq!(a.len(), 1);
+    // Another server's word for it, if its proxy let that through.
+    scene.many.said(1, br#"{"jsonrpc":"2.0","id":7,"result":{}}"#);
+    assert!(scene.client.take().is_empty());
     // The same id again, while the first waits.
     let (a, b, client) = scene.says(&call(7, "b__run"));
     assert!(a.is_empty() && b.is_empty() && client[0].contains("waits for its answer"), "{client:?}");
+    for id in 20..50 {
+        scene.says(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"prompts/list"}}"#));
+    }
+    assert_eq!(scene.many.lock().waiting.len(), 1 + ALL_MAX);
     let (.., client) = scene.says(r#"{"jsonrpc":"2.0","id":9,"method":"ping"}"#);
     assert_eq!(client, [r#"{"jsonrpc":"2.0","id":9,"result":{}}"#]);
 }
