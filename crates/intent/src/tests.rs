@@ -434,7 +434,7 @@ fn scripts_are_read_by_their_grammar() {
         ("f() { rm -rf q; }; f", "fs.delete /w/q recursive"),
         ("{ rm -rf q; } & wait", "fs.delete /w/q recursive"),
         ("[ -d x ] && ! rm -rf x || true", "fs.delete /w/x recursive"),
-        ("[[ -n $(rm -rf x) ]]", "fs.delete /w/x recursive"),
+        ("[[ -n $(rm -rf x) ]]", "?fs.delete /w/x recursive"),
         ("A=$(rm -rf x) true", "fs.delete /w/x recursive"),
         ("bash <<'E'\nrm -rf x\nE\n", "fs.delete /w/x recursive"),
         ("cat <<E\n$(rm -rf x)\nE\n", "fs.delete /w/x recursive"),
