@@ -395,12 +395,14 @@ fn check_host(request: &Request<Incoming>, place: &Place) -> Result<(), &'static
     if named.iter().all(is_this) { Ok(()) } else { Err(OTHER) }
 }
 
+fn is_stream(value: &HeaderValue) -> bool {
+    STREAMS.iter().any(|name| value.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
+}
+
 /// What is meant for whoever is next, but for the words by which a connection becomes a stream of one request's own.
 ///
 /// INVARIANT: no connection is changed into one that carries further requests: in `h2c`, say, none of them would be ruled on.
 pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
-    let is_stream =
-        |value: &HeaderValue| STREAMS.iter().any(|name| value.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
     let mut wanted = headers.get_all(header::UPGRADE).iter();
     if wanted.next().is_some_and(|first| !is_stream(first)) || wanted.next().is_some() {
         headers.remove(header::UPGRADE);
@@ -449,6 +451,12 @@ async fn send(way: &Way, mut request: Request<Through>) -> Result<Response<Throu
             sender.try_send_request(request).await.map_err(Unanswered::of)?
         }
     };
+    let is_stream = response.headers().get(header::UPGRADE).is_some_and(is_stream);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !(wants_upgrade && is_stream) {
+        // Nobody asked for that protocol; the connection ends.
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        response.headers_mut().clear();
+    }
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(inside)) = (response.status(), inside) {
         let outside = hyper::upgrade::on(&mut response);
         way.streams.lock().unwrap_or_else(PoisonError::into_inner).spawn(async move {

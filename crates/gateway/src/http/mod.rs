@@ -7,6 +7,8 @@
 //! for; the server gets it in this module's own framing, so that there are no two ways to read where it ends.
 
 mod asked;
+#[cfg(test)]
+mod attacks;
 mod authority;
 #[cfg(test)]
 mod bad_input;

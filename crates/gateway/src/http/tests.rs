@@ -71,7 +71,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<body::Through>, h
 
 impl World {
     /// `is_tls`: how the server speaks; `is_trusted`: whether its certificate holds.
-    fn new(is_tls: bool, is_trusted: bool) -> Self {
+    pub(super) fn new(is_tls: bool, is_trusted: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let servers = Authority::new().unwrap();
         let mut roots = rustls::RootCertStore::empty();
