@@ -198,13 +198,13 @@ pub enum Command {
     Apply(Act),
     /// Drop a session's changed workspace
     Discard(Act),
-    /// Make a session's record again and compare: 1 every entry, 2 what caused what, 3 every ruling, byte by byte, 4 the program run
-    /// again where `run --record` kept what that takes
+    /// Make a session's record again and compare: 1 every entry, 2 what caused what, 3 every ruling, byte by byte; 4 and 5 run the
+    /// program again where `run --record` kept what that takes
     Replay {
         /// The session
         #[command(flatten)]
         session: Session,
-        /// How much of it: 1 event log, 2 causal trace, 3 audit reconstruction, 4 operational replay
+        /// How much of it: 1 event log, 2 causal trace, 3 audit reconstruction, 4 operational replay, 5 deterministic replay
         #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "until")]
         level: u8,
         /// Go on from the state just after this entry, with another program, in a session of its own
@@ -362,8 +362,8 @@ pub struct Run {
     /// (`flyball suggest`); what leaves the session is ruled on as ever
     #[arg(long)]
     pub learn: bool,
-    /// Keep what it takes to run the program again (`flyball replay S --level 4`): the workspace as it is now, and what passes through
-    /// the program's standard streams, which then are pipes
+    /// Keep what it takes to run the program again (`flyball replay S --level 5`): the workspace as it is now, the time and random bytes
+    /// that the program asks for, and what passes through its standard streams, which then are pipes
     #[arg(long)]
     pub record: bool,
     /// Give a harness (claude, gemini) no hooks, by which its tool calls are told before they are made

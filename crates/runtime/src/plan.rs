@@ -200,6 +200,7 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         network: if charter.mentions_network() { Network::Brokered } else { Network::Closed },
         // Who reads what is labelled must be known: those reads are decided, others pass unseen.
         lower: None,
+        gives: options.record,
         mediate_reads: sandbox.mediate_reads || charter.labels_files(),
         accept_weaker: options.accept_weaker.clone(),
         workspace,

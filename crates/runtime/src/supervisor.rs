@@ -24,7 +24,7 @@ use crate::inbox::Inbox;
 use crate::kept::Kept;
 use crate::outward::{self, Outward};
 use crate::plan::{self, Plan, PlanError};
-use crate::rerun::{self, Again, Fork, Input, Streams};
+use crate::rerun::{self, Again, Fork, Given, Input, Streams};
 use crate::rewind;
 use crate::scratch::Scratch;
 use crate::state::State;
@@ -322,7 +322,14 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     core.open_inbox(inbox);
     core.replayable = replayable;
     let http = authority.map(|authority| (authority, Arc::clone(&charter)));
-    let doors = Doors { http, hooks, streams, before: Before::of(options), tools: PinFiles::new(home) };
+    let doors = Doors {
+        http,
+        hooks,
+        streams,
+        before: Before::of(options),
+        keeps_given: options.record,
+        tools: PinFiles::new(home),
+    };
     let summary = govern(&plan, core, &id, &session_dir, built, doors, watcher);
     ledger.checkpoint()?;
     drop(lock);
@@ -335,6 +342,8 @@ struct Doors {
     hooks: Option<UnixListener>,
     streams: Option<(Streams, Input, bool)>,
     before: Before,
+    /// Whether what is given is kept.
+    keeps_given: bool,
     /// The tools that are known of servers.
     tools: PinFiles,
 }
@@ -381,7 +390,8 @@ fn govern(
     let passing = doors.streams.map(|(streams, input, is_shown)| streams.start(&shared.kept, input, is_shown));
     let passing =
         passing.transpose().map_err(|cause| RunError::System { what: "keep the program's streams", cause })?;
-    let mediation = Box::new(Mediation { shared: Arc::clone(&shared), outward: outward.clone() });
+    let given = rerunning::given(&shared, doors.keeps_given);
+    let mediation = Box::new(Mediation { shared: Arc::clone(&shared), outward: outward.clone(), given: given.clone() });
     // INVARIANT: the session's first entry is durable before anything runs.
     let started = built.and_then(|built| {
         let ready = built.ready(mediation).map_err(RunError::Start)?;
@@ -427,7 +437,7 @@ fn govern(
         outward.finish();
     }
     if let Some(passing) = passing {
-        let _ = lock(&shared).gate.note(Kind::Observe, "supervisor", &[], passing.finish());
+        let _ = lock(&shared).gate.note(Kind::Observe, "supervisor", &[], passing.finish(&given));
     }
     let told = *shared.ended_by.lock().unwrap_or_else(PoisonError::into_inner);
     let ended_by = told.unwrap_or(match exit.by {
@@ -586,6 +596,8 @@ struct Mediation {
     shared: Arc<Shared>,
     /// Serves connections, where requests inside them are ruled on.
     outward: Option<Arc<Outward>>,
+    /// Time and random bytes, where they are given.
+    given: Given,
 }
 
 /// A live session, for those who must not keep it alive.
@@ -665,6 +677,9 @@ impl Mediator for Mediation {
     }
     fn withdrawn(&mut self, ticket: Ticket) {
         self.with(|core| core.withdrawn(ticket));
+    }
+    fn given(&mut self, thread: u32, kind: u32, fresh: &mut dyn FnMut() -> Vec<u8>) -> Vec<u8> {
+        self.given.give(thread, kind, fresh)
     }
     fn exited(&mut self, pid: i32, status: Option<i32>) {
         self.with(|core| core.exited(pid, status));

@@ -104,6 +104,7 @@ fn mediated(base: &Path, session: &Path) -> String {
     std::fs::create_dir(session).unwrap();
     let spec = Spec {
         lower: None,
+        gives: false,
         argv: ["/bin/sh", "-c", "./worker work > out"].map(Into::into).to_vec(),
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         cwd: base.join("ws"),

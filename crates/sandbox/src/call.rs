@@ -269,6 +269,11 @@ pub trait Mediator: Send {
         Lull::default()
     }
 
+    /// Time or random bytes for a thread by its inner number, where these are asked for: what `fresh` gives, or what was given once.
+    fn given(&mut self, _thread: u32, _kind: u32, fresh: &mut dyn FnMut() -> Vec<u8>) -> Vec<u8> {
+        fresh()
+    }
+
     /// What became of an allowed call.
     fn done(&mut self, ticket: Ticket, pid: i32, done: Done);
 

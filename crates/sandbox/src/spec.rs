@@ -46,6 +46,9 @@ pub struct Spec {
     pub network: Network,
     /// Whether opens for reading are mediated as well.
     pub mediate_reads: bool,
+    /// Whether time and random bytes are the mediator's to give; where programs are loaded is then the same each time.
+    #[serde(default)]
+    pub gives: bool,
     /// The door for a harness's hooks. Nothing stands for it in a session without namespaces.
     pub hooks: Option<HooksDoor>,
     /// Layers that may be missing without refusing to start.

@@ -12,6 +12,18 @@ pub fn cases() -> Vec<Case> {
         Case { name: "a_replay_needs_nothing_of_the_workspace_as_it_is_now", needs: nothing, run: changed_since },
         Case { name: "another_program_is_told_before_it_starts", needs: nothing, run: another_program },
         Case { name: "a_program_that_does_something_else_diverges", needs: nothing, run: diverges },
+        Case { name: "time_and_randomness_of_a_shell_are_given_again", needs: nothing, run: shell },
+        Case {
+            name: "time_and_randomness_of_python_are_given_again",
+            needs: |_| program_of_all("/usr/bin/python3"),
+            run: python,
+        },
+        Case {
+            name: "time_and_randomness_of_node_are_given_again",
+            needs: |_| program_of_all("/usr/bin/node"),
+            run: node,
+        },
+        Case { name: "commits_are_made_again_with_the_same_ids", needs: nothing, run: commits },
         Case { name: "people_are_not_asked_again", needs: nothing, run: answered },
         Case { name: "a_fork_goes_on_from_a_step", needs: nothing, run: fork },
         Case { name: "a_fork_has_what_people_said_unless_it_is_reopened", needs: nothing, run: fork_answered },
@@ -84,7 +96,7 @@ fn script(user: User) {
     let session = summary(&output);
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("HELLO\n"), "{output:?}");
     assert_eq!(output.status.code(), Some(3));
-    assert_eq!(session["replay_level"], 4, "{session}");
+    assert_eq!(session["replay_level"], 5, "{session}");
     let before = tree(&world.repo.workspace());
     let told = matches(&world, &session, "4");
     assert!(told["rerun"]["made"].as_u64().unwrap() > 10, "{told:#}");
@@ -358,4 +370,78 @@ fn fork_answered(user: User) {
     let words = ["replay", id, "--json", "--reopen", "--until", "1", "--then", "--", agent];
     let (_, out) = answering(&words, &["deny", "allow"]);
     assert!(out.starts_with("2\n{"), "{out}");
+}
+
+fn program_of_all(path: &str) -> Option<String> {
+    (!Path::new(path).exists()).then(|| format!("`{path}` is not installed"))
+}
+
+/// Runs it twice: each run has a time and randomness of its own, and each is made again as it was.
+fn given_again(world: &World, words: &[&str]) -> (Value, String) {
+    let (first, output) = record(world, words);
+    assert_eq!(first["exit"], 0, "{first}\n{}", stderr(&output));
+    let (_, other) = record(world, words);
+    let said = |output: &Output| {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().filter(|line| !line.contains("ended_by")).collect::<Vec<_>>().join("\n")
+    };
+    assert_ne!(said(&output), said(&other), "they say what is random");
+    matches(world, &first, "5");
+    (first, said(&output))
+}
+
+fn shell(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let file = programs(&world).join("agent");
+    let text = "date +%s.%N; od -An -N8 -tx8 /dev/urandom; mktemp; sh -c 'echo $$'; date > now; sleep 0.1; date +%N >> now; ls -1U";
+    program(&file, text);
+    world.user.own(&file).unwrap();
+    let agent = file.to_str().unwrap();
+    let (session, _) = given_again(&world, &[agent]);
+    let shown = world.ok(&["show", session["session"].as_str().unwrap()]);
+    assert!(shown.contains("up to level 5"), "{shown}");
+    // What the sandbox does not give is what it is today, and the replay says so.
+    program(&file, "cat /proc/sys/kernel/random/uuid");
+    let (session, _) = record(&world, &[agent]);
+    let (told, output) = replay(&world, &session, "5");
+    assert_eq!((told["result"].as_str(), output.status.code()), (Some("diverged"), Some(104)), "{told:#}");
+    assert_eq!(told["difference"]["field"], "/streams/stdout");
+    matches(&world, &session, "4");
+}
+
+fn python(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let text = "import os, random, secrets, tempfile, time, uuid\n\
+                print(time.time(), time.monotonic_ns(), random.random(), uuid.uuid4(), secrets.token_hex(), os.getpid(), {'a', 'b', 'c', 'd'})\n\
+                print(tempfile.mkdtemp()); open('now', 'w').write(str(time.time_ns()))\n";
+    std::fs::write(world.repo.workspace().join("agent.py"), text).unwrap();
+    given_again(&world, &["/usr/bin/python3", "agent.py"]);
+}
+
+fn node(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let text = "const c = require('crypto');\n\
+                console.log(Date.now(), Math.random(), process.hrtime.bigint(), c.randomUUID(), c.randomBytes(8).toString('hex'), process.pid);\n\
+                setTimeout(() => { console.log(Date.now()); require('fs').writeFileSync('now', String(Math.random())); }, 50);\n";
+    std::fs::write(world.repo.workspace().join("agent.js"), text).unwrap();
+    given_again(&world, &["/usr/bin/node", "agent.js"]);
+}
+
+fn commits(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let file = programs(&world).join("agent");
+    let git = "git -c user.email=a@example.com -c user.name=a";
+    program(
+        &file,
+        &format!(
+            "date +%N > g; git add g; {git} commit -qm one; sleep 1; echo 2 >> g; {git} commit -qam two; git log --format=%H,%ct"
+        ),
+    );
+    world.user.own(&file).unwrap();
+    let (_, said) = given_again(&world, &[file.to_str().unwrap()]);
+    assert!(said.lines().count() >= 2, "{said}");
 }

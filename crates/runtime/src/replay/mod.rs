@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 /// The highest level that this flyball can replay.
-pub const LEVEL_MAX: u8 = 4;
+pub const LEVEL_MAX: u8 = 5;
 /// Obstacles that are named of one level; of more only the number is told.
 const NAMED_MAX: usize = 32;
 
@@ -155,7 +155,7 @@ pub static CODES: &[(&str, &str, &str)] = &[
     ("FB0600", "no such replay level", "\
 Level 1 is the event log, every entry in order and verified; level 2 the graph of causes; level 3 the audit reconstruction, in
 which each ruling is made again and compared in bytes; level 4 the operational replay, in which the program of a run with `--record` is run
-again. Level 5 is not part of this version."),
+again; level 5 the deterministic replay, in which it is given the time and random bytes of then, and writes the same."),
     ("FB0601", "report can't be written", "\
 The file that `backtest --html` names could not be written; the message says why. Nothing else was lost: the backtest changes
 nothing."),

@@ -61,11 +61,6 @@ pub(super) fn survey(ledger: &Ledger, session: &str, level: u8) -> Result<Levels
     for (level, why) in std::mem::take(&mut pass.in_the_way) {
         pass.stands(level, opening, why);
     }
-    pass.stands(
-        5,
-        opening,
-        "the time, random bytes and numbers of processes that the program saw are not on record".to_owned(),
-    );
     Ok(pass.found)
 }
 

@@ -23,7 +23,7 @@ fn every_ruling_of_a_session_with_one_of_each_is_made_again() {
     for rule in ["green", "asked", "answered-before", "session-paused", "late", "session-quarantined"] {
         assert!(has(rule), "{rule}");
     }
-    for level in [0, 5, 9] {
+    for level in [0, 6, 9] {
         assert_eq!(replay(&ledger, "s", level).unwrap_err().code(), "FB0600");
     }
 }

@@ -7,6 +7,7 @@ use super::RerunError;
 use crate::replay::{Difference, differ};
 use crate::state::State;
 use flyball_ledger::{Entry, Filter, Kind, Ledger};
+use flyball_sandbox::workspace::Node;
 use serde_json::{Map, Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -208,22 +209,69 @@ fn nearest(was: &Json, more: &[u64], again: &Done) -> Json {
         .unwrap_or_default()
 }
 
-/// How the workspace stands at the end. `content`: with what is in its files; otherwise which paths changed, and to what kind.
-pub(crate) fn workspaces(recorded: &Done, again: &Done, content: bool) -> Option<Difference> {
-    let told = |done: &Done| -> BTreeMap<String, Json> {
-        let of = |node| if content { json!(node) } else { json!(node).get("kind").cloned().unwrap_or_default() };
-        done.state.changed().map(|(path, node)| (path.to_owned(), of(node))).collect()
+/// What a file says apart from what it says of the file system it lies on: by its digest, another one.
+type Index<'a> = &'a dyn Fn(u64, &str) -> Result<String, RerunError>;
+
+/// How the workspace stands at the end: with what is in its files, where `index` reads git's; otherwise which paths changed, and to what kind.
+pub(crate) fn workspaces(
+    recorded: &Done,
+    again: &Done,
+    index: Option<Index<'_>>,
+) -> Result<Option<Difference>, RerunError> {
+    let told = |done: &Done| -> Result<BTreeMap<String, Json>, RerunError> {
+        let of = |path: &str, node| -> Result<Json, RerunError> {
+            let mut told = json!(node);
+            let Some(index) = index else { return Ok(told.get("kind").cloned().unwrap_or_default()) };
+            if let Node::File { digest, .. } = &node
+                && (path == ".git/index" || path.ends_with("/.git/index"))
+            {
+                let same = index(done.told_of.get(path).copied().unwrap_or(1), digest)?;
+                told.as_object_mut().and_then(|told| told.insert("digest".to_owned(), json!(same)));
+            }
+            Ok(told)
+        };
+        done.state.changed().map(|(path, node)| Ok((path.to_owned(), of(path, node)?))).collect()
     };
-    let (was, is) = (told(recorded), told(again));
+    let (was, is) = (told(recorded)?, told(again)?);
     let paths: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
     let differing = paths.into_iter().filter(|path| was.get(*path) != is.get(*path));
     // Of what is only there now the record knows nothing until its end.
     let end = recorded.close.as_ref().map_or(1, |(seq, _)| *seq);
     let seq = |path: &String| recorded.told_of.get(path).copied().unwrap_or(end);
-    let first = differing.min_by_key(|path| (seq(path), path.len()))?;
+    let Some(first) = differing.min_by_key(|path| (seq(path), path.len())) else { return Ok(None) };
     let at = |map: &BTreeMap<String, Json>| map.get(first).cloned().unwrap_or_default();
     let (recorded, recomputed) = (at(&was), at(&is));
-    Some(Difference { seq: seq(first), field: format!("/workspace/{first}"), recorded, recomputed })
+    Ok(Some(Difference { seq: seq(first), field: format!("/workspace/{first}"), recorded, recomputed }))
+}
+
+/// Bytes of an output that are shown around its first difference.
+const SHOWN_BYTES: usize = 60;
+
+/// What the program wrote to its output and errors.
+pub(crate) fn outputs(ledger: &Ledger, recorded: &Done, again: &Done) -> Result<Option<Difference>, RerunError> {
+    for name in ["stdout", "stderr"] {
+        let bytes = |done: &Done| -> Result<Vec<u8>, RerunError> {
+            match done.stream(name) {
+                Some((_, told)) if !told.is_null() => Ok(ledger.payload_bytes(told)?),
+                _ => Err(RerunError::Record {
+                    seq: 1,
+                    why: format!("what the program wrote to {name} is not on record"),
+                }),
+            }
+        };
+        let (was, is) = (bytes(recorded)?, bytes(again)?);
+        let at = was.iter().zip(&is).position(|(a, b)| a != b);
+        let Some(at) = at.or_else(|| (was.len() != is.len()).then(|| was.len().min(is.len()))) else { continue };
+        let shown = |bytes: &[u8]| {
+            let from = at.saturating_sub(SHOWN_BYTES / 2);
+            let part = bytes.get(from..bytes.len().min(from + SHOWN_BYTES)).unwrap_or_default();
+            json!({ "at": at, "text": String::from_utf8_lossy(part) })
+        };
+        let seq = recorded.stream(name).map_or(1, |(seq, _)| seq);
+        let field = format!("/streams/{name}");
+        return Ok(Some(Difference { seq, field, recorded: shown(&was), recomputed: shown(&is) }));
+    }
+    Ok(None)
 }
 
 /// How the program ended.

@@ -7,6 +7,8 @@ mod answers;
 mod compare;
 mod first;
 mod fork;
+mod given;
+mod index;
 mod program;
 mod streams;
 
@@ -21,6 +23,7 @@ use flyball_kernel::Sources;
 use flyball_ledger::{Ledger, LedgerError};
 use flyball_sandbox::Weakness;
 pub use fork::Fork;
+pub(crate) use given::Given;
 use program::Program;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -179,6 +182,9 @@ pub(crate) struct Recorded {
     program: Option<Program>,
     env: BTreeMap<String, Json>,
     workspace: Json,
+    /// Time and random bytes are kept as they are given.
+    #[serde(default)]
+    gives: bool,
     /// What can't be given again; where this says anything, the program is not run again.
     #[serde(default)]
     lacks: Vec<String>,
@@ -212,7 +218,7 @@ impl Recording {
             };
             (translate::lossless(name), told)
         });
-        let recorded = Recorded { program, env: env.collect(), workspace: first.told(), lacks };
+        let recorded = Recorded { program, env: env.collect(), workspace: first.told(), gives: spec.gives, lacks };
         Ok(Self { first, recorded })
     }
 
@@ -234,13 +240,15 @@ impl Recording {
     }
 }
 
+const NOT_GIVEN: &str = "the time and the random bytes that the program saw are not on record";
+
 /// What stands in the way of running a session's program again, by its opening; the level that each stands in the way of.
 pub(crate) fn in_the_way(opening: &Json) -> Vec<(u8, String)> {
     if let Some(from) = opening.pointer("/forked_from/session").and_then(Json::as_str) {
         return vec![(4, format!("it goes on from session {from}, whose program is not part of it"))];
     }
     let Some(recorded) = opening.get("recorded") else {
-        return vec![(4, "the run was not recorded for it (`run --record`): what the workspace held at its start, and what the program read and wrote by its streams, is not on record".to_owned())];
+        return vec![(4, "the run was not recorded for it (`run --record`): what the workspace held at its start, and what the program read and wrote by its streams, is not on record".to_owned()), (5, NOT_GIVEN.to_owned())];
     };
     let Ok(recorded) = Recorded::deserialize(recorded) else {
         return vec![(4, "what was recorded for it can't be read by this flyball".to_owned())];
@@ -248,6 +256,9 @@ pub(crate) fn in_the_way(opening: &Json) -> Vec<(u8, String)> {
     let mut found: Vec<(u8, String)> = recorded.lacks.into_iter().map(|why| (4, why)).collect();
     if recorded.program.is_none() {
         found.push((4, "which program ran is not on record".to_owned()));
+    }
+    if !recorded.gives {
+        found.push((5, NOT_GIVEN.to_owned()));
     }
     found
 }
@@ -267,6 +278,7 @@ pub struct Again {
     env: Vec<(OsString, OsString)>,
     items: Vec<first::Item>,
     input: Vec<u8>,
+    given: Option<Vec<u8>>,
     answers: Mutex<Answers>,
 }
 
@@ -282,9 +294,9 @@ impl Again {
     pub(crate) fn replan(&self, plan: &mut crate::plan::Plan, session_dir: &Path) {
         plan.spec.env.clone_from(&self.env);
         plan.spec.lower = Some(session_dir.join(FIRST));
+        plan.spec.gives = self.given.is_some();
         plan.spec.network = flyball_sandbox::Network::Closed;
         plan.spec.home_keep = None;
-        plan.opens_http = false;
         plan.uncovered
             .push(format!("a replay of session {}: its network is closed, and it is never applied", self.parent));
     }
@@ -294,6 +306,11 @@ impl Again {
         if let Some(body) = body.as_object_mut() {
             body.insert("replay_of".into(), json!({ "session": self.parent, "level": self.level }));
         }
+    }
+
+    /// Time and random bytes as they were given.
+    pub(crate) fn given(&self) -> Given {
+        self.given.as_deref().map(Given::again).unwrap_or_default()
     }
 
     pub(crate) fn input(&self) -> Input {
@@ -332,7 +349,12 @@ fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: 
     let again = Done::read(ledger, &summary.session)?;
     let mut found: Vec<Difference> = Vec::new();
     found.extend(compare::acts(&recorded, &again));
-    found.extend(compare::workspaces(&recorded, &again, level >= 5));
+    let index =
+        |seq: u64, digest: &str| index::same_for_all(ledger, digest).map_err(|why| RerunError::Record { seq, why });
+    found.extend(compare::workspaces(&recorded, &again, if level >= 5 { Some(&index) } else { None })?);
+    if level >= 5 {
+        found.extend(compare::outputs(ledger, &recorded, &again)?);
+    }
     found.extend(compare::ends(&recorded, &again));
     replayed.rerun = Some(Rerun { session: summary.session.clone(), recorded: recorded.count(), made: again.count() });
     if let Some(first) = found.into_iter().min_by_key(|difference| difference.seq) {
@@ -384,7 +406,7 @@ fn options(ledger: &Ledger, session: &str, level: u8) -> Result<RunOptions, Reru
     let env: Vec<(OsString, OsString)> = env.collect();
     let items = first::recorded(ledger, session)?;
     same_program(&recorded, &argv, &env, &cwd, &workspace)?;
-    let input = input(ledger, session)?;
+    let (input, given) = input(ledger, session)?;
     let weaker: Vec<Weakness> =
         serde_json::from_value(body.get("accepted_weaker").cloned().unwrap_or_default()).unwrap_or_default();
     let name = body.get("name").and_then(Json::as_str).unwrap_or_default();
@@ -409,6 +431,7 @@ fn options(ledger: &Ledger, session: &str, level: u8) -> Result<RunOptions, Reru
             env,
             items,
             input,
+            given,
             answers: Mutex::new(Answers::of(ledger, session, 1)?),
         })),
     })
@@ -469,10 +492,12 @@ fn same_program(
 }
 
 /// What the program read from its standard input.
-fn input(ledger: &Ledger, session: &str) -> Result<Vec<u8>, RerunError> {
+fn input(ledger: &Ledger, session: &str) -> Result<(Vec<u8>, Option<Vec<u8>>), RerunError> {
     let done = Done::read(ledger, session)?;
+    let given = done.stream("given").filter(|(_, told)| !told.is_null());
+    let given = given.map(|(_, told)| ledger.payload_bytes(told)).transpose()?;
     match done.stream("stdin") {
-        Some((_, told)) if !told.is_null() => Ok(ledger.payload_bytes(told)?),
+        Some((_, told)) if !told.is_null() => Ok((ledger.payload_bytes(told)?, given)),
         Some((seq, _)) => {
             Err(RerunError::Record { seq, why: "what the program read from its input is not on record".into() })
         }

@@ -1,6 +1,7 @@
 //! A program's standard streams where they are kept: what goes in is passed on from the caller or from a record, what comes out is passed
 //! on and kept.
 
+use super::Given;
 use crate::kept::{Keeping, Kept};
 use crate::terminal;
 use flyball_gateway::Keep;
@@ -113,12 +114,13 @@ fn finished(keeping: Keeping) -> Json {
 
 impl Passing {
     /// What passed, once the program has ended; of a stream that nobody closed, `null`.
-    pub fn finish(self) -> Json {
+    pub fn finish(self, given: &Given) -> Json {
         // The input may never end: its reader is a terminal's or a pipe's that stays open. What the program read is told as it is then.
         let input = self.input.recv_timeout(INPUT_WAIT_MAX).unwrap_or_default();
         let outputs = self.outputs.map(|(_, told)| told.recv_timeout(OUTPUT_WAIT_MAX).unwrap_or_default());
         let all =
             NAMES.iter().zip(std::iter::once(input).chain(outputs)).map(|(name, told)| ((*name).to_owned(), told));
-        json!({ "streams": all.collect::<serde_json::Map<_, _>>() })
+        let given = given.finish().map(|told| ("given".to_owned(), told));
+        json!({ "streams": all.chain(given).collect::<serde_json::Map<_, _>>() })
     }
 }

@@ -3,7 +3,7 @@
 use super::{RunError, RunOptions, Shared, with};
 use crate::core::Notice;
 use crate::plan::Plan;
-use crate::rerun::{self, Again, Fork, Input, Streams};
+use crate::rerun::{self, Again, Fork, Given, Input, Streams};
 use flyball_kernel::Charter;
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -28,6 +28,15 @@ pub(super) fn streams(options: &RunOptions) -> Result<Ends, RunError> {
     let (inside, ours) =
         rerun::make_streams().map_err(|cause| RunError::System { what: "make the program's streams", cause })?;
     Ok((Some(inside), Some((ours, input, options.again.is_none()))))
+}
+
+/// Where time and random bytes come from.
+pub(super) fn given(shared: &Shared, keeps: bool) -> Given {
+    match &shared.before.again {
+        Some(again) => again.given(),
+        None if keeps => Given::keeping(shared.kept.begin()),
+        None => Given::default(),
+    }
 }
 
 /// The charter as the run takes it. A fork goes on as its parent's agent, with what that learned to keep.

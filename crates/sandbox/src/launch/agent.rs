@@ -70,6 +70,9 @@ fn prepare(boot: &Boot, socket: &OwnedFd, terminal: Option<OwnedFd>) -> Step<Opt
 fn exec(boot: &Boot, socket: &OwnedFd, program: Program) -> i32 {
     let filter: Vec<libc::sock_filter> =
         boot.filter.iter().map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k }).collect();
+    if boot.spec.gives {
+        sys::same_addresses();
+    }
     let listening = match sys::install_filter(&filter) {
         Ok(fd) => Report::Listening { fd },
         Err(error) => Report::Failed {

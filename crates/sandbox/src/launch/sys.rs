@@ -108,6 +108,12 @@ pub(super) fn mount_setattr(fd: impl AsFd, set: u64, is_recursive: bool) -> io::
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Programs are loaded at the same addresses each time, from the next exec on.
+pub(super) fn same_addresses() {
+    // SAFETY: takes an integer.
+    unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
+}
+
 /// Installs a seccomp program on this process and returns the number of its listener.
 pub(super) fn install_filter(filter: &[libc::sock_filter]) -> io::Result<RawFd> {
     let program = libc::sock_fprog {

@@ -17,6 +17,7 @@ mod events;
 mod exec;
 mod files;
 pub(crate) mod filter;
+mod given;
 mod moving;
 mod plan;
 pub mod readers;
@@ -85,6 +86,8 @@ pub(crate) struct Parts {
     pub(crate) broker: Option<Broker>,
     /// Opens for reading are asked about.
     pub(crate) reads: bool,
+    /// Time and random bytes are the mediator's to give.
+    pub(crate) gives: bool,
     /// The kernel tells how programs ended; where not, they stay traced until they do.
     pub(crate) exits_are_told: bool,
     pub(crate) mediator: Box<dyn Mediator>,
@@ -165,6 +168,7 @@ struct Loop {
     view: View,
     umask: Umask,
     statuses: Statuses,
+    threads: given::Threads,
     cores: Cores,
     held: HashMap<Ticket, Held>,
     held_looked: Instant,
@@ -218,12 +222,13 @@ impl Loop {
             view: View::new(root, parts.places.clone())?,
             umask: Umask::new(),
             statuses: Statuses::default(),
+            threads: given::Threads::default(),
             cores: Cores::new(),
             held: HashMap::new(),
             held_looked: Instant::now(),
             later: HashMap::new(),
             copied: copying::Copied::default(),
-            traces: Traces::new(!parts.exits_are_told),
+            traces: Traces::new(!parts.exits_are_told, parts.gives),
             tickets: 0,
             is_paused: false,
             put_off: Vec::new(),
@@ -242,6 +247,7 @@ impl Loop {
             let ready = self.events.wait(timeout);
             // Deaths first: a parent that saw its child end and then acts must find the end on record.
             for (pid, status) in self.events.ended(&ready) {
+                self.threads.forget(pid);
                 self.parts.mediator.exited(pid, status);
             }
             if ready.wake {
@@ -293,6 +299,19 @@ impl Loop {
         // ENOENT: the caller died or was interrupted before.
         let Ok(request) = sys::receive(self.parts.notify.as_fd()) else { return };
         let (id, tid) = (request.id, request.pid as i32);
+        if self.parts.gives && given::CALLS.contains(&i64::from(request.data.nr)) {
+            return self.give(id, tid, given::wanted(&request.data));
+        }
+        if self.parts.gives
+            && let Some(wanted) = given::opened(tid, &request.data)
+        {
+            match wanted {
+                Some(_) => return self.give_device(id, tid, wanted, request.data.args),
+                // As where nobody gives anything: reads pass.
+                None if !self.parts.reads => return self.give(id, tid, None),
+                None => {}
+            }
+        }
         let plan = self.plan(id, tid, &request.data);
         match plan {
             Ok(Plan::Answer(answer)) => _ = self.answer(id, tid, None, answer),
@@ -303,6 +322,39 @@ impl Loop {
             Ok(Plan::Ask(attempt, act)) => self.ask(id, tid, attempt, act),
             Err(errno) => self.fail(id, errno),
         }
+    }
+
+    /// Gives a random device to read from.
+    fn give_device(&mut self, id: u64, tid: i32, wanted: Option<given::Wanted>, [_, b, c, ..]: [u64; 6]) {
+        let Some(wanted) = wanted else { return self.fail(id, libc::EIO) };
+        let notify = self.parts.notify.as_fd();
+        let file = self.threads.inner(notify, id, tid).and_then(|thread| {
+            given::device(&self.parts.mediator.given(thread, wanted.kind(), &mut || wanted.fresh()))
+        });
+        match file {
+            Ok(file) => {
+                let is_cloexec = (b | c) as i32 & libc::O_CLOEXEC != 0;
+                _ = self.answer(id, tid, None, Answer::Descriptor { file, is_cloexec });
+            }
+            Err(errno) => self.fail(id, errno),
+        }
+    }
+
+    /// Gives time or random bytes; what is none of that goes on by itself.
+    fn give(&mut self, id: u64, tid: i32, wanted: Option<given::Wanted>) {
+        let notify = self.parts.notify.as_fd();
+        let Some(wanted) = wanted else {
+            let _ = sys::reply(notify, id, 0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32);
+            return;
+        };
+        let handed = self.threads.inner(notify, id, tid).and_then(|thread| {
+            let bytes = self.parts.mediator.given(thread, wanted.kind(), &mut || wanted.fresh());
+            wanted.hand(tid, &bytes)
+        });
+        let _ = match handed {
+            Ok(value) => sys::reply(notify, id, value, 0, 0),
+            Err(errno) => sys::reply(notify, id, 0, -errno, 0),
+        };
     }
 
     fn ask(&mut self, id: u64, tid: i32, attempt: Attempt, act: Act) {

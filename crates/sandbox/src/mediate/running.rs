@@ -248,7 +248,7 @@ pub struct Built {
 /// See [`StartError`]; nothing was run then.
 pub fn build(spec: Spec, begun: Option<Begun>) -> Result<Built, StartError> {
     let host_sockets = shows_sockets(&spec);
-    let filter = filter::program(spec.mediate_reads, host_sockets, false);
+    let filter = filter::program(spec.mediate_reads, host_sockets, false, spec.gives);
     let untested = match launch::launch(&spec, &filter, false, begun.map(|begun| begun.0)) {
         Err(LaunchError::Weaker { weakness: Weakness::Overlay, .. }) => {
             copy(&spec)?;
@@ -256,7 +256,7 @@ pub fn build(spec: Spec, begun: Option<Begun>) -> Result<Built, StartError> {
         }
         Err(LaunchError::Weaker { weakness: Weakness::Namespaces, .. }) if may_stand_apart(&spec) => {
             copy(&spec)?;
-            launch::launch(&spec, &filter::program(spec.mediate_reads, host_sockets, true), true, None)?
+            launch::launch(&spec, &filter::program(spec.mediate_reads, host_sockets, true, spec.gives), true, None)?
         }
         other => other?,
     };
@@ -350,6 +350,7 @@ fn ready(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result
         places,
         broker,
         reads: spec.mediate_reads,
+        gives: spec.gives,
         exits_are_told,
         mediator,
         tree: group.clone(),

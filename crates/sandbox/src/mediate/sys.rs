@@ -93,6 +93,15 @@ pub(super) fn read_memory(tid: i32, address: u64, into: &mut [u8]) -> Result<usi
         .map(|read| read as usize)
 }
 
+/// Writes to the memory of another process; returns how many bytes went.
+pub(super) fn write_memory(tid: i32, address: u64, bytes: &[u8]) -> Result<usize, Errno> {
+    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes.len() };
+    // SAFETY: `local` covers exactly `bytes`, which the kernel only reads; the remote side is checked by it against the other process.
+    check(unsafe { libc::process_vm_writev(tid, &raw const local, 1, &raw const remote, 1, 0) } as i64)
+        .map(|written| written as usize)
+}
+
 /// So often is a path looked up again that somebody's rename cut off.
 const RACES_MAX: usize = 256;
 

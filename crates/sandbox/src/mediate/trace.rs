@@ -29,6 +29,8 @@ pub(super) struct Traces {
     kept: Option<HashSet<i32>>,
     /// When one of those was last begun or stopped.
     stirred: Instant,
+    /// Programs are to ask for the time.
+    gives: bool,
 }
 
 struct Traced {
@@ -67,8 +69,14 @@ pub(super) enum Outcome {
 
 impl Traces {
     /// `to_the_end`: programs stay traced until they end.
-    pub(super) fn new(to_the_end: bool) -> Self {
-        Self { held: Vec::new(), dying: Vec::new(), kept: to_the_end.then(HashSet::new), stirred: Instant::now() }
+    pub(super) fn new(to_the_end: bool, gives: bool) -> Self {
+        Self {
+            held: Vec::new(),
+            dying: Vec::new(),
+            kept: to_the_end.then(HashSet::new),
+            stirred: Instant::now(),
+            gives,
+        }
     }
 
     /// Whether any program that stays traced has not ended.
@@ -230,6 +238,10 @@ impl Traces {
         }
         match image.differs(pid) {
             None => {
+                if self.gives {
+                    // Where it can't be hidden the time is not given, and nothing else is less.
+                    let _ = super::given::hide_vdso(pid);
+                }
                 let process = sys::pidfd_open(pid).ok();
                 let request = match &mut self.kept {
                     Some(kept) => {

@@ -40,6 +40,7 @@ impl Scene {
         fs::write(base.join("home/documents/letter"), "hunter2\n").unwrap();
         let spec = Spec {
             lower: None,
+            gives: false,
             argv: Vec::new(),
             env: vec![
                 ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),

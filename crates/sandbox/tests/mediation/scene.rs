@@ -138,6 +138,7 @@ impl Scene {
         env.push(("GIT_CONFIG_GLOBAL".into(), "/dev/null".into()));
         let spec = Spec {
             lower: None,
+            gives: false,
             argv: argv.iter().map(OsString::from).collect(),
             env,
             cwd: self.workspace(),

@@ -1,0 +1,199 @@
+//! Time and random bytes that the mediator gives, so that they can be given again: what the kernel would say without asking is asked
+//! for, and the code by which programs tell the time without a call (the vDSO) is not told to them.
+//!
+//! INVARIANT: nothing is decided here: what is written goes where the caller said, and to nobody else's memory.
+
+use super::sys::{self, Errno};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+
+/// Random bytes of one call, at most: callers ask again for the rest.
+const RANDOM_BYTES_MAX: u64 = 64 << 10;
+/// Threads whose inner numbers are remembered.
+const THREADS_MAX: usize = 4096;
+/// Words of a new program's stack that are looked through.
+const STACK_WORDS_MAX: usize = 1 << 19;
+/// Clocks that tell the time of day or of the machine; others tell how long a process ran, which is its own.
+const CLOCKS: [u64; 7] = [0, 1, 4, 5, 6, 7, 11];
+
+/// The calls that are asked about.
+pub(super) const CALLS: [i64; 4] =
+    [libc::SYS_clock_gettime, libc::SYS_gettimeofday, libc::SYS_time, libc::SYS_getrandom];
+
+/// What a caller wants.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    number: i64,
+    clock: u64,
+    length: u64,
+    address: u64,
+}
+
+/// What this call wants; `None`: it is none of these, or goes on by itself.
+pub(super) fn wanted(data: &libc::seccomp_data) -> Option<Wanted> {
+    let [a, b, ..] = data.args;
+    let number = i64::from(data.nr);
+    let (clock, length, address) = match number {
+        libc::SYS_clock_gettime if CLOCKS.contains(&a) => (a, 16, b),
+        libc::SYS_gettimeofday => (0, 16, a),
+        libc::SYS_time => (0, 8, a),
+        libc::SYS_getrandom => (0, b.min(RANDOM_BYTES_MAX), a),
+        _ => return None,
+    };
+    Some(Wanted { number, clock, length, address })
+}
+
+impl Wanted {
+    /// By which a later run asks for the same.
+    pub(super) fn kind(self) -> u32 {
+        u32::try_from(self.number).unwrap_or_default() << 8 | u32::try_from(self.clock).unwrap_or_default()
+    }
+
+    /// What the kernel says now.
+    pub(super) fn fresh(self) -> Vec<u8> {
+        use rustix::time::ClockId;
+        let clock = match self.clock {
+            1 => ClockId::Monotonic,
+            4 => ClockId::MonotonicRaw,
+            5 => ClockId::RealtimeCoarse,
+            6 => ClockId::MonotonicCoarse,
+            7 => ClockId::Boottime,
+            _ => ClockId::Realtime,
+        };
+        let now = rustix::time::clock_gettime(clock);
+        let pair = |fraction: i64| [now.tv_sec.to_ne_bytes(), fraction.to_ne_bytes()].concat();
+        match self.number {
+            libc::SYS_getrandom => {
+                let mut bytes = vec![0; usize::try_from(self.length).unwrap_or_default()];
+                // The kernel gives what is asked for once it is up; zeros would be no randomness, so that less is told as less.
+                let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+                bytes.truncate(got);
+                bytes
+            }
+            libc::SYS_time => now.tv_sec.to_ne_bytes().to_vec(),
+            libc::SYS_gettimeofday => pair(now.tv_nsec / 1000),
+            _ => pair(now.tv_nsec),
+        }
+    }
+
+    /// Hands it over; gives the call's result.
+    pub(super) fn hand(self, tid: i32, bytes: &[u8]) -> Result<i64, Errno> {
+        let bytes = bytes.get(..usize::try_from(self.length).unwrap_or_default()).unwrap_or(bytes);
+        if self.address != 0 && sys::write_memory(tid, self.address, bytes)? != bytes.len() {
+            return Err(libc::EFAULT);
+        }
+        Ok(match self.number {
+            libc::SYS_getrandom => bytes.len() as i64,
+            libc::SYS_time => bytes.try_into().map_or(0, i64::from_ne_bytes),
+            _ => 0,
+        })
+    }
+}
+
+/// Bytes that one open of a random device gives: behind them it ends.
+const DEVICE_BYTES: usize = 256 << 10;
+/// Of these so many are asked for; the rest follows from them.
+const SEED_BYTES: u64 = 32;
+/// What random devices are called.
+const DEVICES: [&[u8]; 2] = [b"/dev/urandom\0", b"/dev/random\0"];
+
+/// Whether this call opens a file for reading, and what is wanted where that is a random device.
+pub(super) fn opened(tid: i32, data: &libc::seccomp_data) -> Option<Option<Wanted>> {
+    let number = i64::from(data.nr);
+    let [a, b, c, ..] = data.args;
+    let (path, flags) = match number {
+        libc::SYS_open => (a, b),
+        libc::SYS_openat => (b, c),
+        _ => return None,
+    };
+    if flags as i32 & super::filter::WRITE_FLAGS != 0 {
+        return None;
+    }
+    let is_it = |name: &&[u8]| {
+        let mut found = vec![0; name.len()];
+        sys::read_memory(tid, path, &mut found) == Ok(name.len()) && found == *name
+    };
+    let device = DEVICES.iter().any(is_it);
+    Some(device.then_some(Wanted { number: libc::SYS_getrandom, clock: 1, length: SEED_BYTES, address: 0 }))
+}
+
+/// A file with random bytes that follow from these, and nothing else can be written to.
+pub(super) fn device(seed: &[u8]) -> Result<OwnedFd, Errno> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let raw = |errno: rustix::io::Errno| errno.raw_os_error();
+    let file = rustix::fs::memfd_create("random", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(raw)?;
+    let mut bytes = Vec::with_capacity(DEVICE_BYTES);
+    for n in 0_u64.. {
+        if bytes.len() >= DEVICE_BYTES {
+            break;
+        }
+        bytes.extend_from_slice(&Sha256::new().chain_update(seed).chain_update(n.to_le_bytes()).finalize());
+    }
+    if rustix::io::pwrite(&file, &bytes, 0).map_err(raw)? != bytes.len() {
+        return Err(libc::EIO);
+    }
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&file, seals).map_err(raw)?;
+    Ok(file)
+}
+
+/// Threads by the numbers that they have inside.
+#[derive(Default)]
+pub(super) struct Threads(HashMap<i32, u32>);
+
+impl Threads {
+    /// A caller's inner number: the same in each run that starts the same processes in the same order.
+    pub(super) fn inner(&mut self, notify: BorrowedFd<'_>, id: u64, tid: i32) -> Result<u32, Errno> {
+        if let Some(inner) = self.0.get(&tid) {
+            return Ok(*inner);
+        }
+        let status = std::fs::read_to_string(format!("/proc/{tid}/status")).map_err(|_| libc::ESRCH)?;
+        let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+        let inner = line.split_whitespace().last().and_then(|n| n.parse().ok()).ok_or(libc::ESRCH)?;
+        if !sys::is_valid(notify, id) {
+            return Err(libc::EINTR);
+        }
+        if self.0.len() >= THREADS_MAX {
+            self.0.clear();
+        }
+        self.0.insert(tid, inner);
+        Ok(inner)
+    }
+
+    /// That process is gone, or another program: its number may come to mean another.
+    pub(super) fn forget(&mut self, pid: i32) {
+        self.0.remove(&pid);
+    }
+}
+
+/// Takes the vDSO out of what a new program is told, before its first instruction: it makes calls then.
+pub(super) fn hide_vdso(pid: i32) -> Option<()> {
+    const SYSINFO_EHDR: u64 = 33;
+    const IGNORE: u64 = 1;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // proc(5): field 28, the 26th after the name in parentheses.
+    let at: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(25)?.parse().ok()?;
+    let word = |n: usize| {
+        let mut bytes = [0; 8];
+        let read = sys::read_memory(pid, at.checked_add(8 * n as u64)?, &mut bytes).ok()?;
+        (read == 8).then(|| u64::from_ne_bytes(bytes))
+    };
+    // The count of arguments, they and a null, the environment and a null, then pairs up to one of type null.
+    let arguments = usize::try_from(word(0)?).ok()?;
+    let mut n = arguments.checked_add(2)?;
+    while word(n)? != 0 {
+        n = n.checked_add(1).filter(|n| *n < STACK_WORDS_MAX)?;
+    }
+    n += 1;
+    loop {
+        match word(n)? {
+            0 => return None,
+            SYSINFO_EHDR => {
+                let place = at.checked_add(8 * n as u64)?;
+                return (sys::write_memory(pid, place, &IGNORE.to_ne_bytes()).ok()? == 8).then_some(());
+            }
+            _ => n = n.checked_add(2).filter(|n| *n < STACK_WORDS_MAX)?,
+        }
+    }
+}
