@@ -24,6 +24,12 @@ pub fn cases() -> Vec<Case> {
             run: node,
         },
         Case { name: "commits_are_made_again_with_the_same_ids", needs: nothing, run: commits },
+        Case { name: "a_push_does_not_arrive_twice", needs: nothing, run: push },
+        Case {
+            name: "what_reaches_out_is_not_done_again",
+            needs: |_| program_of_all("/usr/bin/python3"),
+            run: reaches_out,
+        },
         Case { name: "people_are_not_asked_again", needs: nothing, run: answered },
         Case { name: "a_fork_goes_on_from_a_step", needs: nothing, run: fork },
         Case { name: "a_fork_has_what_people_said_unless_it_is_reopened", needs: nothing, run: fork_answered },
@@ -444,4 +450,58 @@ fn commits(user: User) {
     world.user.own(&file).unwrap();
     let (_, said) = given_again(&world, &[file.to_str().unwrap()]);
     assert!(said.lines().count() >= 2, "{said}");
+}
+
+/// To a real bare repository: it is there once, applied, and the replay's never leaves the replay.
+fn push(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let file = programs(&world).join("agent");
+    let git = "git -c user.email=a@example.com -c user.name=a";
+    program(
+        &file,
+        &format!(
+            "git init -q --bare remote.git; echo 1 > p; git add p; {git} commit -qm p; git push -q ./remote.git HEAD:refs/heads/next; echo pushed $?"
+        ),
+    );
+    world.user.own(&file).unwrap();
+    let words = ["run", "--json", "--record", "--on-hold", "deny", "--apply", "never", "--", file.to_str().unwrap()];
+    let output = world.flyball(&words).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("pushed 0"), "{output:?}");
+    let session = summary(&output);
+    world.ok(&["apply", session["session"].as_str().unwrap()]);
+    let remote = world.repo.workspace().join("remote.git");
+    assert!(remote.join("refs/heads/next").exists());
+    let before = tree(&remote);
+    let hook = remote.join("hooks/post-receive");
+    program(&hook, "touch arrived");
+    matches(&world, &session, "4");
+    std::fs::remove_file(&hook).unwrap();
+    assert_eq!(tree(&remote), before, "nothing arrived");
+}
+
+/// A server of this machine that the recorded program did not reach either: the replay reaches nothing at all.
+fn reaches_out(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let dir = programs(&world);
+    let (agent, helper) = (dir.join("agent"), dir.join("helper"));
+    program(&agent, &format!("{} ; exit 0", helper.display()));
+    program(&helper, "exit 0");
+    world.user.own(&dir).unwrap();
+    let (session, _) = record(&world, &[agent.to_str().unwrap()]);
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let port = server.local_addr().unwrap().port();
+    program(
+        &helper,
+        &format!("/usr/bin/python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}), 5)'; exit 0"),
+    );
+    let (told, output) = replay(&world, &session, "4");
+    assert_eq!((told["result"].as_str(), output.status.code()), (Some("diverged"), Some(104)), "{told:#}");
+    assert!(
+        told["difference"]["recomputed"]["action"]["resource"]["program"].as_str().unwrap().starts_with("python3"),
+        "{told:#}"
+    );
+    assert!(server.accept().is_err(), "nobody came");
 }
