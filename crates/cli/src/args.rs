@@ -369,12 +369,19 @@ pub struct Run {
     /// Give a harness (claude, gemini) no hooks, by which its tool calls are told before they are made
     #[arg(long)]
     pub no_hooks: bool,
+    /// Send what happens to an OpenTelemetry collector while it happens: OTLP over HTTP, such as http://127.0.0.1:4318
+    #[arg(long, value_name = "URL", value_parser = parse_collector)]
+    pub otlp: Option<String>,
     /// Start even where this machine lacks a layer, which is recorded: landlock, limits, namespaces
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = parse_weakness)]
     pub accept_weaker: Vec<flyball_sandbox::Weakness>,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub argv: Vec<OsString>,
+}
+
+fn parse_collector(url: &str) -> Result<String, String> {
+    flyball_runtime::exports::live::check(url).map(|()| url.to_owned())
 }
 
 fn parse_weakness(word: &str) -> Result<flyball_sandbox::Weakness, String> {

@@ -71,6 +71,9 @@ fn arguments(ledger: &Path, args: &Run) -> Vec<std::ffi::OsString> {
     if args.record {
         all.push("--record".into());
     }
+    if let Some(url) = &args.otlp {
+        all.extend(["--otlp".into(), url.into()]);
+    }
     if args.learn {
         all.push("--learn".into());
     }

@@ -6,10 +6,12 @@ use crate::charter_dir::{self, FOLDER};
 use crate::failure::{Failure, Kind, chain};
 use crate::output::{Output, Style, visible, visible_lines};
 use crate::place::Place;
+use flyball_runtime::exports::live::{Live, Sent};
 use flyball_runtime::{Home, Notice, PlanError, RunError, RunOptions, Summary, Watcher};
 use flyball_sandbox::weakness_name;
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// `flyball run -- CMD`.
 pub fn run(out: Output, place: &Place, args: &Run) -> Result<u8, Failure> {
@@ -18,16 +20,19 @@ pub fn run(out: Output, place: &Place, args: &Run) -> Result<u8, Failure> {
     if args.learn {
         out.warn(&format!("flyball: learning: {LEARNING}"));
     }
-    let summary = flyball_runtime::run(&home, &options(args)?, &Screen { out, command: place.command() })
-        .map_err(|e| not_run(out, e))?;
+    let sending = args.otlp.as_ref().map(|url| Sending { url, ledger: home.dir(), live: Mutex::default() });
+    let screen = Screen { out, command: place.command(), sending };
+    let summary = flyball_runtime::run(&home, &options(args)?, &screen);
+    screen.finish_sending();
+    let summary = summary.map_err(|e| not_run(out, e))?;
     finished(out, &home, args.apply, args.learn, &summary)
 }
 
 /// Runs another program in the state of a recorded session.
 pub fn fork(out: Output, place: &Place, options: &RunOptions) -> Result<u8, Failure> {
     let home = place.home()?;
-    let summary =
-        flyball_runtime::run(&home, options, &Screen { out, command: place.command() }).map_err(|e| not_run(out, e))?;
+    let screen = Screen { out, command: place.command(), sending: None };
+    let summary = flyball_runtime::run(&home, options, &screen).map_err(|e| not_run(out, e))?;
     finished(out, &home, Apply::Ask, false, &summary)
 }
 
@@ -97,13 +102,44 @@ pub fn options(args: &Run) -> Result<RunOptions, Failure> {
 }
 
 /// Tells on standard error what happens, between the program's own lines.
-struct Screen {
+struct Screen<'r> {
     out: Output,
     /// How Flyball is called for this ledger.
     command: String,
+    sending: Option<Sending<'r>>,
 }
 
-impl Screen {
+/// Where the session's spans go.
+struct Sending<'r> {
+    url: &'r str,
+    ledger: &'r Path,
+    /// Once the session has begun.
+    live: Mutex<Option<Live>>,
+}
+
+impl Screen<'_> {
+    fn start_sending(&self, session: &str) {
+        let Some(Sending { url, ledger, live }) = &self.sending else { return };
+        match (Live::start(ledger, session, url), live.lock()) {
+            (Ok(started), Ok(mut live)) => *live = Some(started),
+            (Err(error), _) => self.say(&format!("flyball: nothing is sent to {url}: {error}")),
+            (Ok(_), Err(_)) => {}
+        }
+    }
+
+    /// Tells of what a collector did not take.
+    fn finish_sending(&self) {
+        let Some(Sending { url, live, .. }) = &self.sending else { return };
+        let live = live.lock().ok().and_then(|mut live| live.take());
+        let Some(Sent { spans, dropped, because }) = live.map(Live::finish) else { return };
+        if dropped > 0 {
+            let because = because.map(|because| format!(": {because}")).unwrap_or_default();
+            self.say(&format!(
+                "flyball: {url} took {spans} spans and not {dropped}{because}; `flyball export --format otlp` writes all"
+            ));
+        }
+    }
+
     fn say(&self, text: &str) {
         // While the program has the terminal, it may be raw: a line end alone would not return to the left.
         let end = if std::io::stderr().is_terminal() { "\r\n" } else { "\n" };
@@ -112,10 +148,11 @@ impl Screen {
     }
 }
 
-impl Watcher for Screen {
+impl Watcher for Screen<'_> {
     fn notice(&self, notice: Notice) {
         match notice {
             Notice::Started { session, name, uncovered, weaker } => {
+                self.start_sending(&session);
                 for layer in weaker {
                     self.say(&format!("flyball: without {}: {}", weakness_name(layer), layer.meaning()));
                 }

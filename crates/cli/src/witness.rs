@@ -40,8 +40,8 @@ pub fn witness(out: Output, place: &Place, args: Args) -> Result<(), Failure> {
             })
         }
         Args::Add { url, key } => {
-            if !url.starts_with("http://") {
-                return Err(Failure::user("FB0329", format!("`{url}` is not an `http://` address"))
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                return Err(Failure::user("FB0329", format!("`{url}` is not an `http://` or `https://` address"))
                     .hint("what is asked is public and the answer is signed: plain HTTP loses nothing"));
             }
             let cosigner = Cosigner::parse(&key)?;

@@ -35,6 +35,7 @@ mod lent;
 mod outward;
 mod past;
 mod plan;
+mod posting;
 pub mod read;
 mod recover;
 pub mod refusal;

@@ -1,5 +1,6 @@
 //! Witnesses over HTTP: serving one, and asking those of a ledger. Nothing waits for a witness: a ledger goes on without, and says so.
 
+use crate::posting::Poster;
 use flyball_ledger::witness::{Answered, Asked, REQUEST_BYTES_MAX, Said, Witness};
 use flyball_ledger::{Ledger, LedgerError};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 /// Clients that a witness serves at a time; more wait to be accepted.
@@ -116,28 +117,11 @@ fn ask(ledger: &Ledger, asked: &Asked) -> Told {
     Err(refused("it said another size each time".to_owned()))
 }
 
-/// What is asked is public and the answer is signed, so that plain HTTP loses nothing.
+/// What is asked is public and the answer is signed, so that plain HTTP loses nothing; TLS keeps who asks whom to both.
 fn post(url: &str, body: Vec<u8>) -> Result<(u16, String), String> {
-    let rest = url.strip_prefix("http://").ok_or_else(|| format!("`{url}` is not an `http://` address"))?;
-    let (authority, prefix) = rest.split_once('/').map_or((rest, ""), |(host, path)| (host, path));
-    let host = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-    let path = if prefix.is_empty() { "/add-checkpoint".to_owned() } else { format!("/{prefix}/add-checkpoint") };
-    let system = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let asked = async {
-        let stream = TcpStream::connect(&host).await.map_err(|e| format!("`{host}`: {e}"))?;
-        let opened = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = opened.map_err(|e| e.to_string())?;
-        tokio::spawn(connection);
-        let request = Request::post(path).header("host", authority).body(Full::new(Bytes::from(body)));
-        let response = sender.send_request(request.map_err(|e| e.to_string())?).await.map_err(|e| e.to_string())?;
-        let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), REQUEST_BYTES_MAX).collect().await.map_err(|e| e.to_string())?;
-        Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
-    };
-    system.block_on(async {
-        let timed = tokio::time::timeout(ANSWER_TIME, asked).await;
-        timed.unwrap_or_else(|_| Err(format!("`{host}` did not answer within {} s", ANSWER_TIME.as_secs())))
-    })
+    let url = format!("{}/add-checkpoint", url.trim_end_matches('/'));
+    let poster = Poster::to(&url).map_err(|e| e.to_string())?;
+    poster.post("text/plain; charset=utf-8", body, ANSWER_TIME, REQUEST_BYTES_MAX)
 }
 
 /// Asks the ledger's witnesses beside a session, from time to time and once at its end.

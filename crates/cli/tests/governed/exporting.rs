@@ -1,13 +1,21 @@
 //! Exports, each read by an implementation that is not ours.
 
 use crate::attesting::{python, readers};
-use crate::support::{Case, World, stderr};
+use crate::support::{Case, World, nothing, stderr, summary};
 use flyball_testkit::user::User;
 use serde_json::{Value, json};
-use std::process::Command;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 pub fn cases() -> Vec<Case> {
-    vec![Case { name: "exports_are_read_by_others", needs: readers, run: others }]
+    vec![
+        Case { name: "exports_are_read_by_others", needs: readers, run: others },
+        Case { name: "spans_go_to_a_collector_as_they_end", needs: readers, run: live },
+        Case { name: "a_collector_that_takes_nothing_is_told_of_and_harms_nothing", needs: nothing, run: dead },
+    ]
 }
 
 /// OpenTelemetry's own message types, read strictly; ids are hex in OTLP/JSON and base64 in protobuf's.
@@ -108,4 +116,109 @@ fn others(user: User) {
     }
     let output = world.flyball(&["export", "@", "--format", "ocsf", "-o", "/nonexistent/file"]).output().unwrap();
     assert!(stderr(&output).contains("FB0575"), "{}", stderr(&output));
+}
+
+/// Answers requests with these statuses, one after the other and the last for ever; gives each body that was taken.
+fn collector(statuses: &'static [u16]) -> (String, Receiver<Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (take, taken) = channel();
+    std::thread::spawn(move || {
+        for (at, stream) in listener.incoming().enumerate() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            stream.read_line(&mut line).unwrap();
+            assert_eq!(line, "POST /v1/traces HTTP/1.1\r\n");
+            while line != "\r\n" {
+                line.clear();
+                stream.read_line(&mut line).unwrap();
+                let header = line.to_ascii_lowercase();
+                length = header.strip_prefix("content-length: ").map_or(length, |n| n.trim().parse().unwrap());
+                assert!(!header.starts_with("content-type:") || header.contains("application/json"), "{header}");
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let status = statuses.get(at).or(statuses.last()).unwrap();
+            let _ =
+                write!(stream.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
+            if *status == 200 && take.send(serde_json::from_slice(&body).unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    (url, taken)
+}
+
+fn spans(request: &Value) -> Vec<Value> {
+    request["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone()
+}
+
+fn live(user: User) {
+    let world = World::new(user);
+    world.init("", "@id(\"none\") @owner(\"maintainer\") @reason(\"no\")\nforbid (principal, action == Action::\"fs.delete\", resource);\n");
+    // It is busy at first: what it did not take then it is sent again.
+    let (url, taken) = collector(&[503, 200]);
+    let script = "echo b > begun; sh -c 'rm begun; cat begun > c; mv c d; chmod 600 d; true'; read go; echo a > after";
+    let mut run = world.flyball(&["run", "--json", "--apply", "never", "--otlp", &url, "--", "sh", "-c", script]);
+    let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut all: Vec<Value> = Vec::new();
+    let next = || taken.recv_timeout(Duration::from_secs(120)).expect("no spans came");
+    let file = |span: &Value| span["attributes"].to_string();
+    // While the program still waits.
+    let (mut requests, mut has_begun) = (Vec::new(), false);
+    while !has_begun {
+        requests.push(next());
+        all = requests.iter().flat_map(spans).collect();
+        has_begun = all.iter().any(|span| file(span).contains("/begun"));
+    }
+    assert!(!all.iter().any(|span| file(span).contains("/after") || span["parentSpanId"] == ""), "{all:?}");
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && !stderr(&output).contains(&url), "{}", stderr(&output));
+    requests.extend(taken.try_iter());
+
+    // Together they are what is exported afterwards, each once.
+    let exported: Value = serde_json::from_str(&world.ok(&["export", "@", "--format", "otlp", "-o", "-"])).unwrap();
+    let sorted = |mut all: Vec<Value>| {
+        all.sort_by_key(|span| span["spanId"].to_string());
+        all
+    };
+    let (live, later) = (sorted(requests.iter().flat_map(spans).collect()), sorted(spans(&exported)));
+    assert_eq!(live.len(), later.len());
+    for (live, later) in live.iter().zip(&later) {
+        assert_eq!(live, later);
+    }
+    assert!(
+        requests
+            .iter()
+            .all(|request| request["resourceSpans"][0]["resource"] == exported["resourceSpans"][0]["resource"])
+    );
+    let mut joined = exported;
+    joined["resourceSpans"][0]["scopeSpans"][0]["spans"] = Value::Array(live);
+    let file = world.repo.scratch().join("live.json");
+    std::fs::write(&file, joined.to_string()).unwrap();
+    let output = Command::new(python()).args(["-c", OTLP]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+fn dead(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let run = |url: &str| {
+        let script = "echo a > a; exit 7";
+        let words = ["run", "--json", "--apply", "never", "--otlp", url, "--", "sh", "-c", script];
+        world.flyball(&words).output().unwrap()
+    };
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (refuses, _taken) = collector(&[400]);
+    for url in [&format!("http://{closed}"), &refuses] {
+        let output = run(url);
+        assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+        let told = stderr(&output);
+        assert!(told.contains("took 0 spans and not ") && told.contains(url.as_str()), "{told}");
+        assert_eq!(summary(&output)["exit"], 7);
+        world.verifies();
+    }
+    let output = run("collector:4318");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
 }

@@ -63,6 +63,17 @@ print(u.urlopen(r).read().decode())'
         "#,
     );
     let log = world.log();
+    let exported: Json = serde_json::from_str(&world.ok(&["export", "@", "--format", "otlp", "-o", "-"])).unwrap();
+    let spans = exported["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
+    for name in ["chat m1", "chat m2", "chat m3", "chat m4", "chat m5"] {
+        let chat = spans.iter().find(|span| span["name"] == name).unwrap_or_else(|| panic!("no {name} in {said}"));
+        let count = |key: &str| {
+            let attribute = chat["attributes"].as_array().unwrap().iter().find(|a| a["key"] == key);
+            attribute.unwrap_or_else(|| panic!("{key}: {chat}"))["value"]["intValue"].as_str().unwrap().parse::<u64>()
+        };
+        let used = count("gen_ai.usage.input_tokens").unwrap() + count("gen_ai.usage.output_tokens").unwrap();
+        assert_eq!((used, count("flyball.model.tokens")), (20, Ok(20)), "{chat}");
+    }
     let calls = verdicts(&log, "model.call");
     let names: Vec<&str> = calls.iter().map(|(call, _)| call["body"]["resource"]["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["m1", "m2", "m3", "m4", "m5", "m6"], "{said}");

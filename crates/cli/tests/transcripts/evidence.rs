@@ -278,6 +278,6 @@ fn a_witness_cosigns_what_goes_on_and_finds_what_was_taken_back() {
     assert!(code == "0" && text.contains("witnessed by  nobody"), "by itself it holds: {text}");
     let (text, code) = said(&mut scene, &["witness", "ask"]);
     assert!(code == "103" && text.contains("FB0347") && text.contains("23 entries, and here are 22"), "{text}");
-    let (text, code) = said(&mut scene, &["witness", "add", "https://w.example", &vkey]);
+    let (text, code) = said(&mut scene, &["witness", "add", "ftp://w.example", &vkey]);
     assert!(code == "1" && text.contains("FB0329"), "{text}");
 }

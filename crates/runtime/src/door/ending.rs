@@ -90,8 +90,10 @@ impl Door {
         let _ = self.ledger.checkpoint();
         let _ = std::fs::remove_file(self.session_dir.join("control.sock"));
         let _ = std::fs::remove_file(self.session_dir.join(hooks::SOCKET));
-        state.is_closed = true;
         drop(state);
+        // They are asked once more now.
+        drop(self.witnesses.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.lock().is_closed = true;
         self.settled.notify_all();
     }
 

@@ -87,6 +87,8 @@ pub struct Door {
     /// Told when an attempt that people are asked about is settled.
     settled: Condvar,
     over: AtomicBool,
+    /// Asked meanwhile and once more at the end.
+    witnesses: Mutex<Option<crate::witnessing::Beside>>,
     /// Where it works and under which charter's folder, for what is run at its end.
     place: ending::Place,
     /// The agent's own process, where it is known.
@@ -158,6 +160,7 @@ impl Door {
             state: Mutex::new(State { gate, waiting: Waiting::default(), inbox, ended_by: None, is_closed: false }),
             settled: Condvar::new(),
             over: AtomicBool::new(false),
+            witnesses: Mutex::new(Some(crate::witnessing::beside(home.dir()))),
             place: ending::Place { home: home.clone(), workspace, charter: options.charter.clone() },
             agent: OnceLock::new(),
             _lock: lock,

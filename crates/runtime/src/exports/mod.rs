@@ -1,6 +1,7 @@
 //! Standard exports of a session: OpenTelemetry traces, OCSF events and CloudEvents, each made of its entries alone.
 
 mod cloudevents;
+pub mod live;
 mod ocsf;
 mod otlp;
 

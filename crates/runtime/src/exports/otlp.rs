@@ -11,35 +11,94 @@ use std::collections::BTreeMap;
 const INTERNAL: u8 = 1;
 const CLIENT: u8 = 3;
 
+/// What model calls used, by their attempts, as their recorded answers say: input, what of it was cached, output.
+#[derive(Default)]
+pub(super) struct Usage {
+    /// The attempt that a recorded request belongs to. Emptied by the answer.
+    requests: BTreeMap<u64, u64>,
+    by_attempt: BTreeMap<u64, Json>,
+}
+
+/// Requests without an answer that are remembered; of older ones no use is told.
+const REQUESTS_MAX: usize = 4096;
+
+impl Usage {
+    /// Hears of an entry; gives the attempt that it tells the use of.
+    pub(super) fn take(&mut self, entry: &Entry) -> Option<u64> {
+        let cause = *entry.cause.first().filter(|_| entry.kind == Kind::Observe)?;
+        if entry.body.get("answer").is_none() {
+            if entry.actor == "gateway" {
+                self.requests.insert(entry.seq, cause);
+                if self.requests.len() > REQUESTS_MAX {
+                    self.requests.pop_first();
+                }
+            }
+            return None;
+        }
+        let of = self.requests.remove(&cause)?;
+        self.by_attempt.insert(of, entry.body.get("usage").cloned().unwrap_or_default());
+        Some(of)
+    }
+
+    pub(super) fn of(&self, attempt: u64) -> Option<&Json> {
+        self.by_attempt.get(&attempt)
+    }
+
+    pub(super) fn forget(&mut self, attempt: u64) {
+        self.by_attempt.remove(&attempt);
+    }
+}
+
+/// Its attributes.
+fn usage_attributes(usage: &Json) -> Vec<(&'static str, Json)> {
+    let count = |member: &str| usage.get(member).and_then(Json::as_i64);
+    let (Some(input), Some(output)) = (count("input"), count("output")) else { return Vec::new() };
+    let cached = count("cached").unwrap_or_default();
+    vec![
+        // All that was sent, by the conventions' definition.
+        ("gen_ai.usage.input_tokens", input.saturating_add(cached).into()),
+        ("gen_ai.usage.cache_read.input_tokens", cached.into()),
+        ("gen_ai.usage.output_tokens", output.into()),
+    ]
+}
+
 /// All spans of a session, and how many there are.
 pub(super) fn traces(history: &History) -> Result<(Json, u64), ReadError> {
     let trace: Trace = of_history(history, None)?;
     let nodes: BTreeMap<u64, _> = trace.nodes.iter().map(|node| (node.seq, node)).collect();
     let open = history.entries().iter().find(|entry| entry.kind == Kind::Open);
     let mut spans: Vec<Json> = open.map(|open| root(history, open)).into_iter().collect();
+    let mut usage = Usage::default();
+    for entry in history.entries() {
+        usage.take(entry);
+    }
     for entry in history.entries().iter().filter(|entry| entry.kind == Kind::Attempt) {
         let node = nodes.get(&entry.seq);
         let parent = node.and_then(|node| node.parent).filter(|p| nodes.get(p).is_some_and(|n| n.kind == "attempt"));
         let because = node.map(|node| node.because.as_slice()).unwrap_or_default();
         let is_span = |seq: &&u64| nodes.get(seq).is_some_and(|n| n.kind == "attempt");
         let links = because.iter().filter(is_span).copied().collect::<Vec<_>>();
-        spans.push(span(history, entry, parent.or(open.map(|open| open.seq)), &links));
+        spans.push(span(history, entry, parent.or(open.map(|open| open.seq)), &links, &usage));
     }
     let count = spans.len() as u64;
-    let body = open.map(|open| open.body.clone()).unwrap_or_default();
+    let body = open.map(|open| &open.body).unwrap_or(&Json::Null);
+    Ok((object(&history.session, body, spans), count))
+}
+
+/// The object that spans of a session, opened by that body, are sent in.
+pub(super) fn object(session: &str, body: &Json, spans: Vec<Json>) -> Json {
     let resource = attributes(vec![
         ("service.name", "flyball".into()),
         ("service.version", env!("CARGO_PKG_VERSION").into()),
-        ("flyball.session.id", history.session.as_str().into()),
-        ("flyball.session.name", text(&body, "/name").into()),
-        ("flyball.workspace", text(&body, "/workspace").into()),
-        ("flyball.charter.digest", text(&body, "/charter/digest").into()),
+        ("flyball.session.id", session.into()),
+        ("flyball.session.name", text(body, "/name").into()),
+        ("flyball.workspace", text(body, "/workspace").into()),
+        ("flyball.charter.digest", text(body, "/charter/digest").into()),
     ]);
-    let object = json!({ "resourceSpans": [{
+    json!({ "resourceSpans": [{
         "resource": { "attributes": resource },
         "scopeSpans": [{ "scope": { "name": "flyball", "version": env!("CARGO_PKG_VERSION") }, "spans": spans }],
-    }] });
-    Ok((object, count))
+    }] })
 }
 
 /// The same for whoever exports the session: the first 16 bytes of a digest that only the session's name goes into.
@@ -56,7 +115,7 @@ fn hex(of: &str, characters: usize) -> String {
     digest.trim_start_matches("sha256:").chars().take(characters).collect()
 }
 
-fn root(history: &History, open: &Entry) -> Json {
+pub(super) fn root(history: &History, open: &Entry) -> Json {
     let agent = text(&open.body, "/agent");
     let close = history.entries().iter().rev().find(|entry| entry.kind == Kind::Close);
     let end = close.or(history.entries().last()).map_or(open.at_ns, |entry| entry.at_ns);
@@ -81,7 +140,7 @@ fn root(history: &History, open: &Entry) -> Json {
     })
 }
 
-fn span(history: &History, entry: &Entry, parent: Option<u64>, links: &[u64]) -> Json {
+pub(super) fn span(history: &History, entry: &Entry, parent: Option<u64>, links: &[u64], usage: &Usage) -> Json {
     let life: Vec<&Entry> = history.life(entry.seq).collect();
     let last = |kind: Kind| life.iter().rev().find(|e| e.kind == kind).map(|e| &e.body);
     let verdict = history.verdict(entry.seq).unwrap_or_default();
@@ -119,7 +178,8 @@ fn span(history: &History, entry: &Entry, parent: Option<u64>, links: &[u64]) ->
             out.push(("gen_ai.operation.name", "chat".into()));
             out.push(("gen_ai.provider.name", resource("provider").into()));
             out.push(("gen_ai.request.model", model.into()));
-            let used = |member: &str| outcome.and_then(|body| body.pointer(&format!("/attrs/{member}"))).cloned();
+            let used = |member: &str| outcome.and_then(|body| body.get(member)).cloned();
+            out.extend(usage.of(entry.seq).map(usage_attributes).unwrap_or_default());
             for (of, name) in [("tokens", "flyball.model.tokens"), ("cost", "flyball.model.cost_micros")] {
                 out.extend(used(of).map(|used| (name, used)));
             }

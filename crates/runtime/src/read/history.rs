@@ -49,7 +49,7 @@ impl History {
     }
 
     /// Over entries that were read already.
-    pub(super) fn new(session: &str, entries: Vec<Entry>) -> Self {
+    pub(crate) fn new(session: &str, entries: Vec<Entry>) -> Self {
         let mut lives = BTreeMap::<u64, Vec<usize>>::new();
         for (at, entry) in entries.iter().enumerate() {
             if let Some(of) = attempt_of(entry) {
