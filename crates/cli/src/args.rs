@@ -136,6 +136,9 @@ pub enum Command {
         /// Of two charters: ask a solver as well, for each verb and each rule, where cvc5 or z3 is installed
         #[arg(long, conflicts_with = "to")]
         prove: bool,
+        /// Of two steps: the session's own state in place of its workspace, as `at --state` says it
+        #[arg(long, requires = "to")]
+        state: bool,
     },
     /// List open questions
     Asks,

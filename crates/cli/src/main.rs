@@ -39,6 +39,7 @@ mod registers;
 mod replay;
 mod run;
 mod sessions;
+mod states;
 mod suggest;
 mod test;
 mod trace;
@@ -98,8 +99,9 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         Command::At { session, seq, path, state: false } => {
             workspace::at(out, &place, &session.session, seq, path.as_deref())
         }
-        Command::Diff { of, from, to: Some(to), prove: _ } => workspace::diff(out, &place, &of, &from, to),
-        Command::Diff { of, from, to: None, prove } => compare::compare(out, &of, &from, prove),
+        Command::Diff { of, from, to: Some(to), state: true, .. } => states::diff(out, &place, &of, &from, to),
+        Command::Diff { of, from, to: Some(to), .. } => workspace::diff(out, &place, &of, &from, to),
+        Command::Diff { of, from, to: None, prove, .. } => compare::compare(out, &of, &from, prove),
         Command::Asks => asks::asks(out, &place),
         Command::Answer(args) => asks::answer(out, &place, &args),
         Command::Pause(act) => control::act(out, &place, control::Verb::Pause, &act),

@@ -97,13 +97,18 @@ fn weigh(node: &Node) -> String {
     }
 }
 
-/// `flyball diff S SEQ SEQ`.
-pub fn diff(out: Output, place: &Place, wanted: &str, from: &str, to: u64) -> Result<(), Failure> {
-    let from: u64 = from.parse().map_err(|_| {
+/// The earlier step of `diff`, which takes charters in its place.
+pub fn step(from: &str) -> Result<u64, Failure> {
+    from.parse().map_err(|_| {
         Failure::user("FB0505", format!("`{from}` is no entry's number"))
             .hint("`flyball diff S SEQ SEQ` compares two steps of a session, `flyball diff DIR DIR` two charters")
             .of(Kind::Usage)
-    })?;
+    })
+}
+
+/// `flyball diff S SEQ SEQ`.
+pub fn diff(out: Output, place: &Place, wanted: &str, from: &str, to: u64) -> Result<(), Failure> {
+    let from = step(from)?;
     let (ledger, id) = place.session(wanted)?;
     let diff = read::diff(&ledger, &id, from, to)?;
     if out.is_json {

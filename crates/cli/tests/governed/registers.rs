@@ -219,6 +219,16 @@ fn shown(user: User) {
     let ended: Value = serde_json::from_str(&world.ok(&["show", "@", "--json"])).unwrap();
     assert_eq!(ended["registers"]["as_of"], "close", "{ended}");
     assert_eq!(ended["registers"]["budgets"][0]["used"], 4, "{ended}");
+    // What of it differs between two steps.
+    let last = world.log().last().unwrap()["seq"].to_string();
+    let told: Value = serde_json::from_str(&world.ok(&["diff", "@", "2", &last, "--state", "--json"])).unwrap();
+    let differences = told["differences"].as_array().unwrap();
+    let used = differences.iter().find(|d| d["member"] == "registers/budgets/deletes/used");
+    let used = used.unwrap_or_else(|| panic!("{told:#}"));
+    assert_eq!((&used["before"], &used["after"]), (&0.into(), &4.into()), "{told:#}");
+    assert!(!differences.iter().any(|d| d["member"] == "registers/budgets/deletes/limit"), "{told:#}");
+    let same: Value = serde_json::from_str(&world.ok(&["diff", "@", &last, &last, "--state", "--json"])).unwrap();
+    assert_eq!(same["differences"], serde_json::json!([]));
     assert!(
         ended["registers"]["obligations"].as_array().unwrap().is_empty()
             && ended["registers"]["asked"].as_array().unwrap().is_empty()
