@@ -53,7 +53,12 @@ impl Ledger {
             }
         }
         if salted.is_empty() && stored.is_empty() {
-            return Err(nothing("its content is gone already"));
+            return Err(nothing(&match self.taken_by(&entry)? {
+                Some(it) => {
+                    format!("its content is gone already: entry {} of {} records its erasure", it.entry, it.stream)
+                }
+                None => "its content is gone already, and no entry records its erasure".to_owned(),
+            }));
         }
         let candidates: BTreeSet<Digest> = stored.iter().chain(salted.values()).copied().collect();
         let users = self.users(&candidates, (stream.id(), seq))?;
@@ -82,6 +87,21 @@ impl Ledger {
         let kept_for = kept_for.into_iter().collect();
         let is_out_of_log = schema::empty_log(self.dir())?;
         Ok(Erasing { entry: recorded, payloads: payloads.len(), blobs, kept_for, is_out_of_log })
+    }
+
+    /// The first erasure on record that took of what an entry commits to.
+    fn taken_by(&self, of: &Entry) -> Result<Option<Erased>, LedgerError> {
+        let acts = Filter { kinds: vec![Kind::Intervention], ..Filter::default() };
+        for head in self.heads()? {
+            for entry in self.entries(&head.id, .., acts.clone())? {
+                let Some(erased) = Erased::of(&entry?) else { continue };
+                let takes = |what: &[Digest], refs: &[Digest]| what.iter().any(|digest| refs.contains(digest));
+                if takes(&erased.what.payloads, &of.refs.payloads) || takes(&erased.what.blobs, &of.refs.blobs) {
+                    return Ok(Some(erased));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Which entries besides `but` rely on these contents and have not given them up.
