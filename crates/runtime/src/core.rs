@@ -125,6 +125,8 @@ pub struct Core {
     /// Something of the workspace was not recorded, or is not what any recorded call left.
     pub(crate) has_gaps: bool,
     contents: Contents,
+    /// Changes on record since the workspace's digest was last.
+    undigested: usize,
     written: Written,
     inbox: Inbox,
     requests: Requests,
@@ -195,6 +197,7 @@ impl Core {
             breached: false,
             has_gaps: false,
             contents: Contents::new(parts.reading),
+            undigested: 0,
             written: Written::default(),
             inbox: Inbox::default(),
             requests: Requests::default(),

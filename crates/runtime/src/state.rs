@@ -73,20 +73,38 @@ pub enum StateError {
 
 /// What an entry says changed in the workspace; nothing where it speaks of something else.
 pub(crate) fn changes(ledger: &Ledger, entry: &Entry) -> Result<Vec<Change>, StateError> {
-    Ok(found(ledger, entry)?.0)
+    Ok(found(ledger, entry)?.changes)
 }
 
-/// The same, and whether another entry goes on with what that look found.
-fn found(ledger: &Ledger, entry: &Entry) -> Result<(Vec<Change>, bool), StateError> {
+/// What an entry says of the workspace.
+#[derive(Default)]
+struct Found {
+    changes: Vec<Change>,
+    /// Another entry goes on with what that look found.
+    is_part: bool,
+    /// The digest of the whole.
+    digest: Option<String>,
+}
+
+fn found(ledger: &Ledger, entry: &Entry) -> Result<Found, StateError> {
     let body = ledger.body(entry)?;
-    let Some(changes) = body.pointer("/workspace/changes") else { return Ok((Vec::new(), false)) };
+    let Some(changes) = body.pointer("/workspace/changes") else { return Ok(Found::default()) };
     let is_part = body.pointer("/workspace/part").and_then(|part| part.as_bool()) == Some(true);
+    let digest = body.pointer("/workspace/state").and_then(|state| state.as_str()).map(str::to_owned);
     let changes = Vec::deserialize(changes).map_err(|e| StateError::Unreadable {
         session: entry.stream.clone(),
         seq: entry.seq,
         cause: e.to_string(),
     })?;
-    Ok((changes, is_part))
+    Ok(Found { changes, is_part, digest })
+}
+
+/// A digest of the workspace that is on record.
+struct Told {
+    seq: u64,
+    digest: String,
+    /// Nothing changed since.
+    is_of_all: bool,
 }
 
 /// Every path that the session touched.
@@ -118,6 +136,12 @@ impl State {
                 self.paths.insert(change.path.as_str().into(), stands);
             }
         }
+    }
+
+    /// How many paths the session touched.
+    #[must_use]
+    pub fn touched_paths(&self) -> usize {
+        self.paths.len()
     }
 
     /// What is at a path the session touched.
@@ -219,46 +243,49 @@ impl State {
         Ok(Self::fold(ledger, stream, seq)?.0)
     }
 
-    /// The same, held against the digest that was recorded with the last change: to go back to a step is to go back to what
-    /// was seen then.
+    /// The same, held against the last digest that was recorded by then: to go back to a step is to go back to what was seen
+    /// then.
     ///
     /// # Errors
     /// As for [`Self::at`], and [`StateError::Differs`].
     pub fn as_recorded(ledger: &Ledger, stream: &str, seq: u64) -> Result<Self, StateError> {
-        let (state, last) = Self::fold(ledger, stream, seq)?;
-        if let Some(last) = last {
-            let body = ledger.body(&last)?;
-            let recorded = body.pointer("/workspace/state").and_then(|state| state.as_str()).unwrap_or_default();
-            let found = state.digest();
+        let (state, told) = Self::fold(ledger, stream, seq)?;
+        if let Some(Told { seq, digest: recorded, is_of_all }) = told {
+            let found = if is_of_all { state.digest() } else { Self::at(ledger, stream, seq)?.digest() };
             if found != recorded {
-                return Err(StateError::Differs { seq: last.seq, found, recorded: recorded.to_owned() });
+                return Err(StateError::Differs { seq, found, recorded });
             }
         }
         Ok(state)
     }
 
-    /// The state, and the last entry that changed it.
-    fn fold(ledger: &Ledger, stream: &str, seq: u64) -> Result<(Self, Option<Entry>), StateError> {
-        let (mut state, mut last) = (Self::default(), None);
+    /// The state, and the last digest of it.
+    fn fold(ledger: &Ledger, stream: &str, seq: u64) -> Result<(Self, Option<Told>), StateError> {
+        let (mut state, mut told) = (Self::default(), None::<Told>);
         // What one look found may take several entries, one behind the other: it counts by the last of them. Without that the
         // supervisor died, and what was there then is told by others.
         let (mut parts, mut goes_on) = (Vec::new(), None);
         let only_observed = Filter { kinds: vec![Kind::Observe], ..Filter::default() };
         for entry in ledger.entries(stream, 1..=seq, only_observed)? {
             let entry = entry?;
-            let (changes, is_part) = found(ledger, &entry)?;
+            let Found { changes, is_part, digest } = found(ledger, &entry)?;
             if goes_on.take().is_some_and(|(next, actor)| next != entry.seq || actor != entry.actor) {
                 parts.clear();
             }
             parts.extend(changes);
             if is_part {
                 goes_on = Some((entry.seq + 1, entry.actor));
-            } else if !parts.is_empty() {
-                parts.drain(..).for_each(|c| state.take(&c));
-                last = Some(entry);
+                continue;
+            }
+            if let Some(told) = told.as_mut().filter(|_| !parts.is_empty()) {
+                told.is_of_all = false;
+            }
+            parts.drain(..).for_each(|c| state.take(&c));
+            if let Some(digest) = digest {
+                told = Some(Told { seq: entry.seq, digest, is_of_all: true });
             }
         }
-        Ok((state, last))
+        Ok((state, told))
     }
 }
 
@@ -352,6 +379,37 @@ mod tests {
         assert_eq!(at(look[2]), after);
         assert_eq!([at(lost[0]), at(lost[1])], [after.clone(), after]);
         assert_eq!((at(found[0]), at(last[0])), (recovered, state));
+    }
+
+    #[test]
+    fn what_no_digest_was_told_of_stands_on_the_last_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let stream = ledger.stream("s").unwrap();
+        append(&stream, Kind::Open, "user:a", serde_json::json!({}));
+        let mut state = State::default();
+        let told = observe(&stream, &mut state, "barrier", &[&[change("a", file("1"), Some(Node::Absent))]], false);
+        let look = |state: &mut State, change: Change| {
+            state.take(&change);
+            let body = serde_json::json!({ "workspace": { "changes": [change] } });
+            append(&stream, Kind::Observe, "barrier", body)
+        };
+        let untold = look(&mut state, change("b", file("2"), Some(Node::Absent)));
+        ledger.flush().unwrap();
+        assert_eq!(State::as_recorded(&ledger, "s", untold).unwrap(), state);
+        // The digest alone, of all that stands by then.
+        let digest = |digest: &str| serde_json::json!({ "workspace": { "changes": [], "state": digest } });
+        let end = append(&stream, Kind::Observe, "barrier", digest(&state.digest()));
+        ledger.flush().unwrap();
+        assert_eq!(State::as_recorded(&ledger, "s", end).unwrap(), state);
+        let wrong = append(&stream, Kind::Observe, "barrier", digest("sha256:0"));
+        let after = look(&mut state, change("c", file("3"), Some(Node::Absent)));
+        ledger.flush().unwrap();
+        for seq in [wrong, after] {
+            let error = State::as_recorded(&ledger, "s", seq).unwrap_err();
+            assert!(matches!(error, StateError::Differs { seq, .. } if seq == wrong), "{error}");
+        }
+        assert!(State::as_recorded(&ledger, "s", told[0]).is_ok());
     }
 
     #[test]

@@ -543,6 +543,7 @@ fn close(
         }
         Err(error) => not_seen(&mut core, &error),
     }
+    let _ = core.tell_digest();
     let (ran, mut core) = checking::run(shared, core, plan, exit, watcher);
     let (replay_level, has_gaps, session) = (core.replay_level(), core.has_gaps, core.session.clone());
     let gate = &mut core.gate;

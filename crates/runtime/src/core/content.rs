@@ -40,6 +40,9 @@ const LULL_BYTES_MAX: usize = 1 << 20;
 const REMEMBERED_BYTES_MAX: usize = 8 << 20;
 /// Changes that one entry tells of: each can name two contents that the entry then stands for, and there is an end to what one names.
 const OBSERVED_MAX: usize = 256;
+/// Up to so many paths every look tells the digest of all of them; beyond, once a sixteenth of them changed.
+const DIGESTED_ALWAYS: usize = 256;
+const DIGESTED_PARTS: usize = 16;
 /// Files that are looked at before what was found is recorded and judged: so much is in memory at once.
 const FOUND_MAX: usize = 8192;
 /// Folders that a `PATH` has, at most, as far as a refusal goes on along it.
@@ -342,19 +345,42 @@ impl Core {
             let body = json!({ "alert": "unread", "detail": unread });
             self.gate.note(Kind::Alert, "barrier", cause, body)?;
         }
-        let state = self.capture.state.digest();
+        let state = self.digest_if_due(changes.len());
         let mut rest = changes.chunks(OBSERVED_MAX);
         let mut last = None;
         while let Some(changes) = rest.next() {
             // What the workspace is, is said once it is all there; until then it is what it was.
-            let workspace = match rest.len() {
-                0 => json!({ "changes": changes, "state": state }),
+            let workspace = match (rest.len(), &state) {
+                (0, Some(state)) => json!({ "changes": changes, "state": state }),
+                (0, None) => json!({ "changes": changes }),
                 _ => json!({ "changes": changes, "part": true }),
             };
             last = Some(self.gate.note(Kind::Observe, "barrier", cause, json!({ "workspace": workspace }))?);
         }
         self.label_changes(changes)?;
         Ok(last)
+    }
+
+    /// The workspace's digest takes as long as there are paths in it, at each of which an exec would wait: so it is made again
+    /// once a part of them changed, and each change has the same share of it in a workspace of any size.
+    fn digest_if_due(&mut self, changes: usize) -> Option<String> {
+        self.undigested += changes;
+        let paths = self.capture.state.touched_paths();
+        let is_due = paths <= DIGESTED_ALWAYS || self.undigested >= paths / DIGESTED_PARTS;
+        is_due.then(|| {
+            self.undigested = 0;
+            self.capture.state.digest()
+        })
+    }
+
+    /// Records the digest of the workspace as it stands at the end.
+    pub(crate) fn tell_digest(&mut self) -> Result<(), GateError> {
+        if self.undigested > 0 {
+            self.undigested = 0;
+            let body = json!({ "workspace": { "changes": [], "state": self.capture.state.digest() } });
+            self.gate.note(Kind::Observe, "barrier", &[], body)?;
+        }
+        Ok(())
     }
 
     /// Judges what one file says now.

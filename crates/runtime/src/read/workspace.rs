@@ -2,6 +2,7 @@
 
 use super::fold::{Node, Touched, barrier, changed, fold};
 use super::{History, ReadError};
+use crate::state::{State, StateError};
 use flyball_ledger::{Digest, Kind, Ledger, LedgerError};
 use serde::Serialize;
 use similar::TextDiff;
@@ -95,7 +96,14 @@ pub fn at(ledger: &Ledger, session: &str, seq: u64) -> Result<At, ReadError> {
     let history = History::read(ledger, session)?;
     history.entry(seq)?;
     let tree = fold(&history, seq)?;
-    let (as_of, state) = barrier(&history, seq).map_or((None, None), |(seq, state)| (Some(seq), state));
+    let (as_of, told) = barrier(&history, seq).map_or((None, None), |(seq, state)| (Some(seq), state));
+    // Not each look tells it.
+    let state = match (as_of, told) {
+        (Some(seq), None) => {
+            Some(State::at(ledger, session, seq).map_err(|error| unreadable(session, error))?.digest())
+        }
+        (_, told) => told,
+    };
     Ok(At {
         session: session.to_owned(),
         seq,
@@ -104,6 +112,15 @@ pub fn at(ledger: &Ledger, session: &str, seq: u64) -> Result<At, ReadError> {
         workspace: history.workspace().to_owned(),
         changes: listed(&tree, ""),
     })
+}
+
+fn unreadable(session: &str, error: StateError) -> ReadError {
+    let session = session.to_owned();
+    match error {
+        StateError::Ledger(error) => ReadError::Ledger(error),
+        StateError::Unreadable { seq, cause, .. } => ReadError::Malformed { session, seq, what: cause },
+        StateError::Differs { seq, .. } => ReadError::Malformed { session, seq, what: error.to_string() },
+    }
 }
 
 /// What stood at a path at a step.
