@@ -123,7 +123,7 @@ pub(crate) fn event(
                 Cmp::Lt => n.checked_sub(1)?,
                 Cmp::Gt | Cmp::Ne => n.checked_add(1)?,
             }),
-            Test::Unequal(_) | Test::Versus(..) => continue,
+            Test::Unequal(_) | Test::Versus(..) | Test::Present => continue,
         };
         values.entry(attr).or_insert(found);
     }
@@ -166,7 +166,8 @@ pub(crate) fn event(
             _ => action.set(name, value).ok()?,
         }
     }
-    for attr in pattern.binds.values() {
+    let present = pattern.tests.iter().filter(|(_, test)| matches!(test, Test::Present)).map(|(attr, _)| attr);
+    for attr in pattern.binds.values().chain(present) {
         // An atom with a variable asks for the attribute to be there.
         let is_lacking = action.attr(attr).is_none() && action.resource.field(attr).is_none();
         if let Some(field) = spec.attrs.iter().find(|f| f.name == *attr && is_lacking) {

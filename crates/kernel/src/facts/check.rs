@@ -2,6 +2,7 @@
 
 use super::counter::Counter;
 use super::monitor::{Ended, Last, Node, Prev, Since, Versus};
+use super::pattern::Test;
 use super::relation::Var;
 use super::store::Store;
 use super::syntax::{Aggregate, AtomAst, Cmp, Expr, Fault, MatchAst, MatchOp, NumberAst, Operand, Tree, Window};
@@ -596,7 +597,11 @@ impl<'c> Checker<'c> {
         let outside: BTreeSet<Var> = self.shared.iter().filter_map(|name| self.scope.get(name).copied()).collect();
         let hidden: BTreeSet<Var> = pending.iter().map(|versus| versus.left).collect();
         let dollars = self.dollars.len();
-        pattern.binds.retain(|v, _| usize::from(*v) < dollars || outside.contains(v) || hidden.contains(v));
+        let is_kept = |v: &Var| usize::from(*v) < dollars || outside.contains(v) || hidden.contains(v);
+        // But what it would have bound must be there.
+        let unbound = pattern.binds.iter().filter(|(v, _)| !is_kept(v)).map(|(_, attr)| (*attr, Test::Present));
+        pattern.tests.extend(unbound);
+        pattern.binds.retain(|v, _| is_kept(v));
         if number.window.max_ns.is_none() && number.window.min_ns > 0 {
             let fault =
                 self.fault("FB0124", &tree.span, "a count that starts in the past and never ends keeps everything");

@@ -325,6 +325,28 @@ fn monitors_agree_with_the_semantics() {
     assert!(compiled > seen / 5 && telling > seen / 12, "{seen} formulas, {compiled} compiled, {telling} telling");
 }
 
+/// Found by a long run.
+#[test]
+fn what_a_count_names_and_does_not_use_must_be_there() {
+    let count = |window, matches| {
+        let atom = Atom { phase: plain::Phase::Did, verb: "deploy.scale".to_owned(), matches };
+        Formula::Number(Number { aggregate: Aggregate::Count, window, of: None, atom, by: Vec::new() })
+    };
+    let unbound =
+        Match { attr: "replicas".to_owned(), op: MatchOp::Compare(Cmp::Eq), operand: Operand::Var("m".to_owned()) };
+    let recent = count(Window { min_ns: 1, max_ns: Some(9) }, Vec::new());
+    let all = Formula::Compare(Box::new(count(Window::ALWAYS, vec![unbound])), Cmp::Eq, 2);
+    let formula = Formula::And(vec![Formula::Compare(Box::new(recent), Cmp::Eq, 1), Formula::Not(Box::new(all))]);
+    let scaled = |at_ns| Happened {
+        phase: plain::Phase::Did,
+        verb: "deploy.scale",
+        attrs: [("name", "a".into()), ("namespace", "a".into())].into(),
+        at_ns,
+    };
+    let held = check(&formula, &[scaled(100), scaled(101)], ("a", 0), 0);
+    assert!(matches!(held, Ok(Some(1..))), "{held:?}");
+}
+
 /// What docs/facts.md shows compiles.
 #[test]
 fn the_page_on_facts_shows_facts() {

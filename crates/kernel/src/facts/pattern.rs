@@ -53,6 +53,8 @@ pub(crate) enum Test {
     Compare(Cmp, i64),
     Like(GlobMatcher),
     Has(String),
+    /// Any value.
+    Present,
     /// Compares with another attribute of the same event: the one that binds the variable.
     Versus(Cmp, &'static str),
 }
@@ -107,6 +109,7 @@ impl Pattern {
 impl Test {
     fn holds(&self, value: &Value, all: Seen) -> bool {
         match (self, value) {
+            (Test::Present, _) => true,
             (Test::Equal(wanted), value) => wanted == value,
             (Test::Unequal(other), value) => other != value,
             (Test::Compare(cmp, limit), Value::Long(n)) => cmp.holds(n, limit),
