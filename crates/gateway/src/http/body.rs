@@ -12,6 +12,8 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(super) struct Through {
     read: VecDeque<Frame<Bytes>>,
     rest: Option<Incoming>,
+    /// How it broke off, until what came before that has gone on.
+    broke_off: Option<hyper::Error>,
     exchange: Option<Box<Exchange>>,
     blot: Option<Blot>,
     /// Held as long as much of it is in memory.
@@ -21,18 +23,18 @@ pub(super) struct Through {
 impl Through {
     /// All of it still to come.
     pub fn all(rest: Incoming) -> Self {
-        Self { read: VecDeque::new(), rest: Some(rest), exchange: None, blot: None, permit: None }
+        Self { read: VecDeque::new(), rest: Some(rest), broke_off: None, exchange: None, blot: None, permit: None }
     }
 
     /// A short text.
     pub fn text(text: String) -> Self {
         let read = VecDeque::from([Frame::data(Bytes::from(text))]);
-        Self { read, rest: None, exchange: None, blot: None, permit: None }
+        Self { read, rest: None, broke_off: None, exchange: None, blot: None, permit: None }
     }
 
     #[cfg(test)]
     pub fn frames(frames: Vec<Frame<Bytes>>) -> Self {
-        Self { read: frames.into(), rest: None, exchange: None, blot: None, permit: None }
+        Self { read: frames.into(), rest: None, broke_off: None, exchange: None, blot: None, permit: None }
     }
 
     #[cfg(test)]
@@ -86,14 +88,26 @@ impl Through {
 
     fn is_whole(&self) -> bool {
         self.read.is_empty()
+            && self.broke_off.is_none()
             && self.rest.as_ref().is_none_or(Body::is_end_stream)
             && self.blot.as_ref().is_none_or(Blot::is_empty)
     }
 
     fn poll_came(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(error) = self.broke_off.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         match (self.read.pop_front(), &mut self.rest) {
             (Some(frame), _) => Poll::Ready(Some(Ok(frame))),
-            (None, Some(rest)) => Pin::new(rest).poll_frame(context),
+            (None, Some(rest)) => match std::task::ready!(Pin::new(rest).poll_frame(context)) {
+                // Told at once, it would take with it what is not written out yet: the head of the message, say.
+                Some(Err(error)) => {
+                    self.broke_off = Some(error);
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                frame => Poll::Ready(frame),
+            },
             (None, None) => Poll::Ready(None),
         }
     }
