@@ -167,16 +167,29 @@ fn put_in_place(dir: &Path, key: &NoteVerifier) -> Result<(), LedgerError> {
 
 /// Writes a whole file in the place of another.
 pub(crate) fn replace(path: &Path, mode: u32, text: &str) -> Result<(), LedgerError> {
+    beside(path, mode, text, |temporary| {
+        fs::rename(temporary, path)?;
+        File::open(path.parent().unwrap_or(path))?.sync_all()
+    })
+}
+
+/// Writes a whole file beside a path, under a name of its own, for `then` to give it its place; nobody sees half of it.
+fn beside<T>(
+    path: &Path,
+    mode: u32,
+    text: &str,
+    then: impl FnOnce(&Path) -> std::io::Result<T>,
+) -> Result<T, LedgerError> {
     let mut random = [0u8; 8];
     let no_random = |e: getrandom::Error| LedgerError::io("name", path, std::io::Error::other(e.to_string()));
     getrandom::fill(&mut random).map_err(no_random)?;
+    // INVARIANT: a name that nobody used before. An earlier one that could not be removed is another name of a key in use.
     let temporary = path.with_extension(format!("tmp{}", crate::digest::to_hex(&random)));
     let written = (|| {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(path.parent().unwrap_or(path))?.sync_all()
+        then(&temporary)
     })();
     let _ = fs::remove_file(&temporary);
     written.map_err(|e| LedgerError::io("write", path, e))
@@ -226,23 +239,11 @@ fn make(dir: &Path) -> Result<(), LedgerError> {
     folder.map_err(|e| LedgerError::io("sync the folder", &keys, e))
 }
 
-/// Whether the whole file appeared under its name by this call; nobody sees half of it.
+/// Whether the whole file appeared under its name by this call.
 fn publish(path: &Path, mode: u32, text: &str) -> Result<bool, LedgerError> {
-    let mut random = [0u8; 8];
-    let no_random = |e: getrandom::Error| LedgerError::io("name", path, std::io::Error::other(e.to_string()));
-    getrandom::fill(&mut random).map_err(no_random)?;
-    // INVARIANT: a name that nobody used before. An earlier one that could not be removed is another name of a key in use.
-    let temporary = path.with_extension(format!("tmp{}", crate::digest::to_hex(&random)));
-    let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        match fs::hard_link(&temporary, path) {
-            Ok(()) => Ok(true),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
-            Err(e) => Err(e),
-        }
-    })();
-    let _ = fs::remove_file(&temporary);
-    written.map_err(|e| LedgerError::io("write the signing key", path, e))
+    beside(path, mode, text, |temporary| match fs::hard_link(temporary, path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e),
+    })
 }

@@ -52,6 +52,7 @@ mod tiles;
 mod time;
 mod turn;
 mod verify;
+mod vkey;
 pub mod witness;
 mod writer;
 

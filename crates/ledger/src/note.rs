@@ -1,9 +1,12 @@
 //! Signed notes (<https://c2sp.org/signed-note>) and tree checkpoints (<https://c2sp.org/tlog-checkpoint>): parsing,
 //! signing, verifying. Bytes in, values out.
 
-use crate::{Digest, LedgerError};
+use crate::{
+    Digest, LedgerError,
+    vkey::{Vkey, is_name},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 
 const ED25519: u8 = 1;
 const SIGNATURES_MAX: usize = 100;
@@ -11,16 +14,13 @@ const NOTE_BYTES_MAX: usize = 64 * 1024;
 
 /// A public key that signs notes under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoteVerifier {
-    name: String,
-    key: VerifyingKey,
-}
+pub struct NoteVerifier(Vkey<ED25519>);
 
 impl NoteVerifier {
     /// A key under a name; `None` if the name is empty or has spaces or a plus.
     #[must_use]
     pub fn new(name: &str, key: VerifyingKey) -> Option<Self> {
-        is_name(name).then(|| Self { name: name.to_owned(), key })
+        Vkey::new(name, key).map(Self)
     }
 
     /// Reads the text form `NAME+KEYID+BASE64` (a "vkey").
@@ -28,53 +28,35 @@ impl NoteVerifier {
     /// # Errors
     /// [`LedgerError::Malformed`], also when the key's id is not the one of its bytes.
     pub fn parse(text: &str) -> Result<Self, LedgerError> {
-        let bad = |cause: &str| LedgerError::Malformed { what: "a verifier key", cause: cause.to_owned() };
-        let mut parts = text.trim_end().splitn(3, '+');
-        let (Some(name), Some(id), Some(data)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(bad("it is not `NAME+ID+KEY`"));
-        };
-        let data = BASE64.decode(data).map_err(|_| bad("its key is not base64"))?;
-        let Some((&ED25519, key)) = data.split_first() else { return Err(bad("its key is not of type Ed25519")) };
-        let key = key.try_into().ok().and_then(|bytes| VerifyingKey::from_bytes(bytes).ok());
-        let verifier = key.and_then(|key| Self::new(name, key)).ok_or_else(|| bad("its name or key is invalid"))?;
-        if id != crate::digest::to_hex(&verifier.id()) {
-            return Err(bad("its id is not the one of its name and key"));
-        }
-        Ok(verifier)
+        Vkey::parse(text, "a verifier key").map(Self)
     }
 
     /// The name it signs under.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        self.0.name()
     }
 
     /// SHA-256(name || 0x0A || 0x01 || key), first four bytes.
     #[must_use]
     pub fn id(&self) -> [u8; 4] {
-        let mut bytes = self.name.clone().into_bytes();
-        bytes.extend([b'\n', ED25519]);
-        bytes.extend(self.key.as_bytes());
-        let [a, b, c, d, ..] = Digest::of(&bytes).0;
-        [a, b, c, d]
+        self.0.id()
     }
 
     /// The public key.
     pub(crate) fn key_bytes(&self) -> &[u8; 32] {
-        self.key.as_bytes()
+        self.0.key_bytes()
     }
 
     /// Whether these bytes are its signature over those.
     pub(crate) fn has_signed(&self, signed: &[u8], signature: &[u8]) -> bool {
-        Signature::from_slice(signature).is_ok_and(|s| self.key.verify_strict(signed, &s).is_ok())
+        self.0.has_signed(signed, signature)
     }
 
     /// The text form `NAME+KEYID+BASE64`.
     #[must_use]
     pub fn to_vkey(&self) -> String {
-        let mut data = vec![ED25519];
-        data.extend(self.key.as_bytes());
-        format!("{}+{}+{}", self.name, crate::digest::to_hex(&self.id()), BASE64.encode(data))
+        self.0.to_text()
     }
 }
 
@@ -124,7 +106,7 @@ impl Note {
     #[must_use]
     pub fn is_signed_by(&self, verifier: &NoteVerifier) -> bool {
         let id = verifier.id();
-        let mut theirs = self.signatures.iter().filter(|(n, i, _)| *n == verifier.name && *i == id).peekable();
+        let mut theirs = self.signatures.iter().filter(|(n, i, _)| *n == verifier.name() && *i == id).peekable();
         theirs.peek().is_some() && theirs.all(|(_, _, bytes)| verifier.has_signed(self.text.as_bytes(), bytes))
     }
 }
@@ -138,7 +120,7 @@ pub(crate) fn sign(text: &str, verifier: &NoteVerifier, key: &SigningKey) -> Str
 pub(crate) fn signature_line(text: &str, verifier: &NoteVerifier, key: &SigningKey) -> String {
     let mut data = verifier.id().to_vec();
     data.extend(key.sign(text.as_bytes()).to_bytes());
-    format!("— {} {}\n", verifier.name, BASE64.encode(data))
+    format!("— {} {}\n", verifier.name(), BASE64.encode(data))
 }
 
 /// A tree head: who keeps the tree, how many leaves it has, and its root.
@@ -185,18 +167,14 @@ impl Checkpoint {
         let bad = |cause: String| LedgerError::Malformed { what: "a checkpoint", cause };
         let note = Note::parse(note.as_bytes())?;
         let checkpoint = Self::parse(&note.text)?;
-        if checkpoint.origin != verifier.name {
-            return Err(bad(format!("it is one of `{}`, not of `{}`", checkpoint.origin, verifier.name)));
+        if checkpoint.origin != verifier.name() {
+            return Err(bad(format!("it is one of `{}`, not of `{}`", checkpoint.origin, verifier.name())));
         }
         if !note.is_signed_by(verifier) {
             return Err(bad(format!("it is not signed by `{}`", verifier.to_vkey())));
         }
         Ok(checkpoint)
     }
-}
-
-pub(crate) fn is_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains('+') && !name.chars().any(char::is_whitespace)
 }
 
 #[cfg(test)]
