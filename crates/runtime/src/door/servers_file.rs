@@ -21,7 +21,8 @@ pub struct ServerEntry {
 #[derive(Deserialize)]
 struct File {
     #[serde(rename = "mcpServers", alias = "servers")]
-    servers: serde_json::Map<String, serde_json::Value>,
+    // Sorted whatever features serde_json was built with.
+    servers: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Deserialize)]
