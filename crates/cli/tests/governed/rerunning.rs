@@ -424,6 +424,15 @@ fn python(user: User) {
                 print(tempfile.mkdtemp()); open('now', 'w').write(str(time.time_ns()))\n";
     std::fs::write(world.repo.workspace().join("agent.py"), text).unwrap();
     given_again(&world, &["/usr/bin/python3", "agent.py"]);
+    // What can't be handed over fails as the system's own call does.
+    let text = "import ctypes, errno\n\
+                call = ctypes.CDLL(None, use_errno=True).syscall\n\
+                for number, words in ((318, (8, 16, 0)), (228, (0, 8)), (96, (8, 0))):\n\
+                \x20   assert call(number, *words) == -1 and ctypes.get_errno() == errno.EFAULT, number\n\
+                print('refused', __import__('time').time_ns())\n";
+    std::fs::write(world.repo.workspace().join("agent.py"), text).unwrap();
+    let (_, said) = given_again(&world, &["/usr/bin/python3", "agent.py"]);
+    assert!(said.contains("refused"), "{said}");
 }
 
 fn node(user: User) {

@@ -154,16 +154,20 @@ pub(crate) fn lay_out(ledger: &Ledger, items: &[Item], to: &Path) -> Result<(), 
         let path = path.to_owned();
         move |cause: std::io::Error| RerunError::Workspace { path, why: cause.to_string() }
     };
+    let mut folders = std::collections::BTreeSet::new();
     for item in items {
         let rel = translate::path(&item.path);
-        // INVARIANT: nothing is written outside: the record is what an agent's session left, whoever wrote it.
-        if rel.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
+        // INVARIANT: nothing is written outside: the record is what an agent's session left, whoever wrote it. So nothing stands
+        // below what is no folder made here, a link least of all.
+        let is_below = item.path.is_empty() || rel.parent().is_some_and(|above| folders.contains(above));
+        if !is_below || rel.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
             return Err(RerunError::Record { seq: 1, why: format!("`{}` is no path of a workspace", item.path) });
         }
         let full = if item.path.is_empty() { to.to_owned() } else { to.join(&rel) };
         match &item.node {
             Node::Directory { .. } => {
                 fs::DirBuilder::new().mode(0o700).create(&full).map_err(failed(&full))?;
+                folders.insert(rel);
             }
             Node::Symlink { target } => std::os::unix::fs::symlink(target, &full).map_err(failed(&full))?,
             Node::File { digest, .. } => {
@@ -190,4 +194,32 @@ pub(crate) fn lay_out(ledger: &Ledger, items: &[Item], to: &Path) -> Result<(), 
         rustix::fs::utimensat(CWD, &full, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| failed(&full)(e.into()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn what_is_laid_out_stays_below_folders_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("l")).unwrap();
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        let digest = ledger.put_blob(b"x").unwrap().to_string();
+        ledger.flush().unwrap();
+        let item = |path: &str, node| Item { path: path.into(), node, mtime: (1, 0), owner: (0, 0), blob: None };
+        let file = || Node::File { digest: digest.clone(), size: 1, mode: 0o644 };
+        let folder = || Node::Directory { mode: 0o755 };
+        let root = || item("", folder());
+        let link = item("a", Node::Symlink { target: outside.clone() });
+        let lay_out = |n: u32, items: &[Item]| lay_out(&ledger, items, &dir.path().join(format!("to{n}")));
+        assert!(lay_out(1, &[root(), link, item("a/f", file())]).is_err());
+        assert!(lay_out(2, &[root(), item("../outside/f", file())]).is_err());
+        assert!(lay_out(3, &[item("f", file())]).is_err(), "below nothing");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        lay_out(4, &[root(), item("d", folder()), item("d/f", file())]).unwrap();
+        assert_eq!(fs::read(dir.path().join("to4/d/f")).unwrap(), b"x");
+    }
 }

@@ -349,12 +349,13 @@ impl Loop {
         };
         let handed = self.threads.inner(notify, id, tid).and_then(|thread| {
             let bytes = self.parts.mediator.given(thread, wanted.kind(), &mut || wanted.fresh());
-            wanted.hand(tid, &bytes)
+            // That number may be another's by now.
+            if sys::is_valid(notify, id) { wanted.hand(tid, &bytes) } else { Err(libc::EINTR) }
         });
-        let _ = match handed {
-            Ok(value) => sys::reply(notify, id, value, 0, 0),
-            Err(errno) => sys::reply(notify, id, 0, -errno, 0),
-        };
+        match handed {
+            Ok(value) => _ = sys::reply(notify, id, value, 0, 0),
+            Err(errno) => self.fail(id, errno),
+        }
     }
 
     fn ask(&mut self, id: u64, tid: i32, attempt: Attempt, act: Act) {
