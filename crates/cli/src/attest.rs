@@ -5,7 +5,7 @@ use crate::failure::{Failure, Kind, chain};
 use crate::output::{Output, Style, visible};
 use crate::place::Place;
 use flyball_ledger::NoteVerifier;
-use flyball_runtime::attest::{self as evidence, AttestError, Checked, Keys};
+use flyball_runtime::attest::{self as evidence, AttestError, Checked, Keys, Record};
 use serde_json::{Value as Json, json};
 use std::io::Read;
 use std::path::Path;
@@ -74,7 +74,7 @@ pub fn verify(out: Output, place: &Place, bytes: &[u8], named: &[String]) -> Res
         (None, Ok(own)) => Keys { keys: vec![own], from: evidence::ITSELF },
         (None, Err(error)) => return Err(failed(AttestError::Foreign(error.to_string()))),
     };
-    let checked = evidence::check(bytes, &keys, ledger.as_ref()).map_err(failed)?;
+    let checked = evidence::check(bytes, &keys, ledger.as_ref().map(Record::Ledger)).map_err(failed)?;
     let is_ok = checked.problems.is_empty();
     if out.is_json {
         out.json(&json!({

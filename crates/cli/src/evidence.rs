@@ -68,6 +68,11 @@ pub fn verify(out: Output, file: &Path, args: &args::Verify) -> Result<(), Failu
     let mut limits = Limits::default();
     limits.bytes = args.max_bytes.unwrap_or(limits.bytes);
     let mut opened = bundle::read(opened, file, limits).map_err(unverified)?;
+    let wanted = evidence::wanted(&opened);
+    // What came through a pipe is gone.
+    if !wanted.is_empty() && file.is_file() {
+        opened.bring(File::open(file).map_err(unreadable)?, &wanted).map_err(unverified)?;
+    }
     let shown = evidence::examine(&mut opened, &pinned, &witnesses)?;
     let report = &opened.report;
     if out.is_json {

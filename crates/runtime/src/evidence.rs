@@ -1,6 +1,6 @@
 //! Evidence for strangers: a session as a bundle, and what a bundle shows by itself, without any ledger.
 
-use crate::attest::{self, Keys};
+use crate::attest::{self, Keys, Record};
 use crate::read::{self, History, ReadError, SignedAnswers};
 use flyball_kernel::{Charter, Sources};
 use flyball_ledger::bundle::{Export, Exported, Opened};
@@ -103,6 +103,22 @@ fn attestations(history: &History) -> BTreeMap<String, Digest> {
     history.entries().iter().filter(|e| e.kind == Kind::Observe).filter_map(of).collect()
 }
 
+/// The entry that a file beside the entries is of, by its name.
+fn kept_by(name: &str) -> Option<u64> {
+    name.split_once('/')?.1.split(['.', '/']).next()?.parse().ok()
+}
+
+/// What an opened bundle's file has to be read for once more ([`Opened::bring`]), so that what its attestations say can be held
+/// against its entries. Nothing where it has none, or does not hold as it is.
+#[must_use]
+pub fn wanted(opened: &Opened) -> BTreeSet<Digest> {
+    let has_any = opened.beside.keys().any(|name| name.starts_with("attestations/"));
+    match has_any && opened.report.ok && opened.manifest.payloads {
+        true => attest::wanted(&opened.ledger, &opened.manifest.session).unwrap_or_default(),
+        false => BTreeSet::new(),
+    }
+}
+
 /// What a bundle shows, and what it can't.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shown {
@@ -185,33 +201,48 @@ pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier], witnesses: &[Cosign
         let expected = charter_files(&charters);
         for (name, bytes) in opened.beside.iter().filter(|(name, _)| name.starts_with("charter/")) {
             if expected.get(name) != Some(bytes) {
-                problems.push(problem("FB0349", None, format!("`{name}` is not what the entries hold of the charter")));
+                problems.push(problem(
+                    "FB0349",
+                    kept_by(name),
+                    format!("`{name}` is not what the entries hold of the charter"),
+                ));
             }
         }
         for name in expected.keys().filter(|name| !opened.beside.contains_key(*name)) {
-            problems.push(problem("FB0349", None, format!("`{name}` is not here, and the entries hold it")));
+            problems.push(problem("FB0349", kept_by(name), format!("`{name}` is not here, and the entries hold it")));
         }
         let attested = attestations(history);
         let keys = std::iter::once(opened.keys.first()).chain(opened.keys.rotations().iter().map(|r| &r.to));
         let keys = Keys { keys: keys.cloned().collect(), from: "the ledger's" };
         for (name, bytes) in opened.beside.iter().filter(|(name, _)| name.starts_with("attestations/")) {
             if attested.get(name) != Some(&Digest::of(bytes)) {
-                problems.push(problem("FB0349", None, format!("`{name}` is not one that the entries speak of")));
+                problems.push(problem(
+                    "FB0349",
+                    kept_by(name),
+                    format!("`{name}` is not one that the entries speak of"),
+                ));
                 continue;
             }
-            match attest::check(bytes, &keys, None) {
+            let record = Record::Bundle { entries: &opened.ledger, head: opened.checkpoint.as_ref() };
+            match attest::check(bytes, &keys, was_ok.then_some(record)) {
                 Ok(checked) if checked.session != session => {
-                    problems.push(problem("FB0349", None, format!("`{name}` is of another session")));
+                    problems.push(problem("FB0349", kept_by(name), format!("`{name}` is of another session")));
                 }
                 Ok(checked) => {
+                    let seq = kept_by(name);
                     if checked.problems.is_empty() {
                         shown.push(format!("`{name}` is signed by the ledger's key, as is the checkpoint in it"));
+                        if let Some(last) = checked.recomputed {
+                            shown.push(format!("what `{name}` says is what entries 1 to {last} make of it"));
+                        }
                     }
-                    problems
-                        .extend(checked.problems.iter().map(|why| problem("FB0349", None, format!("`{name}`: {why}"))));
-                    not_shown.push(format!("that what `{name}` says follows from the entries: where the ledger is, `verify` of it recomputes that"));
+                    let of = |why: &String| problem("FB0349", seq, format!("`{name}`: {why}"));
+                    problems.extend(checked.problems.iter().map(of));
+                    if was_ok {
+                        not_shown.extend(checked.unseen.iter().map(|what| format!("of `{name}`: {what}")));
+                    }
                 }
-                Err(error) => problems.push(problem("FB0349", None, format!("`{name}`: {error}"))),
+                Err(error) => problems.push(problem("FB0349", kept_by(name), format!("`{name}`: {error}"))),
             }
         }
         for entry in history.entries().iter().filter(|e| e.kind == Kind::Ruling) {

@@ -210,7 +210,93 @@ fn in_a_file(user: User) {
         shown.contains(".dsse.json` is signed by the ledger's key") && shown.contains("its files have the digest"),
         "{shown}"
     );
+    assert!(shown.contains(".dsse.json` says is what entries 1 to "), "{shown}");
     world.verifies();
+    // Without contents the same is recomputed, but for which objects are commits.
+    world.ok(&["export", "@", "--without-payloads", "-o", name]);
+    let (report, output) = verify(&world, &file, &elsewhere);
+    assert!(output.status.success(), "{report}");
+    let not_shown = report["bundle"]["not_shown"].to_string();
+    assert!(not_shown.contains("which commits were made") && not_shown.contains("(1 are taken"), "{not_shown}");
+
+    forged(&world, user, &elsewhere);
+    packed(&world, &elsewhere);
+}
+
+/// A commit that the session made and packed; what the pack took over from before is not the session's.
+fn packed(world: &World, elsewhere: &[&str]) {
+    let script = "git commit -qm one --allow-empty && git gc -q --prune=now && git rev-parse HEAD";
+    let (_, output) = world.run(script);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = payload(&attested(world, &[]));
+    let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+    let commits = said["subject"].as_array().unwrap().iter().filter(|s| s["digest"]["gitCommit"].is_string());
+    let commits: Vec<&str> = commits.map(|s| s["digest"]["gitCommit"].as_str().unwrap()).collect();
+    assert!(commits.len() == 1 && printed.contains(commits[0]), "{commits:?} {printed}");
+    assert_eq!(said["predicate"]["workspace"]["unreadPacks"], Value::Null);
+    let file = world.repo.scratch().join("packed.flyball");
+    world.ok(&["export", "@", "-o", file.to_str().unwrap()]);
+    let (report, output) = verify(world, &file, elsewhere);
+    assert!(output.status.success(), "{report}");
+    let shown = report["bundle"]["shown"].to_string();
+    assert!(
+        shown.contains(".dsse.json` says is what entries 1 to ") && !report.to_string().contains("which commits"),
+        "{report}"
+    );
+}
+
+/// Attestations that stand in the record and in the bundle as true ones do, and lie: each lie is told by its place in the
+/// statement and by the entry that keeps it.
+fn forged(world: &World, user: User, elsewhere: &[&str]) {
+    let theirs = tempfile::tempdir().unwrap();
+    let theirs = flyball_ledger::Ledger::open(theirs.path()).unwrap();
+    let session = world.log()[0]["stream"].as_str().unwrap().to_owned();
+    let said = payload(&world.repo.scratch().join("attestation.dsse.json"));
+    let file = world.repo.scratch().join("forged.flyball");
+    let lie = |pointer: &str, value: Value, is_ours: bool| {
+        let ledger = flyball_ledger::Ledger::open(&world.ledger).unwrap();
+        let mut lie = said.clone();
+        *lie.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
+        let sealer = if is_ours { &ledger } else { &theirs };
+        let envelope = sealer.seal("application/vnd.in-toto+json", lie.to_string().into_bytes()).unwrap();
+        let bytes = envelope.to_bytes().unwrap();
+        let blob = ledger.put_blob(&bytes).unwrap();
+        let body = json!({"attestation": {"blob": blob.to_string(), "of": said["predicate"]["head"]["seq"]}});
+        let stream = ledger.stream(&session).unwrap();
+        let at_ns = stream.last_at_ns() + 1;
+        let kind = flyball_ledger::Kind::Observe;
+        let draft = flyball_ledger::Draft { at_ns, kind, actor: "user:x".into(), cause: vec![], body };
+        let seq = stream.append(draft).unwrap();
+        stream.flush().unwrap();
+        drop((stream, ledger));
+        user.own(&world.ledger).unwrap();
+        world.ok(&["export", "@", "-o", file.to_str().unwrap()]);
+        let (report, output) = verify(world, &file, elsewhere);
+        assert_eq!(output.status.code(), Some(103), "{pointer}: {report}");
+        let found = report["problems"].as_array().unwrap().iter().filter(|p| p["seq"] == seq);
+        let found: Vec<&str> = found.map(|problem| problem["message"].as_str().unwrap()).collect();
+        assert!(!found.is_empty(), "{pointer}: entry {seq} is not named: {report}");
+        found.join("\n")
+    };
+    let commit = said["subject"].as_array().unwrap().iter().position(|s| s["digest"]["gitCommit"].is_string()).unwrap();
+    for (pointer, value) in [
+        ("/predicate/actions/allowed", json!(7777)),
+        ("/predicate/contracts/hold", json!(false)),
+        ("/predicate/replay/level", json!(9)),
+        ("/predicate/session/argv", json!(["something", "else"])),
+        ("/subject/0/digest/sha256", json!("00")),
+        (&format!("/subject/{commit}/digest/gitCommit"), json!("0123456789abcdef0123456789abcdef01234567")),
+    ] {
+        let found = lie(pointer, value, true);
+        assert!(found.contains(&format!("`{pointer}` ")), "{pointer} is not in {found}");
+    }
+    let found = lie("/predicate/session/name", said["predicate"]["session"]["name"].clone(), false);
+    let key = theirs.verifier().to_vkey().split('+').take(2).collect::<Vec<_>>().join("+");
+    assert!(found.contains("no key of the ledger's signed it") && found.contains(&key), "{found}");
+    let found = lie("/predicate/head/seq", json!(100_000), true);
+    assert!(found.contains("no entry 100000"), "{found}");
+    let found = lie("/predicate/session/id", json!("another"), true);
+    assert!(found.contains("another session"), "{found}");
 }
 
 /// Two files of the same bytes, seen at two entries: the bytes go with the last that relies on them.

@@ -1,6 +1,7 @@
 //! Bundles: one session of a ledger in one file, with all that a stranger needs to hold it against a key. `docs/bundle.md` is
 //! the format; [`Ledger::export`](crate::Ledger::export) writes one, [`read()`] reads and verifies one, without any ledger.
 
+mod again;
 mod content;
 mod read;
 mod tar;

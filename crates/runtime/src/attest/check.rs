@@ -1,9 +1,11 @@
 //! Holds an attestation against keys, and against the ledger that it speaks of.
 
-use super::{Artifact, AttestError, statement, statement_of};
-use crate::read::{self, ReadError};
-use flyball_ledger::{Checkpoint, Digest, Envelope, Ledger, LedgerError, NoteVerifier};
+use super::commits::Told;
+use super::statement::{self, Folded};
+use super::{Artifact, AttestError, clip, statement_of};
+use flyball_ledger::{Checkpoint, Digest, Envelope, Ledger, NoteVerifier};
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
 
 /// Differences that are told.
 const TOLD_MAX: usize = 50;
@@ -65,11 +67,49 @@ pub struct Checked {
     pub statement: Json,
 }
 
-/// Checks an attestation's signature, and what it says against the record where a ledger is at hand that has it.
+/// What an attestation is held against.
+#[derive(Clone, Copy)]
+pub enum Record<'r> {
+    /// A ledger that has its session.
+    Ledger(&'r Ledger),
+    /// The session as a bundle brought it, whose entries stand in a tree of this head.
+    Bundle {
+        /// Its entries, and what else of it was read.
+        entries: &'r Ledger,
+        /// The head that they were held against.
+        head: Option<&'r Checkpoint>,
+    },
+}
+
+impl<'r> Record<'r> {
+    fn entries(self) -> &'r Ledger {
+        match self {
+            Self::Ledger(entries) | Self::Bundle { entries, .. } => entries,
+        }
+    }
+
+    /// What messages call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ledger(_) => "ledger",
+            Self::Bundle { .. } => "bundle",
+        }
+    }
+}
+
+/// The contents that have to be read to recompute what attestations of a session say of its commits.
 ///
 /// # Errors
-/// [`AttestError`] when it is none, or the ledger can't be read.
-pub fn check(bytes: &[u8], keys: &Keys, ledger: Option<&Ledger>) -> Result<Checked, AttestError> {
+/// [`AttestError`] when its entries can't be read.
+pub fn wanted(entries: &Ledger, session: &str) -> Result<BTreeSet<Digest>, AttestError> {
+    Ok(Folded::of(entries, session, u64::MAX >> 1)?.wanted())
+}
+
+/// Checks an attestation's signature, and what it says against the record where one is at hand.
+///
+/// # Errors
+/// [`AttestError`] when it is none, or the record can't be read.
+pub fn check(bytes: &[u8], keys: &Keys, record: Option<Record<'_>>) -> Result<Checked, AttestError> {
     let envelope = Envelope::parse(bytes).map_err(|e| AttestError::Foreign(e.to_string()))?;
     let statement = statement_of(&envelope)?;
     let text = |path: &str| statement.pointer(path).and_then(Json::as_str).unwrap_or_default().to_owned();
@@ -87,7 +127,8 @@ pub fn check(bytes: &[u8], keys: &Keys, ledger: Option<&Ledger>) -> Result<Check
         statement: Json::Null,
     };
     if out.signed_by.is_none() {
-        out.problems.push(format!("no key of {} signed it", keys.from));
+        let by: Vec<String> = envelope.signatures.iter().take(3).map(|(id, _)| format!("`{}`", clip(id))).collect();
+        out.problems.push(format!("no key of {} signed it (it is signed by {})", keys.from, by.join(", ")));
     }
     let named = text("/predicate/ledger/key");
     if let Some(key) = keys.keys.iter().find(|key| key.to_vkey() == named).or(keys.keys.first())
@@ -100,8 +141,8 @@ pub fn check(bytes: &[u8], keys: &Keys, ledger: Option<&Ledger>) -> Result<Check
             "whose key that is: only the attestation itself names it (`--key` names one that you trust)".to_owned(),
         );
     }
-    match ledger {
-        Some(ledger) => against(&mut out, &statement, ledger)?,
+    match record {
+        Some(record) => against(&mut out, &statement, record)?,
         None => {
             out.unseen.push("no ledger is at hand that has its session: what it says was not recomputed".to_owned())
         }
@@ -110,23 +151,37 @@ pub fn check(bytes: &[u8], keys: &Keys, ledger: Option<&Ledger>) -> Result<Check
     Ok(out)
 }
 
-/// What the statement says, against what this ledger's entries make of it.
-fn against(out: &mut Checked, statement: &Json, ledger: &Ledger) -> Result<(), AttestError> {
+/// What the statement says, against what these entries make of it.
+fn against(out: &mut Checked, statement: &Json, record: Record<'_>) -> Result<(), AttestError> {
+    let (entries, name) = (record.entries(), record.name());
     let last = statement.pointer("/predicate/head/seq").and_then(Json::as_u64).unwrap_or_default();
     let note = statement.pointer("/predicate/ledger/checkpoint").and_then(Json::as_str).unwrap_or_default();
-    if last == 0 || ledger.entry(&out.session, last).is_err() {
-        out.problems.push(format!("this ledger has no entry {last} of a session `{}`", out.session));
+    let Some(head) = Some(last).filter(|last| *last > 0).and_then(|last| entries.entry(&out.session, last).ok()) else {
+        out.problems.push(format!("this {name} has no entry {last} of a session `{}`", out.session));
+        return Ok(());
+    };
+    let folded = Folded::of(entries, &out.session, last)?;
+    if !folded.missing.is_empty() {
+        let missing: Vec<String> = folded.missing.iter().take(10).map(u64::to_string).collect();
+        let s = if folded.missing.len() == 1 { "y" } else { "ies" };
+        out.unseen.push(format!(
+            "whether what it says follows from the entries: the bod{s} of entr{s} {} {} not in this {name}",
+            missing.join(", "),
+            if folded.missing.len() == 1 { "is" } else { "are" },
+        ));
         return Ok(());
     }
+    let subjects = || statement.get("subject").and_then(Json::as_array).into_iter().flatten();
     let mut artifacts = Vec::new();
-    let subjects = statement.get("subject").and_then(Json::as_array).into_iter().flatten();
-    for subject in subjects.filter(|s| s.get("annotations").is_some()) {
+    for subject in subjects().filter(|s| s.get("annotations").is_some()) {
         let path = subject.get("name").and_then(Json::as_str).unwrap_or_default();
         let wanted = subject.pointer("/digest/sha256").and_then(Json::as_str).unwrap_or_default();
         let is_recorded = subject.pointer("/annotations/from").and_then(Json::as_str) == Some("record");
-        let digest = match read::at_path(ledger, &out.session, last, path.as_ref()) {
-            Ok(read::Content::File { bytes, .. }) if is_recorded => Digest::of(&bytes).to_string(),
-            Err(ReadError::Ledger(error @ LedgerError::Damaged { .. })) => return Err(error.into()),
+        let on_record = folded.path(path).and_then(|path| folded.digest_at(&path));
+        let digest = match on_record {
+            Some(digest) if is_recorded => digest,
+            // Then it is no file of the record's, and the statement that is computed has none.
+            None if is_recorded => continue,
             // The real workspace may have gone on since; what is not recorded only the signature stands for.
             _ => {
                 out.unseen.push(format!("artifact `{path}`: its bytes are not on record"));
@@ -135,31 +190,62 @@ fn against(out: &mut Checked, statement: &Json, ledger: &Ledger) -> Result<(), A
         };
         artifacts.push(Artifact { path: path.to_owned(), digest, is_recorded });
     }
-    let recomputed = statement::of(ledger, &out.session, last, note, &artifacts)?;
+    let mut commits = folded.commits(entries)?;
+    take_as_said(out, &mut commits, statement);
+    let recomputed = statement::of(entries, &out.session, last, note, &artifacts, folded, &commits)?;
     let mut differences = Vec::new();
     differ("", statement, &recomputed, &mut differences);
-    out.problems.extend(differences.into_iter().map(|at| format!("the record does not say so: `{at}`")));
-    if let Ok(checkpoint) =
-        Checkpoint::parse(note.split("\n\n").next().map(|t| format!("{t}\n")).unwrap_or_default().as_str())
-    {
-        let root = ledger.root_at(checkpoint.size);
-        if root.as_ref().ok() != Some(&checkpoint.root) {
+    out.problems.extend(differences.into_iter().map(|at| format!("the record does not say so: {at}")));
+    let said = note.split("\n\n").next().map(|text| format!("{text}\n")).unwrap_or_default();
+    if let Ok(said) = Checkpoint::parse(&said) {
+        let is_of_this_tree = match record {
+            Record::Ledger(ledger) => ledger.root_at(said.size).ok() == Some(said.root),
+            // Only the head that the bundle has is known of its tree.
+            Record::Bundle { head, .. } => head.is_none_or(|head| head.size != said.size || head.root == said.root),
+        };
+        if !is_of_this_tree {
             out.problems
                 .push("the checkpoint in it is not of this ledger's tree: one of the two was changed".to_owned());
+        } else if said.size <= head.index {
+            let size = said.size;
+            out.problems.push(format!("the checkpoint in it is of {size} entries, and entry {last} came later"));
         }
     }
     out.recomputed = Some(last);
     Ok(())
 }
 
-/// Where two values differ, as JSON pointers. The ledger's key may have been changed since.
+/// What can't be told of the commits is taken as it was said, and that is told.
+fn take_as_said(out: &mut Checked, commits: &mut Told, statement: &Json) {
+    let list = |pointer: &str| statement.pointer(pointer).and_then(Json::as_array).cloned().unwrap_or_default();
+    let said_unread: BTreeSet<String> =
+        list("/predicate/workspace/unreadPacks").iter().filter_map(|pack| pack.as_str().map(str::to_owned)).collect();
+    let has_more_unread = commits.unread.iter().any(|pack| !said_unread.contains(pack));
+    let said = list("/subject");
+    let ids = said.iter().filter_map(|subject| subject.pointer("/digest/gitCommit")?.as_str());
+    let untold = |id: &&str| commits.untold.contains(*id) || (has_more_unread && !commits.ids.contains(*id));
+    let taken: BTreeSet<String> = ids.filter(untold).map(str::to_owned).collect();
+    let is_any_lacking = has_more_unread || !commits.untold.is_empty();
+    if is_any_lacking {
+        let n = taken.len();
+        out.unseen.push(format!(
+            "which commits were made: the bytes of git's objects are not all here ({n} are taken as it says)"
+        ));
+    }
+    if has_more_unread {
+        commits.unread = said_unread;
+    }
+    commits.ids.extend(taken);
+}
+
+/// Where two values differ, as JSON pointers with both. The ledger's key may have been changed since.
 fn differ(at: &str, said: &Json, is: &Json, out: &mut Vec<String>) {
     if said == is || out.len() >= TOLD_MAX || at == "/predicate/ledger/key" {
         return;
     }
     match (said, is) {
         (Json::Object(said), Json::Object(is)) => {
-            let keys: std::collections::BTreeSet<&String> = said.keys().chain(is.keys()).collect();
+            let keys: BTreeSet<&String> = said.keys().chain(is.keys()).collect();
             for key in keys {
                 let (a, b) = (said.get(key).unwrap_or(&Json::Null), is.get(key).unwrap_or(&Json::Null));
                 differ(&format!("{at}/{key}"), a, b, out);
@@ -168,6 +254,11 @@ fn differ(at: &str, said: &Json, is: &Json, out: &mut Vec<String>) {
         (Json::Array(said), Json::Array(is)) if said.len() == is.len() => {
             said.iter().zip(is).enumerate().for_each(|(n, (a, b))| differ(&format!("{at}/{n}"), a, b, out));
         }
-        _ => out.push(at.to_owned()),
+        (Json::Array(said), Json::Array(is)) => {
+            let (n, m) = (said.len(), is.len());
+            let nth = said.iter().zip(is).position(|(a, b)| a != b).unwrap_or(n.min(m));
+            out.push(format!("`{at}` has {n} and not {m}, which differ from the one at {nth} on"));
+        }
+        _ => out.push(format!("`{at}` is `{}`, and would be `{}`", clip(&said.to_string()), clip(&is.to_string()))),
     }
 }

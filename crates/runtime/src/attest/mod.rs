@@ -3,10 +3,12 @@
 
 mod check;
 mod commits;
+mod objects;
 mod statement;
 
-pub use check::{About, Checked, ITSELF, Keys, about, check, is_envelope};
+pub use check::{About, Checked, ITSELF, Keys, Record, about, check, is_envelope, wanted};
 pub use flyball_ledger::ENVELOPE_BYTES_MAX as FILE_BYTES_MAX;
+use statement::Folded;
 pub use statement::{PREDICATE_TYPE, STATEMENT_TYPE};
 
 use crate::clock::{Clock, wall_ns};
@@ -89,7 +91,12 @@ pub fn attest(home: &Home, session: &str, artifacts: &[PathBuf]) -> Result<Attes
     let artifacts = artifacts.iter().map(|path| artifact(&ledger, session, last, path));
     let artifacts: Vec<Artifact> = artifacts.collect::<Result<_, _>>()?;
     let note = ledger.checkpoint()?.unwrap_or_default();
-    let statement = statement::of(&ledger, session, last, &note, &artifacts)?;
+    let folded = Folded::of(&ledger, session, last)?;
+    if let Some(seq) = folded.missing.first() {
+        return Err(AttestError::Foreign(format!("the body of entry {seq} is not there any more")));
+    }
+    let commits = folded.commits(&ledger)?;
+    let statement = statement::of(&ledger, session, last, &note, &artifacts, folded, &commits)?;
     let payload = serde_json::to_vec(&statement).map_err(|e| AttestError::Foreign(e.to_string()))?;
     let digest = Digest::of(&payload);
     let envelope = ledger.seal(PAYLOAD_TYPE, payload)?.to_bytes()?;

@@ -1,6 +1,6 @@
 //! What an attestation says: a fold of a session's entries, the same for whoever has them.
 
-use super::commits::Commits;
+use super::commits::{Commits, Told};
 use super::{Artifact, AttestError};
 use crate::clock::rfc3339;
 use crate::coverage;
@@ -8,9 +8,10 @@ use crate::read::Tally;
 use crate::state::{self, State};
 use flyball_kernel::analysis::session_coverage;
 use flyball_kernel::{Charter, RuleEffect, Sources};
-use flyball_ledger::{Entry, Filter, Kind, Ledger};
+use flyball_ledger::{Digest, Entry, Filter, Kind, Ledger, LedgerError};
+use flyball_sandbox::workspace::Node;
 use serde_json::{Map, Value as Json, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The statement's type, by the in-toto standard.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -20,39 +21,94 @@ pub const PREDICATE_TYPE: &str = "https://flyball.local/attestation/session/v1";
 /// Questions and acts that are told one by one; the rest is counted.
 const TOLD_MAX: usize = 1000;
 
-/// The statement on a session's entries up to `last`, under a signed head of the tree.
+/// What a session's entries say, in a ledger or as a bundle brought them.
+#[derive(Debug)]
+pub(super) struct Folded {
+    fold: Fold,
+    workspace: State,
+    /// Entries whose bodies are not at hand.
+    pub missing: Vec<u64>,
+}
+
+impl Folded {
+    /// Folds a session's entries up to `last`.
+    pub fn of(entries: &Ledger, session: &str, last: u64) -> Result<Self, AttestError> {
+        let (mut fold, mut missing) = (Fold::default(), Vec::new());
+        for entry in entries.entries(session, 1..=last, Filter::default())? {
+            let mut entry = entry?;
+            match entries.body(&entry) {
+                Ok(body) => entry.body = body,
+                Err(LedgerError::NoBlob(_)) => {
+                    missing.push(entry.seq);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            fold.take(entries, &entry)?;
+        }
+        let workspace = match missing.is_empty() {
+            true => State::at(entries, session, last).map_err(|e| AttestError::Foreign(e.to_string()))?,
+            false => State::default(),
+        };
+        Ok(Self { fold, workspace, missing })
+    }
+
+    /// The digest of the file that stood at a path that the session touched.
+    pub fn digest_at(&self, path: &str) -> Option<String> {
+        match self.workspace.node(path)? {
+            Node::File { digest, .. } => Some(digest),
+            _ => None,
+        }
+    }
+
+    /// The path, as the record names it, of one that an artifact was named by.
+    pub fn path(&self, named: &str) -> Option<String> {
+        let workspace = text(self.fold.open.get("workspace"));
+        crate::read::relative_to(&workspace, named.as_ref()).ok()
+    }
+
+    /// What has to be read to tell its commits.
+    pub fn wanted(&self) -> BTreeSet<Digest> {
+        self.fold.commits.wanted()
+    }
+
+    /// Its commits, as far as their bytes are at hand.
+    pub fn commits(&self, entries: &Ledger) -> Result<Told, LedgerError> {
+        self.fold.commits.read(entries)
+    }
+}
+
+/// The statement on a session's entries, under a signed head of the tree.
 pub(super) fn of(
     ledger: &Ledger,
     session: &str,
     last: u64,
     note: &str,
     artifacts: &[Artifact],
+    folded: Folded,
+    commits: &Told,
 ) -> Result<Json, AttestError> {
-    let mut fold = Fold::default();
-    for entry in ledger.entries(session, 1..=last, Filter::default())? {
-        let mut entry = entry?;
-        entry.body = crate::read::whole_body(ledger, &entry)?;
-        fold.take(ledger, &entry)?;
-    }
-    let workspace = State::at(ledger, session, last).map_err(|e| AttestError::Foreign(e.to_string()))?;
+    let Folded { mut fold, workspace, .. } = folded;
     let head = ledger.entry(session, last)?;
     let mut predicate = fold.predicate(session);
     let mut add = |key: &str, value: Json| predicate.insert(key.to_owned(), value);
-    add(
-        "workspace",
-        json!({ "form": "flyball-workspace-1", "digest": workspace.digest(), "changed": workspace.changed().count() }),
-    );
+    let mut about =
+        json!({ "form": "flyball-workspace-1", "digest": workspace.digest(), "changed": workspace.changed().count() });
+    if let Some(about) = about.as_object_mut().filter(|_| !commits.unread.is_empty()) {
+        about.insert("unreadPacks".to_owned(), json!(commits.unread));
+    }
+    add("workspace", about);
     add("head", json!({ "stream": session, "seq": last, "leaf": head.leaf.to_string(), "index": head.index }));
     add("ledger", json!({ "name": ledger.verifier().name(), "key": ledger.verifier().to_vkey(), "checkpoint": note }));
     Ok(json!({
         "_type": STATEMENT_TYPE,
-        "subject": subjects(&workspace, &fold.commits, artifacts),
+        "subject": subjects(&workspace, commits, artifacts),
         "predicateType": PREDICATE_TYPE,
         "predicate": predicate,
     }))
 }
 
-fn subjects(workspace: &State, commits: &Commits, artifacts: &[Artifact]) -> Vec<Json> {
+fn subjects(workspace: &State, commits: &Told, artifacts: &[Artifact]) -> Vec<Json> {
     let hex = |digest: &str| digest.strip_prefix("sha256:").unwrap_or(digest).to_owned();
     let mut out = vec![json!({ "name": "workspace", "digest": { "sha256": hex(&workspace.digest()) } })];
     out.extend(commits.ids.iter().map(|id| json!({ "name": format!("commit:{id}"), "digest": { "gitCommit": id } })));
@@ -130,7 +186,7 @@ impl Fold {
                 }
                 let changes = state::changes(ledger, entry).map_err(|e| AttestError::Foreign(e.to_string()))?;
                 for change in &changes {
-                    self.commits.take(ledger, change)?;
+                    self.commits.take(change);
                 }
             }
             _ => {}

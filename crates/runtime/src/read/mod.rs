@@ -19,7 +19,6 @@ mod workspace;
 pub use ask::{Ask, Asker, ask, asks};
 pub use board::Board;
 pub use fold::Node;
-pub(crate) use history::whole_body;
 pub use history::{Filter, History};
 pub use registers::{AutonomyView, Owed, RegistersView};
 pub use session::{Closing, SessionLine, SessionView, State, resolve, sessions, show};
@@ -30,6 +29,7 @@ pub use timeline::{Fate, ROWS_MAX, Row, Show, Timeline};
 pub(crate) use trace::of_history;
 pub use trace::{Trace, TraceNode, lineage, trace};
 pub use why::{Became, Quoted, Said, Why, WhyReason, WhyRuling, why};
+pub(crate) use workspace::relative_to;
 pub use workspace::{At, ChangedPath, Content, FileDiff, Undone, WorkspaceDiff, at, at_path, diff, undone};
 
 use flyball_ledger::LedgerError;

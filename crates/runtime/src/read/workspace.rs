@@ -328,8 +328,13 @@ fn change(from: &Node, to: &Node) -> &'static str {
 
 /// The path as the record names it.
 pub(super) fn relative(history: &History, path: &Path) -> Result<String, ReadError> {
-    let outside = || ReadError::Outside { path: path.display().to_string(), workspace: history.workspace().to_owned() };
-    let rel = if path.is_absolute() { path.strip_prefix(history.workspace()).map_err(|_| outside())? } else { path };
+    relative_to(history.workspace(), path)
+}
+
+/// The path as the record of a session in this workspace names it.
+pub(crate) fn relative_to(workspace: &str, path: &Path) -> Result<String, ReadError> {
+    let outside = || ReadError::Outside { path: path.display().to_string(), workspace: workspace.to_owned() };
+    let rel = if path.is_absolute() { path.strip_prefix(workspace).map_err(|_| outside())? } else { path };
     let mut parts = Vec::new();
     for part in rel.components() {
         match part {
