@@ -77,6 +77,11 @@ impl Codex {
         command.args(arguments("127.0.0.1", port, prompt));
         command
     }
+
+    /// Its arguments for an endpoint on this machine, as it is called inside a sandbox.
+    pub fn arguments_inside(port: u16, prompt: &str) -> impl Iterator<Item = String> {
+        arguments(HOST_INSIDE, port, prompt)
+    }
 }
 
 fn arguments(host: &str, port: u16, prompt: &str) -> impl Iterator<Item = String> {

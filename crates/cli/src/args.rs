@@ -369,7 +369,7 @@ pub struct Run {
     /// that the program asks for, and what passes through its standard streams, which then are pipes
     #[arg(long)]
     pub record: bool,
-    /// Give a harness (claude, gemini) no hooks, by which its tool calls are told before they are made
+    /// Give a harness (claude, codex, gemini, cursor-agent) no hooks, by which its tool calls are told before they are made
     #[arg(long)]
     pub no_hooks: bool,
     /// Send what happens to an OpenTelemetry collector while it happens: OTLP over HTTP, such as http://127.0.0.1:4318

@@ -205,6 +205,9 @@ fn at_the_end(out: Output, home: &Home, apply: Apply, learn: bool, summary: &Sum
             out.note(&format!("  what was denied and why: flyball log {id} --verdict deny, flyball why {id} SEQ"));
         }
     }
+    for silent in summary.uncovered.iter().filter(|text| text.starts_with("hooks:")) {
+        out.warn(&format!("flyball: not covered: {silent}"));
+    }
     for owed in &summary.obligations {
         let of = if owed.bound.is_empty() { String::new() } else { format!(" ({})", visible(&owed.bound)) };
         let (name, since, owner) = (visible(&owed.obligation), owed.since, visible(&owed.owner));

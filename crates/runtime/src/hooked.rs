@@ -11,13 +11,13 @@ use crate::door::pins::PinFiles;
 use crate::git_context;
 use crate::plan::Plan;
 use crate::supervisor::Session;
-use flyball_gateway::hook::install::{self, Called};
+use flyball_gateway::hook::install::{self, Called, SettingsError, trust};
 use flyball_gateway::hook::{Around, Hooks, Reply, file};
 use flyball_gateway::{Answered, Asking, Gate};
 use flyball_intent::{Harness, McpOwn};
 use flyball_kernel::{Action, Value, Verdict};
 use flyball_sandbox::workspace::{self, Layers};
-use flyball_sandbox::{HOOKS_PROGRAM, HOOKS_SETTINGS_FILE, HOOKS_SOCKET_FILE, HooksDoor};
+use flyball_sandbox::{HOOKS_PROGRAM, HOOKS_SOCKET_FILE, HooksDoor, hooks_settings_file};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -40,48 +40,78 @@ const AT_ONCE_MAX: usize = 32;
 pub(crate) struct Hooking {
     pub harness: Harness,
     pub door: HooksDoor,
-    settings: Vec<u8>,
+    /// What stands at each of the door's settings.
+    settings: Vec<Vec<u8>>,
 }
 
 /// The hooks for a program, if it is a harness whose settings can be given in this way; else why not, if it is one at all.
 pub(crate) fn hooking(program: &str, home: &Path, env: &[(OsString, OsString)]) -> Result<Option<Hooking>, String> {
-    let harness = match program {
-        "claude" => Harness::Claude,
-        "gemini" => Harness::Gemini,
+    let (harness, own_folder) = match program {
+        "claude" => (Harness::Claude, Some("CLAUDE_CONFIG_DIR")),
+        "codex" => (Harness::Codex, Some("CODEX_HOME")),
+        "gemini" => (Harness::Gemini, None),
+        "cursor-agent" => (Harness::Cursor, None),
         _ => return Ok(None),
     };
-    let set = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, value)| PathBuf::from(value));
-    let settings = match (harness, set("CLAUDE_CONFIG_DIR")) {
-        (Harness::Claude, Some(dir)) => dir.join("settings.json"),
-        _ => home.join(install::path(harness)),
+    let usual = home.join(install::path(harness));
+    let named = own_folder.and_then(|folder| env.iter().find(|(name, _)| name == folder));
+    let settings = match (named, usual.file_name()) {
+        (Some((_, folder)), Some(name)) => Path::new(folder).join(name),
+        _ => usual,
     };
     if !settings.starts_with(home) {
         return Err(format!("{} is not below the home", settings.display()));
     }
     let exe = std::env::current_exe().ok().filter(|exe| exe.is_file());
     let program = exe.ok_or("this program's own file is not known")?;
-    let now = match std::fs::File::open(&settings) {
+    let called = Called { program: HOOKS_PROGRAM.to_owned(), within: WITHIN };
+    let can_not = |path: &Path, error: &SettingsError| format!("{} can't be given hooks: {error}", path.display());
+    let with = install::install(harness, now(&settings)?.as_deref(), &called);
+    let hooks = with.map_err(|e| can_not(&settings, &e))?;
+    let mut given = vec![(settings.clone(), hooks)];
+    if harness == Harness::Codex {
+        let config = settings.with_file_name("config.toml");
+        let names =
+            [&settings, &settings.canonicalize().unwrap_or_default()].map(|name| name.to_string_lossy().into_owned());
+        let hooks = given.first().map(|(_, hooks)| hooks.as_slice()).unwrap_or_default();
+        let trusting = trust::trusting(&names, hooks, &now(&config)?.unwrap_or_default());
+        let trusting = trusting.map_err(|e| can_not(&config, &e))?;
+        given.push((config, trusting.into_bytes()));
+    }
+    let (places, settings) = given.into_iter().unzip();
+    Ok(Some(Hooking { harness, door: HooksDoor { program, settings: places }, settings }))
+}
+
+/// What a file of the harness's holds, if there is one.
+fn now(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    let fail = |e: std::io::Error| format!("{}: {e}", path.display());
+    match std::fs::File::open(path) {
         Ok(file) => {
             let mut bytes = Vec::new();
-            let read = file.take(install::SETTINGS_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
-            read.map_err(|e| format!("{}: {e}", settings.display()))?;
-            Some(bytes)
+            file.take(install::SETTINGS_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
+            Ok(Some(bytes))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(format!("{}: {error}", settings.display())),
-    };
-    let called = Called { program: HOOKS_PROGRAM.to_owned(), within: WITHIN };
-    let with = install::install(harness, now.as_deref(), &called);
-    let bytes = with.map_err(|e| format!("{} can't be read: {e}", settings.display()))?;
-    Ok(Some(Hooking { harness, door: HooksDoor { program, settings }, settings: bytes }))
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fail(error)),
+    }
 }
 
 impl Hooking {
     /// Makes what the sandbox shows inside, before it is built.
     pub fn prepare(&self, session_dir: &Path) -> std::io::Result<UnixListener> {
-        std::fs::write(session_dir.join(HOOKS_SETTINGS_FILE), &self.settings)?;
+        for (n, settings) in self.settings.iter().enumerate() {
+            std::fs::write(session_dir.join(hooks_settings_file(n)), settings)?;
+        }
         crate::control::with_short_path(session_dir, HOOKS_SOCKET_FILE, |path| UnixListener::bind(path))
     }
+}
+
+/// What a session did not cover, as its last entry says it: harnesses that call no hook say nothing of that themselves.
+pub(crate) fn uncovered_at_the_end(plan: &Plan, are_told: bool) -> Vec<String> {
+    let silent = plan.hooks.as_ref().filter(|_| !are_told);
+    let silent =
+        silent.map(|hooks| format!("hooks: {} has called none of those that it was given", hooks.harness.name()));
+    plan.uncovered.iter().cloned().chain(silent).collect()
 }
 
 /// Where a session's harness works.
@@ -259,7 +289,7 @@ const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     #[test]
@@ -279,12 +309,46 @@ mod tests {
         let of = |program: &str, env: &[(OsString, OsString)]| hooking(program, home.path(), env);
         assert!(of("sh", &[]).unwrap().is_none());
         let claude = of("claude", &[]).unwrap().unwrap();
-        assert_eq!(claude.door.settings, home.path().join(".claude/settings.json"));
-        assert!(String::from_utf8_lossy(&claude.settings).contains("/.flyball/flyball hook claude"));
+        assert_eq!(claude.door.settings, [home.path().join(".claude/settings.json")]);
+        assert!(String::from_utf8_lossy(&claude.settings[0]).contains("/.flyball/flyball hook claude"));
         let elsewhere = [(OsString::from("CLAUDE_CONFIG_DIR"), OsString::from("/etc/claude"))];
         assert!(of("claude", &elsewhere).unwrap_err().contains("not below the home"));
         std::fs::create_dir(home.path().join(".gemini")).unwrap();
         std::fs::write(home.path().join(".gemini/settings.json"), "{ // mine\n}").unwrap();
-        assert!(of("gemini", &[]).unwrap_err().contains("can't be read"));
+        assert!(of("gemini", &[]).unwrap_err().contains("no JSON"));
+        let cursor = of("cursor-agent", &[]).unwrap().unwrap();
+        assert_eq!(cursor.door.settings, [home.path().join(".cursor/hooks.json")]);
+    }
+
+    #[test]
+    fn codex_is_given_hooks_that_it_trusts_unless_its_user_wants_none() {
+        let home = tempfile::tempdir().unwrap();
+        let of = || hooking("codex", home.path(), &[]);
+        let trusted = |codex: &Hooking| {
+            let file = codex.door.settings[0].to_string_lossy().into_owned();
+            let config = String::from_utf8(codex.settings[1].clone()).unwrap();
+            let told = trust::trust(&file, &codex.settings[0], &config).unwrap();
+            assert!(!told.is_empty());
+            (told.iter().all(|(_, trust)| *trust == trust::Trust::Trusted), config)
+        };
+        let first = of().unwrap().unwrap();
+        assert_eq!(first.door.settings[1], home.path().join(".codex/config.toml"));
+        assert!(trusted(&first).0);
+        // What the user has there stays, and an older trust in the same place is no matter.
+        std::fs::create_dir(home.path().join(".codex")).unwrap();
+        let key = format!("{}:pre_tool_use:0:0", first.door.settings[0].display());
+        let own = format!(
+            "model = \"m\"\n[hooks.state.\"{key}\"]\nenabled = false\n[hooks.state.\"x\"]\ntrusted_hash = \"y\"\n"
+        );
+        std::fs::write(home.path().join(".codex/config.toml"), own).unwrap();
+        let (is_trusted, config) = trusted(&of().unwrap().unwrap());
+        let config: toml::Table = config.parse().unwrap();
+        assert!(is_trusted && config["model"].as_str() == Some("m") && config["hooks"]["state"].get("x").is_some());
+        for (own, why) in
+            [("[features]\nhooks = false", "features.hooks"), ("hooks = 1", "not a table"), ("[", "no TOML")]
+        {
+            std::fs::write(home.path().join(".codex/config.toml"), own).unwrap();
+            assert!(of().unwrap_err().contains(why), "{own}");
+        }
     }
 }

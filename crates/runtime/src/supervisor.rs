@@ -560,7 +560,7 @@ fn close(
         changes: core.capture.state.changes().map(|(path, how)| (path.to_owned(), how)).collect(),
         last_seq: core.gate.last_seq(),
         obligations: core.gate.status().registers.obligations,
-        uncovered: plan.uncovered.clone(),
+        uncovered: hooked::uncovered_at_the_end(plan, core.tool_calls.are_told()),
         learning: plan.learns,
         replay_level: core.replay_level(),
     };

@@ -63,13 +63,13 @@ impl Spec {
 }
 
 /// How the hooks of an agent's harness reach the supervisor: the session's folder holds [`crate::HOOKS_SOCKET_FILE`], which stands
-/// inside at [`crate::HOOKS_SOCKET`], and [`crate::HOOKS_SETTINGS_FILE`].
+/// inside at [`crate::HOOKS_SOCKET`], and [`crate::hooks_settings_file`] for each of the settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HooksDoor {
     /// The program that the hooks call, which stands inside at [`crate::HOOKS_PROGRAM`].
     pub program: PathBuf,
     /// Where the harness looks for its settings: those of the session's folder stand there, read-only.
-    pub settings: PathBuf,
+    pub settings: Vec<PathBuf>,
 }
 
 /// Resource limits of the whole tree; `None` is no limit of ours.

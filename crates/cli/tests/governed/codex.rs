@@ -41,8 +41,8 @@ fn forbidden() -> Vec<(Turn, &'static str)> {
         (Turn::exec("git push origin HEAD:main"), "flyball: denied"),
         (Turn::exec("cat \"$HOME/.ssh/id_ed25519\""), "flyball: denied"),
         (Turn::exec("npm install left-pad"), "flyball: denied"),
-        // Its own tool writes in its own process: the model reads that the call failed, the reason is on its standard error.
-        (Turn::patch(HOOK), "Failed to write file"),
+        // Its own tool writes in its own process: the hook says why beforehand.
+        (Turn::patch(HOOK), "flyball: denied"),
     ]
 }
 

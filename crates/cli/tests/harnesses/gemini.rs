@@ -1,4 +1,4 @@
-use crate::{Case, World, text};
+use crate::{Case, World, is_caused, text};
 use flyball_testkit::gemini::Gemini;
 use flyball_testkit::model_endpoint::{ModelEndpoint, Turn};
 use serde_json::json;
@@ -54,10 +54,7 @@ fn governed() {
     std::fs::create_dir(world.path("home").join(".gemini")).unwrap();
     let settings = world.path("home").join(".gemini/settings.json");
     std::fs::write(&settings, Gemini::settings().to_string()).unwrap();
-    let rules = world.file(".flyball/rules.cedar");
-    let rule =
-        std::fs::read_to_string(&rules).unwrap().replacen("[\"localhost\",", "[\"host.internal\", \"localhost\",", 1);
-    std::fs::write(&rules, rule).unwrap();
+    world.reaches_this_machine();
     let forbidden = world.file("forbidden.txt");
     let endpoint = ModelEndpoint::start(vec![
         shell("echo ready >made"),
@@ -66,22 +63,13 @@ fn governed() {
     ])
     .unwrap();
     let plain = Gemini::find().unwrap().command(&endpoint, &world.path("home"), "go");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_flyball"));
-    command.arg("--ledger").arg(world.path("l")).args(["run", "--apply", "never", "--on-hold", "deny", "--"]);
-    // By the name that its users call it by.
-    command.arg("gemini").args(plain.get_args().skip(1)).env_clear();
-    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let bin = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.agents/bin").canonicalize().unwrap();
-    command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    let mut command = world.governed("gemini", &plain);
     command.env("GOOGLE_GEMINI_BASE_URL", format!("http://host.internal:{}", endpoint.port()));
     let output = world.run(command, false);
     let told = || format!("{:#?}\n{}\n{}", endpoint.tool_results(), text(&output.stdout), text(&output.stderr));
     let log = world.closed();
     assert_eq!(log[0]["body"]["hooks"], "gemini", "{}", told());
     assert!(endpoint.result_of(1).contains("no-forbidden-file"), "{}", told());
-    let made =
-        log.iter().find(|e| e["kind"] == "attempt" && e["body"]["resource"].to_string().contains("/made")).unwrap();
-    let told_by = |seq: &serde_json::Value| log.iter().any(|e| e["seq"] == *seq && e["body"]["hook"] == "BeforeTool");
-    assert!(made["cause"].as_array().unwrap().iter().any(told_by), "{made}\n{}", told());
+    is_caused(&log, "fs.write", "/made", "BeforeTool", &told());
     assert_eq!(std::fs::read_to_string(settings).unwrap(), Gemini::settings().to_string());
 }

@@ -5,6 +5,7 @@
 
 mod claude;
 mod codex;
+mod cursor;
 mod gemini;
 
 use flyball_testkit::model_endpoint::ModelEndpoint;
@@ -23,7 +24,9 @@ struct Case {
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
-    for Case { name, needs, run } in [claude::cases(), codex::cases(), gemini::cases()].into_iter().flatten() {
+    for Case { name, needs, run } in
+        [claude::cases(), codex::cases(), cursor::cases(), gemini::cases()].into_iter().flatten()
+    {
         let skip = needs();
         if let Some(why) = &skip {
             eprintln!("skipped: {name}: {why}");
@@ -151,6 +154,22 @@ impl World {
         assert_eq!(verdict(&log, "git.push", "main"), "hold");
     }
 
+    /// The agent's model is on this machine: its name inside is one that may be called.
+    fn reaches_this_machine(&self) {
+        self.edit(&self.file(".flyball/rules.cedar"), "[\"localhost\",", "[\"host.internal\", \"localhost\",");
+    }
+
+    /// The same command in a sandbox, by the name that the harness's users call it by.
+    fn governed(&self, name: &str, plain: &Command) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flyball"));
+        command.arg("--ledger").arg(self.path("l")).args(["run", "--apply", "never", "--on-hold", "deny", "--", name]);
+        command.args(plain.get_args().skip(usize::from(plain.get_program() == "node"))).env_clear();
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.agents/bin").canonicalize().unwrap();
+        command.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+        command
+    }
+
     /// Puts another text in the place of one in a settings file.
     fn edit(&self, file: &Path, old: &str, new: &str) {
         let text = std::fs::read_to_string(file).unwrap();
@@ -173,4 +192,21 @@ fn verdict<'a>(log: &'a [Value], verb: &str, words: &str) -> &'a str {
         .unwrap_or_else(|| panic!("no {verb} of {words}"));
     let ruling = log.iter().find(|e| e["kind"] == "ruling" && e["body"]["of"] == attempt["seq"]).unwrap();
     ruling["body"]["verdict"].as_str().unwrap()
+}
+
+/// The chain of the first such attempt begins at a hook's entry of that event, whose call it is.
+fn is_caused<'a>(log: &'a [Value], verb: &str, words: &str, event: &str, told: &str) -> Vec<&'a Value> {
+    let entry = |seq: &Value| log.iter().find(|e| e["seq"] == *seq).unwrap();
+    let is_it = |e: &&Value| {
+        e["kind"] == "attempt" && e["body"]["verb"] == verb && e["body"]["resource"].to_string().contains(words)
+    };
+    let mut at = log.iter().find(is_it).unwrap_or_else(|| panic!("no {verb} of {words}: {told}"));
+    let mut chain = vec![at];
+    // A tool call stands before the exec that the shell runs under.
+    while let Some(cause) = at["cause"].get(0).filter(|_| at["body"]["hook"] != event) {
+        at = entry(cause);
+        chain.push(at);
+    }
+    assert!(at["body"]["hook"] == event && at["body"]["tool_use_id"].is_string(), "{chain:#?}\n{told}");
+    chain
 }

@@ -80,6 +80,11 @@ impl ToolCalls {
         self.harness = began_at(pid).map(|began| (pid, began));
     }
 
+    /// Whether a hook of the harness's has been heard at all.
+    pub fn are_told(&self) -> bool {
+        self.harness.is_some()
+    }
+
     /// Whether that process runs the command of a call.
     pub fn are_run_by(&self, pid: i32) -> bool {
         self.open.iter().any(|call| call.by == Some(pid))

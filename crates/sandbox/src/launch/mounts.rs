@@ -91,8 +91,11 @@ pub const HOOKS_SOCKET: &str = "/.flyball/hooks.sock";
 pub const HOOKS_SOCKET_FILE: &str = "hooks.sock";
 /// What the harness's hooks call.
 pub const HOOKS_PROGRAM: &str = "/.flyball/flyball";
-/// In the session's folder: the harness's settings, with hooks.
-pub const HOOKS_SETTINGS_FILE: &str = "hooks.json";
+/// In the session's folder: the harness's settings, with hooks, those of that number.
+#[must_use]
+pub fn hooks_settings_file(n: usize) -> String {
+    format!("hooks.{n}")
+}
 /// Where systems keep the certificates that they trust (Debian and its kin, Fedora and its kin, SUSE, Alpine).
 const SYSTEM_TRUST: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt",
@@ -148,9 +151,12 @@ pub(super) fn enter(boot: &Boot) -> Step<()> {
     if let Some(hooks) = &spec.hooks {
         root.bind(&spec.session_dir.join(HOOKS_SOCKET_FILE), Path::new(HOOKS_SOCKET), READ_ONLY)?;
         root.bind(&hooks.program, Path::new(HOOKS_PROGRAM), READ_ONLY)?;
-        let settings = spec.session_dir.join(HOOKS_SETTINGS_FILE);
-        let tree = tree(&settings, READ_ONLY | libc::MOUNT_ATTR_NOEXEC).at("reading the hooks' settings", settings)?;
-        protected.push((hooks.settings.clone(), tree));
+        for (n, place) in hooks.settings.iter().enumerate() {
+            let settings = spec.session_dir.join(hooks_settings_file(n));
+            let tree =
+                tree(&settings, READ_ONLY | libc::MOUNT_ATTR_NOEXEC).at("reading the hooks' settings", settings)?;
+            protected.push((place.clone(), tree));
+        }
     }
     pivot(&root)?;
 

@@ -39,6 +39,12 @@ pub enum SettingsError {
     /// Other bytes than JSON, or JSON with comments.
     #[error("it is no JSON (comments are none either): {0}")]
     Json(String),
+    /// Other text than TOML.
+    #[error("it is no TOML: {0}")]
+    Toml(String),
+    /// The user wants no hooks at all.
+    #[error("`{0}` is `false` in it")]
+    Off(String),
     /// Something else stands where an object or a list has to.
     #[error("`{at}` is not {want}")]
     Shape {
