@@ -1,5 +1,6 @@
 //! What is queued and not yet committed, in a file: a write into the system's memory costs a microsecond, and outlives a
 //! process that is killed. So what was appended is not lost with its process; only the power can take it before it is durable.
+//! And it is durable once this file is synced, for less than a commit costs ([`Inflight::mark`]).
 //!
 //! Each handle for writing has such a file, `inflight/NAME`, locked for as long as its process lives. Whoever finds one that
 //! nobody holds takes what is in it into the store and removes it. It is no second record: it holds nothing that was committed
@@ -36,9 +37,35 @@ pub(crate) const FILE_BYTES_MAX: u64 = 256 << 20;
 /// The file of one handle.
 pub(crate) struct Inflight {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     bytes: u64,
+    /// Bytes ever written.
+    written: u64,
+    /// The folders above it are to be synced, so that its name is there.
+    is_named: bool,
     buffer: Vec<u8>,
+}
+
+/// What stood in the file at one moment, to be synced without whoever guards the file.
+pub(crate) struct Mark {
+    file: Arc<File>,
+    path: PathBuf,
+    is_named: bool,
+    pub(crate) written: u64,
+}
+
+impl Mark {
+    /// Returns when all that stood there then is on the disk, under a name that is.
+    pub(crate) fn sync(&self) -> Result<(), LedgerError> {
+        let fail = |e| LedgerError::io("sync", &self.path, e);
+        self.file.sync_data().map_err(fail)?;
+        if !self.is_named {
+            for folder in self.path.ancestors().skip(1).take(2) {
+                File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Inflight {
@@ -56,7 +83,19 @@ impl Inflight {
         let file = fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
         file.try_lock().map_err(|e| fail(e.into()))?;
         (&file).write_all(MAGIC).map_err(fail)?;
-        Ok(Self { path, file, bytes: MAGIC.len() as u64, buffer: Vec::with_capacity(1024) })
+        let (file, bytes) = (Arc::new(file), MAGIC.len() as u64);
+        Ok(Self { path, file, bytes, written: bytes, is_named: false, buffer: Vec::with_capacity(1024) })
+    }
+
+    /// All that was written so far.
+    pub(crate) fn mark(&self) -> Mark {
+        let (file, path) = (Arc::clone(&self.file), self.path.clone());
+        Mark { file, path, is_named: self.is_named, written: self.written }
+    }
+
+    /// A [`Mark`] of it was synced.
+    pub(crate) fn synced(&mut self) {
+        self.is_named = true;
     }
 
     /// Bytes in it.
@@ -75,12 +114,13 @@ impl Inflight {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let written = (&self.file).write_all(&self.buffer);
+        let written = (&*self.file).write_all(&self.buffer);
         let bytes = self.buffer.len() as u64;
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_BYTES_MAX);
         written.map_err(|e| LedgerError::io("write to", &self.path, e))?;
         self.bytes += bytes;
+        self.written += bytes;
         Ok(())
     }
 

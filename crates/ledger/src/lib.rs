@@ -8,7 +8,8 @@
 //!
 //! - An entry is encoded once, and the exact stored bytes are the tree's leaf.
 //! - [`Stream::durable`] returns only after the entry, all before it in its stream, and the blobs that it names are
-//!   on the disk; after a crash the ledger has a prefix of each stream that includes all of these.
+//!   on the disk; after a crash the ledger has a prefix of each stream that includes all of these. [`Stream::on_disk`]
+//!   promises the same of a crash, before they are in the tree.
 //! - What was appended outlives its process: a killed one's entries are taken in by the next that opens the ledger. Only
 //!   a failing system or power can take what is not durable yet.
 //! - After a failed commit nothing more is taken: what reached the disk is unknown, so nobody goes on as if it were.

@@ -2,7 +2,7 @@
 
 use crate::LedgerError;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::FileExt as _, path::Path, time::Duration};
 
 /// The format that this version writes, in `user_version`.
 pub(crate) const VERSION: i64 = 1;
@@ -221,12 +221,39 @@ fn rewrite(db: &Connection, dir: &Path) -> Result<(), LedgerError> {
     }
     // Where others are at work they have the log open since before, and their own syncs tell them what failed.
     db.busy_timeout(Duration::ZERO).map_err(fail)?;
-    let done = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    let done = written_again(db, dir).and_then(|()| {
+        let done = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        done.map(drop).map_err(fail)
+    });
     db.busy_timeout(BUSY).map_err(fail)?;
-    match done.map_err(fail) {
-        Ok(_) | Err(LedgerError::Busy { .. }) => Ok(()),
+    match done {
+        Ok(()) | Err(LedgerError::Busy { .. }) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Writes the write-ahead log where it stands once more, as the operating system shows it, and syncs it.
+///
+/// INVARIANT: what the disk has of it is the whole of it before any of it is taken into the database: a power loss on the way
+/// would else leave pages of a commit that the log no longer has, and one behind it, where the log was not cut yet, older pages.
+fn written_again(db: &Connection, dir: &Path) -> Result<(), LedgerError> {
+    let path = dir.join("ledger.db-wal");
+    let io = |e| LedgerError::io("write again", &path, e);
+    // While this stands no writer adds to it or begins it anew.
+    db.execute_batch("BEGIN IMMEDIATE").map_err(|e| LedgerError::store(dir, e))?;
+    let written = (|| {
+        let log = std::fs::OpenOptions::new().read(true).write(true).open(&path)?;
+        let mut piece = vec![0; 1 << 20];
+        let mut at = 0;
+        loop {
+            let read = log.read_at(&mut piece, at)?;
+            let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { break log.sync_all() };
+            log.write_all_at(bytes, at)?;
+            at += bytes.len() as u64;
+        }
+    })();
+    let ended = db.execute_batch("ROLLBACK").map_err(|e| LedgerError::store(dir, e));
+    written.map_err(io).and(ended)
 }
 
 /// From here on this connection writes nothing more, not even when it is closed.

@@ -215,6 +215,19 @@ impl Stream {
         self.ledger.queue()?.wait_durable(&self.progress, seq)
     }
 
+    /// Waits until neither the process' end nor the power can take entry `seq` nor what was appended before it. Sooner than
+    /// [`Self::durable`]: it may not be in the tree yet, where others read; who opens the ledger after a crash puts it there.
+    ///
+    /// # Errors
+    /// As for [`Self::durable`].
+    pub fn on_disk(&self, seq: u64) -> Result<(), LedgerError> {
+        if seq > self.last_seq() {
+            return Err(LedgerError::NoEntry { stream: self.id().to_owned(), seq });
+        }
+        self.queue_staged()?;
+        self.ledger.queue()?.wait_on_disk(&self.progress, seq)
+    }
+
     /// Waits until everything appended so far is on the disk.
     ///
     /// # Errors

@@ -97,6 +97,10 @@ struct State {
     items: VecDeque<Item>,
     /// Where the items stand as well until they are committed.
     inflight: Option<Inflight>,
+    /// So many bytes that were ever written to that file are on the disk.
+    synced: u64,
+    /// Somebody syncs it.
+    is_syncing: bool,
     bytes: usize,
     /// Counts items ever queued and ever committed.
     queued: u64,
@@ -183,6 +187,41 @@ impl Queue {
             state = self.committed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(())
+    }
+
+    /// Waits until entry `seq` of a stream, which is queued, is committed or stands on the disk in the file of what is not.
+    ///
+    /// INVARIANT: what was queued before it stands there too, so that whoever takes it in finds all that it relies on.
+    pub(crate) fn wait_on_disk(&self, stream: &Progress, seq: u64) -> Result<(), LedgerError> {
+        let is_committed = || stream.durable_seq.load(Ordering::Acquire) >= seq;
+        let mut state = self.lock();
+        let Some(wanted) = state.inflight.as_ref().map(|file| file.mark().written) else {
+            drop(state);
+            return self.wait_durable(stream, seq);
+        };
+        while !is_committed() && state.synced < wanted {
+            self.check(&state)?;
+            let Some(mark) = state.inflight.as_ref().map(Inflight::mark).filter(|_| !state.is_syncing) else {
+                state = self.committed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            state.is_syncing = true;
+            drop(state);
+            let synced = mark.sync();
+            state = self.lock();
+            state.is_syncing = false;
+            match synced {
+                Ok(()) => {
+                    state.synced = state.synced.max(mark.written);
+                    state.inflight.iter_mut().for_each(Inflight::synced);
+                }
+                // INVARIANT: as after a failed commit, there is no second try.
+                Err(error) => self.stop_locked(&mut state, &error),
+            }
+            self.committed.notify_all();
+        }
+        // What was stopped meanwhile may have lost it.
+        if is_committed() { Ok(()) } else { self.check(&state) }
     }
 
     /// Someone is about to wait: what gathers is to be committed now.

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Entries that a child appends; every third is waited for, every fifth names a blob.
+/// Entries that a child appends; every third is waited for (in the tree or in what stands for it), every fifth names a blob.
 const ENTRIES: u64 = 24;
 
 fn draft(n: u64) -> Draft {
@@ -38,7 +38,7 @@ fn child() {
             }
             stream.append(draft)?;
             if n % 3 == 0 {
-                stream.durable(n)?;
+                if n % 2 == 0 { stream.durable(n)? } else { stream.on_disk(n)? }
                 say(format!("durable {n}"));
             }
         }
@@ -158,8 +158,11 @@ fn each_failing_call_stops_the_store_and_loses_nothing_acknowledged() {
                 if text.contains("error FB0314") {
                     stopped += 1;
                     // Nothing of the store is written or synced again: a second try can succeed for what is lost.
+                    // (What is in flight stands in a file of its own: a commit that is under way then comes to its own end.)
+                    let Op::Failed(_, path) = &ops[failed] else { unreachable!() };
+                    let of = if path.to_string_lossy().contains("inflight") { "inflight" } else { "ledger.db" };
                     let again = ops[failed + 1..].iter().find(|op| match op {
-                        Op::Write(path, ..) | Op::Sync(path) => path.to_string_lossy().contains("ledger.db"),
+                        Op::Write(path, ..) | Op::Sync(path) => path.to_string_lossy().contains(of),
                         _ => false,
                     });
                     assert!(again.is_none(), "{what}: after the failure: {again:?}\n{text}");
@@ -209,7 +212,7 @@ fn what_a_failed_sync_forgot_is_not_built_upon_by_the_next_start() {
     eprintln!("seed {seed}");
     let mut random = dice(seed);
     let mut mended = 0;
-    for n in [6, 8, 9, 11, 12] {
+    for n in [1, 2, 3, 4, 6, 8, 9, 11, 12] {
         bench.clear();
         bench.run(None);
         let output = bench.run(Some(&format!("sync:{n}:5")));

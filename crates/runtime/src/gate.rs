@@ -355,7 +355,7 @@ impl Gate {
         // INVARIANT: attempt, ruling and dispatch outlive this process before anything comes of them.
         self.stream()?.queue_staged()?;
         if durable {
-            self.stream()?.durable(last)?;
+            self.stream()?.on_disk(last)?;
         }
         Ok(())
     }
