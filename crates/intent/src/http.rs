@@ -11,6 +11,7 @@
 //! A service is told by the shape of its paths, not only by its host's name: it may be anybody's own. What a reader can't tell is
 //! `opaque`, never left out.
 
+mod fields;
 mod git;
 mod github;
 mod json;
@@ -19,6 +20,7 @@ mod readings;
 #[cfg(test)]
 mod tests;
 
+pub use fields::WantedFields;
 use flyball_kernel::{Action, ActionError, Resource, ResourceKind, Surface};
 pub(crate) use readings::readings;
 use serde_json::Value as Json;

@@ -365,7 +365,7 @@ static VERBS: &[VerbSpec] = {
         v(
             "http.request",
             R::Request,
-            &[f("bytes", Long), f("scheme", Str)],
+            &[f("bytes", Long), f("scheme", Str), f("headers", Strs), f("json", Strs)],
             &[f("status", Long), f("bytes", Long)],
             Medium,
             Compensatable,

@@ -38,7 +38,11 @@ fn child() {
             }
             stream.append(draft)?;
             if n % 3 == 0 {
-                if n % 2 == 0 { stream.durable(n)? } else { stream.on_disk(n)? }
+                if n % 2 == 0 {
+                    stream.durable(n)?
+                } else {
+                    stream.on_disk(n)?
+                }
                 say(format!("durable {n}"));
             }
         }

@@ -137,6 +137,7 @@ impl Outward {
             authority: Arc::clone(authority),
             client: LazyLock::new(Box::new(trusted)),
             pass: charter.http().pass.clone(),
+            reads: charter.http().reads.clone().into(),
             credentials: Arc::clone(credentials),
             models: Arc::new(Models::new(charter.models().clone())),
             wait: WAIT_MAX,

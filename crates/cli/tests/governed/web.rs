@@ -12,6 +12,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "what_was_written_does_not_leave_by_an_open_connection", needs, run: barrier },
         Case { name: "a_credential_goes_to_its_host_and_nowhere_else", needs, run: credential },
         Case { name: "a_method_that_a_header_names_counts", needs, run: named_method },
+        Case { name: "a_field_of_a_body_and_a_header_are_ruled_on", needs, run: fields },
         Case { name: "a_push_over_https_is_a_push", needs, run: push },
     ]
 }
@@ -250,6 +251,46 @@ fn named_method(user: User) {
         "#,
     );
     assert!(said.contains("200 403 403 200 400 400 \n403 403 403 403 200 400 403 200 "), "{said}");
+}
+
+/// What the charter has read of requests is what its rules see; what it can't be read of does not go out.
+fn fields(user: User) {
+    let (world, server, _outside) = scene(user);
+    let file = world.repo.workspace().join(".flyball/charter.toml");
+    let rows = "[[http.read]]\nhost = \"host.internal\"\npath = \"/api/**\"\nheaders = [\"x-tenant\"]\njson = [\"/user/role\"]\n";
+    std::fs::write(&file, format!("{}\n{rows}", std::fs::read_to_string(&file).unwrap())).unwrap();
+    std::fs::write(
+        world.repo.workspace().join(".flyball/fields.cedar"),
+        "@id(\"no-admins\") @owner(\"maintainer\") @reason(\"Nobody makes admins there.\")\n\
+         forbid (principal, action == Action::\"http.request\", resource)\n\
+         when { context.attrs has json && context.attrs.json.contains(\"/user/role=admin\") };\n\
+         @id(\"own-tenant\") @owner(\"maintainer\") @reason(\"Only our own.\")\n\
+         forbid (principal, action == Action::\"http.request\", resource)\n\
+         when { context.attrs has headers && context.attrs.headers.contains(\"x-tenant=other\") };\n",
+    )
+    .unwrap();
+    let said = run(
+        &world,
+        &server,
+        r#"
+        say() { curl -sS -w '[%{http_code}]\n' "$@"; }
+        code() { curl -sS -o /dev/null -w '%{http_code} ' "$@"; }
+        say -d '{"user":{"role":"admin"}}' @URL@/api/a; say --http1.1 -H 'X-Tenant: other' @URL@/api/b
+        code -H 'X-Tenant: own' --json '{"user":{"role":"user"}}' @URL@/api/c; code --json '{"user":{"Role":"admin"}}' @URL@/api/c
+        code -H 'Transfer-Encoding: chunked' -d '{"user":{"r\u006fle":"admin"}}' @URL@/%61pi/c; code --json '[]' @URL@/api/c
+        code -d '{"user":{"role":"user","role":"admin"}}' @URL@/api/c; code -d user.role=admin @URL@/api/c
+        echo '{"user":{"role":"user"}}' | gzip | code -H 'Content-Encoding: gzip' --data-binary @- @URL@/api/c
+        code -d '{"user":{"role":"admin"}}' @URL@/else; code @URL@/api/c; echo
+        "#,
+    );
+    assert!(said.contains("no-admins") && said.contains("own-tenant"), "{said}");
+    assert!(said.contains("200 403 403 200 400 400 400 200 200 "), "{said}");
+    let log = world.log();
+    let told: Vec<&serde_json::Value> =
+        log.iter().map(|e| &e["body"]["attrs"]["json"]).filter(|j| j.is_array()).collect();
+    assert!(told.contains(&&serde_json::json!(["/user/role=user"])), "{told:?}");
+    world.ok(&["verify"]);
+    world.ok(&["replay", "@"]);
 }
 
 /// The push says what it does in its own words, to whatever server.

@@ -5,7 +5,8 @@ use super::forward::hop_by_hop;
 use super::model::{self, Models};
 use super::{Egress, Place};
 use flyball_intent::{
-    BODY_BYTES_MAX, HttpRequest, MODEL_BODY_BYTES_MAX, http_actions, model_target, wants_body, wants_plain_body,
+    BODY_BYTES_MAX, HttpRequest, MODEL_BODY_BYTES_MAX, WantedFields, http_actions, model_target, wants_body,
+    wants_plain_body,
 };
 use flyball_kernel::Action;
 use hyper::body::{Body, Bytes, Incoming};
@@ -35,6 +36,8 @@ pub(super) struct Asked {
     pub request: Request<Through>,
     /// Where it calls a model.
     pub model: Option<model::Asked>,
+    /// Why it does not go out, whatever the gate says: rules read what can't be read.
+    pub unread: Option<Unread>,
 }
 
 /// A request that nobody is asked about: it can't be read.
@@ -70,10 +73,14 @@ pub(super) async fn asked(egress: &Egress, place: &Place, request: Request<Incom
     }
     let wants = methods.iter().any(|method| wants_body(&read(method, None, None)));
     let form = Form::of(&head.headers).filter(|_| changes && is_plain);
+    let fields = WantedFields::of(&read(head.method.as_str(), None, None), &egress.reads);
+    let wants_fields = fields.as_ref().is_some_and(WantedFields::wants_body);
     let mut body = Through::all(body);
     let (bytes, is_all) = match (is_plain, call.is_some()) {
         (true, true) => peek(&mut body, &egress.models, MODEL_BODY_BYTES_MAX).await?,
-        (true, false) if wants || form.is_some() => peek(&mut body, &egress.models, BODY_BYTES_MAX).await?,
+        (true, false) if wants || wants_fields || form.is_some() => {
+            peek(&mut body, &egress.models, BODY_BYTES_MAX).await?
+        }
         _ => (Bytes::new(), false),
     };
     let mut all_methods = methods.clone();
@@ -88,6 +95,11 @@ pub(super) async fn asked(egress: &Egress, place: &Place, request: Request<Incom
     for method in &all_methods {
         actions.extend(http_actions(&read(method, small, beginning)).map_err(denied)?);
     }
+    let told = fields.map(|fields| told(&fields, &head.headers, body.is_end(), is_plain, small));
+    let unread = match told {
+        None => None,
+        Some(told) => fill(&mut actions, told)?,
+    };
     // Behind what was read of it a form may name a method.
     if matches!(form, Some(Form::Fields)) && !is_all && looks_like_form(&bytes) {
         for action in actions.iter_mut().filter(|action| action.verb.name() == "http.request") {
@@ -111,7 +123,52 @@ pub(super) async fn asked(egress: &Egress, place: &Place, request: Request<Incom
         head.uri = target.parse::<Uri>().map_err(|e| denied(format_args!("no such path: {e}")))?;
     }
     hop_by_hop(&mut head.headers);
-    Ok(Asked { actions, request: Request::from_parts(head, body), model })
+    Ok(Asked { actions, request: Request::from_parts(head, body), model, unread })
+}
+
+/// What the charter has read of it; or why that can't be told.
+fn told(
+    fields: &WantedFields,
+    headers: &HeaderMap,
+    is_empty: bool,
+    is_plain: bool,
+    body: Option<&[u8]>,
+) -> Result<(Vec<String>, Option<Vec<String>>), String> {
+    let named = fields.headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))?;
+    if !fields.wants_body() {
+        return Ok((named, None));
+    }
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let kind = types.next().map(header::HeaderValue::as_bytes);
+    let json = match body {
+        _ if types.next().is_some() => {
+            Err("it names the type of its body, of which rules read fields, twice".to_owned())
+        }
+        Some(body) => fields.json(kind, body),
+        None if is_empty => fields.json(kind, b""),
+        None if !is_plain => Err("its body, of which rules read fields, is packed; send it plain".to_owned()),
+        None => Err(format!("its body, of which rules read fields, is longer than {BODY_BYTES_MAX} bytes")),
+    };
+    Ok((named, Some(json?)))
+}
+
+/// Puts it into the actions. INVARIANT: what rules are to read and nobody can is `opaque`, and does not go out.
+fn fill(
+    actions: &mut [Action],
+    told: Result<(Vec<String>, Option<Vec<String>>), String>,
+) -> Result<Option<Unread>, Unread> {
+    for action in actions.iter_mut().filter(|action| action.verb.name() == "http.request") {
+        match &told {
+            Ok((headers, json)) => {
+                action.set("headers", headers.clone().into()).map_err(denied)?;
+                if let Some(json) = json {
+                    action.set("json", json.clone().into()).map_err(denied)?;
+                }
+            }
+            Err(_) => action.set("opaque", true.into()).map_err(denied)?,
+        }
+    }
+    Ok(told.err().map(denied))
 }
 
 /// Reads up to so many bytes, and whether they are all. INVARIANT: what all bodies take that are read before they go on has a

@@ -70,6 +70,11 @@ impl Through {
         Ok((bytes, is_all))
     }
 
+    /// Whether nothing comes.
+    pub fn is_end(&self) -> bool {
+        self.is_whole()
+    }
+
     pub fn hold(&mut self, permit: OwnedSemaphorePermit) {
         self.permit = Some(permit);
     }

@@ -140,7 +140,7 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
     if let Err(why) = check_host(&request, place) {
         return said(StatusCode::MISDIRECTED_REQUEST, why);
     }
-    let Asked { actions, mut request, model } = match asked(egress, place, request).await {
+    let Asked { actions, mut request, model, unread } = match asked(egress, place, request).await {
         Ok(read) => read,
         Err(Unread { status, why }) => return said(status, &why),
     };
@@ -156,6 +156,11 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
         Ok(allowed) => allowed,
         Err(text) => return refused(api, &text),
     };
+    if let Some(Unread { status, why }) = unread {
+        // Dropped, what was allowed says that it did not go out.
+        drop(allowed);
+        return said(status, &why);
+    }
     let blot = Blot::new(credentials::put_in(&egress.credentials, place, request.headers_mut()));
     if blot.is_some() {
         request.headers_mut().remove(header::ACCEPT_ENCODING);

@@ -14,6 +14,8 @@ mod authority;
 mod bad_input;
 mod body;
 mod credentials;
+#[cfg(test)]
+mod fields_tests;
 mod forward;
 mod java;
 mod model;
@@ -27,6 +29,7 @@ pub use java::java_trust;
 pub use model::Models;
 
 use crate::gate::Gate;
+use flyball_kernel::RequestReading;
 use rustls::pki_types::ServerName;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -58,6 +61,8 @@ pub struct Egress {
     pub client: Verification,
     /// Hosts whose TLS is not opened: by name, or `*.` and the end of names.
     pub pass: Vec<String>,
+    /// What rules see of requests beside method, host and path.
+    pub reads: Arc<[RequestReading]>,
     /// Calls of models.
     pub models: Arc<Models>,
     /// What is put in for the program, which has placeholders of it.

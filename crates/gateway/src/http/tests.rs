@@ -28,6 +28,9 @@ impl Gate for Ruler {
     fn ask(&self, asking: Asking) -> Answered {
         let said: Vec<String> = asking.actions.iter().map(|a| format!("{} {}", a.verb, a.resource.id())).collect();
         let said = said.join(" + ");
+        let named = asking.actions.iter().flat_map(|a| [a.attr("json"), a.attr("headers")]).flatten();
+        let named: Vec<String> = named.map(|value| format!("{value:?}")).collect();
+        let said = if named.is_empty() { said } else { format!("{said} {}", named.join(" ")) };
         let is_denied = said.contains("forbidden");
         self.0.lock().unwrap().push(said);
         if is_denied {
@@ -102,16 +105,22 @@ impl World {
                 });
             }
         });
-        Self::before(runtime, roots, server_port)
+        Self::before(runtime, roots, server_port, Vec::new())
     }
 
     /// In front of a server that listens there without TLS.
     pub(super) fn plain(server_port: u16) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        Self::before(runtime, rustls::RootCertStore::empty(), server_port)
+        Self::before(runtime, rustls::RootCertStore::empty(), server_port, Vec::new())
     }
 
-    fn before(runtime: Runtime, roots: rustls::RootCertStore, server_port: u16) -> Self {
+    /// The same, with these rows of what is read.
+    pub(super) fn reading(server_port: u16, reads: Vec<RequestReading>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        Self::before(runtime, rustls::RootCertStore::empty(), server_port, reads)
+    }
+
+    fn before(runtime: Runtime, roots: rustls::RootCertStore, server_port: u16, reads: Vec<RequestReading>) -> Self {
         let ruler = Arc::new(Ruler::default());
         let scratch = tempfile::tempdir().unwrap();
         let authority = Arc::new(Authority::new().unwrap());
@@ -121,6 +130,7 @@ impl World {
             authority,
             client: LazyLock::new(Box::new(|| client_config(roots).map(|client| (client, None)))),
             pass: vec!["passed.test".to_owned()],
+            reads: reads.into(),
             credentials: Arc::default(),
             models: Arc::new(Models::new(ModelSettings::default())),
             wait: Duration::from_secs(1),

@@ -84,6 +84,10 @@ pub(crate) fn compare(a: &Charter, b: &Charter) -> Differences {
     }
     let (was, is) = (a.http().pass.iter().collect(), b.http().pass.iter().collect());
     grown(&mut out, "[http] pass", &was, &is, true);
+    if a.http().reads != b.http().reads {
+        // What a rule no longer sees it no longer forbids, and what it sees now it may permit.
+        out.looser.push("[[http.read]] is another: rules see other things of requests".to_owned());
+    }
     grown(&mut out, "what is required of coverage", &requirements(a), &requirements(b), false);
     let wants =
         |charter: &Charter| charter.contracts().iter().flat_map(crate::Contract::wants).collect::<BTreeSet<_>>();

@@ -2,6 +2,7 @@
 
 use super::people::{self, People};
 use super::report::{At, Place, Report, clip, nearest};
+use super::requests;
 use super::table::{Keys, integer, size_bytes};
 use crate::action::Resource;
 use crate::vocabulary::{Consequence, ResourceKind, Reversibility, Verb, verbs};
@@ -60,6 +61,8 @@ pub struct HttpSettings {
     pub opens: bool,
     /// Hosts whose TLS stays closed to Flyball, as `host` or `*.domain`.
     pub pass: Vec<String>,
+    /// What rules see of requests beside method, host and path.
+    pub reads: Vec<super::RequestReading>,
 }
 
 /// `[limits]`; `None` is no limit of the charter's.
@@ -130,22 +133,12 @@ pub(crate) fn http(report: &mut Report, root: &mut Keys) -> (HttpSettings, Optio
     let said = section.bool(report, "open").map(|open| open.value);
     let mut pass = Vec::new();
     for said in section.strs(report, "pass") {
-        let name = said.value.strip_prefix("*.").unwrap_or(&said.value);
-        let is_name =
-            |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:".contains(&b));
-        if name.is_empty() || name.starts_with('.') || !is_name(name) {
-            let message = format!("`{}` is no host", clip(&said.value));
-            report.error(
-                "FB0103",
-                &said.place,
-                message,
-                "a name in lower case such as `bank.example`, or `*.bank.example` for all below it",
-            );
-        }
+        requests::is_host(report, &said);
         pass.push(said.value);
     }
+    let reads = requests::rows(report, &mut section);
     section.finish(report);
-    (HttpSettings { opens: said == Some(true), pass }, said)
+    (HttpSettings { opens: said == Some(true), pass, reads }, said)
 }
 
 /// `[require] coverage`.

@@ -80,6 +80,7 @@ impl World {
             gate: Arc::clone(&ruler) as Arc<dyn Gate>,
             authority: Arc::new(Authority::new().unwrap()),
             client: std::sync::LazyLock::new(Box::new(|| Ok((client_config(rustls::RootCertStore::empty())?, None)))),
+            reads: Arc::default(),
             pass: Vec::new(),
             credentials: Default::default(),
             models: Arc::new(Models::new(ModelSettings::default())),

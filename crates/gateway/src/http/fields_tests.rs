@@ -1,0 +1,149 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+//! Fields of JSON bodies and headers as rules see them, by real clients and raw bytes; and what would have a server read another
+//! value than the rules.
+
+use super::tests::{HOST, World};
+use flyball_kernel::{Charter, RequestReading};
+use std::net::{Ipv4Addr, TcpListener};
+
+fn rows(text: &str) -> Vec<RequestReading> {
+    let charter = format!("[charter]\nname = \"t\"\ndefault = \"allow\"\n{text}");
+    Charter::compile(&[("charter.toml".to_owned(), charter)].into()).unwrap().0.http().reads.clone()
+}
+
+fn world() -> World {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+    let read =
+        "[[http.read]]\nhost = \"server.test\"\npath = \"/api/**\"\nheaders = [\"x-role\"]\njson = [\"/role\"]\n";
+    World::reading(port, rows(read))
+}
+
+/// Says how many bytes came; one request a connection.
+fn answer(mut stream: std::net::TcpStream) {
+    use std::io::{Read, Write};
+    let (mut came, mut piece) = (Vec::new(), [0; 65536]);
+    let _ = stream.set_read_timeout(Some(std::time::Duration::from_millis(300)));
+    while let Ok(read @ 1..) = stream.read(&mut piece) {
+        came.extend_from_slice(&piece[..read]);
+        let is_chunked = came.windows(8).any(|w| w.eq_ignore_ascii_case(b"chunked\r"));
+        if let Some(at) = came.windows(4).position(|end| end == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&came[..at]).to_ascii_lowercase();
+            let length =
+                head.split("content-length: ").nth(1).and_then(|l| l.split("\r\n").next()?.parse::<usize>().ok());
+            if !is_chunked && came.len() - at - 4 >= length.unwrap_or(0) || came.ends_with(b"0\r\n\r\n") {
+                break;
+            }
+        }
+    }
+    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+}
+
+fn sent(world: &World, path: &str, head: &str, body: &[u8]) -> (String, Vec<String>) {
+    let host = format!("{HOST}:{}", world.port);
+    let mut bytes = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{head}").into_bytes();
+    if !head.to_ascii_lowercase().contains("transfer-encoding") {
+        bytes.extend(format!("Content-Length: {}\r\n", body.len()).bytes());
+    }
+    bytes.extend(b"\r\n");
+    bytes.extend(body);
+    let said = world.raw(&bytes);
+    (said.lines().next().unwrap_or_default().to_owned(), world.asked())
+}
+
+#[test]
+fn fields_and_headers_reach_the_gate_however_the_body_comes() {
+    let world = world();
+    let told = |path: &str, head: &str, body: &[u8]| sent(&world, path, head, body);
+    let body = br#"{"role":"forbidden"}"#;
+    let (status, asked) = told("/api/x", "", body);
+    assert!(status.contains("403") && asked[0].contains("/role=forbidden"), "{status} {asked:?}");
+    let (status, asked) = told("/api/x", "X-Role: forbidden\r\n", b"{}");
+    assert!(status.contains("403") && asked[0].contains("x-role=forbidden"), "{status} {asked:?}");
+    let (status, asked) = told("/api/x", "X-Role: user\r\n", br#"{"role":"user"}"#);
+    assert!(status.contains("200") && asked[0].contains("/role=user") && asked[0].contains("x-role=user"), "{asked:?}");
+    // Odd chunks, another spelling of the path, a type that is none of JSON.
+    let chunked = b"3;x=y\r\n{\"r\r\n1\r\no\r\nD\r\nle\":\"forbidden\r\n2\r\n\"}\r\n0\r\n\r\n".as_slice();
+    let chunked =
+        String::from_utf8_lossy(chunked).replace("D\r\nle\":\"forbidden", "e\r\nle\":\"forbidden").into_bytes();
+    for (path, head, body) in [
+        ("/api/x", "Transfer-Encoding: chunked\r\n", chunked.as_slice()),
+        ("/%61pi//./x", "", body),
+        ("/other/..;/api/x", "", body),
+        ("/api%2fx", "", body),
+        ("/api/x", "Content-Type: text/plain\r\n", body),
+        ("/api/x", "", br#"{"Role":"forbidden"}"#),
+        ("/api/x", "", br#"{"r\u006fle":"forbidden"}"#),
+        ("/api/x", "Expect: 100-continue\r\n", body),
+    ] {
+        let (status, asked) = told(path, head, body);
+        assert!(
+            asked.first().is_some_and(|asked| asked.contains("/role=forbidden")),
+            "{path} {head}: {status} {asked:?}"
+        );
+    }
+    // What nobody named is not read.
+    let (status, asked) = told("/else", "X-Role: forbidden\r\n", body);
+    assert!(status.contains("200") && !asked[0].contains("role"), "{status} {asked:?}");
+}
+
+#[test]
+fn what_can_t_be_read_does_not_go_out_whatever_the_gate_says() {
+    let world = world();
+    let long = format!("{{\"pad\":\"{}\",\"role\":\"x\"}}", "x".repeat(2 << 20));
+    let deep = format!("{{\"role\":{}1{}}}", "[".repeat(1000), "]".repeat(1000));
+    for (head, body) in [
+        ("Content-Encoding: gzip\r\n", &b"\x1f\x8b\x08\0\0"[..]),
+        ("Content-Encoding: identity\r\nContent-Encoding: br\r\n", b"{}"),
+        ("Content-Type: application/json; charset=utf-16\r\n", b"{}"),
+        ("Content-Type: application/json\r\nContent-Type: text/plain\r\n", b"{}"),
+        ("", br#"{"role":"user","role":"forbidden"}"#),
+        ("", br#"{"role":"user","Role":"forbidden"}"#),
+        ("", b"\xef\xbb\xbf{\"role\":\"forbidden\"}"),
+        ("", b"role=forbidden"),
+        ("Content-Type: application/x-www-form-urlencoded\r\n", b"role=forbidden"),
+        ("", br#"{"role":9007199254740993}"#),
+        ("", br#"{"role":"user"}{"role":"forbidden"}"#),
+        ("X-Role: user\r\nX_Role: forbidden\r\n", b"{}"),
+        ("", long.as_bytes()),
+        ("", deep.as_bytes()),
+    ] {
+        let (status, asked) = sent(&world, "/api/x", head, body);
+        let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+        assert!(status.contains(" 40"), "{head}{shown}: {status}");
+        // It is on record all the same, without what could not be told.
+        assert!(asked.len() == 1 && !asked[0].contains("role="), "{head}{shown}: {asked:?}");
+    }
+    let (status, _) = sent(&world, "/api/x", "", b"{\"role\":\"user\"}");
+    assert!(status.contains("200"), "the next is served: {status}");
+}
+
+#[test]
+fn rows_that_mean_nothing_are_told() {
+    let wrong = |text: &str| {
+        let charter = format!("[charter]\nname = \"t\"\ndefault = \"allow\"\n{text}");
+        Charter::compile(&[("charter.toml".to_owned(), charter)].into())
+            .map(drop)
+            .map_err(|told| format!("{told:?}"))
+            .unwrap_err()
+    };
+    for (text, said) in [
+        ("[[http.read]]\nhost = \"a\"\n", "nothing to read"),
+        ("[[http.read]]\njson = [\"/a\"]\n", "host"),
+        ("[[http.read]]\nhost = \"A\"\njson = [\"/a\"]\n", "no host"),
+        ("[[http.read]]\nhost = \"a\"\njson = [\"a\"]\n", "`a` is no name"),
+        ("[[http.read]]\nhost = \"a\"\njson = [\"/a~2\"]\n", "no name"),
+        ("[[http.read]]\nhost = \"a\"\nheaders = [\"X-A\"]\n", "no name"),
+        ("[[http.read]]\nhost = \"a\"\njson = [\"/a\"]\npath = \"/[\"\n", "no pattern"),
+        ("[[http.read]]\nhost = \"a\"\njson = [\"/a\"]\nbody = 1\n", "no key"),
+    ] {
+        let told = wrong(text);
+        assert!(told.contains(said), "{text}: {told}");
+    }
+}
