@@ -64,6 +64,7 @@ pub const TARGETS: &[Target] = &[
     source("typescript", "/w/a.ts"),
     reader("action", action, 1500),
     reader("argv", argv, 800),
+    reader("attestation", attestation, 1500),
     reader("charter", charter, 60),
     reader("bundle", bundle, 300),
     reader("checkpoint", checkpoint, 1500),
@@ -71,6 +72,7 @@ pub const TARGETS: &[Target] = &[
     reader("entry", entry, 1500),
     reader("events", events, 1500),
     reader("fact", fact, 60),
+    reader("git-pack", git_pack, 1500),
     reader("harness-call", harness_call, 500),
     reader("http-request", http_request, 1500),
     reader("in-flight", in_flight, 1500),
@@ -519,6 +521,24 @@ fn tool_call(_: &str, data: &[u8]) {
 /// A session in a file, whoever made it.
 fn bundle(_: &str, data: &[u8]) {
     let _ = flyball_ledger::readers::bundle(data);
+}
+
+/// What somebody says that a session was.
+fn attestation(_: &str, data: &[u8]) {
+    use flyball_runtime::attest;
+    if let Ok(about) = attest::about(data) {
+        assert!(attest::is_envelope(data));
+        let keys = flyball_ledger::NoteVerifier::parse(&about.key).into_iter().collect();
+        let _ = attest::check(data, &attest::Keys { keys, from: attest::ITSELF }, None);
+    }
+}
+
+/// A pack of git's objects that an agent left, and its index.
+fn git_pack(_: &str, data: &[u8]) {
+    if let Some(at) = data.windows(AND_THEN.len()).position(|window| window == AND_THEN) {
+        let (pack, index) = data.split_at(at);
+        let _ = flyball_runtime::attest::commits_in_pack(pack, index.get(AND_THEN.len()..).unwrap_or_default());
+    }
 }
 
 /// A proof of one entry, and what a witness is asked.

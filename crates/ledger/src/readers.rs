@@ -23,7 +23,7 @@ pub fn in_flight(raw: &[u8]) -> usize {
 /// A bundle, from its first byte to its last; whether it verifies.
 #[must_use]
 pub fn bundle(raw: &[u8]) -> bool {
-    let limits = bundle::Limits { bytes: 1 << 20, entries: 1000 };
+    let limits = bundle::Limits { bytes: 1 << 20, entries: 1000, references: 1000 };
     let read =
         |raw: &[u8]| bundle::read(raw, std::path::Path::new("fuzzed"), limits).is_ok_and(|opened| opened.report.ok);
     let is_one = read(raw);

@@ -95,6 +95,7 @@ impl Ledger {
         let witnessed = std::mem::take(&mut signed.witnessed);
         let witnessed_by = witnessed.iter().map(|by| by.witness.clone()).collect();
         let signed_by = signed.head_key.into_iter().collect();
+        found.name_entries(&db);
         let problems = found.finish();
         let ok = problems.is_empty();
         let erased = relied.erased.take();
@@ -131,6 +132,19 @@ impl Found {
         self.problems.push(Problem { code, stream, seq, leaf, message });
     }
 
+    /// Says which entry stands at the leaf that a problem is about, or would: a leaf's number tells a person nothing.
+    fn name_entries(&mut self, db: &Connection) {
+        for problem in self.problems.iter_mut().filter(|problem| problem.stream.is_none()) {
+            let Some(leaf) = problem.leaf else { continue };
+            let text = match (entry_at(db, leaf, "="), entry_at(db, leaf, "<")) {
+                (Some((stream, seq)), _) => format!("; leaf {leaf} is entry {seq} of `{stream}`"),
+                (None, Some((stream, seq))) => format!("; the last one before is entry {seq} of `{stream}`"),
+                (None, None) => "; no entry is before".to_owned(),
+            };
+            problem.message.push_str(&text);
+        }
+    }
+
     pub(crate) fn finish(mut self) -> Vec<Problem> {
         if self.untold > 0 {
             let message = format!("{} more problems are not listed", self.untold);
@@ -145,6 +159,15 @@ pub(crate) enum Place<'a> {
     Ledger,
     Leaf(u64),
     Entry(&'a str, u64, Option<u64>),
+}
+
+/// The entry at a leaf or the last one below it, as it names itself.
+fn entry_at(db: &Connection, leaf: u64, how: &str) -> Option<(String, u64)> {
+    let sql = format!("SELECT seq, data FROM entries WHERE leaf {how} ?1 ORDER BY leaf DESC LIMIT 1");
+    let read = db.query_row(&sql, [crate::writer::to_sql(leaf)], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)));
+    let (seq, data): (i64, Vec<u8>) = read.ok()?;
+    let stream = serde_json::from_slice::<serde_json::Value>(&data).ok()?;
+    Some((stream.get("stream")?.as_str()?.to_owned(), seq.unsigned_abs()))
 }
 
 /// The database has what this version makes, nothing more, and its indexes say what its tables say.
@@ -238,7 +261,8 @@ impl Signed {
                                 head.frontier.size(),
                                 checkpoint.size
                             );
-                            found.add("FB0337", Place::Ledger, message);
+                            let first = Place::Leaf(checkpoint.size.min(head.frontier.size()));
+                            found.add("FB0337", first, message);
                         }
                         waiting.push((checkpoint.size, checkpoint.root, "the head's checkpoint".into(), None));
                     }
@@ -293,7 +317,7 @@ fn scan(
             let (leaf, seq) = (leaf.unsigned_abs(), seq.unsigned_abs());
             let (digest, data) = (row.get_ref(3)?.as_blob()?, row.get_ref(4)?.as_blob()?);
             if leaf != next_leaf {
-                let message = format!("{} missing from the tree, {}", leaves(next_leaf, leaf), streams.after());
+                let message = format!("{} missing from the tree", leaves(next_leaf, leaf));
                 found.add("FB0331", Place::Leaf(next_leaf), message);
                 tree.is_broken = true;
             }

@@ -392,6 +392,9 @@ fn hostile_files_are_refused_before_much_is_read() {
     let small = Limits { bytes: 1000, ..Limits::default() };
     let error = bundle::read(whole().as_slice(), Path::new("x"), small).map(drop).unwrap_err();
     assert!(matches!(error, LedgerError::BundleTooLarge { limit: 1000, .. }), "{error}");
+    let few = Limits { references: 2, ..Limits::default() };
+    let error = bundle::read(whole().as_slice(), Path::new("x"), few).map(drop).unwrap_err();
+    assert!(matches!(error, LedgerError::BundleTooLarge { what: "contents that its entries name", .. }), "{error}");
     // A million checkpoints: there is one, of at most 64 KiB.
     let dir = tempfile::tempdir().unwrap();
     let bytes = export(&grow(dir.path()), false);

@@ -73,7 +73,17 @@ fn attacked(attack: impl FnOnce(&Connection)) -> Vec<Problem> {
     }
     let report = verify(dir.path());
     assert!(!report.ok && !report.problems.is_empty(), "the attack was not found");
+    // A leaf's number alone tells a person nothing: whatever has one names the entry, or the one behind which it should be.
+    for problem in report.problems.iter().filter(|problem| problem.leaf.is_some() && problem.seq.is_none()) {
+        assert!(problem.message.contains(" entry ") || problem.message.contains("no entry"), "{problem:?}");
+    }
     report.problems
+}
+
+/// Whether a problem with this code says these words.
+#[track_caller]
+fn says(problems: &[Problem], code: &str, words: &str) {
+    assert!(problems.iter().any(|p| p.code == code && p.message.contains(words)), "no `{words}` in {problems:#?}");
 }
 
 #[track_caller]
@@ -132,6 +142,7 @@ fn an_entry_with_its_recorded_digest() {
     // Nothing stored says which entry of this checkpoint it was, but the range is named.
     assert!(problems.iter().any(|p| p.code == "FB0339" && p.leaf.is_some_and(|l| l <= 40)), "{problems:#?}");
     assert!(problems.iter().any(|p| p.code == "FB0336"), "{problems:#?}");
+    says(&problems, "FB0339", "is entry 2 of `aaa`");
 }
 
 #[test]
@@ -167,6 +178,7 @@ fn the_end_cut_off_with_all_that_tells_of_it() {
     });
     has(&problems, "FB0331", Some(500));
     has(&problems, "FB0337", Some(500));
+    says(&problems, "FB0331", "the last one before is entry 250 of `bbb`");
 }
 
 #[test]
@@ -221,7 +233,8 @@ fn an_entry_appended_and_the_frontier_recomputed_without_the_key() {
         db.execute("UPDATE streams SET last_seq = 301 WHERE name = 'bbb'", []).unwrap();
         forge_head(db);
     });
-    has(&problems, "FB0337", None);
+    has(&problems, "FB0337", Some(ENTRIES));
+    says(&problems, "FB0337", "is entry 301 of `bbb`");
 }
 
 /// Recomputes all that can be without the key.
@@ -302,7 +315,7 @@ fn checkpoints_and_head() {
     let problems = attacked(|db| {
         _ = db.execute("UPDATE head SET note = (SELECT note FROM checkpoints WHERE number = 1)", []).unwrap()
     });
-    has(&problems, "FB0337", None);
+    says(&problems, "FB0337", "leaf 2 is entry 2 of `aaa`");
     // A flipped letter of a root, of a signature.
     for (from, to) in [("substr(note, 1, 40)", "'flyball.local/ledger/00000000'"), ("'='", "'+'"), ("'— '", "'— x'")]
     {
@@ -313,7 +326,7 @@ fn checkpoints_and_head() {
         has(&problems, "FB0338", None);
     }
     let problems = attacked(|db| _ = db.execute("UPDATE head SET peaks = zeroblob(length(peaks))", []).unwrap());
-    has(&problems, "FB0337", None);
+    has(&problems, "FB0337", Some(ENTRIES));
     let problems = attacked(|db| _ = db.execute("UPDATE head SET note = ''", []).unwrap());
     has(&problems, "FB0338", None);
     let problems = attacked(|db| _ = db.execute("DELETE FROM head", []).unwrap());
@@ -342,6 +355,7 @@ fn tiles_and_index_of_streams() {
     names(&problems, "FB0342", "aaa", 300);
     let problems = attacked(|db| _ = db.execute("DELETE FROM streams WHERE name = 'aaa'", []).unwrap());
     has(&problems, "FB0342", Some(0));
+    says(&problems, "FB0342", "is entry 1 of `aaa`");
 }
 
 #[test]

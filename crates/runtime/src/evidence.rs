@@ -5,7 +5,9 @@ use crate::read::{self, History, ReadError, SignedAnswers};
 use flyball_kernel::{Charter, Sources};
 use flyball_ledger::bundle::{Export, Exported, Opened};
 use flyball_ledger::witness::WitnessedBy;
-use flyball_ledger::{Cosigner, Digest, Erased, Erasing, Kind, Ledger, LedgerError, NoteVerifier, Problem};
+use flyball_ledger::{
+    Cosigner, Digest, Entry, Erased, Erasing, Filter, Kind, Ledger, LedgerError, NoteVerifier, Problem,
+};
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +19,10 @@ use std::io::Write;
 /// [`ReadError`] when the ledger can't be read, or `out` written.
 pub fn export(ledger: &Ledger, session: &str, payloads: bool, out: impl Write) -> Result<Exported, ReadError> {
     let history = History::of_kinds(ledger, session, &[Kind::Open, Kind::Charter, Kind::Observe])?;
-    let mut beside = charter_files(&charters(&history));
-    for (name, blob) in attestations(&history).into_iter().rev().take(ATTESTATIONS_MAX) {
+    let charters: Vec<Recorded> = history.entries().iter().filter_map(charter).collect();
+    let mut beside = charter_files(&charters);
+    let observed = history.entries().iter().rev().filter(|entry| entry.kind == Kind::Observe);
+    for (name, blob) in observed.filter_map(attestation).take(ATTESTATIONS_MAX) {
         // One that was erased is said to have been; a longer one goes with the blobs only.
         match ledger.blob(&blob) {
             Ok(bytes) if bytes.len() <= ATTESTATION_BYTES_MAX => _ = beside.insert(name, bytes),
@@ -60,16 +64,13 @@ struct Recorded {
     files: Json,
 }
 
-fn charters(history: &History) -> Vec<Recorded> {
-    let of = |entry: &flyball_ledger::Entry| {
-        let (digest, files) = match entry.kind {
-            Kind::Open => (entry.body.pointer("/charter/digest")?, entry.body.pointer("/charter/files")?),
-            Kind::Charter => (entry.body.get("charter")?, entry.body.get("files")?),
-            _ => return None,
-        };
-        Some(Recorded { seq: entry.seq, digest: digest.as_str()?.to_owned(), files: files.clone() })
+fn charter(entry: &Entry) -> Option<Recorded> {
+    let (digest, files) = match entry.kind {
+        Kind::Open => (entry.body.pointer("/charter/digest")?, entry.body.pointer("/charter/files")?),
+        Kind::Charter => (entry.body.get("charter")?, entry.body.get("files")?),
+        _ => return None,
     };
-    history.entries().iter().filter_map(of).collect()
+    Some(Recorded { seq: entry.seq, digest: digest.as_str()?.to_owned(), files: files.clone() })
 }
 
 /// The files of charters as a bundle has them beside its entries: those whose names are plain. All of them stand in entries.
@@ -94,13 +95,10 @@ fn charter_files(charters: &[Recorded]) -> BTreeMap<String, Vec<u8>> {
 const ATTESTATIONS_MAX: usize = 10;
 const ATTESTATION_BYTES_MAX: usize = 4 << 20;
 
-/// The attestations that entries speak of: how a bundle names each, and its bytes' digest.
-fn attestations(history: &History) -> BTreeMap<String, Digest> {
-    let of = |entry: &flyball_ledger::Entry| {
-        let blob = entry.body.pointer("/attestation/blob")?.as_str()?.parse().ok()?;
-        Some((format!("attestations/{:08}.dsse.json", entry.seq), blob))
-    };
-    history.entries().iter().filter(|e| e.kind == Kind::Observe).filter_map(of).collect()
+/// The attestation that an entry speaks of: how a bundle names it, and its bytes' digest.
+fn attestation(entry: &Entry) -> Option<(String, Digest)> {
+    let blob = entry.body.pointer("/attestation/blob")?.as_str()?.parse().ok()?;
+    Some((format!("attestations/{:08}.dsse.json", entry.seq), blob))
 }
 
 /// The entry that a file beside the entries is of, by its name.
@@ -181,7 +179,7 @@ pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier], witnesses: &[Cosign
         let keys = opened.keys.current().to_vkey();
         problems.push(problem("FB0348", None, format!("it is signed by `{keys}`, and not by `{}`", key.to_vkey())));
     }
-    let history = readable(was_ok, History::read(&opened.ledger, &session))?;
+    let seen = readable(was_ok, seen(opened))?;
     let signed = readable(was_ok, read::signed_answers(&opened.ledger, Some(&session)))?.unwrap_or_default();
     let asked = readable(was_ok, read::misnamed_questions(&opened.ledger, Some(&session)))?.unwrap_or_default();
     problems.extend(signed.problems.iter().map(|(_, seq, why)| problem("FB0536", Some(*seq), why.clone())));
@@ -189,38 +187,20 @@ pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier], witnesses: &[Cosign
 
     let (mut shown, mut not_shown) = (Vec::new(), Vec::new());
     let tree_size = opened.checkpoint.as_ref().map(|c| c.size).unwrap_or_default();
-    if was_ok {
-        let last = history.as_ref().map(History::last).unwrap_or_default();
-        shown.push(format!(
-            "entries 1 to {last}, each byte as it was, each in its place in a tree of {tree_size} that the key signed; none is missing between"
-        ));
-    }
-    if let Some(history) = &history {
-        let charters = charters(history);
-        let known: BTreeSet<&str> = charters.iter().map(|c| c.digest.as_str()).collect();
-        let expected = charter_files(&charters);
-        for (name, bytes) in opened.beside.iter().filter(|(name, _)| name.starts_with("charter/")) {
-            if expected.get(name) != Some(bytes) {
-                problems.push(problem(
-                    "FB0349",
-                    kept_by(name),
-                    format!("`{name}` is not what the entries hold of the charter"),
-                ));
-            }
+    if let Some(seen) = seen {
+        if was_ok {
+            shown.push(format!(
+                "entries 1 to {}, each byte as it was, each in its place in a tree of {tree_size} that the key signed; none is missing between",
+                seen.last
+            ));
         }
-        for name in expected.keys().filter(|name| !opened.beside.contains_key(*name)) {
-            problems.push(problem("FB0349", kept_by(name), format!("`{name}` is not here, and the entries hold it")));
-        }
-        let attested = attestations(history);
+        problems.extend(seen.problems.into_iter().map(|(seq, why)| problem("FB0349", seq, why)));
         let keys = std::iter::once(opened.keys.first()).chain(opened.keys.rotations().iter().map(|r| &r.to));
         let keys = Keys { keys: keys.cloned().collect(), from: "the ledger's" };
         for (name, bytes) in opened.beside.iter().filter(|(name, _)| name.starts_with("attestations/")) {
-            if attested.get(name) != Some(&Digest::of(bytes)) {
-                problems.push(problem(
-                    "FB0349",
-                    kept_by(name),
-                    format!("`{name}` is not one that the entries speak of"),
-                ));
+            if seen.attested.get(name) != Some(&Digest::of(bytes)) {
+                let why = format!("`{name}` is not one that the entries speak of");
+                problems.push(problem("FB0349", kept_by(name), why));
                 continue;
             }
             let record = Record::Bundle { entries: &opened.ledger, head: opened.checkpoint.as_ref() };
@@ -229,14 +209,13 @@ pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier], witnesses: &[Cosign
                     problems.push(problem("FB0349", kept_by(name), format!("`{name}` is of another session")));
                 }
                 Ok(checked) => {
-                    let seq = kept_by(name);
                     if checked.problems.is_empty() {
                         shown.push(format!("`{name}` is signed by the ledger's key, as is the checkpoint in it"));
                         if let Some(last) = checked.recomputed {
                             shown.push(format!("what `{name}` says is what entries 1 to {last} make of it"));
                         }
                     }
-                    let of = |why: &String| problem("FB0349", seq, format!("`{name}`: {why}"));
+                    let of = |why: &String| problem("FB0349", kept_by(name), format!("`{name}`: {why}"));
                     problems.extend(checked.problems.iter().map(of));
                     if was_ok {
                         not_shown.extend(checked.unseen.iter().map(|what| format!("of `{name}`: {what}")));
@@ -245,39 +224,21 @@ pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier], witnesses: &[Cosign
                 Err(error) => problems.push(problem("FB0349", kept_by(name), format!("`{name}`: {error}"))),
             }
         }
-        for entry in history.entries().iter().filter(|e| e.kind == Kind::Ruling) {
-            let said = entry.body.get("charter").and_then(Json::as_str);
-            if let Some(said) = said.filter(|said| !known.contains(said)) {
-                let message = format!("its ruling is of the charter {said}, which no entry brought into force");
-                problems.push(problem("FB0349", Some(entry.seq), message));
-            }
-        }
-        for charter in &charters {
-            let sources = serde_json::from_value::<Sources>(charter.files.clone()).ok();
-            match sources.and_then(|sources| Charter::compile(&sources).ok()) {
-                Some((compiled, _)) if compiled.digest() == charter.digest => {
-                    shown.push(format!("the charter of entry {}: its files have the digest on its rulings", charter.seq));
-                }
-                _ => not_shown.push(format!(
-                    "that the charter's files of entry {} have the digest on its rulings: this version of flyball reads them otherwise",
-                    charter.seq
-                )),
-            }
-        }
+        shown.extend(seen.shown);
+        not_shown.extend(seen.not_shown);
         if signed.hold + signed.acts > 0 {
             shown.push(format!(
                 "{} answers and {} acts signed by a person's key, for just that, in time",
                 signed.hold, signed.acts
             ));
         }
-        match history.entries().iter().rev().find(|e| e.kind == Kind::Close) {
-            Some(close) => not_shown.push(format!(
-                "whether anything was recorded of the session after entry {} (it was closed at {})",
-                history.last(),
-                close.seq
-            )),
-            None => not_shown.push(format!("how the session went on after entry {}: it was open", history.last())),
-        }
+        not_shown.push(match seen.closed {
+            Some(closed) => format!(
+                "whether anything was recorded of the session after entry {} (it was closed at {closed})",
+                seen.last
+            ),
+            None => format!("how the session went on after entry {}: it was open", seen.last),
+        });
     }
     let payloads = if opened.manifest.payloads { "all" } else { "commitments" };
     if opened.manifest.payloads {
@@ -311,6 +272,101 @@ pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier], witnesses: &[Cosign
         not_shown,
         signed,
     })
+}
+
+/// Charters of one session that are compiled anew.
+const CHARTERS_MAX: usize = 100;
+
+/// What the entries of a bundle say of what stands beside them. They are read one by one: a bundle may be longer than memory.
+#[derive(Default)]
+struct Seen {
+    last: u64,
+    closed: Option<u64>,
+    /// Of the attestations that are beside the entries, what the entries say that each is.
+    attested: BTreeMap<String, Digest>,
+    shown: Vec<String>,
+    not_shown: Vec<String>,
+    problems: Vec<(Option<u64>, String)>,
+}
+
+fn seen(opened: &Opened) -> Result<Seen, ReadError> {
+    let mut seen = Seen::default();
+    // Digests that some entry brought into force; others on rulings, with the first of them and how many there are.
+    let (mut known, mut ruled) = (BTreeSet::new(), BTreeMap::<String, (u64, u64)>::new());
+    let (mut expected, mut charters, mut more) = (BTreeSet::new(), 0_usize, None);
+    for entry in opened.ledger.entries(&opened.manifest.session, .., Filter::default())? {
+        let mut entry = entry?;
+        seen.last = entry.seq;
+        match entry.kind {
+            Kind::Open | Kind::Charter => {
+                entry.body = read::whole_body(&opened.ledger, &entry)?;
+                if let Some(charter) = charter(&entry) {
+                    charters += 1;
+                    known.insert(charter.digest.clone());
+                    seen.charter(&charter, opened, &mut expected, charters <= CHARTERS_MAX);
+                }
+            }
+            Kind::Observe => {
+                let attested = attestation(&entry).filter(|(name, _)| opened.beside.contains_key(name));
+                seen.attested.extend(attested);
+            }
+            Kind::Ruling => {
+                let said = entry.body.get("charter").and_then(Json::as_str).filter(|said| !known.contains(*said));
+                if let Some(said) = said.filter(|said| ruled.len() < CHARTERS_MAX || ruled.contains_key(*said)) {
+                    ruled.entry(said.to_owned()).or_insert((entry.seq, 0)).1 += 1;
+                } else if said.is_some() {
+                    more = more.or(Some(entry.seq));
+                }
+            }
+            Kind::Close => seen.closed = Some(entry.seq),
+            _ => {}
+        }
+    }
+    for name in opened.beside.keys().filter(|name| name.starts_with("charter/") && !expected.contains(*name)) {
+        seen.problems.push((kept_by(name), format!("`{name}` is not what the entries hold of the charter")));
+    }
+    for (digest, (seq, count)) in ruled.iter().filter(|(digest, _)| !known.contains(*digest)) {
+        let more = if *count > 1 { format!(", and those of {} more entries", count - 1) } else { String::new() };
+        let message = format!("its ruling is of the charter {digest}, which no entry brought into force{more}");
+        seen.problems.push((Some(*seq), message));
+    }
+    if let Some(seq) = more {
+        let message =
+            format!("its ruling, as {CHARTERS_MAX} before it, is of a charter that no entry before brought into force");
+        seen.problems.push((Some(seq), message));
+    }
+    if charters > CHARTERS_MAX {
+        seen.not_shown.push(format!("that {} more charters have the digest on their rulings", charters - CHARTERS_MAX));
+    }
+    Ok(seen)
+}
+
+impl Seen {
+    /// Holds a charter's files beside the entries against those in its entry, and those against its digest.
+    fn charter(&mut self, charter: &Recorded, opened: &Opened, expected: &mut BTreeSet<String>, is_told: bool) {
+        for (name, bytes) in charter_files(std::slice::from_ref(charter)) {
+            let why = match opened.beside.get(&name) {
+                Some(there) if *there == bytes => None,
+                Some(_) => Some(format!("`{name}` is not what the entries hold of the charter")),
+                None => Some(format!("`{name}` is not here, and the entries hold it")),
+            };
+            self.problems.extend(why.filter(|_| is_told).map(|why| (Some(charter.seq), why)));
+            expected.insert(name);
+        }
+        if !is_told {
+            return;
+        }
+        let sources = serde_json::from_value::<Sources>(charter.files.clone()).ok();
+        match sources.and_then(|sources| Charter::compile(&sources).ok()) {
+            Some((compiled, _)) if compiled.digest() == charter.digest => {
+                self.shown.push(format!("the charter of entry {}: its files have the digest on its rulings", charter.seq));
+            }
+            _ => self.not_shown.push(format!(
+                "that the charter's files of entry {} have the digest on its rulings: this version of flyball reads them otherwise",
+                charter.seq
+            )),
+        }
+    }
 }
 
 /// What is too damaged to be read has been told of already.

@@ -11,6 +11,7 @@
 )]
 
 mod bad_input;
+mod bundles;
 mod charters;
 mod evidence;
 mod fixture;

@@ -36,10 +36,11 @@ pub(super) struct Content {
     kept_bytes: u64,
     /// What may still be hashed: one long blob under very many commitments would otherwise take days.
     work_left: u64,
+    pub(super) references_max: u64,
 }
 
 impl Content {
-    pub(super) fn new(is_there: bool, bytes: u64) -> Self {
+    pub(super) fn new(is_there: bool, bytes: u64, references_max: u64) -> Self {
         Self {
             is_there,
             relied: Relied::default(),
@@ -49,7 +50,14 @@ impl Content {
             blobs: 0,
             kept_bytes: 0,
             work_left: bytes.saturating_mul(16).saturating_add(WORK_BYTES_MAX),
+            references_max,
         }
+    }
+
+    /// How many contents entries name, if they are more than are taken.
+    pub(super) fn too_many(&self) -> Option<u64> {
+        let references = (self.relied.blobs.len() + self.relied.payloads.len()) as u64;
+        (references > self.references_max).then_some(references)
     }
 
     pub(super) fn note(&mut self, line: &[u8]) {
@@ -167,7 +175,9 @@ impl Content {
             let sql = "INSERT INTO blobs (digest, bytes) VALUES (?1, ?2)";
             db.execute(sql, (digest.0, to_sql(bytes))).map_err(fail)?;
         }
-        self.brought.insert(digest);
+        if user.is_some() {
+            self.brought.insert(digest);
+        }
         self.blobs += 1;
         Ok(())
     }

@@ -31,11 +31,13 @@ pub struct Limits {
     pub bytes: u64,
     /// Each takes 40 bytes of memory.
     pub entries: u64,
+    /// Contents that entries name; each takes about 200 bytes of memory.
+    pub references: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 16 << 30, entries: 5_000_000 }
+        Self { bytes: 16 << 30, entries: 5_000_000, references: 2_000_000 }
     }
 }
 
@@ -77,7 +79,7 @@ pub fn read(from: impl Read, path: &Path, limits: Limits) -> Result<Opened, Ledg
 
     let db = schema::temporary(path)?;
     db.execute_batch("BEGIN").map_err(|e| LedgerError::store(path, e))?;
-    let mut content = Content::new(manifest.payloads, manifest.bytes);
+    let mut content = Content::new(manifest.payloads, manifest.bytes, limits.references);
     reading.entries(&manifest, &leaves, &db, &mut content, &mut found)?;
 
     let mut beside = BTreeMap::new();
@@ -243,8 +245,8 @@ impl<R: Read> Reading<R> {
         }
         let text = self.all(bytes)?;
         let text = String::from_utf8(text).map_err(|_| self.broken("its leaves are not text".into()))?;
-        let mut leaves: Leaves = Vec::new();
-        let mut left = manifest.entries;
+        // Runs, and not yet what they stand for: ten bytes can say that there are millions.
+        let (mut runs, mut left) = (Vec::new(), manifest.entries);
         for line in text.split_terminator('\n') {
             let run = line
                 .split_once(' ')
@@ -259,7 +261,7 @@ impl<R: Read> Reading<R> {
                 return Err(self.broken(format!("its leaves say `{line}`, with {left} entries left to place")));
             };
             left -= count;
-            leaves.extend((first..first + count).map(|leaf: u64| (leaf, Digest([0; 32]))));
+            runs.push(first..first + count);
         }
         if left > 0 || !text.ends_with('\n') {
             return Err(self.broken(format!("it says the places of {left} entries less than it has")));
@@ -268,8 +270,11 @@ impl<R: Read> Reading<R> {
         if self.is(&name, member::DIGESTS)? != manifest.entries * 32 {
             return Err(self.broken("it has not one digest an entry".into()));
         }
-        for (_, digest) in &mut leaves {
+        let mut leaves: Leaves = Vec::new();
+        for leaf in runs.into_iter().flatten() {
+            let mut digest = Digest([0; 32]);
             self.from.read_exact(&mut digest.0).map_err(|e| self.io(e))?;
+            leaves.push((leaf, digest));
         }
         Ok(leaves)
     }
@@ -348,6 +353,14 @@ impl<R: Read> Reading<R> {
             }
             streams.check(0, seq, *leaf, &line, found, &mut content.relied);
             content.note(&line);
+            if let Some(references) = content.too_many() {
+                return Err(LedgerError::BundleTooLarge {
+                    path: self.path.clone(),
+                    what: "contents that its entries name",
+                    found: references,
+                    limit: content.references_max,
+                });
+            }
             put.execute((to_sql(*leaf), to_sql(seq), computed.0, &line))
                 .map_err(|e| LedgerError::store(&self.path, e))?;
         }

@@ -28,7 +28,6 @@ struct Shape<'a> {
 /// All streams, as recorded beside the entries and as the entries show them.
 pub(crate) struct Streams {
     known: HashMap<i64, Seen>,
-    last: Option<(i64, u64)>,
 }
 
 #[derive(Default)]
@@ -50,25 +49,17 @@ impl Streams {
             let recorded = (number(row.get(2)?), opened.map(number), closed.map(number));
             Ok((row.get(0)?, Seen { name: row.get(1)?, recorded, ..Seen::default() }))
         })?;
-        Ok(Self { known: rows.collect::<Result<_, _>>()?, last: None })
+        Ok(Self { known: rows.collect::<Result<_, _>>()? })
     }
 
     /// One stream of which only its entries tell.
     pub(crate) fn of_one(name: &str) -> Self {
         let seen = Seen { name: name.to_owned(), ..Seen::default() };
-        Self { known: HashMap::from([(0, seen)]), last: None }
+        Self { known: HashMap::from([(0, seen)]) }
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.known.values().any(|seen| seen.name == name)
-    }
-
-    /// Where in the tree the last entry stood, in words.
-    pub(super) fn after(&self) -> String {
-        match self.last.and_then(|(number, seq)| Some((&self.known.get(&number)?.name, seq))) {
-            Some((stream, seq)) => format!("after entry {seq} of `{stream}`"),
-            None => "at its beginning".into(),
-        }
     }
 
     pub(super) fn place(&self, number: i64, seq: u64, leaf: u64) -> Place<'_> {
@@ -92,7 +83,6 @@ impl Streams {
             found.add("FB0342", Place::Leaf(leaf), format!("its stream, number {number}, is not known"));
             return found.only.is_none();
         };
-        self.last = Some((number, seq));
         let is_asked_for = found.only.as_ref().is_none_or(|only| *only == seen.name);
         if is_asked_for {
             seen.check(seq, leaf, data, found, relied);

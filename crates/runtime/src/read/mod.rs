@@ -19,6 +19,7 @@ mod workspace;
 pub use ask::{Ask, Asker, ask, asks};
 pub use board::Board;
 pub use fold::Node;
+pub(crate) use history::whole_body;
 pub use history::{Filter, History};
 pub use registers::{AutonomyView, Owed, RegistersView};
 pub use session::{Closing, SessionLine, SessionView, State, resolve, sessions, show};
