@@ -513,7 +513,7 @@ Examples: flyball gateway mcp -- npx -y @modelcontextprotocol/server-filesystem 
         /// waits for a tool
         #[arg(long, value_name = "SECONDS", default_value_t = 50)]
         within: u64,
-        /// Take clients over streamable HTTP here; SERVER is then an address or more, each `http://…` or `NAME=http://…`
+        /// Take clients over streamable HTTP here; SERVER is then an address or more, each `http://…`, `https://…` or `NAME=http://…`
         #[arg(long, value_name = "ADDRESS", conflicts_with = "name")]
         listen: Option<std::net::SocketAddr>,
         /// Stand in front of all servers of this file, which is as your client has it; to the client they are one, with tools named

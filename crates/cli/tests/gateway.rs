@@ -410,6 +410,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(out)
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+if len(sys.argv) > 2:
+    import ssl
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[2] + "/cert.pem", sys.argv[2] + "/key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 print(server.server_address[1], flush=True)
 server.serve_forever()
 "#;
@@ -455,6 +460,29 @@ fn a_peer_that_goes_wrong_over_http_ends_no_more_than_its_call() {
     }
 }
 
+/// A server over TLS is called where its certificate holds; else nothing is said to it.
+#[test]
+fn a_server_over_tls_is_who_it_says_or_is_not_called() {
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow","arguments":{}}}"#;
+    for (host, is_trusted) in [("IP:127.0.0.1", true), ("IP:127.0.0.1", false), ("DNS:other.test", true)] {
+        let world = World::new();
+        let (_server, _gateway, at) = in_front(&world, Some((host, is_trusted)));
+        let (status, text) = post(&at, "", call);
+        let is_called = std::fs::read_to_string(world.path("heard")).is_ok_and(|heard| heard.contains("slow"));
+        if (host, is_trusted) == ("IP:127.0.0.1", true) {
+            assert!(status == 200 && text.contains("done") && is_called, "{status} {text}");
+        } else {
+            assert!(text.contains("error") && text.contains("certificate") && !is_called, "{host}: {status} {text}");
+        }
+    }
+    let world = World::new();
+    for (url, part) in [("ftp://h/mcp", "is not `http://"), ("https://user@h/mcp", "is not `http://")] {
+        let output = world.command(&["gateway", "mcp", "--listen", "127.0.0.1:0", "--", url]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains(part), "{said}");
+    }
+}
+
 /// Ends with its owner.
 struct Running(Child);
 
@@ -467,14 +495,34 @@ impl Drop for Running {
 
 /// The gateway in front of that server, and where it listens.
 fn listening(world: &World) -> (Running, Running, String) {
+    in_front(world, None)
+}
+
+/// The same; over TLS with a certificate for that host in the world's folder, which the gateway's machine trusts or not.
+fn in_front(world: &World, tls: Option<(&str, bool)>) -> (Running, Running, String) {
     std::fs::write(world.path("web.py"), HTTP_SERVER).unwrap();
     let mut server = Command::new("python3");
     server.arg(world.path("web.py")).arg(world.path("heard")).stdout(Stdio::piped());
+    if let Some((host, _)) = tls {
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=server", "-addext", &format!("subjectAltName={host}")])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "cert.pem"])
+            .current_dir(world.path("."))
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        server.arg(world.path("."));
+    }
     let mut server = server.spawn().unwrap();
     let mut port = String::new();
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
-    let url = format!("filesystem=http://127.0.0.1:{}/mcp", port.trim());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("filesystem={scheme}://127.0.0.1:{}/mcp", port.trim());
     let mut gateway = world.command(&["gateway", "mcp", "--within", "0", "--listen", "127.0.0.1:0", "--", &url]);
+    if tls.is_some_and(|(_, is_trusted)| is_trusted) {
+        gateway.env("SSL_CERT_FILE", world.path("cert.pem"));
+    }
     let mut gateway = gateway.stderr(Stdio::piped()).spawn().unwrap();
     let mut told = String::new();
     let mut said = BufReader::new(gateway.stderr.take().unwrap());

@@ -12,6 +12,8 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri, client};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use std::cell::RefCell;
@@ -21,6 +23,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio_rustls::TlsConnector;
 
 /// Headers that are of one connection, or that this module says itself.
 const OWN: &[HeaderName] = &[
@@ -53,29 +56,66 @@ const BODY_WAIT_MAX: Duration = Duration::from_secs(120);
 const GONE_GRACE: Duration = Duration::from_secs(30);
 
 /// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Upstream {
-    /// `host:port`, for the connection and the `Host` header.
+    host: String,
+    port: u16,
+    /// As the `Host` header has it.
     authority: String,
     path: String,
+    /// How it is verified; `None` is plain HTTP.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// Why an address is not one of a server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not `http://HOST[:PORT]/PATH`")]
-pub struct UpstreamError(String);
+pub enum UpstreamError {
+    /// It is something else.
+    #[error("`{0}` is not `http://HOST[:PORT]/PATH` or `https://HOST[:PORT]/PATH`")]
+    Address(String),
+    /// Nobody vouches for a server over TLS.
+    #[error("`{0}` can't be verified: {1}")]
+    Unverified(String, String),
+}
 
 impl Upstream {
-    /// From `http://HOST[:PORT]/PATH`.
+    /// From `http://HOST[:PORT]/PATH`, or `https://…`: that server is verified by what this machine trusts.
     ///
     /// # Errors
-    /// [`UpstreamError`] when it is something else.
+    /// [`UpstreamError`] when it is something else, or this machine trusts nobody.
     pub fn new(url: &str) -> Result<Self, UpstreamError> {
-        let wrong = || UpstreamError(url.chars().take(200).collect());
+        Self::by(url, || {
+            let (config, lacks) = crate::http::trusted()?;
+            lacks.map_or(Ok(config), Err)
+        })
+    }
+
+    /// The same, verified so where it is to be.
+    pub(super) fn by(
+        url: &str,
+        config: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
+    ) -> Result<Self, UpstreamError> {
+        let told = || url.chars().take(200).collect::<String>();
+        let wrong = || UpstreamError::Address(told());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
-        let host = uri.host().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(wrong)?;
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(wrong()),
+        };
+        let named = uri.authority().filter(|named| !named.as_str().contains('@')).ok_or_else(wrong)?;
+        let host = named.host();
+        let port = named.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let tls = if is_tls {
+            let mut config = (*config().map_err(|why| UpstreamError::Unverified(told(), why))?).clone();
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Some(Arc::new(config))
+        } else {
+            None
+        };
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        Ok(Self { authority: format!("{host}:{}", uri.port_u16().unwrap_or(80)), path })
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { host: bare, port, authority: format!("{host}:{port}"), path, tls })
     }
 
     /// The path that clients would ask it for.
@@ -84,13 +124,27 @@ impl Upstream {
         self.path.split('?').next().unwrap_or_default()
     }
 
+    /// Opens a connection to it. INVARIANT: nothing is sent to a server over TLS that was not verified.
+    async fn connected(&self) -> io::Result<client::conn::http1::SendRequest<Full<Bytes>>> {
+        let other = |error: hyper::Error| io::Error::other(error);
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        stream.set_nodelay(true)?;
+        let Some(tls) = &self.tls else {
+            let (sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
+            tokio::spawn(connection);
+            return Ok(sender);
+        };
+        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+        let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
+        let (sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
     async fn send(&self, method: Method, headers: &HeaderMap, body: Vec<u8>) -> io::Result<Response<Incoming>> {
         let other = |error: hyper::Error| io::Error::other(error);
-        let connected = tokio::time::timeout(CONNECT_WAIT_MAX, TcpStream::connect(&self.authority)).await;
-        let stream = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        stream.set_nodelay(true)?;
-        let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
-        tokio::spawn(connection);
+        let connected = tokio::time::timeout(CONNECT_WAIT_MAX, self.connected()).await;
+        let mut sender = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let mut request = Request::new(Full::new(Bytes::from(body)));
         let is_post = method == Method::POST;
         *request.method_mut() = method;
