@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -71,26 +71,52 @@ struct Open {
     egress: Arc<Egress>,
 }
 
-/// Makes the session's authority, and the files by which programs inside trust it.
-pub(crate) fn authority(session_dir: &Path, env: &[(OsString, OsString)]) -> Result<Arc<Authority>, String> {
-    let authority = Authority::new().map_err(|e| e.to_string())?;
-    let system = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
-    let system = system.into_iter().chain(BUNDLES.iter().map(Into::into)).find_map(|path| std::fs::read(path).ok());
-    let mut bundle = system.unwrap_or_default();
-    if !bundle.ends_with(b"\n") {
-        bundle.push(b'\n');
+/// The files by which programs inside trust the session's authority. The sandbox shows them, so they are there before it is
+/// built; what is in them takes as long to make as the sandbox does, and is made beside it.
+pub(crate) struct Trust {
+    pem: PathBuf,
+    java: Option<PathBuf>,
+}
+
+impl Trust {
+    pub(crate) fn create(session_dir: &Path, env: &[(OsString, OsString)]) -> Result<Self, String> {
+        let has_java = SYSTEM_JAVA_TRUST.iter().any(|path| Path::new(path).exists())
+            || env.iter().any(|(name, _)| name == "JAVA_HOME");
+        let trust =
+            Self { pem: session_dir.join(TRUST_FILE), java: has_java.then(|| session_dir.join(JAVA_TRUST_FILE)) };
+        [Some(&trust.pem), trust.java.as_ref()].into_iter().flatten().try_for_each(|path| write(path, b""))?;
+        Ok(trust)
     }
-    bundle.extend_from_slice(authority.pem().as_bytes());
-    let write = |name: &str, bytes: &[u8]| {
-        let path = session_dir.join(name);
-        std::fs::write(&path, bytes).map_err(|e| format!("{}: {e}", path.display()))
-    };
-    if SYSTEM_JAVA_TRUST.iter().any(|path| Path::new(path).exists()) || env.iter().any(|(name, _)| name == "JAVA_HOME")
-    {
-        write(JAVA_TRUST_FILE, &java_trust(&bundle))?;
+
+    /// Makes the authority and fills the files, while `work` is done.
+    pub(crate) fn fill_beside<T>(&self, work: impl FnOnce() -> T) -> (T, Result<Arc<Authority>, String>) {
+        std::thread::scope(|scope| {
+            let filling = scope.spawn(|| self.fill());
+            let done = work();
+            (done, filling.join().unwrap_or_else(|_| Err("the files of its authority could not be made".to_owned())))
+        })
     }
-    write(TRUST_FILE, &bundle)?;
-    Ok(Arc::new(authority))
+
+    fn fill(&self) -> Result<Arc<Authority>, String> {
+        let authority = Authority::new().map_err(|e| e.to_string())?;
+        let system = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+        let system = system.into_iter().chain(BUNDLES.iter().map(Into::into)).find_map(|path| std::fs::read(path).ok());
+        let mut bundle = system.unwrap_or_default();
+        if !bundle.ends_with(b"\n") {
+            bundle.push(b'\n');
+        }
+        bundle.extend_from_slice(authority.pem().as_bytes());
+        if let Some(java) = &self.java {
+            write(java, &java_trust(&bundle))?;
+        }
+        write(&self.pem, &bundle)?;
+        Ok(Arc::new(authority))
+    }
+}
+
+/// Into the file that stands there, where one does: it may be shown elsewhere already.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    std::fs::write(path, bytes).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 impl Outward {

@@ -22,7 +22,7 @@ use crate::home::{Home, HomeError, SessionLock};
 use crate::hooked;
 use crate::inbox::Inbox;
 use crate::kept::Kept;
-use crate::outward::{self, Outward};
+use crate::outward::{Outward, Trust};
 use crate::plan::{self, Plan, PlanError};
 use crate::rerun::{self, Again, Fork, Given, Input, Streams};
 use crate::rewind;
@@ -249,13 +249,18 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     // Before the sandbox is built: it shows the file inside.
     let inbox =
         Inbox::create(&session_dir).map_err(|cause| RunError::System { what: "make the session's inbox", cause })?;
-    let authority = match plan.opens_http {
-        true => Some(outward::authority(&session_dir, &plan.spec.env).map_err(RunError::Http)?),
-        false => None,
-    };
+    let trust = plan.opens_http.then(|| Trust::create(&session_dir, &plan.spec.env));
+    let trust = trust.transpose().map_err(RunError::Http)?;
     let hooks = plan.hooks.as_ref().map(|hooks| hooks.prepare(&session_dir)).transpose();
     let hooks = hooks.map_err(|cause| RunError::System { what: "make the door for the harness's hooks", cause })?;
-    let built = flyball_sandbox::build(plan.spec.clone(), begun);
+    let build = || flyball_sandbox::build(plan.spec.clone(), begun);
+    let (built, authority) = match &trust {
+        Some(trust) => {
+            let (built, authority) = trust.fill_beside(build);
+            (built, Some(authority.map_err(RunError::Http)?))
+        }
+        None => (build(), None),
+    };
     let weaker: Vec<String> =
         built.as_ref().map(|b| b.weaker().iter().map(plan::weakness_name).collect()).unwrap_or_default();
     plan.without(&weaker);
