@@ -93,9 +93,37 @@ impl World {
 
     /// An event before a call; gives the exit code and what the model reads.
     fn before(&self, tool: &str, input: &Value) -> (i32, String) {
-        let event = self.path("event");
-        std::fs::write(&event, self.event(tool, input).to_string()).unwrap();
-        self.by_agent(&format!("hook claude --within 1 <{}", event.display()))
+        self.before_of("claude", &self.event(tool, input))
+    }
+
+    fn before_of(&self, harness: &str, event: &Value) -> (i32, String) {
+        let file = self.path("event");
+        std::fs::write(&file, event.to_string()).unwrap();
+        self.by_agent(&format!("hook {harness} --within 1 <{}", file.display()))
+    }
+
+    /// Replicas are bounded, and what is beyond is brought back within.
+    fn clamps(&self) {
+        let add = |name: &str, more: &str| {
+            let file = self.path("w/.flyball").join(name);
+            let text = std::fs::read_to_string(&file).unwrap() + more;
+            std::fs::write(file, text).unwrap();
+        };
+        add(
+            "charter.toml",
+            "\n[envelope.replicas]\nof = \"deploy.scale.replicas\"\nmin = 1\nmax = 20\non_breach = \"clamp\"\n",
+        );
+        let rules = self.path("w/.flyball/rules.cedar");
+        let text = std::fs::read_to_string(&rules).unwrap();
+        std::fs::write(rules, text.replace("Action::\"deploy\",", "Action::\"deploy.apply\",")).unwrap();
+        let more = "@id(\"scales\") @owner(\"maintainer\") @reason(\"Within bounds.\")\n\
+                    permit (principal, action == Action::\"deploy.scale\", resource);\n";
+        add("rules.cedar", more);
+        self.ok(&["check"]);
+    }
+
+    fn log(&self) -> Vec<Value> {
+        self.ok(&["log", "@", "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     fn event(&self, tool: &str, input: &Value) -> Value {
@@ -145,6 +173,128 @@ fn one_answer_lets_one_of_two_same_calls_pass() {
     });
     codes.sort_unstable();
     assert_eq!(codes, [0, 2]);
+}
+
+const SCALE: &str = "kubectl scale deployment/api --replicas=50";
+
+#[test]
+fn a_call_goes_on_with_the_input_that_passes_and_the_record_names_both() {
+    let world = World::new();
+    world.clamps();
+    let (code, said) = world.before("Bash", &json!({"command": SCALE, "timeout": 9}));
+    let said: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
+    let given = "kubectl scale deployment/api --replicas=20";
+    assert_eq!((code, &said["hookSpecificOutput"]["updatedInput"]), (0, &json!({"command": given, "timeout": 9})));
+    assert!(said["hookSpecificOutput"].get("permissionDecision").is_none(), "{said}");
+
+    let log = world.log();
+    let attempt = |replicas: i64| {
+        log.iter()
+            .find(|e| e["kind"] == "attempt" && e["body"]["attrs"]["replicas"] == replicas)
+            .map(|e| e["seq"].clone())
+    };
+    let asked = attempt(50).unwrap();
+    let ruling = log.iter().find(|e| e["kind"] == "ruling" && e["body"]["of"] == asked).unwrap();
+    assert_eq!(ruling["body"]["verdict"], "modify");
+    assert_eq!(ruling["body"]["modified"]["attrs"]["replicas"], 20, "{ruling}");
+    // What is done is that attempt, as it was changed, below a command that was ruled on as it will be called.
+    assert!(log.iter().any(|e| e["kind"] == "dispatch" && e["body"]["of"] == asked));
+    let of = |words: &str| {
+        let is_it = |e: &&Value| {
+            e["body"]["verb"] == "process.exec" && e["body"]["resource"]["argv"].to_string().contains(words)
+        };
+        log.iter().find(is_it).unwrap()["seq"].clone()
+    };
+    let is_dispatched = |of: Value| log.iter().any(|e| e["kind"] == "dispatch" && e["body"]["of"] == of);
+    assert!(is_dispatched(of("replicas=20")) && !is_dispatched(of("replicas=50")));
+    let told = log.iter().find(|e| e["body"]["hook"] == "form").unwrap_or_else(|| panic!("{log:#?}"));
+    assert!(told["body"]["asked"].as_str().unwrap().contains("=50"), "{told}");
+    assert!(told["body"]["given"].as_str().unwrap().contains("=20"), "{told}");
+
+    // A harness that takes its own input after all is told on.
+    let mut after = world.event("Bash", &json!({"command": SCALE, "timeout": 9}));
+    after["hook_event_name"] = "PostToolUse".into();
+    after["tool_response"] = json!({"stdout": ""});
+    assert_eq!(world.before_of("claude", &after).0, 0);
+    let is_told = || {
+        let log = world.log();
+        let is_unknown = |e: &Value| e["kind"] == "outcome" && e["body"]["of"] == asked && e["body"]["unknown"] == true;
+        log.iter().any(|e| e["body"]["hook"] == "not-given") && log.iter().any(is_unknown)
+    };
+    // Nobody waits for what is told afterwards.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !is_told() {
+        assert!(std::time::Instant::now() < until, "{:#?}", world.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    world.ok(&["verify"]);
+}
+
+#[test]
+fn each_harness_is_given_an_input_in_its_own_way_or_is_refused() {
+    let world = World::new();
+    world.clamps();
+    let said = |harness: &str, event: &str, tool: &str, command: &str| {
+        let mut before = world.event(tool, &json!({"command": command}));
+        before["hook_event_name"] = event.into();
+        let (code, said) = world.before_of(harness, &before);
+        (
+            code,
+            serde_json::from_str::<Value>(&said).map_or(Value::from(said), |said| said["hookSpecificOutput"].clone()),
+        )
+    };
+    let given = json!({"command": "kubectl scale deployment/api --replicas=20"});
+    let (code, codex) = said("codex", "PreToolUse", "Bash", SCALE);
+    assert_eq!((code, &codex["permissionDecision"], &codex["updatedInput"]), (0, &json!("allow"), &given));
+    let (code, gemini) = said("gemini", "BeforeTool", "run_shell_command", SCALE);
+    assert_eq!((code, &gemini["tool_input"]), (0, &given));
+    // Nobody has seen it take one.
+    let (code, cursor) = said("cursor", "preToolUse", "Shell", SCALE);
+    assert!(code == 2 && cursor.as_str().unwrap().contains("the same with replicas = 20"), "{cursor}");
+    // No other text says so.
+    for command in ["kubectl scale deployment/api --replicas=0x32", "kubectl scale deployment/api --replicas=050"] {
+        let (code, claude) = said("claude", "PreToolUse", "Bash", command);
+        assert_eq!(code, 2, "{command}: {claude}");
+    }
+}
+
+/// What has to be changed is not let through unchanged because people allowed what stands beside it.
+#[test]
+fn an_answer_to_one_part_does_not_let_another_pass_unchanged() {
+    let world = World::new();
+    world.clamps();
+    let both = json!({"command": format!("{SCALE} && git push origin main")});
+    let (code, text) = world.before("Bash", &both);
+    assert!(code == 2 && text.contains("default-branch-is-asked-about"), "{text}");
+    let asked: Value = serde_json::from_str(world.ok(&["asks", "--json"]).lines().next().unwrap()).unwrap();
+    world.ok(&["answer", asked["id"].as_str().unwrap(), "allow", "--reason", "it may"]);
+    let (code, text) = world.before("Bash", &both);
+    assert!(code == 0 && text.contains("--replicas=20 && git push origin main"), "{text}");
+    // Where no input can be given, nobody is asked about the rest.
+    let mut event = world.event("Shell", &both);
+    event["hook_event_name"] = "preToolUse".into();
+    let (code, text) = world.before_of("cursor", &event);
+    assert!(code == 2 && text.contains("the same with replicas = 20"), "{text}");
+    assert_eq!(world.ok(&["asks", "--json"]), "");
+}
+
+#[test]
+fn a_person_changes_what_is_asked() {
+    let world = World::new();
+    let push = json!({"command": "git push origin main"});
+    assert_eq!(world.before("Bash", &push).0, 2);
+    let asked: Value = serde_json::from_str(world.ok(&["asks", "--json"]).lines().next().unwrap()).unwrap();
+    let mut with = asked["attempt"].clone();
+    with["resource"]["name"] = "topic".into();
+    with["attrs"]["source"] = "topic".into();
+    let with = with.to_string();
+    let id = asked["id"].as_str().unwrap();
+    world.ok(&["answer", id, "modify", "--with", &with, "--reason", "not there"]);
+    let (code, said) = world.before("Bash", &push);
+    let said: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
+    assert_eq!(code, 0);
+    assert_eq!(said["hookSpecificOutput"]["updatedInput"]["command"], "git push origin topic");
+    world.ok(&["verify"]);
 }
 
 /// The action of a write does not say what is written: who allowed one content has not seen another.

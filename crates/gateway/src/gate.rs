@@ -18,6 +18,8 @@ pub struct Asking {
     pub exact: String,
     /// How long people may take before whoever asks must go away without an answer.
     pub wait: Duration,
+    /// Whether whoever asks can carry out something else instead: only then it is told [`Answered::Changed`].
+    pub can_change: bool,
 }
 
 /// What the gate says.
@@ -35,6 +37,13 @@ pub enum Answered {
         /// Rule, reason and what would make it pass, for the agent to read.
         text: String,
     },
+    /// It passes in another form: say by [`Gate::give`] what is carried out in its place, or that nothing is.
+    Changed {
+        /// The attempt's entry.
+        attempt: u64,
+        /// The actions that have to be others, by their place in what was asked.
+        forms: Vec<(usize, Action)>,
+    },
     /// People are asked and have not answered in time. The same attempt, made again, takes their answer.
     Waiting {
         /// The attempt's entry.
@@ -43,6 +52,9 @@ pub enum Answered {
         text: String,
     },
 }
+
+/// What is said where something has to be changed by who can't, and did not say that it could.
+pub(crate) const NOT_CHANGED: &str = "flyball: denied, it would have to be changed, which can't be done here";
 
 /// An attempt that has no answer yet, of whoever must not wait.
 #[derive(Debug)]
@@ -79,6 +91,13 @@ pub trait Gate: Send + Sync {
     fn wait(&self, held: u64, wait: Duration, gone: &AtomicBool) -> Answered {
         let _ = (wait, gone);
         Answered::Denied { attempt: held, text: "flyball: denied, nobody could be asked".to_owned() }
+    }
+
+    /// Carries on with an attempt that was [`Answered::Changed`]: `given` is all that is done in its place, in the same order. `None` where
+    /// nothing is. Gives [`Answered::Allowed`] or [`Answered::Denied`].
+    fn give(&self, attempt: u64, given: Option<&[Action]>) -> Answered {
+        let _ = given;
+        Answered::Denied { attempt, text: "flyball: denied, it would have to be changed".to_owned() }
     }
 
     /// What became of an allowed attempt. `ok` is `None` where nobody can tell.

@@ -14,6 +14,7 @@
 //! Every path is made absolute by its letters; who resolves links is the caller.
 
 mod edits;
+mod forms;
 mod patch;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use crate::reading::{Command, Reading, Stdin, Word, absolute, places};
 use crate::{Content, ContentWanted, Exec, GitContext, McpCall, McpOwn, command_actions, content_actions, programs};
 use edits::Edited;
 use flyball_kernel::{Action, ActionError, Resource, ResourceKind, Surface};
+pub use forms::input_in_form;
 use serde_json::{Map, Value as Json};
 
 /// A harness whose hooks are known.

@@ -43,7 +43,7 @@ mod words;
 
 pub use content::{CONTENT_ACTIONS_MAX, CONTENT_BYTES_MAX, Content, ContentWanted, content_actions, reads_content};
 pub use exec::{Exec, GitContext, Script, command_actions, exec_actions};
-pub use harness::{Harness, ToolCall, ToolCallError, server_tool, tool_call_actions};
+pub use harness::{Harness, ToolCall, ToolCallError, input_in_form, server_tool, tool_call_actions};
 pub use http::{BODY_BYTES_MAX, HttpRequest, WantedFields, http_actions, wants_body, wants_plain_body};
 pub use mcp::{
     INPUT_CHARS_MAX, McpCall, McpOwn, McpTool, file_of_uri, is_known_server, mcp_call_actions, mcp_other_action,

@@ -6,6 +6,7 @@
 pub(crate) mod adopting;
 pub(crate) mod asked;
 mod caused;
+mod changing;
 mod fleet;
 mod foreseen;
 mod labels;
@@ -19,6 +20,7 @@ pub use labels::labelled_files;
 use crate::clock::Clock;
 use crate::status::{ENVELOPES_TOLD_MAX, Status};
 use asked::Put;
+use changing::{Changing, Part};
 use flyball_kernel::{Action, Effect, Event, Input, Kernel, Reason, Ruling, Value, Verdict};
 use flyball_ledger::{Draft, Kind, LedgerError, Stream};
 use foreseen::Foreseen;
@@ -64,6 +66,16 @@ pub struct Gate {
     /// Digest of the workspace that was captured for the next dispatch.
     captured: Option<String>,
     last_act: LastAct,
+    changing: Changing,
+}
+
+/// How an attempt is made.
+#[derive(Clone, Copy, Default)]
+struct How {
+    /// People are asked about several together, when [`Gate::put_questions`] says so.
+    is_later: bool,
+    /// Whoever makes it can give it another form.
+    can_change: bool,
 }
 
 /// What became of the session's attempts so far. A group of implied actions counts as one.
@@ -88,7 +100,7 @@ pub struct Asked {
     pub group: u64,
     /// Every action's entry.
     pub attempts: Vec<u64>,
-    /// The strictest verdict of all; never `modify`.
+    /// The strictest verdict of all; `modify` only of who can change what is attempted ([`Gate::ask_changeable`]).
     pub verdict: Verdict,
     /// The reasons of that verdict, with the action each is about.
     pub because: Vec<(Action, Reason)>,
@@ -105,7 +117,7 @@ pub struct Settled {
     pub group: u64,
     /// Every action's entry, of one that is let through.
     pub attempts: Vec<u64>,
-    /// `allow` or `deny`.
+    /// `allow`, `deny`, or `modify` where it can be changed.
     pub verdict: Verdict,
     /// Why.
     pub because: Vec<(Action, Reason)>,
@@ -167,18 +179,24 @@ impl Gate {
             effects: Vec::new(),
             captured: None,
             last_act: LastAct::default(),
+            changing: Changing::default(),
         }
     }
 
     /// Rules on what one attempt implies, all together. On `allow` the dispatch is recorded: carry it out, then say
     /// [`Self::outcome`]. On `hold` it is settled later by [`Self::answer`] or [`Self::tick`].
     pub fn ask(&mut self, actions: Vec<Action>, cause: &[u64]) -> Asked {
-        self.ask_in(actions, cause, false)
+        self.ask_in(actions, cause, How::default())
+    }
+
+    /// The same by who can change what is attempted: on `modify`, [`Self::forms`] says to what, and [`Self::give`] carries on.
+    pub(crate) fn ask_changeable(&mut self, actions: Vec<Action>, cause: &[u64]) -> Asked {
+        self.ask_in(actions, cause, How { can_change: true, is_later: false })
     }
 
     /// The same of one of several attempts that people are asked about together, when [`Self::put_questions`] says so.
     pub(crate) fn ask_later(&mut self, actions: Vec<Action>, cause: &[u64]) -> Asked {
-        self.ask_in(actions, cause, true)
+        self.ask_in(actions, cause, How { is_later: true, can_change: false })
     }
 
     /// What would be said of these now; nothing is recorded, and nothing follows from it.
@@ -186,21 +204,23 @@ impl Gate {
         self.kernel.would_say(self.clock.now_ns(), actions)
     }
 
-    fn ask_in(&mut self, actions: Vec<Action>, cause: &[u64], is_later: bool) -> Asked {
+    fn ask_in(&mut self, actions: Vec<Action>, cause: &[u64], how: How) -> Asked {
         self.counts.actions += 1;
-        let asked = match self.try_ask(&actions, cause, is_later) {
+        let asked = match self.try_ask(&actions, cause, how) {
             Ok(asked) => asked,
             Err(error) => Asked::denied_by(&error, &actions),
         };
         match asked.verdict {
-            Verdict::Allow | Verdict::Modify => self.counts.allowed += 1,
+            // Counted when it is carried out, or not.
+            Verdict::Modify => {}
+            Verdict::Allow => self.counts.allowed += 1,
             Verdict::Hold => self.counts.held += 1,
             Verdict::Deny => self.counts.denied += 1,
         }
         asked
     }
 
-    fn try_ask(&mut self, actions: &[Action], cause: &[u64], is_later: bool) -> Result<Asked, GateError> {
+    fn try_ask(&mut self, actions: &[Action], cause: &[u64], how: How) -> Result<Asked, GateError> {
         if actions.is_empty() || actions.len() > ACTIONS_MAX {
             return Err(GateError::Refused(format!(
                 "{} actions in one attempt, 1 to {ACTIONS_MAX} can be",
@@ -208,7 +228,7 @@ impl Gate {
             )));
         }
         let turn = self.turn(actions)?;
-        let asked = self.rule_on_all(actions, cause, is_later);
+        let asked = self.rule_on_all(actions, cause, how);
         // What was attempted is on record whatever came of it.
         self.stream()?.queue_staged()?;
         let asked = asked?;
@@ -219,7 +239,8 @@ impl Gate {
         Ok(asked)
     }
 
-    fn rule_on_all(&mut self, actions: &[Action], cause: &[u64], is_later: bool) -> Result<Asked, GateError> {
+    fn rule_on_all(&mut self, actions: &[Action], cause: &[u64], how: How) -> Result<Asked, GateError> {
+        let is_later = how.is_later;
         let mut rulings = Vec::with_capacity(actions.len());
         let mut cause = cause.to_vec();
         let mut batch = if is_later { self.batch } else { None };
@@ -239,7 +260,7 @@ impl Gate {
             }
             rulings.push((action.clone(), ruling));
         }
-        self.conclude(rulings, is_later)
+        self.conclude(rulings, how)
     }
 
     /// One action; of a batch with the batch's first attempt, if that was before it.
@@ -288,10 +309,15 @@ impl Gate {
         Ok(self.stream()?.stage(at_ns, Kind::Ruling, "kernel", &cause, ruling)?)
     }
 
-    fn conclude(&mut self, rulings: Vec<(Action, Ruling)>, is_later: bool) -> Result<Asked, GateError> {
+    fn conclude(&mut self, rulings: Vec<(Action, Ruling)>, how: How) -> Result<Asked, GateError> {
         let attempts: Vec<u64> = rulings.iter().map(|(_, r)| r.of).collect();
         let group = attempts.first().copied().unwrap_or_default();
         let mut verdict = rulings.iter().map(|(_, r)| r.verdict).max().unwrap_or(Verdict::Deny);
+        // INVARIANT: nothing that had to be changed goes on unchanged once people have allowed another part of it.
+        let is_changed = rulings.iter().any(|(_, r)| r.verdict == Verdict::Modify);
+        if is_changed && !how.can_change && verdict == Verdict::Hold {
+            verdict = Verdict::Modify;
+        }
         // Why it is let through is on record; nobody is told.
         let mut because: Vec<(Action, Reason)> = rulings
             .iter()
@@ -304,26 +330,25 @@ impl Gate {
         match verdict {
             Verdict::Deny => self.withdraw_all(&rulings, "another part of the same attempt was refused")?,
             Verdict::Modify => {
-                // A program's own call can't be rewritten under it: the changed form is told, not substituted.
-                self.counts.modified += 1;
-                verdict = Verdict::Deny;
-                for (action, ruling) in &rulings {
-                    if let Some(changed) = &ruling.modified
-                        && let Some((_, reason)) = because.iter_mut().find(|(a, _)| a == action)
-                    {
-                        reason.needs = Some(format!("the same with {}", difference(action, changed)));
-                    }
+                tell_forms(&rulings, &mut because);
+                if how.can_change {
+                    self.is_changed_at_once(group, &rulings, &because)?;
+                } else {
+                    // A program's own call can't be rewritten under it: the changed form is told, not substituted.
+                    self.counts.modified += 1;
+                    verdict = Verdict::Deny;
+                    self.withdraw_all(&rulings, "it would have to be changed, which this surface can't do")?;
                 }
-                self.withdraw_all(&rulings, "it would have to be changed, which this surface can't do")?;
             }
             Verdict::Hold => {
-                if let Some(opened) = self.open_questions(&rulings, is_later)? {
+                if let Some(opened) = self.open_questions(&rulings, how.is_later)? {
                     questions = opened;
                     let waiting =
                         rulings.iter().filter(|(_, r)| r.verdict == Verdict::Hold).map(|(_, r)| r.of).collect();
                     let approved = approved_before(&rulings);
-                    let (attempts, because) = (attempts.clone(), because.clone());
-                    self.groups.insert(group, Group { attempts, waiting, because, approved, wants_capture });
+                    let (parts, because) = (Part::all(&rulings), because.clone());
+                    let can_change = how.can_change;
+                    self.groups.insert(group, Group { parts, waiting, because, approved, wants_capture, can_change });
                 } else {
                     verdict = Verdict::Deny;
                     self.withdraw_all(&rulings, "nobody could be asked")?;
@@ -524,6 +549,17 @@ fn approved_before(rulings: &[(Action, Ruling)]) -> Vec<(u64, Action)> {
 
 fn is_answered_before(ruling: &Ruling) -> bool {
     ruling.reasons.iter().any(|r| r.rule == "answered-before")
+}
+
+/// Tells the form in which each would pass.
+fn tell_forms(rulings: &[(Action, Ruling)], because: &mut [(Action, Reason)]) {
+    for (action, ruling) in rulings {
+        if let Some(changed) = &ruling.modified
+            && let Some((_, reason)) = because.iter_mut().find(|(a, _)| a == action)
+        {
+            reason.needs = Some(format!("the same with {}", difference(action, changed)));
+        }
+    }
 }
 
 /// What of an action the kernel changed, in words.

@@ -215,20 +215,44 @@ impl Hooked {
     }
 }
 
+impl Hooked {
+    /// A call goes on that does these; `told` is the entry that stands for those that nothing was asked of.
+    fn goes_on(&self, actions: &[Action], again: &[bool], told: u64, attempts: Vec<u64>) -> Answered {
+        let entry = attempts.first().copied().unwrap_or(told);
+        self.session.with(|core| core.tool_calls.begin(entry, entry, actions));
+        let mut known = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(attempts.iter().zip(again).filter(|(_, again)| **again).map(|(of, _)| (*of, *of != told)));
+        while known.len() > AGAIN_MAX {
+            known.pop_first();
+        }
+        Answered::Allowed { attempts }
+    }
+}
+
+fn over() -> Answered {
+    Answered::Denied { attempt: 0, text: "flyball: denied, the session is over".to_owned() }
+}
+
 impl Gate for Hooked {
     fn ask(&self, asking: Asking) -> Answered {
         let told = asking.cause.first().copied().unwrap_or_default();
         let is_command = asking.actions.iter().any(|action| action.verb.name() == "process.exec");
         let ahead = self.session.with(|core| {
             let again: Vec<bool> = asking.actions.iter().map(|a| self.comes_again(core, a, is_command)).collect();
-            let passes = |verdict: &Verdict| matches!(verdict, Verdict::Allow | Verdict::Modify);
+            let passes = |verdict: &Verdict| match verdict {
+                Verdict::Allow => true,
+                // What can be changed is changed here: the boundary can only refuse it.
+                Verdict::Modify => !asking.can_change,
+                Verdict::Hold | Verdict::Deny => false,
+            };
             let said = core.gate.would_say(&asking.actions);
-            let is_asked = said.iter().zip(&again).any(|(verdict, again)| *again && !passes(verdict));
+            let is_asked = said
+                .iter()
+                .zip(&again)
+                .any(|(verdict, again)| !passes(verdict) && (*again || *verdict == Verdict::Modify));
             (again, is_asked)
         });
-        let Some((again, is_asked)) = ahead else {
-            return Answered::Denied { attempt: 0, text: "flyball: denied, the session is over".to_owned() };
-        };
+        let Some((again, is_asked)) = ahead else { return over() };
         let asked: Vec<Action> = asking
             .actions
             .iter()
@@ -238,7 +262,9 @@ impl Gate for Hooked {
             .collect();
         let mut attempts = Vec::new();
         if !asked.is_empty() {
-            match self.session.ask(Asking { actions: asked, ..asking.clone() }) {
+            // The form of a part of it is nothing that could be given to the whole.
+            let can_change = asking.can_change && asked.len() == asking.actions.len();
+            match self.session.ask(Asking { actions: asked, can_change, ..asking.clone() }) {
                 Answered::Allowed { attempts: of } => attempts = of,
                 refused => return refused,
             }
@@ -246,14 +272,21 @@ impl Gate for Hooked {
         let mut of_asked = attempts.into_iter();
         let attempts: Vec<u64> =
             again.iter().map(|again| if is_asked || !again { of_asked.next().unwrap_or(told) } else { told }).collect();
-        let entry = attempts.first().copied().unwrap_or(told);
-        self.session.with(|core| core.tool_calls.begin(entry, entry, &asking.actions));
-        let mut known = self.again.lock().unwrap_or_else(PoisonError::into_inner);
-        known.extend(attempts.iter().zip(&again).filter(|(_, again)| **again).map(|(of, _)| (*of, *of != told)));
-        while known.len() > AGAIN_MAX {
-            known.pop_first();
+        self.goes_on(&asking.actions, &again, told, attempts)
+    }
+
+    fn give(&self, attempt: u64, given: Option<&[Action]>) -> Answered {
+        let actions = given.unwrap_or_default();
+        match self.session.give(attempt, given) {
+            Answered::Allowed { attempts } => {
+                let is_command = actions.iter().any(|action| action.verb.name() == "process.exec");
+                let again = self.session.with(|core| {
+                    actions.iter().map(|action| self.comes_again(core, action, is_command)).collect::<Vec<_>>()
+                });
+                again.map_or_else(over, |again| self.goes_on(actions, &again, 0, attempts))
+            }
+            refused => refused,
         }
-        Answered::Allowed { attempts }
     }
 
     fn outcome(&self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>) {

@@ -223,17 +223,31 @@ fn over() -> Answered {
     denied("flyball: denied, the session is over".to_owned())
 }
 
+impl Session {
+    fn said(&self, outgoing: Outgoing) -> Answered {
+        match outgoing {
+            Outgoing::Allowed(attempts) => Answered::Allowed { attempts },
+            Outgoing::Denied(attempt, text) => Answered::Denied { attempt, text },
+            Outgoing::Changed(attempt) => {
+                let forms = self.with(|core| core.gate.forms(attempt)).unwrap_or_default();
+                Answered::Changed { attempt, forms }
+            }
+            Outgoing::Held(attempt) => self.wait(attempt, Duration::ZERO, &AtomicBool::new(false)),
+        }
+    }
+}
+
 impl Gate for Session {
     fn ask(&self, asking: Asking) -> Answered {
         self.ask_until(asking, &AtomicBool::new(false))
     }
 
     fn ask_until(&self, asking: Asking, gone: &AtomicBool) -> Answered {
-        let Some(outgoing) = self.with(|core| core.outgoing(asking.actions, &asking.cause)) else { return over() };
-        match outgoing {
-            Outgoing::Allowed(attempts) => Answered::Allowed { attempts },
-            Outgoing::Denied(attempt, text) => Answered::Denied { attempt, text },
-            Outgoing::Held(group) => self.wait(group, asking.wait, gone),
+        let asked = self.with(|core| core.outgoing(asking.actions, &asking.cause, asking.can_change));
+        match asked {
+            None => over(),
+            Some(Outgoing::Held(group)) => self.wait(group, asking.wait, gone),
+            Some(said) => self.said(said),
         }
     }
 
@@ -241,13 +255,12 @@ impl Gate for Session {
         let mut asking = Some(asking);
         let outgoing = self.try_with(|core| {
             let quick = asking.take_if(|asking| core.is_quick(&asking.actions))?;
-            Some(core.outgoing(quick.actions, &quick.cause))
+            Some(core.outgoing(quick.actions, &quick.cause, quick.can_change))
         });
         let Some(outgoing) = outgoing else { return Ok(over()) };
         match (outgoing, asking) {
-            (Some(Some(Outgoing::Allowed(attempts))), _) => Ok(Answered::Allowed { attempts }),
-            (Some(Some(Outgoing::Denied(attempt, text))), _) => Ok(Answered::Denied { attempt, text }),
             (Some(Some(Outgoing::Held(group))), _) => Err(Later::Held(group)),
+            (Some(Some(said)), _) => Ok(self.said(said)),
             (Some(None), Some(asking)) => Err(Later::Ask(asking)),
             (None, Some(asking)) => Err(Later::Busy(asking)),
             (_, None) => Ok(denied("flyball: denied, it could not be decided".to_owned())),
@@ -264,6 +277,7 @@ impl Gate for Session {
             match self.with(|core| core.take_outgoing(group)) {
                 None => return over(),
                 Some(Some(Settled { verdict: Verdict::Allow, attempts, .. })) => return Answered::Allowed { attempts },
+                Some(Some(Settled { verdict: Verdict::Modify, .. })) => return self.said(Outgoing::Changed(group)),
                 Some(Some(settled)) => {
                     let text = self.with(|core| core.outgoing_text(&settled)).unwrap_or_default();
                     return Answered::Denied { attempt: group, text };
@@ -275,6 +289,10 @@ impl Gate for Session {
                 Some(None) => std::thread::sleep(LOOK),
             }
         }
+    }
+
+    fn give(&self, attempt: u64, given: Option<&[flyball_kernel::Action]>) -> Answered {
+        self.with(|core| core.give_outgoing(attempt, given)).map_or_else(over, |said| self.said(said))
     }
 
     fn outcome(&self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>) {

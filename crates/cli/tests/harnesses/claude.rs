@@ -9,6 +9,8 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "claude_is_ruled_on_by_its_hooks", needs, run: works },
         Case { name: "claude_stops_where_a_hook_fails", needs, run: fails },
+        Case { name: "claude_goes_on_with_the_input_that_passes", needs, run: changed },
+        Case { name: "claude_under_run_goes_on_with_the_input_that_passes", needs, run: changed_under_run },
     ]
 }
 
@@ -113,4 +115,34 @@ fn fails() {
 
 fn gone(world: &World) {
     world.edit(&world.file(".claude/settings.json"), env!("CARGO_BIN_EXE_flyball"), "/nowhere/flyball");
+}
+
+fn changed() {
+    let world = World::new();
+    let scale = world.clamps();
+    world.ok(&["hook", "install", "claude", "--within", "120"]);
+    let endpoint = ModelEndpoint::start(vec![Turn::bash(&scale), Turn::say("done")]).unwrap();
+    let output = world.run(command(&world, &endpoint), false);
+    world.has_scaled(&format!("{:#?}\n{}", endpoint.tool_results(), text(&output.stdout)));
+}
+
+/// What the boundary could only refuse passes by the hook, and the boundary rules on it once more.
+fn changed_under_run() {
+    let world = World::new();
+    world.reaches_this_machine();
+    let scale = world.clamps();
+    let endpoint =
+        ModelEndpoint::start(vec![Turn::bash(&format!("{scale} && cat scaled")), Turn::say("done")]).unwrap();
+    let mut plain = Command::new("claude");
+    let there = command(&world, &endpoint);
+    let inside = |word: &std::ffi::OsStr| word.to_string_lossy().replace("127.0.0.1", "host.internal");
+    plain.args(there.get_args().map(inside)).env("HOME", world.path("home"));
+    let output = world.run(world.governed("claude", &plain), false);
+    let told = format!("{:#?}\n{}\n{}", endpoint.tool_results(), text(&output.stdout), text(&output.stderr));
+    assert!(endpoint.result_of(0).contains("--replicas=20"), "{told}");
+    let log = world.closed();
+    let replicas =
+        |n: i64| log.iter().filter(|e| e["kind"] == "attempt" && e["body"]["attrs"]["replicas"] == n).count();
+    assert!(replicas(50) == 1 && replicas(20) >= 1, "{told}");
+    crate::is_caused(&log, "fs.write", "/scaled", "PreToolUse", &told);
 }

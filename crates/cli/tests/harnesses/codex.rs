@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "codex_is_ruled_on_by_its_hooks", needs, run: works },
         Case { name: "codex_calls_no_hook_that_is_not_trusted", needs, run: untrusted },
         Case { name: "codex_stops_where_a_hook_is_gone", needs, run: gone },
+        Case { name: "codex_goes_on_with_the_input_that_passes", needs, run: changed },
         Case { name: "codex_under_run_has_hooks_that_it_calls", needs, run: governed },
         Case { name: "codex_whose_hooks_are_off_is_said_to_have_none", needs, run: off },
     ]
@@ -142,4 +143,14 @@ fn off() {
     assert!(uncovered.contains("codex has called none"), "{uncovered}");
     assert!(text(&output.stderr).contains("codex has called none"), "{}", text(&output.stderr));
     assert!(endpoint.result_of(0).contains("no-forbidden-file"), "{:?}", endpoint.tool_results());
+}
+
+fn changed() {
+    let world = World::new();
+    let scale = world.clamps();
+    world.ok(&["hook", "install", "codex", "--user", "--within", "120"]);
+    trust_them(&world);
+    let endpoint = ModelEndpoint::start(vec![Turn::exec(&scale), Turn::say("done")]).unwrap();
+    let output = world.run(command(&world, &endpoint), false);
+    world.has_scaled(&format!("{:#?}\n{}\n{}", endpoint.tool_results(), text(&output.stdout), text(&output.stderr)));
 }

@@ -8,6 +8,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "gemini_is_ruled_on_by_its_hooks", needs, run: works },
         Case { name: "gemini_stops_where_a_hook_is_gone", needs, run: gone },
+        Case { name: "gemini_goes_on_with_the_input_that_passes", needs, run: changed },
         Case { name: "gemini_under_run_has_hooks_and_a_boundary", needs, run: governed },
     ]
 }
@@ -46,6 +47,14 @@ fn gone() {
     let endpoint = ModelEndpoint::start(vec![shell("echo ready >made"), Turn::say("done")]).unwrap();
     world.run(Gemini::find().unwrap().command(&endpoint, &world.path("home"), "go"), false);
     assert!(!world.file("made").exists());
+}
+
+fn changed() {
+    let world = world();
+    let scale = world.clamps();
+    let endpoint = ModelEndpoint::start(vec![shell(&scale), Turn::say("done")]).unwrap();
+    let output = world.run(Gemini::find().unwrap().command(&endpoint, &world.path("home"), "go"), false);
+    world.has_scaled(&format!("{:#?}\n{}\n{}", endpoint.tool_results(), text(&output.stdout), text(&output.stderr)));
 }
 
 /// In the sandbox nothing is installed, and nothing of the user's is changed.

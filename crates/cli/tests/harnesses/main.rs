@@ -154,6 +154,49 @@ impl World {
         assert_eq!(verdict(&log, "git.push", "main"), "hold");
     }
 
+    /// A `kubectl` that says what it is called with, and a charter that brings replicas back within bounds; gives where it is.
+    fn clamps(&self) -> String {
+        let bin = self.path("w").join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        std::fs::write(bin.join("kubectl"), "#!/bin/sh\necho \"$@\" >scaled\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(bin.join("kubectl"), mode).unwrap();
+        let rules = self.file(".flyball/rules.cedar");
+        self.edit(&rules, "Action::\"deploy\",", "Action::\"deploy.apply\",");
+        let add = |name: &str, more: &str| {
+            let file = self.file(".flyball").join(name);
+            let text = std::fs::read_to_string(&file).unwrap() + more;
+            std::fs::write(file, text).unwrap();
+        };
+        add("charter.toml", "\n[envelope.replicas]\nof = \"deploy.scale.replicas\"\nmax = 20\non_breach = \"clamp\"\n");
+        let scales = "@id(\"scales\") @owner(\"maintainer\") @reason(\"Within bounds.\")\n\
+                      permit (principal, action == Action::\"deploy.scale\", resource);\n";
+        add("more.cedar", scales);
+        self.ok(&["check"]);
+        format!("{}/kubectl scale deployment/api --replicas=50", bin.display())
+    }
+
+    /// The command ran with the value that passes, and the record has both.
+    fn has_scaled(&self, told: &str) {
+        let scaled = std::fs::read_to_string(self.file("scaled")).unwrap_or_default();
+        assert_eq!(scaled, "scale deployment/api --replicas=20\n", "{told}");
+        let log = self.closed();
+        assert_eq!(verdict(&log, "deploy.scale", "api"), "modify", "{told}");
+        let form = log.iter().find(|e| e["body"]["hook"] == "form").unwrap();
+        let has = |field: &str, value: &str| form["body"][field].as_str().is_some_and(|text| text.contains(value));
+        assert!(has("asked", "--replicas=50") && has("given", "--replicas=20"), "{form}");
+        assert!(!log.iter().any(|e| e["body"]["hook"] == "not-given"), "{told}");
+        let of = form["cause"][0].clone();
+        let scale = log.iter().find(|e| e["kind"] == "attempt" && e["body"]["verb"] == "deploy.scale").unwrap();
+        assert_eq!(scale["body"]["attrs"]["replicas"], 50, "{scale}\n{of}");
+        let outcome = log.iter().find(|e| e["kind"] == "outcome" && e["body"]["of"] == scale["seq"]).unwrap();
+        assert!(outcome["body"].get("withdrawn").is_none(), "{outcome}");
+        // Made again from the record, the same is ruled.
+        let replayed = text(&self.flyball(&["replay", "@"]).stdout);
+        let is_same = replayed.contains("rulings made again") && replayed.contains("the session had no sandbox");
+        assert!(is_same && replayed.lines().count() == 2, "{replayed}");
+    }
+
     /// The agent's model is on this machine: its name inside is one that may be called.
     fn reaches_this_machine(&self) {
         self.edit(&self.file(".flyball/rules.cedar"), "[\"localhost\",", "[\"host.internal\", \"localhost\",");

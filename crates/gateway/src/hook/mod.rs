@@ -6,14 +6,17 @@
 //!
 //! An agent can go round a hook. What matters is stopped beneath it, by the sandbox of `flyball run`.
 
+mod form;
 pub mod install;
 mod wire;
 
-use crate::gate::{Answered, Asking, Gate};
+use crate::gate::{Answered, Asking, Gate, NOT_CHANGED};
 use crate::mcp::Pins;
 use crate::mcp::pins::inject;
 use crate::paths;
-use flyball_intent::{GitContext, Harness, McpOwn, ToolCall, all_succeeded_if_it_did, server_tool, tool_call_actions};
+use flyball_intent::{
+    GitContext, Harness, McpOwn, ToolCall, all_succeeded_if_it_did, input_in_form, server_tool, tool_call_actions,
+};
 use flyball_kernel::{Action, Surface, Value};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
@@ -85,6 +88,8 @@ pub struct Hooks {
 /// An allowed call, until its end is told.
 struct Call {
     id: String,
+    /// The input that it was given in the place of its own, and what names the call with that where its harness has no name for it.
+    given: Option<(Json, String)>,
     attempts: Vec<u64>,
     /// The attempts of which a good end of the whole says that they ended well too, with exit code 0.
     surely: Vec<u64>,
@@ -142,8 +147,8 @@ impl Hooks {
                 let asked = Asked { id, tool, input, cwd: heard.cwd, agent };
                 self.before(asked, &cause, gate, around)
             }
-            Event::After { id, is_ok, exit } => {
-                self.after(&id, is_ok, exit, gate);
+            Event::After { id, is_ok, exit, input } => {
+                self.after(&id, is_ok, exit, &input, gate);
                 Reply::default()
             }
             Event::Told | Event::End => Reply::default(),
@@ -183,28 +188,75 @@ impl Hooks {
         if let Some(reply) = self.is_not_to_be_used(&asked, cause, gate, around) {
             return reply;
         }
-        let surely = asked.surely(&actions);
-        let spawn = actions.iter().position(|a| a.verb.name() == "agent.spawn");
-        let unread: Vec<String> =
-            actions.iter().filter(|a| a.attr("opaque").is_some()).map(|a| a.verb.name().to_owned()).collect();
-        let asking = Asking { actions, cause: cause.to_vec(), exact: asked.digest(), wait: around.wait };
+        let (exact, wait) = (asked.digest(), around.wait);
+        let can_change = form::can_give(self.harness);
+        let asking = Asking { actions: actions.clone(), cause: cause.to_vec(), exact, wait, can_change };
         match gate.ask(asking) {
             Answered::Allowed { attempts } => {
-                // Nothing beneath a hook asks again: whoever reads the record is told what nobody could judge.
-                if !unread.is_empty() && !around.is_enforced {
-                    gate.observe(
-                        "hook",
-                        &attempts,
-                        json!({ "hook": "unread", "tool_use_id": asked.id, "verbs": unread }),
-                    );
-                }
-                let surely = attempts.iter().zip(surely).filter(|(_, is)| *is).map(|(of, _)| *of).collect();
-                let spawn = spawn.and_then(|n| attempts.get(n)).map(|of| (*of, asked.agent));
-                self.remember(Call { id: asked.id, attempts, surely, spawn }, gate);
+                self.goes_on(asked, &actions, attempts, None, gate, around);
                 Reply::default()
             }
+            Answered::Changed { attempt, forms } => self.in_form(asked, &actions, attempt, &forms, gate, around),
             Answered::Denied { text, .. } | Answered::Waiting { text, .. } => Reply::deny(&text),
         }
+    }
+
+    /// A call that passes in another form is given that, if its input can say it; else it is refused.
+    fn in_form(
+        &self,
+        mut asked: Asked,
+        actions: &[Action],
+        attempt: u64,
+        forms: &[(usize, Action)],
+        gate: &dyn Gate,
+        around: &Around<'_>,
+    ) -> Reply {
+        let read = |input: &Json| asked.with_input(input).actions(self, around).ok();
+        let Some((input, given)) = input_in_form(&asked.input, actions, forms, &read) else {
+            return match gate.give(attempt, None) {
+                Answered::Denied { text, .. } | Answered::Waiting { text, .. } => Reply::deny(&text),
+                Answered::Allowed { .. } | Answered::Changed { .. } => Reply::deny(NOT_CHANGED),
+            };
+        };
+        // INVARIANT: both inputs are on record before the harness has the other one: what lets it pass is durable, and later.
+        let body = json!({
+            "hook": "form", "tool_use_id": asked.id, "tool_name": asked.tool,
+            "asked": clip(&asked.input.to_string()), "given": clip(&input.to_string()),
+        });
+        let is_told = gate.observe("hook", &[attempt], body).is_some();
+        match gate.give(attempt, Some(given.as_slice()).filter(|_| is_told)) {
+            Answered::Allowed { attempts } => {
+                asked.input = input.clone();
+                let reply = form::reply(self.harness, &input);
+                self.goes_on(asked, &given, attempts, Some(input), gate, around);
+                reply
+            }
+            Answered::Denied { text, .. } | Answered::Waiting { text, .. } => Reply::deny(&text),
+            Answered::Changed { .. } => Reply::deny(NOT_CHANGED),
+        }
+    }
+
+    /// Remembers a call that goes on, until its end is told.
+    fn goes_on(
+        &self,
+        asked: Asked,
+        actions: &[Action],
+        attempts: Vec<u64>,
+        given: Option<Json>,
+        gate: &dyn Gate,
+        around: &Around<'_>,
+    ) {
+        let unread: Vec<String> =
+            actions.iter().filter(|a| a.attr("opaque").is_some()).map(|a| a.verb.name().to_owned()).collect();
+        // Nothing beneath a hook asks again: whoever reads the record is told what nobody could judge.
+        if !unread.is_empty() && !around.is_enforced {
+            gate.observe("hook", &attempts, json!({ "hook": "unread", "tool_use_id": asked.id, "verbs": unread }));
+        }
+        let surely = attempts.iter().zip(asked.surely(actions)).filter(|(_, is)| *is).map(|(of, _)| *of).collect();
+        let spawn = actions.iter().position(|a| a.verb.name() == "agent.spawn");
+        let spawn = spawn.and_then(|n| attempts.get(n)).map(|of| (*of, asked.agent));
+        let given = given.map(|given| (given.clone(), wire::id_of(&asked.tool, &given)));
+        self.remember(Call { id: asked.id, given, attempts, surely, spawn }, gate);
     }
 
     /// A server's tool is asked about when the session sees it first, unless a gateway has seen it before: a hook is told its name
@@ -227,10 +279,12 @@ impl Hooks {
             };
             (action.surface, action.agent) = (Surface::Hook, asked.agent.as_str().into());
             let exact = format!("{server}\0{tool}");
-            let asking = Asking { actions: vec![action], cause: cause.to_vec(), exact, wait: around.wait };
+            let (actions, cause, wait) = (vec![action], cause.to_vec(), around.wait);
+            let asking = Asking { actions, cause, exact, wait, can_change: false };
             match gate.ask(asking) {
                 Answered::Allowed { attempts } => gate.outcome(&attempts, Some(true), &BTreeMap::new()),
                 Answered::Denied { text, .. } | Answered::Waiting { text, .. } => return Some(Reply::deny(&text)),
+                Answered::Changed { .. } => return Some(Reply::deny(NOT_CHANGED)),
             }
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -250,11 +304,22 @@ impl Hooks {
         }
     }
 
-    fn after(&self, id: &str, is_ok: Option<bool>, exit: Option<i64>, gate: &dyn Gate) {
+    fn after(&self, id: &str, is_ok: Option<bool>, exit: Option<i64>, input: &Json, gate: &dyn Gate) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = calls.iter().position(|call| call.id == id);
+        let is_it = |call: &Call| call.id == id || call.given.as_ref().is_some_and(|(_, of_given)| of_given == id);
+        let at = calls.iter().position(is_it);
         let Some(call) = at.and_then(|at| calls.remove(at)) else { return };
         drop(calls);
+        // A harness that is told another input and takes its own has done what was never allowed.
+        if call.given.as_ref().is_some_and(|(given, _)| !form::holds(input, given)) {
+            gate.observe(
+                "hook",
+                &call.attempts,
+                json!({ "hook": "not-given", "tool_use_id": id, "took": clip(&input.to_string()) }),
+            );
+            gate.outcome(&call.attempts, None, &BTreeMap::new());
+            return;
+        }
         let Some((first, implied)) = call.attempts.split_first() else { return };
         let attrs = |exit: Option<i64>| exit.map(|code| ("exit".to_owned(), Value::Long(code))).into_iter().collect();
         gate.outcome(&[*first], is_ok, &attrs(exit));
@@ -270,6 +335,7 @@ impl Hooks {
 }
 
 /// A call that is to be ruled on.
+#[derive(Clone)]
 struct Asked {
     id: String,
     tool: String,
@@ -279,6 +345,11 @@ struct Asked {
 }
 
 impl Asked {
+    /// The same call with another input.
+    fn with_input(&self, input: &Json) -> Self {
+        Self { input: input.clone(), ..self.clone() }
+    }
+
     fn actions(&self, hooks: &Hooks, around: &Around<'_>) -> Result<Vec<Action>, flyball_intent::ToolCallError> {
         let git = (around.git)(&self.cwd);
         let mut actions = tool_call_actions(&ToolCall {

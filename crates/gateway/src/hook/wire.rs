@@ -30,7 +30,7 @@ pub(super) enum Event {
     /// A tool is about to be called.
     Before { id: String, tool: String, input: Json },
     /// It was called.
-    After { id: String, is_ok: Option<bool>, exit: Option<i64> },
+    After { id: String, is_ok: Option<bool>, exit: Option<i64>, input: Json },
     /// The harness session is over.
     End,
     /// Something else that belongs to the story.
@@ -102,7 +102,7 @@ fn event(harness: Harness, name: &str, fields: &Map<String, Json>) -> Result<Eve
         "PostToolUse" | "AfterTool" | "postToolUse" | "PostToolUseFailure" | "postToolUseFailure" => {
             let (is_ok, exit) = ended(name, fields);
             let input = fields.get("tool_input").cloned().unwrap_or_default();
-            Ok(Event::After { id: id(fields, &tool()?, &input), is_ok, exit })
+            Ok(Event::After { id: id(fields, &tool()?, &input), is_ok, exit, input })
         }
         "beforeShellExecution" => {
             let command = text(fields, "command").ok_or(WireError::Field("command"))?;
@@ -111,7 +111,7 @@ fn event(harness: Harness, name: &str, fields: &Map<String, Json>) -> Result<Eve
         }
         "afterShellExecution" => {
             let input = json!({ "command": text(fields, "command").unwrap_or_default() });
-            Ok(Event::After { id: id(fields, "Shell", &input), is_ok: None, exit: None })
+            Ok(Event::After { id: id(fields, "Shell", &input), is_ok: None, exit: None, input })
         }
         "beforeReadFile" => {
             let path = text(fields, "file_path").ok_or(WireError::Field("file_path"))?;
@@ -137,14 +137,14 @@ fn event(harness: Harness, name: &str, fields: &Map<String, Json>) -> Result<Eve
 /// What names the call. Gemini CLI has no name for one: there it is what is called and with what.
 fn id(fields: &Map<String, Json>, tool: &str, input: &Json) -> String {
     let given = ["tool_use_id", "tool_call_id", "call_id"].iter().find_map(|name| text(fields, name));
-    given.map_or_else(
-        || {
-            let mut hasher = DefaultHasher::new();
-            (tool, input.to_string()).hash(&mut hasher);
-            format!("{tool}-{:016x}", hasher.finish())
-        },
-        str::to_owned,
-    )
+    given.map_or_else(|| id_of(tool, input), str::to_owned)
+}
+
+/// A name for a call that has none.
+pub(super) fn id_of(tool: &str, input: &Json) -> String {
+    let mut hasher = DefaultHasher::new();
+    (tool, input.to_string()).hash(&mut hasher);
+    format!("{tool}-{:016x}", hasher.finish())
 }
 
 /// Whether the call did what it was to do, and with which exit code; only what the harness itself says, never its output.

@@ -5,7 +5,7 @@ use super::body::Through;
 use super::credentials::{self, Blot};
 use super::model::{self, Exchange};
 use super::{Egress, Place};
-use crate::gate::{Answered, Asking, Gate, Later};
+use crate::gate::{Answered, Asking, Gate, Later, NOT_CHANGED};
 use flyball_intent::{ModelApi, model_refusal};
 use flyball_kernel::Value;
 use hyper::body::Incoming;
@@ -151,7 +151,8 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
         // An answer that is packed would tell nobody on the way what it took.
         request.headers_mut().remove(header::ACCEPT_ENCODING);
     }
-    let asking = Asking { actions, cause: place.cause.clone(), exact: String::new(), wait: egress.wait };
+    let asking =
+        Asking { actions, cause: place.cause.clone(), exact: String::new(), wait: egress.wait, can_change: false };
     let allowed = match ruled(egress, &way.left, asking, model).await {
         Ok(allowed) => allowed,
         Err(text) => return refused(api, &text),
@@ -356,6 +357,7 @@ fn allowed(gate: Arc<dyn Gate>, answered: Answered) -> Result<Allowed, String> {
     match answered {
         Answered::Allowed { attempts } => Ok(Allowed { gate, attempts, exchange: None, is_out: false }),
         Answered::Denied { text, .. } | Answered::Waiting { text, .. } => Err(text),
+        Answered::Changed { .. } => Err(NOT_CHANGED.to_owned()),
     }
 }
 

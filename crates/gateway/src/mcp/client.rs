@@ -3,7 +3,7 @@
 use super::message::{Frame, Id, Kind, Message, read_messages};
 use super::pins::{self, Tools};
 use super::{CALLS_MAX, Call, HELD_MAX, Looking, Proxy, Side, clip, raw, say, unique};
-use crate::gate::{Answered, Asking};
+use crate::gate::{Answered, Asking, NOT_CHANGED};
 use crate::paths;
 use flyball_intent::{
     INPUT_CHARS_MAX, McpCall, ToolCallError, file_of_uri, mcp_call_actions, mcp_other_action, mcp_read_actions,
@@ -190,8 +190,13 @@ impl Proxy {
         let server = &self.around.server;
         let action = pins::inject(server, tool, digest, &was)
             .map_err(|e| format!("flyball: denied, the tool can't be ruled on: {e}"))?;
-        let asking =
-            Asking { actions: vec![action], cause: Vec::new(), exact: self.exact(digest), wait: Duration::ZERO };
+        let asking = Asking {
+            actions: vec![action],
+            cause: Vec::new(),
+            exact: self.exact(digest),
+            wait: Duration::ZERO,
+            can_change: false,
+        };
         match self.gate.ask(asking) {
             Answered::Allowed { attempts } => {
                 self.gate.outcome(&attempts, Some(true), &BTreeMap::new());
@@ -202,6 +207,7 @@ impl Proxy {
                 self.show(tool, digest)
             }
             Answered::Denied { text, .. } | Answered::Waiting { text, .. } => Err(text),
+            Answered::Changed { .. } => Err(NOT_CHANGED.to_owned()),
         }
     }
 

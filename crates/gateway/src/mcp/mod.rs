@@ -26,7 +26,7 @@ pub use message::{FRAME_BYTES_MAX, Frame, Id, Kind, Message, MessageError, read_
 pub use names::server_name;
 pub use pins::Pins;
 
-use crate::gate::{Answered, Asking, Gate};
+use crate::gate::{Answered, Asking, Gate, NOT_CHANGED};
 use flyball_intent::{GitContext, McpOwn};
 use flyball_kernel::Action;
 use pins::Tools;
@@ -239,10 +239,11 @@ impl Proxy {
     fn rule(self: &Arc<Self>, side: Side, id: Id, actions: Vec<Action>, cause: Vec<u64>, line: Vec<u8>) {
         // INVARIANT: an answer is for the call that goes on: of the very bytes.
         let exact = self.exact(&raw::exact(&line).map_or_else(|| digest(&line), |exact| digest(exact.as_bytes())));
-        let asking = Asking { actions, cause, exact, wait: Duration::ZERO };
+        let asking = Asking { actions, cause, exact, wait: Duration::ZERO, can_change: false };
         match self.gate.ask(asking.clone()) {
             Answered::Allowed { attempts } => self.go_on(side, &id, attempts, &line),
             Answered::Denied { text, .. } => self.refuse(side, &id, &text),
+            Answered::Changed { .. } => self.refuse(side, &id, NOT_CHANGED),
             Answered::Waiting { text, .. } => self.hold(side, id, asking, line, &text),
         }
     }
@@ -296,6 +297,7 @@ impl Proxy {
             match self.gate.ask(asking.clone()) {
                 Answered::Allowed { attempts } => return self.go_on(side, &id, attempts, &line),
                 Answered::Denied { text, .. } => return self.refuse(side, &id, &text),
+                Answered::Changed { .. } => return self.refuse(side, &id, NOT_CHANGED),
                 Answered::Waiting { text, .. } if left.is_zero() && !may_ask_again => {
                     return self.refuse(side, &id, &text);
                 }

@@ -3,7 +3,7 @@
 use super::message::{Frame, Id, Kind, Message, is_sure_tool, read_messages};
 use super::pins::{self, Listed};
 use super::{CALLS_MAX, Call, Proxy, Side, clip, digest, raw, say};
-use crate::gate::{Answered, Asking};
+use crate::gate::{Answered, Asking, NOT_CHANGED};
 use flyball_intent::mcp_other_action;
 use flyball_kernel::{Action, ActionError, Resource, ResourceKind, Surface};
 use serde_json::{Value as Json, json};
@@ -256,10 +256,12 @@ impl Proxy {
             }
             let action = self.wanted(method, request.get("params").unwrap_or(&Json::Null))?;
             let exact = self.exact(&digest(request.to_string().as_bytes()));
-            let asking = Asking { actions: vec![action], cause: Vec::new(), exact, wait: Duration::ZERO };
+            let asking =
+                Asking { actions: vec![action], cause: Vec::new(), exact, wait: Duration::ZERO, can_change: false };
             match self.gate.ask(asking) {
                 Answered::Allowed { attempts } => self.gate.outcome(&attempts, None, &BTreeMap::new()),
                 Answered::Denied { text, .. } | Answered::Waiting { text, .. } => return Err(text),
+                Answered::Changed { .. } => return Err(NOT_CHANGED.to_owned()),
             }
         }
         Ok(())

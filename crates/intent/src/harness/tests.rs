@@ -3,6 +3,13 @@
 use super::*;
 use serde_json::json;
 
+/// What a tool of Claude Code's does in a folder with nothing in it.
+pub(super) fn actions_of(name: &str, input: &Json) -> Result<Vec<Action>, ToolCallError> {
+    let own = McpOwn::default();
+    let (harness, cwd, home) = (Harness::Claude, "/w", "/h");
+    tool_call_actions(&ToolCall { harness, name, input, cwd, home, git: None, file: &|_| None, own: &own })
+}
+
 fn check(harness: Harness, name: &str, input: Json, expect: &[&str]) {
     let file = |path: &str| (path == "/w/old.txt").then(|| b"one\ntwo\nthree\n".to_vec());
     let call = ToolCall {

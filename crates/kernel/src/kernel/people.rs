@@ -143,7 +143,7 @@ impl Kernel {
                     }
                 }
                 let mut ruling = self.settle(of, &agreed, decision, &waived, None);
-                if ruling.verdict == Verdict::Allow
+                if matches!(ruling.verdict, Verdict::Allow | Verdict::Modify)
                     && let Some(open) = self.open.get_mut(&of)
                 {
                     open.approval = Some(Box::new(approval));

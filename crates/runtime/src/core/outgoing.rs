@@ -38,6 +38,8 @@ pub(crate) enum Outgoing {
     Denied(u64, String),
     /// People are asked about the attempt of this name.
     Held(u64),
+    /// It passes in another form.
+    Changed(u64),
 }
 
 impl Core {
@@ -62,7 +64,7 @@ impl Core {
     }
 
     /// Rules on a request.
-    pub(crate) fn outgoing(&mut self, actions: Vec<Action>, cause: &[u64]) -> Outgoing {
+    pub(crate) fn outgoing(&mut self, actions: Vec<Action>, cause: &[u64], can_change: bool) -> Outgoing {
         if self.breached {
             return Outgoing::Denied(0, "flyball: denied, the boundary of this session was attacked".to_owned());
         }
@@ -77,9 +79,13 @@ impl Core {
         if self.gate.wants_capture(&actions) {
             self.gate.captured(self.capture.state.digest());
         }
-        let asked = self.gate.ask(actions, cause);
+        let asked = match can_change {
+            true => self.gate.ask_changeable(actions, cause),
+            false => self.gate.ask(actions, cause),
+        };
         self.take_effects(&asked.effects);
         match asked.verdict {
+            Verdict::Modify => Outgoing::Changed(asked.group),
             Verdict::Allow => match self.follow_taint() {
                 Ok(()) => {
                     self.requests.open.extend(&asked.attempts);
@@ -105,7 +111,7 @@ impl Core {
                 let text = refusal::text(&self.session, asked.group, &asked.because);
                 self.told_outgoing(asked.group, text)
             }
-            Verdict::Deny | Verdict::Modify => {
+            Verdict::Deny => {
                 let text = refusal::text(&self.session, asked.group, &asked.because);
                 self.told_outgoing(asked.group, text)
             }
@@ -151,6 +157,27 @@ impl Core {
         true
     }
 
+    /// Carries on with what passes in another form, as [`flyball_gateway::Gate::give`].
+    pub(crate) fn give_outgoing(&mut self, group: u64, given: Option<&[Action]>) -> Outgoing {
+        match self.gate.give(group, given) {
+            Ok(settled) if settled.verdict == Verdict::Allow => match self.follow_taint() {
+                Ok(()) => {
+                    self.requests.open.extend(&settled.attempts);
+                    Outgoing::Allowed(settled.attempts)
+                }
+                Err(error) => {
+                    self.record_outcomes(&settled.attempts, false, &BTreeMap::new());
+                    self.told_outgoing(group, super::labels::refusal(&error))
+                }
+            },
+            Ok(settled) => {
+                let text = refusal::text(&self.session, group, &settled.because);
+                self.told_outgoing(group, text)
+            }
+            Err(error) => self.told_outgoing(group, format!("flyball: denied: {error}\n")),
+        }
+    }
+
     /// What was said of a request, once; the inner `None` while nobody has said anything.
     pub(crate) fn take_outgoing(&mut self, group: u64) -> Option<Settled> {
         self.requests.waiting.get(&group)?.as_ref()?;
@@ -175,6 +202,7 @@ impl Core {
             let told = match said {
                 None => self.gate.abandon(group, "the request that asked is gone").map_err(|e| e.to_string()),
                 Some(settled) => {
+                    self.gate.forget_forms(group);
                     self.record_outcomes(&settled.attempts, false, &BTreeMap::new());
                     Ok(())
                 }

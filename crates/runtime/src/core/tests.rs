@@ -86,7 +86,9 @@ fn an_approved_request_carries_its_taint() {
             flyball_kernel::Surface::Http,
         );
         let write = Action::new("fs.write", flyball_kernel::Resource::file("/x"), flyball_kernel::Surface::Http);
-        let Outgoing::Held(group) = core.outgoing(vec![write.unwrap(), read.unwrap()], &[]) else { panic!("not held") };
+        let Outgoing::Held(group) = core.outgoing(vec![write.unwrap(), read.unwrap()], &[], false) else {
+            panic!("not held")
+        };
         assert!(core.take_outgoing(group).is_none() && core.written.tainted.is_empty());
         let question = core.gate.questions().next().unwrap().id.clone();
         let answer = Answer {

@@ -198,7 +198,10 @@ impl Door {
         if let Some(group) = state.waiting.find(asking) {
             return First::Waits(group);
         }
-        let asked = state.gate.ask(actions.clone(), &asking.cause);
+        let asked = match asking.can_change {
+            true => state.gate.ask_changeable(actions.clone(), &asking.cause),
+            false => state.gate.ask(actions.clone(), &asking.cause),
+        };
         state.take_effects(&asked.effects);
         match asked.verdict {
             Verdict::Allow => {
@@ -213,7 +216,8 @@ impl Door {
                 state.waiting.wait(asked.group, asking, asked.questions);
                 First::Waits(asked.group)
             }
-            Verdict::Deny | Verdict::Modify => First::Said(self.refused(state, asked.group, &asked.because)),
+            Verdict::Modify => First::Said(changed(state, asked.group)),
+            Verdict::Deny => First::Said(self.refused(state, asked.group, &asked.because)),
         }
     }
 
@@ -221,7 +225,7 @@ impl Door {
     fn taken(&self, state: &mut State, settled: Settled) -> Answered {
         let now = state.gate.status().registers.gate;
         match settled.verdict {
-            Verdict::Allow if now != "open" => {
+            Verdict::Allow | Verdict::Modify if now != "open" => {
                 let group = settled.group;
                 state.not_taken(vec![settled]);
                 Answered::Denied { attempt: group, text: format!("flyball: denied, the session is {now}\n") }
@@ -230,6 +234,7 @@ impl Door {
                 state.waiting.dispatched(&settled.attempts);
                 Answered::Allowed { attempts: settled.attempts }
             }
+            Verdict::Modify => changed(state, settled.group),
             _ => self.refused(state, settled.group, &settled.because),
         }
     }
@@ -239,6 +244,10 @@ impl Door {
         state.inbox.tell(group, "refused", &text);
         Answered::Denied { attempt: group, text }
     }
+}
+
+fn changed(state: &State, group: u64) -> Answered {
+    Answered::Changed { attempt: group, forms: state.gate.forms(group) }
 }
 
 /// What there is to say at once.
@@ -273,6 +282,18 @@ impl flyball_gateway::Gate for Door {
                 return Answered::Denied { attempt: group, text };
             }
             // The same call of somebody else's took the answer: it was for one.
+        }
+    }
+
+    fn give(&self, attempt: u64, given: Option<&[Action]>) -> Answered {
+        let mut state = self.lock();
+        match state.gate.give(attempt, given) {
+            Ok(settled) if settled.verdict == Verdict::Allow => {
+                state.waiting.dispatched(&settled.attempts);
+                Answered::Allowed { attempts: settled.attempts }
+            }
+            Ok(settled) => self.refused(&mut state, attempt, &settled.because),
+            Err(error) => Answered::Denied { attempt, text: format!("flyball: denied: {error}\n") },
         }
     }
 
@@ -314,6 +335,9 @@ impl State {
 
     /// What was allowed and never carried out has failed.
     fn not_taken(&mut self, settled: Vec<Settled>) {
+        for settled in &settled {
+            self.gate.forget_forms(settled.group);
+        }
         for of in settled.into_iter().flat_map(|settled| settled.attempts) {
             if let Err(error) = self.gate.outcome(of, false, BTreeMap::new()) {
                 let body = json!({ "alert": "outcome", "detail": error.to_string() });

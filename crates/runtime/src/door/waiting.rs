@@ -61,7 +61,7 @@ impl Waiting {
 
     /// Takes out the allowances that nobody has taken: the session was stopped.
     pub fn allowed(&mut self) -> Vec<Settled> {
-        self.remove(|group| group.settled.as_ref().is_some_and(|settled| settled.verdict == Verdict::Allow))
+        self.remove(|group| group.settled.as_ref().is_some_and(|settled| settled.verdict != Verdict::Deny))
     }
 
     fn remove(&mut self, which: impl Fn(&Group) -> bool) -> Vec<Settled> {
@@ -132,7 +132,13 @@ mod tests {
 
     #[test]
     fn an_answer_that_nobody_takes_has_an_end() {
-        let asking = Asking { actions: Vec::new(), cause: Vec::new(), exact: "x".to_owned(), wait: Duration::ZERO };
+        let asking = Asking {
+            actions: Vec::new(),
+            cause: Vec::new(),
+            exact: "x".to_owned(),
+            wait: Duration::ZERO,
+            can_change: false,
+        };
         let settled = |group, verdict| Settled { group, attempts: vec![group], verdict, because: Vec::new() };
         let mut waiting = Waiting::default();
         for group in [7, 8, 9] {

@@ -2,6 +2,7 @@
 //!
 //! INVARIANT: an answer goes to the kernel with the digest of each action that the question shows, and for no other.
 
+use super::changing::Part;
 use super::{Gate, GateError, QUESTIONS_MAX, Settled};
 use crate::asking;
 use crate::clock::rfc3339;
@@ -14,13 +15,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An attempt's actions that are ruled on together and carried out together or not at all.
 pub(super) struct Group {
-    pub attempts: Vec<u64>,
+    /// Each action, as it passes once nobody is waited for.
+    pub parts: Vec<Part>,
     pub waiting: BTreeSet<u64>,
     pub because: Vec<(Action, Reason)>,
     /// The implied actions that people allowed, and their attempts.
     pub approved: Vec<(u64, Action)>,
     /// Whether the workspace is captured before it is carried out.
     pub wants_capture: bool,
+    /// Whether whoever made the attempt can change it.
+    pub can_change: bool,
+}
+
+impl Group {
+    pub fn attempts(&self) -> Vec<u64> {
+        self.parts.iter().map(|part| part.of).collect()
+    }
 }
 
 /// A question to people: on exactly these actions. INVARIANT: once it was put to them it may lose actions, and never gains one.
@@ -391,7 +401,7 @@ impl Gate {
     /// [`GateError`] when it can't be recorded.
     pub fn abandon(&mut self, group: u64, why: &str) -> Result<(), GateError> {
         let Some(group) = self.groups.remove(&group) else { return Ok(()) };
-        for of in group.attempts {
+        for of in group.attempts() {
             self.withdraw(of, why)?;
         }
         self.tidy_questions()
@@ -557,10 +567,13 @@ impl Gate {
         let mut settled = Vec::new();
         let mut again = Vec::new();
         for ruling in rulings {
-            let Some((&name, _)) = self.groups.iter().find(|(_, g)| g.waiting.contains(&ruling.of)) else { continue };
+            let Some((&name, group)) = self.groups.iter().find(|(_, g)| g.waiting.contains(&ruling.of)) else {
+                continue;
+            };
             match ruling.verdict {
                 Verdict::Hold => again.push(ruling),
                 Verdict::Allow => settled.extend(self.one_agreed(name, &ruling)?),
+                Verdict::Modify if group.can_change => settled.extend(self.one_agreed(name, &ruling)?),
                 Verdict::Modify | Verdict::Deny => settled.extend(self.refused(name, &ruling)?),
             }
         }
@@ -603,15 +616,24 @@ impl Gate {
         let about = self.questions.values().find(|q| q.is_about(ruling.of));
         // What was changed before it was allowed is another action than the one that may still come.
         let attempt = about.and_then(|q| q.parts().find(|(of, ..)| *of == ruling.of)).map(|(_, _, a)| a.clone());
+        let attempt = attempt.map(|attempt| ruling.modified.as_deref().cloned().unwrap_or(attempt));
         group.approved.extend(attempt.filter(|_| ruling.of != name).map(|a| (ruling.of, a)));
+        let part = group.parts.iter_mut().find(|part| part.of == ruling.of);
+        part.into_iter().for_each(|part| part.given = ruling.modified.as_deref().cloned());
         if !group.waiting.is_empty() {
             return Ok(None);
         }
         let Some(group) = self.groups.remove(&name) else { return Ok(None) };
+        let attempts = group.attempts();
+        if group.parts.iter().any(|part| part.given.is_some()) {
+            let because = group.because.clone();
+            self.is_changed(name, group.parts, group.because, group.approved)?;
+            return Ok(Some(Settled { group: name, attempts, verdict: Verdict::Modify, because }));
+        }
         self.foreseen.allow(name, group.approved);
         // An approval is for what people saw: it is on record for good before it takes effect.
-        self.dispatch(&group.attempts, true)?;
-        Ok(Some(Settled { group: name, attempts: group.attempts, verdict: Verdict::Allow, because: group.because }))
+        self.dispatch(&attempts, true)?;
+        Ok(Some(Settled { group: name, attempts, verdict: Verdict::Allow, because: group.because }))
     }
 
     fn refused(&mut self, name: u64, ruling: &Ruling) -> Result<Option<Settled>, GateError> {
@@ -620,7 +642,7 @@ impl Gate {
         let about =
             self.questions.values().chain(&self.pending).flat_map(Question::parts).find(|(of, ..)| *of == ruling.of);
         let about = about.map(|(_, _, attempt)| attempt.clone());
-        for of in group.attempts {
+        for of in group.attempts() {
             if of != ruling.of {
                 self.withdraw(of, "another part of the same attempt was refused")?;
             }
