@@ -4,8 +4,11 @@
 
 use crate::core::{Core, Notice, Outgoing};
 use crate::gate::Settled;
+use crate::rerun::not_kept;
 use crate::supervisor::Session;
-use flyball_gateway::http::{Authority, Connection, Credential, Egress, Models, java_trust, trusted};
+use flyball_gateway::http::{
+    Authority, Connection, Credential, Egress, Met, Models, Replay, java_trust, tell_met, trusted,
+};
 use flyball_gateway::{Answered, Asking, Gate, Keep, Later};
 use flyball_kernel::{Charter, Value, Verdict};
 use flyball_ledger::Kind;
@@ -13,7 +16,7 @@ use flyball_sandbox::{JAVA_TRUST_FILE, Passing, SYSTEM_JAVA_TRUST, Through};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
@@ -64,6 +67,8 @@ struct Parts {
     authority: Arc<Authority>,
     credentials: Arc<[Credential]>,
     charter: Arc<Charter>,
+    opens: bool,
+    replay: Mutex<Replay>,
 }
 
 struct Open {
@@ -125,12 +130,14 @@ impl Outward {
         authority: Arc<Authority>,
         charter: Arc<Charter>,
         credentials: Vec<Credential>,
+        opens: bool,
+        replay: Replay,
     ) -> Arc<Self> {
         Arc::new(Self {
             session,
             open: OnceLock::new(),
             told: Mutex::default(),
-            parts: Parts { authority, credentials: credentials.into(), charter },
+            parts: Parts { authority, credentials: credentials.into(), charter, opens, replay: Mutex::new(replay) },
         })
     }
 
@@ -157,7 +164,7 @@ impl Outward {
             .enable_all()
             .build()
             .map_err(|e| e.to_string())?;
-        let Parts { authority, credentials, charter } = &self.parts;
+        let Parts { authority, credentials, charter, opens, replay } = &self.parts;
         let egress = Arc::new(Egress {
             gate: Arc::new(self.session.clone()),
             authority: Arc::clone(authority),
@@ -167,6 +174,8 @@ impl Outward {
             credentials: Arc::clone(credentials),
             models: Arc::new(Models::new(charter.models().clone())),
             wait: WAIT_MAX,
+            opens: *opens,
+            replay: std::mem::take(&mut *replay.lock().unwrap_or_else(PoisonError::into_inner)),
         });
         Ok(Open { runtime, egress })
     }
@@ -204,7 +213,7 @@ impl Through for Outward {
         let egress = Arc::clone(&open.egress);
         // On the runtime's own threads: this one has a small stack, and only waits.
         let serving = open.runtime.spawn(async move {
-            let (inside, outside) = (tokio(inside)?, tokio(outside)?);
+            let (inside, outside) = (tokio(inside)?, outside.map(tokio).transpose()?);
             egress.serve(Connection { inside, outside, name, address, agent, cause }).await
         });
         if let Ok(Err(error)) = open.runtime.block_on(serving)
@@ -212,6 +221,18 @@ impl Through for Outward {
         {
             self.alert(&format!("a connection to {address} was ended: {error}"));
         }
+    }
+
+    fn missed(&self, address: SocketAddr, name: Option<&str>) {
+        let Ok(open) = self.opened() else { return };
+        let Replay::Keeps(places) = &open.egress.replay else { return };
+        let host = name.map_or_else(|| address.ip().to_string(), str::to_owned);
+        let (Some((_, cause)), Some(nth)) =
+            (self.session.with(|core| core.connected(name, address)), places.next(&host, address.port()))
+        else {
+            return;
+        };
+        tell_met(&self.session, &cause, &host, address.port(), nth, &Met::Missed);
     }
 }
 
@@ -309,7 +330,14 @@ impl Gate for Session {
         let id = body.get("tool_use_id").and_then(Json::as_str);
         let by = id.and_then(|id| self.kept(|kept| kept.call_of(id)).flatten());
         let cause: Vec<u64> = cause.iter().copied().chain(by).collect();
-        self.with(|core: &mut Core| core.gate.note(Kind::Observe, actor, &cause, body).ok()).flatten()
+        let is_lost = actor == "gateway" && not_kept(&body).is_some();
+        self.with(|core: &mut Core| {
+            if is_lost {
+                core.replayable = None;
+            }
+            core.gate.note(Kind::Observe, actor, &cause, body).ok()
+        })
+        .flatten()
     }
 
     fn keep(&self) -> Option<Box<dyn Keep>> {

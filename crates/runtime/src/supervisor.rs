@@ -7,6 +7,7 @@ mod constraining;
 mod replies;
 mod rerunning;
 mod ticking;
+mod waiting;
 
 use crate::capture::Capture;
 use crate::charter::CharterError;
@@ -47,10 +48,11 @@ use std::ffi::OsString;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 use ticking::tick_at_deadlines;
+use waiting::wait;
 
 /// What to run, and how.
 #[derive(Clone, Debug)]
@@ -326,7 +328,11 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     });
     core.open_inbox(inbox);
     core.replayable = replayable;
-    let http = authority.map(|authority| (authority, Arc::clone(&charter)));
+    let authority = match authority {
+        Some(authority) => Some((authority, true)),
+        None => rerunning::unread(options, &plan)?.map(|authority| (authority, false)),
+    };
+    let http = authority.map(|(authority, opens)| Http { authority, opens, charter: Arc::clone(&charter) });
     let doors = Doors {
         http,
         hooks,
@@ -343,7 +349,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
 
 /// What stands between the program and the world beside its own calls.
 struct Doors {
-    http: Option<(Arc<Authority>, Arc<Charter>)>,
+    http: Option<Http>,
     hooks: Option<UnixListener>,
     streams: Option<(Streams, Input, bool)>,
     before: Before,
@@ -351,6 +357,14 @@ struct Doors {
     keeps_given: bool,
     /// The tools that are known of servers.
     tools: PinFiles,
+}
+
+/// The way out.
+struct Http {
+    authority: Arc<Authority>,
+    /// Whether requests are read.
+    opens: bool,
+    charter: Arc<Charter>,
 }
 
 fn govern(
@@ -382,9 +396,14 @@ fn govern(
         before: doors.before,
         acts: Mutex::new(()),
     });
-    let outward = doors.http.map(|(authority, charter)| {
-        let credentials = plan.lent.secrets(&charter, &plan.spec.home)?;
-        Ok(Outward::new(Session(Arc::downgrade(&shared)), authority, charter, credentials))
+    let outward = doors.http.map(|Http { authority, opens, charter }| {
+        let session = Session(Arc::downgrade(&shared));
+        let credentials = match shared.before.is_again() || !opens {
+            true => Vec::new(),
+            false => plan.lent.secrets(&charter, &plan.spec.home)?,
+        };
+        let replay = rerunning::network(&shared, &session, &ledger, doors.keeps_given);
+        Ok(Outward::new(session, authority, charter, credentials, opens, replay))
     });
     let outward = outward.transpose().map_err(RunError::Http)?;
     if let (Some(listener), Some(hooks)) = (doors.hooks, &plan.hooks) {
@@ -434,12 +453,9 @@ fn govern(
         None => None,
     };
 
-    let exit = wait(&shared, &running, &heard, watcher);
+    let exit = wait(&shared, &running, &heard, outward.as_deref(), watcher);
     if let Some(relay) = relay {
         relay.finish();
-    }
-    if let Some(outward) = &outward {
-        outward.finish();
     }
     if let Some(passing) = passing {
         let _ = lock(&shared).gate.note(Kind::Observe, "supervisor", &[], passing.finish(&given));
@@ -464,46 +480,6 @@ fn govern(
         }
     }
     Ok(summary)
-}
-
-/// Tells of the end when it goes, whatever made it go.
-struct Ended<'a>(&'a Shared);
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0.over.store(true, Ordering::SeqCst);
-        let _ = self.0.heard.send(Heard::End);
-    }
-}
-
-/// Waits for the program's end, telling the watcher what happens meanwhile.
-fn wait(shared: &Arc<Shared>, running: &Running, heard: &Receiver<Heard>, watcher: &dyn Watcher) -> Exit {
-    std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| {
-            let _ended = Ended(shared);
-            let exit = running.wait();
-            settle_content(shared);
-            exit
-        });
-        while let Ok(Heard::Notice(notice)) = heard.recv() {
-            watcher.notice(notice);
-        }
-        waiter.join().unwrap_or(Exit { status: Status::Signal(9), by: EndedBy::Outside })
-    })
-}
-
-/// What was written last is judged once the program has ended, and what people are asked about then is waited for: nothing
-/// that they have not allowed is left for `apply`.
-fn settle_content(shared: &Arc<Shared>) {
-    if let Err(error) = with(shared, |core| core.barrier(&[])) {
-        not_seen(&mut lock(shared), &error);
-    }
-    while !shared.killed.load(Ordering::SeqCst) && lock(shared).waits_for_content() {
-        std::thread::sleep(CONTENT_LOOK);
-    }
-    if let Err(error) = with(shared, Core::give_up_content) {
-        not_seen(&mut lock(shared), &error);
-    }
 }
 
 /// Something of the workspace could not be looked at: the record says so. One that takes nothing more can't, and says that

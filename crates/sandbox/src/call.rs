@@ -236,6 +236,9 @@ pub enum Done {
 pub trait Through: Send + Sync {
     /// Serves a connection to its end, on a thread of its own. Either stream may be shut down meanwhile: the session is over then.
     fn serve(&self, connection: Passing);
+
+    /// Nobody answered at an allowed connection's other end, and it was closed.
+    fn missed(&self, _address: SocketAddr, _name: Option<&str>) {}
 }
 
 /// A connection that was allowed, with both its ends.
@@ -243,8 +246,8 @@ pub trait Through: Send + Sync {
 pub struct Passing {
     /// To the program.
     pub inside: TcpStream,
-    /// To where it leads.
-    pub outside: TcpStream,
+    /// To where it leads; `None` where nothing is dialled.
+    pub outside: Option<TcpStream>,
     /// The address that the program connected to.
     pub address: SocketAddr,
     /// The name that the broker's DNS gave this address for, if it did.

@@ -106,6 +106,8 @@ pub enum Network {
     Closed,
     /// TCP through the broker, each connection decided by name and port.
     Brokered,
+    /// Decided as those, and answered by who serves connections ([`crate::Through`]): nothing is ever dialled.
+    Answered,
 }
 
 /// A layer that a machine may lack (SANDBOX.md, "Fallbacks"). The names are what `--accept-weaker` takes.

@@ -12,6 +12,7 @@
     reason = "tests"
 )]
 
+mod again;
 mod agent;
 mod answering;
 mod apart;
@@ -53,6 +54,7 @@ fn main() {
     let not_here = support::why_not();
     let mut trials = Vec::new();
     let cases: Vec<support::Case> = [
+        again::cases(),
         agent::cases(),
         answering::cases(),
         apart::cases(),

@@ -44,7 +44,7 @@ fn record(world: &World, words: &[&str]) -> (Value, Output) {
     (summary(&output), output)
 }
 
-fn replay(world: &World, session: &Value, level: &str) -> (Value, Output) {
+pub fn replay(world: &World, session: &Value, level: &str) -> (Value, Output) {
     let session = session["session"].as_str().unwrap();
     let output = world.flyball(&["replay", session, "--level", level, "--json"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -52,7 +52,7 @@ fn replay(world: &World, session: &Value, level: &str) -> (Value, Output) {
 }
 
 /// It is a match; gives what was told.
-fn matches(world: &World, session: &Value, level: &str) -> Value {
+pub fn matches(world: &World, session: &Value, level: &str) -> Value {
     let (told, output) = replay(world, session, level);
     assert_eq!(told["result"], "match", "{told:#}\n{}", stderr(&output));
     assert_eq!(output.status.code(), Some(0));
@@ -61,14 +61,14 @@ fn matches(world: &World, session: &Value, level: &str) -> Value {
 }
 
 /// A folder of programs of one's own, that sessions see.
-fn programs(world: &World) -> PathBuf {
+pub fn programs(world: &World) -> PathBuf {
     let dir = world.repo.scratch().join("programs");
     std::fs::create_dir_all(&dir).unwrap();
     world.user.own(&dir).unwrap();
     dir
 }
 
-fn program(file: &Path, text: &str) {
+pub fn program(file: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(file, format!("#!/bin/sh\n{text}\n")).unwrap();
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -272,7 +272,7 @@ fn asked(world: &World) -> String {
 }
 
 /// The entries of a session.
-fn entries(world: &World, session: &Value) -> Vec<Value> {
+pub fn entries(world: &World, session: &Value) -> Vec<Value> {
     let text = world.ok(&["log", session["session"].as_str().unwrap(), "--json"]);
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -17,7 +17,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-fn needs(_: User) -> Option<String> {
+pub fn needs(_: User) -> Option<String> {
     ["openssl", "python3", "curl", "git", "node"].into_iter().find_map(program)
 }
 
@@ -60,7 +60,7 @@ pub struct Server {
     child: Child,
     pub port: u16,
     /// The authority that vouches for it.
-    ca: std::path::PathBuf,
+    pub ca: std::path::PathBuf,
 }
 
 impl Server {

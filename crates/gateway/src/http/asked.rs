@@ -1,6 +1,6 @@
 //! What a request asks for, by all that servers may read of it: its head, the methods that it names elsewhere, and its body.
 
-use super::body::Through;
+use super::body::{Broken, Through};
 use super::forward::hop_by_hop;
 use super::model::{self, Models};
 use super::{Egress, Place};
@@ -175,7 +175,7 @@ fn fill(
 /// bound, however many there are and however slowly they come.
 async fn peek(body: &mut Through, models: &Models, bytes_max: usize) -> Result<(Bytes, bool), Unread> {
     let reading = async {
-        let cut = |error: hyper::Error| {
+        let cut = |error: Broken| {
             let why = format!("flyball: the body can't be read: {error}");
             Unread { status: StatusCode::BAD_REQUEST, why }
         };

@@ -2,19 +2,75 @@
 
 use super::credentials::Blot;
 use super::model::Exchange;
+use super::tape::Side;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::OwnedSemaphorePermit;
 
+/// Why a body broke off.
+pub(super) type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is still to come of a body.
+enum Rest {
+    Live(Incoming),
+    Past(Past),
+}
+
+/// A body that is on record, in the pieces in which it came.
+pub(super) struct Past {
+    pub pieces: VecDeque<Frame<Bytes>>,
+    /// Whether it breaks off at the end.
+    pub breaks: bool,
+    /// Whether its length was said beforehand.
+    pub is_sized: bool,
+}
+
+impl Past {
+    fn bytes(&self) -> u64 {
+        self.pieces.iter().filter_map(|piece| piece.data_ref()).map(|data| data.len() as u64).sum()
+    }
+}
+
+impl Rest {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self {
+            Self::Live(rest) => Pin::new(rest).poll_frame(context).map_err(Broken::from),
+            Self::Past(past) => Poll::Ready(match past.pieces.pop_front() {
+                Some(piece) => Some(Ok(piece)),
+                None if std::mem::take(&mut past.breaks) => Some(Err("it broke off there".into())),
+                None => None,
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Live(rest) => rest.is_end_stream(),
+            Self::Past(past) => past.pieces.is_empty() && !past.breaks,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Live(rest) => rest.size_hint(),
+            Self::Past(past) if !past.breaks && (past.is_sized || past.pieces.is_empty()) => {
+                SizeHint::with_exact(past.bytes())
+            }
+            Self::Past(_) => SizeHint::default(),
+        }
+    }
+}
+
 /// A body on its way: frames that were read already, then the rest.
 pub(super) struct Through {
     read: VecDeque<Frame<Bytes>>,
-    rest: Option<Incoming>,
+    rest: Option<Rest>,
     /// How it broke off, until what came before that has gone on.
-    broke_off: Option<hyper::Error>,
+    broke_off: Option<Broken>,
     exchange: Option<Box<Exchange>>,
+    side: Option<Side>,
     blot: Option<Blot>,
     /// Held as long as much of it is in memory.
     permit: Option<OwnedSemaphorePermit>,
@@ -23,28 +79,37 @@ pub(super) struct Through {
 impl Through {
     /// All of it still to come.
     pub fn all(rest: Incoming) -> Self {
-        Self { read: VecDeque::new(), rest: Some(rest), broke_off: None, exchange: None, blot: None, permit: None }
+        Self::of(Some(Rest::Live(rest)))
+    }
+
+    /// As it is on record.
+    pub fn past(past: Past) -> Self {
+        Self::of(Some(Rest::Past(past)))
+    }
+
+    fn of(rest: Option<Rest>) -> Self {
+        Self { read: VecDeque::new(), rest, broke_off: None, exchange: None, side: None, blot: None, permit: None }
     }
 
     /// A short text.
     pub fn text(text: String) -> Self {
-        let read = VecDeque::from([Frame::data(Bytes::from(text))]);
-        Self { read, rest: None, broke_off: None, exchange: None, blot: None, permit: None }
+        Self::frames(vec![Frame::data(Bytes::from(text))])
     }
 
-    #[cfg(test)]
     pub fn frames(frames: Vec<Frame<Bytes>>) -> Self {
-        Self { read: frames.into(), rest: None, broke_off: None, exchange: None, blot: None, permit: None }
+        let mut body = Self::of(None);
+        body.read = frames.into();
+        body
     }
 
     #[cfg(test)]
-    pub async fn peek(&mut self, bytes_max: usize) -> Result<Option<Bytes>, hyper::Error> {
+    pub async fn peek(&mut self, bytes_max: usize) -> Result<Option<Bytes>, Broken> {
         let (bytes, is_all) = self.begin(bytes_max).await?;
         Ok(is_all.then_some(bytes))
     }
 
     /// Reads up to so many bytes, or somewhat more, and tells whether they are all; the body stays as it came.
-    pub async fn begin(&mut self, bytes_max: usize) -> Result<(Bytes, bool), hyper::Error> {
+    pub async fn begin(&mut self, bytes_max: usize) -> Result<(Bytes, bool), Broken> {
         let mut bytes = Vec::new();
         let mut trailers = None;
         for frame in self.read.drain(..) {
@@ -55,7 +120,7 @@ impl Through {
         }
         while bytes.len() <= bytes_max {
             let Some(rest) = &mut self.rest else { break };
-            let frame = std::future::poll_fn(|context| Pin::new(&mut *rest).poll_frame(context)).await;
+            let frame = std::future::poll_fn(|context| rest.poll_frame(context)).await;
             match frame.transpose()?.map(Frame::into_data) {
                 Some(Ok(data)) => bytes.extend_from_slice(&data),
                 Some(Err(frame)) => trailers = Some(frame),
@@ -85,6 +150,12 @@ impl Through {
         self
     }
 
+    /// Whoever keeps it for the record.
+    pub fn kept(mut self, side: Side) -> Self {
+        self.side = Some(side);
+        self
+    }
+
     /// Nothing of these secrets is to pass.
     pub fn blotted(mut self, blot: Blot) -> Self {
         self.blot = Some(blot);
@@ -94,17 +165,17 @@ impl Through {
     fn is_whole(&self) -> bool {
         self.read.is_empty()
             && self.broke_off.is_none()
-            && self.rest.as_ref().is_none_or(Body::is_end_stream)
+            && self.rest.as_ref().is_none_or(Rest::is_end_stream)
             && self.blot.as_ref().is_none_or(Blot::is_empty)
     }
 
-    fn poll_came(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_came(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(error) = self.broke_off.take() {
             return Poll::Ready(Some(Err(error)));
         }
         match (self.read.pop_front(), &mut self.rest) {
             (Some(frame), _) => Poll::Ready(Some(Ok(frame))),
-            (None, Some(rest)) => match std::task::ready!(Pin::new(rest).poll_frame(context)) {
+            (None, Some(rest)) => match std::task::ready!(rest.poll_frame(context)) {
                 // Told at once, it would take with it what is not written out yet: the head of the message, say.
                 Some(Err(error)) => {
                     self.broke_off = Some(error);
@@ -118,10 +189,10 @@ impl Through {
     }
 
     /// What came, without what is not to pass.
-    fn poll_plain(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_plain(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
             let frame = std::task::ready!(self.poll_came(context));
-            let is_last = self.rest.as_ref().is_none_or(Body::is_end_stream) && self.read.is_empty();
+            let is_last = self.rest.as_ref().is_none_or(Rest::is_end_stream) && self.read.is_empty();
             let Some(blot) = &mut self.blot else { return Poll::Ready(frame) };
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => {
@@ -156,13 +227,24 @@ impl Through {
 
 impl Body for Through {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let frame = self.poll_plain(context);
+        if let Some(side) = self.side.take() {
+            match &frame {
+                Poll::Ready(Some(Ok(frame))) => {
+                    side.passes(frame);
+                    if self.is_whole() {
+                        side.end(true);
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => side.end(false),
+                Poll::Ready(None) => side.end(true),
+                Poll::Pending => {}
+            }
+            self.side = Some(side);
+        }
         // INVARIANT: before it is passed on: what it says is known before whoever reads it can act on it.
         if let Some(mut exchange) = self.exchange.take() {
             match &frame {
@@ -191,7 +273,7 @@ impl Body for Through {
     fn size_hint(&self) -> SizeHint {
         let read: u64 = self.read.iter().filter_map(|f| f.data_ref()).map(|d| d.len() as u64).sum();
         let read = read.saturating_add(self.blot.as_ref().map_or(0, |blot| blot.held() as u64));
-        let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Rest::size_hint);
         let mut hint = SizeHint::new();
         // The upper end first: a lower one above it is a panic.
         if let Some(upper) = rest.upper() {
@@ -205,6 +287,7 @@ impl Body for Through {
 impl Drop for Through {
     fn drop(&mut self) {
         let is_whole = self.is_whole();
+        self.side.iter().for_each(|side| side.end(is_whole));
         if let Some(exchange) = self.exchange.take() {
             exchange.end(is_whole);
         }

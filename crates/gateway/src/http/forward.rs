@@ -4,6 +4,8 @@ use super::asked::{Asked, Unread, asked};
 use super::body::Through;
 use super::credentials::{self, Blot};
 use super::model::{self, Exchange};
+use super::past::{Answering, Past, Replay};
+use super::tape::{self, Open, Side, Tape};
 use super::{Egress, Place};
 use crate::gate::{Answered, Asking, Gate, Later, NOT_CHANGED};
 use flyball_intent::{ModelApi, model_refusal};
@@ -24,7 +26,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 /// A request's line and headers, at most; curl's own limit is the same.
 const HEAD_BYTES_MAX: usize = 300 * 1024;
@@ -54,6 +56,8 @@ struct Way {
 enum Server {
     One(Mutex<client::conn::http1::SendRequest<Through>>),
     Two(client::conn::http2::SendRequest<Through>),
+    /// None: what is on record.
+    Past(Answering),
 }
 
 pub(super) async fn forward<I, O>(
@@ -68,6 +72,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     O: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let place = Arc::new(place);
     let outside = TokioIo::new(outside);
     let (server, connection) = if is_h2 {
         let (sender, connection) = client::conn::http2::handshake(TokioExecutor::new(), outside).await?;
@@ -80,9 +85,43 @@ where
             .await?;
         (Server::One(Mutex::new(sender)), tokio::spawn(async { drop(connection.with_upgrades().await) }))
     };
+    let closing = async { drop(connection.await) };
+    serve(egress, inside, server, closing, is_h2, place, left).await
+}
+
+/// The same where what is on record answers.
+pub(super) async fn forward_past<I>(
+    egress: Arc<Egress>,
+    inside: I,
+    past: Arc<dyn Past>,
+    is_h2: bool,
+    place: Place,
+    left: Left,
+) -> Result<(), hyper::Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let place = Arc::new(place);
+    let server = Server::Past(Answering { past, gate: Arc::clone(&egress.gate), place: Arc::clone(&place) });
+    serve(egress, inside, server, std::future::pending(), is_h2, place, left).await
+}
+
+/// `closing`: the server's connection goes.
+async fn serve<I>(
+    egress: Arc<Egress>,
+    inside: I,
+    server: Server,
+    closing: impl Future<Output = ()>,
+    is_h2: bool,
+    place: Arc<Place>,
+    left: Left,
+) -> Result<(), hyper::Error>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let has_upgraded = AtomicBool::new(false);
     let way = Arc::new(Way { server, streams: Default::default(), has_upgraded, left });
-    let (of_way, place) = (Arc::clone(&way), Arc::new(place));
+    let of_way = Arc::clone(&way);
     let service = service_fn(move |request| {
         let (egress, way, place) = (Arc::clone(&egress), Arc::clone(&of_way), Arc::clone(&place));
         async move { Ok::<_, Infallible>(one(&egress, &way, &place, request).await) }
@@ -97,7 +136,7 @@ where
         let mut serving = std::pin::pin!(serving);
         tokio::select! {
             served = &mut serving => served,
-            () = closed(connection, &way) => {
+            () = closed(closing, &way) => {
                 serving.as_mut().graceful_shutdown();
                 serving.await
             }
@@ -116,7 +155,7 @@ where
         let mut serving = std::pin::pin!(serving);
         tokio::select! {
             served = &mut serving => served,
-            () = closed(connection, &way) => {
+            () = closed(closing, &way) => {
                 serving.as_mut().graceful_shutdown();
                 serving.await
             }
@@ -129,8 +168,8 @@ where
 }
 
 /// The server has closed its connection, which the client is to know before it asks for more; not that it became a stream.
-async fn closed(connection: JoinHandle<()>, way: &Way) {
-    let _ = connection.await;
+async fn closed(closing: impl Future<Output = ()>, way: &Way) {
+    closing.await;
     if way.has_upgraded.load(Ordering::SeqCst) {
         std::future::pending().await
     }
@@ -162,6 +201,7 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
         drop(allowed);
         return said(status, &why);
     }
+    let (mut request, tape) = taped(egress, place, &allowed, request);
     let blot = Blot::new(credentials::put_in(&egress.credentials, place, request.headers_mut()));
     if blot.is_some() {
         request.headers_mut().remove(header::ACCEPT_ENCODING);
@@ -170,15 +210,23 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
     match carried_out(way, allowed, request).await {
         Ok((response, exchange)) => {
             let response = blotted(response, blot);
-            match exchange {
+            let response = match exchange {
                 Some(mut exchange) => {
                     exchange.answers(&response);
                     response.map(|body| body.watched(exchange))
                 }
                 None => response,
+            };
+            match &tape {
+                Some(Open(tape)) => {
+                    tape.answers(&response);
+                    response.map(|body| body.kept(Side::answered(tape)))
+                }
+                None => response,
             }
         }
         Err(why) => {
+            tape.iter().for_each(|Open(tape)| tape.fails(&why));
             let mut said = said(StatusCode::BAD_GATEWAY, &format!("flyball: the server did not answer: {why}"));
             if !is_h2 {
                 // The next one finds a connection that stands.
@@ -187,6 +235,22 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
             said
         }
     }
+}
+
+/// Keeps a request that goes out, where it is to be answered again.
+fn taped(
+    egress: &Egress,
+    place: &Place,
+    allowed: &Allowed,
+    request: Request<Through>,
+) -> (Request<Through>, Option<Open>) {
+    if !matches!(egress.replay, Replay::Keeps(_)) {
+        return (request, None);
+    }
+    let of = allowed.attempts.first().copied().unwrap_or_default();
+    let tape = Tape::new(&egress.gate, &egress.models, of, tape::request_head(&request, place));
+    let request = request.map(|body| body.kept(Side::asked(&tape)));
+    (request, Some(Open(tape)))
 }
 
 /// Sends what was allowed and gives the answer.
@@ -215,7 +279,7 @@ async fn carried_out(
         }
         Err(Unanswered { error, is_sent }) => {
             allowed.goes_out(is_sent);
-            Err(error.to_string())
+            Err(error)
         }
     }
 }
@@ -426,19 +490,19 @@ pub(super) fn hop_by_hop(headers: &mut HeaderMap) {
 
 /// A request that got no answer.
 struct Unanswered {
-    error: hyper::Error,
+    error: String,
     /// Whether the server may have it.
     is_sent: bool,
 }
 
 impl Unanswered {
     fn unsent(error: hyper::Error) -> Self {
-        Self { error, is_sent: false }
+        Self { error: error.to_string(), is_sent: false }
     }
 
     fn of(mut error: client::conn::TrySendError<Request<Through>>) -> Self {
         let is_sent = error.take_message().is_none();
-        Self { error: error.into_error(), is_sent }
+        Self { error: error.into_error().to_string(), is_sent }
     }
 }
 
@@ -456,6 +520,9 @@ async fn send(way: &Way, mut request: Request<Through>) -> Result<Response<Throu
             let mut sender = sender.clone();
             sender.ready().await.map_err(Unanswered::unsent)?;
             sender.try_send_request(request).await.map_err(Unanswered::of)?
+        }
+        Server::Past(past) => {
+            return past.answer(request).await.map_err(|error| Unanswered { error, is_sent: true });
         }
     };
     let is_stream = response.headers().get(header::UPGRADE).is_some_and(is_stream);
@@ -498,7 +565,7 @@ fn said(status: StatusCode, text: &str) -> Response<Through> {
 }
 
 /// Tells a program over its own connection why there is none to the server.
-pub(super) async fn unreachable<I>(inside: I, place: &Place, error: &io::Error) -> io::Result<()>
+pub(super) async fn unreachable<I>(inside: I, place: &Place, error: &str) -> io::Result<()>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

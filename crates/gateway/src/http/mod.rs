@@ -19,14 +19,19 @@ mod fields_tests;
 mod forward;
 mod java;
 mod model;
+mod past;
 mod sniff;
+mod tape;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 pub use authority::{Authority, AuthorityError};
 pub use credentials::Credential;
 pub use java::java_trust;
 pub use model::Models;
+pub use past::{Answer, Met, Past, Replay, Told};
+pub use tape::{Places, tell_met};
 
 use crate::gate::Gate;
 use flyball_kernel::RequestReading;
@@ -40,6 +45,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// How long a client may take from its first byte until it can be told what it speaks, and how often that is looked at.
@@ -69,6 +75,10 @@ pub struct Egress {
     pub credentials: Arc<[Credential]>,
     /// How long people may take to answer a question about a request.
     pub wait: Duration,
+    /// Whether requests are read at all; connections that are not go on as they came.
+    pub opens: bool,
+    /// Whether what passes is kept for a later run, or this is that run.
+    pub replay: Replay,
 }
 
 /// See [`trusted`].
@@ -81,8 +91,8 @@ pub type Trusted = Result<(Arc<rustls::ClientConfig>, Option<String>), String>;
 pub struct Connection {
     /// To the program.
     pub inside: TcpStream,
-    /// To the server.
-    pub outside: TcpStream,
+    /// To the server; `None` where what is on record answers.
+    pub outside: Option<TcpStream>,
     /// The name that the program looked up, where it did.
     pub name: Option<String>,
     /// The address that it connected to: the literal one, where there was no name.
@@ -139,30 +149,71 @@ impl Egress {
     /// # Errors
     /// Why it ended early: the peers are gone, or it was not what it may be.
     pub async fn serve(self: Arc<Self>, connection: Connection) -> io::Result<()> {
-        let Connection { mut inside, mut outside, name, address, agent, cause } = connection;
-        let _ = (inside.set_nodelay(true), outside.set_nodelay(true));
+        let Connection { inside, outside, name, address, agent, cause } = connection;
+        let _ = inside.set_nodelay(true);
         let left = forward::Left::of(&inside);
         let host = name.clone().unwrap_or_else(|| address.ip().to_string());
         let place = Place { scheme: "http", host, port: address.port(), agent, cause };
-        match self.spoken(&inside, &outside).await? {
+        let Some(outside) = outside else { return self.serve_past(inside, name, place, left).await };
+        let _ = outside.set_nodelay(true);
+        let nth = match &self.replay {
+            Replay::Keeps(places) => places.next(&place.host, place.port),
+            _ => None,
+        };
+        if !self.opens {
+            return self.unread(inside, outside, &place, nth).await;
+        }
+        let spoken = self.spoken(&inside, Some(&outside)).await?;
+        match spoken {
             // By the name that the address was given out for: what a handshake names is the program's own word.
             Spoken::Tls { name: asked, .. } if name.as_deref().is_some_and(|name| self.is_passed(name)) => {
                 same_host(name.as_deref(), asked.as_deref())?;
-                copy_bidirectional(&mut inside, &mut outside).await.map(drop)
+                self.unread(inside, outside, &place, nth).await
             }
             Spoken::Tls { name: asked, offers } => {
                 same_host(name.as_deref(), asked.as_deref())?;
                 let host = asked.or(name).unwrap_or(place.host);
                 let place = Place { scheme: "https", host, ..place };
-                self.open_tls(inside, outside, offers, place, left).await
+                self.open_tls(inside, outside, offers, place, left, nth).await
             }
-            Spoken::Http1 => self.forward(inside, outside, false, place, left).await,
-            Spoken::Http2 => self.forward(inside, outside, true, place, left).await,
+            Spoken::Http1 | Spoken::Http2 => {
+                self.tell_met(&place, nth, &Met::Plain);
+                self.forward(inside, outside, spoken == Spoken::Http2, place, left).await
+            }
             Spoken::Refused => Err(refused("a handshake or request that can't be read")),
             Spoken::Other | Spoken::More if HTTP_PORTS.contains(&place.port) => {
                 Err(refused("what is neither TLS nor HTTP"))
             }
-            Spoken::Other | Spoken::More => copy_bidirectional(&mut inside, &mut outside).await.map(drop),
+            Spoken::Other | Spoken::More => self.unread(inside, outside, &place, nth).await,
+        }
+    }
+
+    /// What goes on as it came; kept, where it is to be given again.
+    async fn unread(
+        &self,
+        mut inside: TcpStream,
+        mut outside: TcpStream,
+        place: &Place,
+        nth: Option<u64>,
+    ) -> io::Result<()> {
+        let Some((nth, keep)) = nth.zip(self.gate.keep()) else {
+            return copy_bidirectional(&mut inside, &mut outside).await.map(drop);
+        };
+        let _open = self.models.begin();
+        let said = unread::relay(inside, outside, keep).await.unwrap_or_default();
+        self.tell_met(place, Some(nth), &Met::Unread { said });
+        Ok(())
+    }
+
+    /// Tells how a connection was met, where that is kept.
+    fn tell_met(&self, place: &Place, nth: Option<u64>, met: &Met) {
+        if let Some(nth) = nth {
+            let (gate, place, met) = (Arc::clone(&self.gate), place.clone(), met.clone());
+            let open = self.models.begin();
+            model::later(move || {
+                tell_met(&*gate, &place.cause, &place.host, place.port, nth, &met);
+                drop(open);
+            });
         }
     }
 
@@ -170,12 +221,12 @@ impl Egress {
     ///
     /// INVARIANT: time alone never makes a connection one that goes on unread: who says nothing is waited for, who begins to and
     /// does not go on is refused.
-    async fn spoken(&self, inside: &TcpStream, outside: &TcpStream) -> io::Result<Spoken> {
+    async fn spoken(&self, inside: &TcpStream, outside: Option<&TcpStream>) -> io::Result<Spoken> {
         let mut head = vec![0; HEAD_BYTES_MAX];
         tokio::select! {
             biased;
             ready = inside.readable() => ready?,
-            ready = outside.readable() => {
+            ready = readable(outside) => {
                 ready?;
                 return Ok(Spoken::Other);
             }
@@ -209,6 +260,7 @@ impl Egress {
         offers: Vec<Vec<u8>>,
         place: Place,
         left: forward::Left,
+        nth: Option<u64>,
     ) -> io::Result<()> {
         let server = ServerName::try_from(place.host.clone()).map_err(io::Error::other)?;
         let egress = Arc::clone(&self);
@@ -221,6 +273,34 @@ impl Egress {
         let outside = outside.map_err(|error| lacks.map_or(error, io::Error::other));
         // Both sides speak the same: what the server chose is offered to the program.
         let chosen = outside.as_ref().ok().and_then(|o| o.get_ref().1.alpn_protocol()).map(<[u8]>::to_vec);
+        self.tell_met(
+            &place,
+            nth,
+            &match &outside {
+                Ok(_) => Met::Tls { h2: chosen.as_deref() == Some(H2) },
+                Err(error) => Met::Unsecured { why: error.to_string() },
+            },
+        );
+        let is_h2 = chosen.as_deref() == Some(H2);
+        let spoken = match &outside {
+            Ok(_) => chosen.into_iter().collect(),
+            // The program is told in its own protocol what is wrong with the server.
+            Err(_) => vec![HTTP1.to_vec()],
+        };
+        let inside = self.accept_tls(inside, &place, spoken).await?;
+        match outside {
+            Ok(outside) => self.forward(inside, outside, is_h2, place, left).await,
+            Err(error) => forward::unreachable(inside, &place, &error.to_string()).await,
+        }
+    }
+
+    /// Takes a program's handshake in the server's place.
+    async fn accept_tls(
+        &self,
+        inside: TcpStream,
+        place: &Place,
+        spoken: Vec<Vec<u8>>,
+    ) -> io::Result<TlsStream<TcpStream>> {
         let certified = self.authority.certified(&place.host).map_err(io::Error::other)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut server = rustls::ServerConfig::builder_with_provider(provider)
@@ -228,19 +308,77 @@ impl Egress {
             .map_err(io::Error::other)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(One(certified)));
-        let is_h2 = chosen.as_deref() == Some(H2);
-        server.alpn_protocols = match &outside {
-            Ok(_) => chosen.into_iter().collect(),
-            // The program is told in its own protocol what is wrong with the server.
-            Err(_) => vec![HTTP1.to_vec()],
-        };
+        server.alpn_protocols = spoken;
         let accepting = TlsAcceptor::from(Arc::new(server)).accept(inside);
         let inside = tokio::time::timeout(HANDSHAKE_WAIT_MAX, accepting).await?;
-        let inside = inside.map_err(|error| not_believed(&place.host, error))?;
-        match outside {
-            Ok(outside) => self.forward(inside, outside, is_h2, place, left).await,
-            Err(error) => forward::unreachable(inside, &place, &error).await,
+        inside.map_err(|error| not_believed(&place.host, error))
+    }
+
+    /// A connection that what is on record answers.
+    ///
+    /// INVARIANT: nothing here opens a connection.
+    async fn serve_past(
+        self: Arc<Self>,
+        inside: TcpStream,
+        name: Option<String>,
+        place: Place,
+        left: forward::Left,
+    ) -> io::Result<()> {
+        let Replay::Answers(places, past) = &self.replay else { return Ok(()) };
+        let past = Arc::clone(past);
+        let (host, port) = (place.host.clone(), place.port);
+        let Some(nth) = places.next(&host, port) else { return Err(refused("too many places")) };
+        let met = blocking({
+            let past = Arc::clone(&past);
+            move || past.met(&host, port, nth)
+        });
+        let met = met.await?;
+        if let Some(Met::Unread { said }) = met {
+            let read = Arc::clone(&past);
+            let transcript = blocking(move || read.transcript(&said)).await?.map_err(io::Error::other)?;
+            unread::play(inside, transcript, &*past, (&place.host, port, nth)).await;
+            return Ok(());
         }
+        if met == Some(Met::Missed) {
+            return Ok(());
+        }
+        if !self.opens {
+            past.differs((&place.host, port, nth), 0, &[], &[]);
+            return Ok(());
+        }
+        match self.spoken(&inside, None).await? {
+            Spoken::Tls { name: asked, offers } => {
+                same_host(name.as_deref(), asked.as_deref())?;
+                let place = Place { scheme: "https", host: asked.or(name).unwrap_or(place.host), ..place };
+                let is_h2 = met == Some(Met::Tls { h2: true }) && offers.iter().any(|offer| offer == H2);
+                let spoken = if is_h2 { H2 } else { HTTP1 };
+                let inside = self.accept_tls(inside, &place, vec![spoken.to_vec()]).await?;
+                match met {
+                    Some(Met::Unsecured { why }) => forward::unreachable(inside, &place, &why).await,
+                    _ => self.forward_past(inside, past, is_h2, place, left).await,
+                }
+            }
+            Spoken::Http1 => self.forward_past(inside, past, false, place, left).await,
+            Spoken::Http2 => self.forward_past(inside, past, true, place, left).await,
+            _ => {
+                past.differs((&place.host, port, nth), 0, &[], &[]);
+                Err(refused("what is neither TLS nor HTTP, and was not said then"))
+            }
+        }
+    }
+
+    async fn forward_past<I>(
+        self: Arc<Self>,
+        inside: I,
+        past: Arc<dyn Past>,
+        is_h2: bool,
+        place: Place,
+        left: forward::Left,
+    ) -> io::Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        forward::forward_past(self, inside, past, is_h2, place, left).await.map_err(io::Error::other)
     }
 
     async fn forward<I, O>(
@@ -257,6 +395,18 @@ impl Egress {
     {
         forward::forward(self, inside, outside, is_h2, place, left).await.map_err(io::Error::other)
     }
+}
+
+async fn readable(outside: Option<&TcpStream>) -> io::Result<()> {
+    match outside {
+        Some(outside) => outside.readable().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What takes as long as a disk.
+async fn blocking<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(what).await.map_err(io::Error::other)
 }
 
 /// INVARIANT: a connection is for the name that it was allowed for. Another in the handshake would be answered by another host

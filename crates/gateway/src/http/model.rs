@@ -43,8 +43,8 @@ pub struct Models {
     pub settings: ModelSettings,
     /// Answers that are over and not on record yet.
     settling: watch::Sender<u64>,
-    /// Calls whose answers are not on record yet.
-    open: watch::Sender<u64>,
+    /// Calls and exchanges whose answers are not on record yet.
+    pub(super) open: watch::Sender<u64>,
     pub(super) large: Arc<Semaphore>,
     /// Bytes.
     pub(super) small: Arc<Semaphore>,
@@ -59,6 +59,12 @@ impl Models {
         Self { settings, settling, open, large, small }
     }
 
+    /// Something that is to be on record before the session ends, until it is dropped.
+    pub(super) fn begin(&self) -> Begun {
+        more(&self.open);
+        Begun(self.open.clone())
+    }
+
     /// Waits until answers that are over are settled.
     pub(super) async fn settled(&self) {
         // Later is still ruled on: by what was reserved.
@@ -71,16 +77,25 @@ impl Models {
     }
 }
 
+/// See [`Models::begin`].
+pub(super) struct Begun(watch::Sender<u64>);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        fewer(&self.0);
+    }
+}
+
 async fn none(count: &watch::Sender<u64>, wait_max: Duration) {
     let mut count = count.subscribe();
     let _ = tokio::time::timeout(wait_max, count.wait_for(|count| *count == 0)).await;
 }
 
-fn more(count: &watch::Sender<u64>) {
+pub(super) fn more(count: &watch::Sender<u64>) {
     count.send_modify(|count| *count = count.saturating_add(1));
 }
 
-fn fewer(count: &watch::Sender<u64>) {
+pub(super) fn fewer(count: &watch::Sender<u64>) {
     count.send_modify(|count| *count = count.saturating_sub(1));
 }
 
@@ -118,7 +133,7 @@ pub(super) fn head_of(method: &str, place: &Place, target: &str, headers: &Heade
     })
 }
 
-fn told(headers: &HeaderMap) -> Json {
+pub(super) fn told(headers: &HeaderMap) -> Json {
     let shown = headers.iter().map(|(name, value)| {
         let is_secret = SECRET_HEADERS.contains(&name.as_str());
         let value = if is_secret { "(not recorded)".into() } else { String::from_utf8_lossy(value.as_bytes()) };

@@ -57,7 +57,7 @@ pub(super) struct World {
 }
 
 /// Echoes method, path and the body's length; some paths do more.
-async fn answer(request: Request<Incoming>) -> Result<Response<body::Through>, hyper::Error> {
+async fn answer(request: Request<Incoming>) -> Result<Response<body::Through>, body::Broken> {
     let (path, method, version) = (request.uri().path().to_owned(), request.method().clone(), request.version());
     let framing =
         request.headers().contains_key("content-length") && request.headers().contains_key("transfer-encoding");
@@ -133,6 +133,8 @@ impl World {
             reads: reads.into(),
             credentials: Arc::default(),
             models: Arc::new(Models::new(ModelSettings::default())),
+            opens: true,
+            replay: Replay::Off,
             wait: Duration::from_secs(1),
         });
         let through = listener(&runtime);
@@ -144,7 +146,7 @@ impl World {
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
                 let connection = Connection {
                     inside,
-                    outside,
+                    outside: Some(outside),
                     name: Some(HOST.to_owned()),
                     address,
                     agent: "a".to_owned(),

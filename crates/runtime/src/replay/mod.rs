@@ -215,7 +215,7 @@ impl Levels {
         }
     }
 
-    fn stands_in_the_way(&mut self, level: u8, seq: u64, why: String) {
+    pub(crate) fn stands_in_the_way(&mut self, level: u8, seq: u64, why: String) {
         self.level = self.level.min(level.saturating_sub(1));
         let Some(level) = self.levels.iter_mut().find(|l| l.level == level) else { return };
         if level.obstacles.len() < NAMED_MAX {

@@ -158,6 +158,10 @@ impl Pass {
             self.stands(3, line.seq, format!("{why}: {}", detail.chars().take(200).collect::<String>()));
             return Ok(());
         }
+        let told = if entry.actor == "gateway" { ledger.body(&entry).ok() } else { None };
+        if let Some(why) = told.as_ref().and_then(rerun::not_kept) {
+            self.stands(4, line.seq, why.to_owned());
+        }
         let changes = entry.body.pointer("/workspace/changes").and_then(Json::as_array);
         for change in changes.into_iter().flatten() {
             let text = |at: &str| change.pointer(at).and_then(Json::as_str);

@@ -1,7 +1,8 @@
 //! A recorded program run again (replay levels 4 and 5): from the workspace that it began with, under the charter that was in force, with what it was
 //! told then. `run --record` keeps what that takes.
 //!
-//! INVARIANT: a replay reaches nothing outside its session: the network is closed, its workspace is laid out apart and never applied.
+//! INVARIANT: a replay reaches nothing outside its session: what is on record answers for the network and nothing is dialled, its workspace
+//! is laid out apart and never applied.
 
 mod answers;
 mod compare;
@@ -9,21 +10,24 @@ mod first;
 mod fork;
 mod given;
 mod index;
+mod network;
 mod program;
 mod streams;
 
 use crate::core::Watcher;
 use crate::home::{Home, HomeError};
-use crate::replay::{self, Difference, Outcome, ReplayError, Replayed};
-use crate::supervisor::{RunError, RunOptions, Summary};
+use crate::replay::{self, Outcome, ReplayError, Replayed};
+use crate::supervisor::{RunError, RunOptions, Session, Summary};
 use crate::translate;
 use answers::Answers;
 pub(crate) use compare::Done;
 use flyball_kernel::Sources;
 use flyball_ledger::{Ledger, LedgerError};
-use flyball_sandbox::Weakness;
+use flyball_sandbox::{Network, Weakness};
 pub use fork::Fork;
 pub(crate) use given::Given;
+use network::Noted;
+pub(crate) use network::{Exchanges, Recorded as RecordedNetwork, not_kept};
 use program::Program;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -275,11 +279,12 @@ pub struct Again {
     parent: String,
     level: u8,
     pub(crate) sources: Sources,
-    env: Vec<(OsString, OsString)>,
+    env: Vec<(OsString, Option<OsString>)>,
     items: Vec<first::Item>,
     input: Vec<u8>,
     given: Option<Vec<u8>>,
     answers: Mutex<Answers>,
+    exchanges: Arc<Mutex<Exchanges>>,
 }
 
 impl Again {
@@ -292,13 +297,23 @@ impl Again {
 
     /// Makes the plan of a run that of this one.
     pub(crate) fn replan(&self, plan: &mut crate::plan::Plan, session_dir: &Path) {
-        plan.spec.env.clone_from(&self.env);
+        // What is not on record is as this run has it, if at all: a secret stays outside, as then.
+        let now =
+            |name: &OsString| plan.spec.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        let env =
+            self.env.iter().filter_map(|(name, value)| Some((name.clone(), value.clone().or_else(|| now(name))?)));
+        plan.spec.env = env.collect();
         plan.spec.lower = Some(session_dir.join(FIRST));
         plan.spec.gives = self.given.is_some();
-        plan.spec.network = flyball_sandbox::Network::Closed;
+        plan.spec.network = match plan.spec.network {
+            Network::Closed => Network::Closed,
+            Network::Brokered | Network::Answered => Network::Answered,
+        };
         plan.spec.home_keep = None;
-        plan.uncovered
-            .push(format!("a replay of session {}: its network is closed, and it is never applied", self.parent));
+        plan.uncovered.push(format!(
+            "a replay of session {}: its network is what is on record, and it is never applied",
+            self.parent
+        ));
     }
 
     /// What the session's first entry says of it.
@@ -311,6 +326,12 @@ impl Again {
     /// Time and random bytes as they were given.
     pub(crate) fn given(&self) -> Given {
         self.given.as_deref().map(Given::again).unwrap_or_default()
+    }
+
+    /// What is on record of its network.
+    pub(crate) fn network(&self, ledger: &Arc<Ledger>, session: Session) -> RecordedNetwork {
+        let (exchanges, ledger, parent) = (Arc::clone(&self.exchanges), Arc::clone(ledger), self.parent.clone());
+        RecordedNetwork { exchanges, ledger, parent, session }
     }
 
     pub(crate) fn input(&self) -> Input {
@@ -347,7 +368,7 @@ pub fn replay(home: &Home, session: &str, level: u8, watcher: &dyn Watcher) -> R
 fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: u8) -> Result<(), RerunError> {
     let recorded = Done::read(ledger, &replayed.found.session)?;
     let again = Done::read(ledger, &summary.session)?;
-    let mut found: Vec<Difference> = Vec::new();
+    let Noted { differences: mut found, lacks } = network::noted(ledger, &summary.session)?;
     found.extend(compare::acts(&recorded, &again));
     let index =
         |seq: u64, digest: &str| index::same_for_all(ledger, digest).map_err(|why| RerunError::Record { seq, why });
@@ -357,6 +378,11 @@ fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: 
     }
     found.extend(compare::ends(&recorded, &again));
     replayed.rerun = Some(Rerun { session: summary.session.clone(), recorded: recorded.count(), made: again.count() });
+    if !lacks.is_empty() {
+        replayed.result = Outcome::Inconclusive;
+        lacks.into_iter().for_each(|(seq, why)| replayed.found.stands_in_the_way(4, seq, why));
+        return Ok(());
+    }
     if let Some(first) = found.into_iter().min_by_key(|difference| difference.seq) {
         replayed.result = Outcome::Diverged;
         replayed.at = Some(first.seq);
@@ -394,18 +420,16 @@ fn options(ledger: &Ledger, session: &str, level: u8) -> Result<RunOptions, Reru
     if found != home {
         return Err(RerunError::Elsewhere { recorded: translate::text(&home), found: translate::text(&found) });
     }
-    let env = recorded.env.iter().filter_map(|(name, value)| {
+    let env = recorded.env.iter().map(|(name, value)| {
         let name = translate::path(name).into_os_string();
-        let value = match value.as_str() {
-            Some(value) => translate::path(value).into_os_string(),
-            // Not on record: as it is now, if at all.
-            None => std::env::var_os(&name)?,
-        };
-        Some((name, value))
+        let value = value.as_str().map(|value| translate::path(value).into_os_string());
+        (name, value)
     });
-    let env: Vec<(OsString, OsString)> = env.collect();
+    let env: Vec<(OsString, Option<OsString>)> = env.collect();
     let items = first::recorded(ledger, session)?;
-    same_program(&recorded, &argv, &env, &cwd, &workspace)?;
+    let known: Vec<(OsString, OsString)> =
+        env.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
+    same_program(&recorded, &argv, &known, &cwd, &workspace)?;
     let (input, given) = input(ledger, session)?;
     let weaker: Vec<Weakness> =
         serde_json::from_value(body.get("accepted_weaker").cloned().unwrap_or_default()).unwrap_or_default();
@@ -433,6 +457,7 @@ fn options(ledger: &Ledger, session: &str, level: u8) -> Result<RunOptions, Reru
             input,
             given,
             answers: Mutex::new(Answers::of(ledger, session, 1)?),
+            exchanges: Arc::new(Mutex::new(Exchanges::of(ledger, session)?)),
         })),
     })
 }

@@ -1,10 +1,13 @@
 //! What a run that is recorded, or is one again, has beside any other: its streams, and answers that were given before.
 
-use super::{RunError, RunOptions, Shared, with};
+use super::{RunError, RunOptions, Session, Shared, with};
 use crate::core::Notice;
 use crate::plan::Plan;
 use crate::rerun::{self, Again, Fork, Given, Input, Streams};
+use flyball_gateway::http::{Authority, Places, Replay};
 use flyball_kernel::Charter;
+use flyball_ledger::Ledger;
+use flyball_sandbox::Network;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,6 +42,23 @@ pub(super) fn given(shared: &Shared, keeps: bool) -> Given {
     }
 }
 
+/// An authority for connections that nobody reads: those of a run that is recorded, or is one again, are kept and played.
+pub(super) fn unread(options: &RunOptions, plan: &Plan) -> Result<Option<Arc<Authority>>, RunError> {
+    if plan.spec.network == Network::Closed || !options.record && options.again.is_none() {
+        return Ok(None);
+    }
+    Authority::new().map(|authority| Some(Arc::new(authority))).map_err(|e| RunError::Http(e.to_string()))
+}
+
+/// What becomes of the session's exchanges beside being ruled on.
+pub(super) fn network(shared: &Shared, session: &Session, ledger: &Arc<Ledger>, keeps: bool) -> Replay {
+    match &shared.before.again {
+        Some(again) => Replay::Answers(Places::default(), Arc::new(again.network(ledger, session.clone()))),
+        None if keeps => Replay::Keeps(Places::default()),
+        None => Replay::Off,
+    }
+}
+
 /// The charter as the run takes it. A fork goes on as its parent's agent, with what that learned to keep.
 pub(super) fn charter(charter: Charter, options: &RunOptions, plan: &mut Plan) -> Charter {
     match &options.fork {
@@ -59,6 +79,10 @@ pub(super) struct Before {
 }
 
 impl Before {
+    pub fn is_again(&self) -> bool {
+        self.again.is_some()
+    }
+
     pub fn of(options: &RunOptions) -> Self {
         Self { again: options.again.clone(), fork: options.fork.clone() }
     }

@@ -191,7 +191,7 @@ fn init(boot: &Boot, sockets: &Sockets) -> Step<()> {
         stand_apart()?;
     } else {
         mounts::enter(boot)?;
-        netns::configure(boot.spec.network == Network::Brokered).doing("setting up the inner network")?;
+        netns::configure(boot.spec.network != Network::Closed).doing("setting up the inner network")?;
     }
     let terminal = match boot.spec.terminal {
         Terminal::Inherit | Terminal::Captured => None,

@@ -170,7 +170,7 @@ pub(super) fn enter(boot: &Boot) -> Step<()> {
     for path in PROC_READ_ONLY.iter().map(Path::new).filter(|path| path.exists()) {
         cover(path, path)?;
     }
-    if spec.network == Network::Brokered {
+    if spec.network != Network::Closed {
         resolver()?;
     }
     for path in SYSTEM_TRUST.iter().map(Path::new).filter(|path| has_trust && path.is_file()) {

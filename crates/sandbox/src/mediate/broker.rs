@@ -54,7 +54,9 @@ struct Shared {
     dns: SocketAddr,
     names: Mutex<Names>,
     grants: Mutex<Grants>,
-    streams: Mutex<HashMap<u64, [TcpStream; 2]>>,
+    streams: Mutex<HashMap<u64, Vec<TcpStream>>>,
+    /// INVARIANT: where this is `false` no connection is ever made outside, whatever was allowed.
+    dials: bool,
     connections: Arc<AtomicUsize>,
     askers: Arc<AtomicUsize>,
     /// Connections that may still hold something that a program wrote.
@@ -76,7 +78,12 @@ struct Grants {
 
 impl Broker {
     /// Starts the broker's thread and the name server.
-    pub(crate) fn start(inside: Box<dyn Inside>, dns: IpAddr, through: Option<Arc<dyn Through>>) -> io::Result<Self> {
+    pub(crate) fn start(
+        inside: Box<dyn Inside>,
+        dns: IpAddr,
+        through: Option<Arc<dyn Through>>,
+        dials: bool,
+    ) -> io::Result<Self> {
         let dns = SocketAddr::new(dns, DNS_PORT);
         let datagrams = UdpSocket::from(inside.bind_udp(dns)?);
         let streams = TcpListener::from(inside.listen(dns)?);
@@ -91,6 +98,7 @@ impl Broker {
             names: Mutex::default(),
             grants: Mutex::default(),
             streams: Mutex::default(),
+            dials,
             connections: Arc::default(),
             askers: Arc::default(),
             undelivered: Mutex::default(),
@@ -288,31 +296,38 @@ fn accept(shared: &Arc<Shared>, address: SocketAddr, inner: TcpStream) {
     let undelivered = Undelivered::more(shared);
     let shared = shared.clone();
     let _ = thread("flyball-dial").spawn(move || {
-        if let Ok((outer, name)) = dial(&shared, address) {
-            let _ = relay(undelivered, inner, outer, address, name);
+        let name = name_at(&shared, address);
+        match shared.dials.then(|| dial(name.as_deref(), address)).transpose() {
+            Ok(outer) => {
+                let _ = relay(undelivered, inner, outer, address, name);
+            }
+            Err(_) => shared.through.iter().for_each(|through| through.missed(address, name.as_deref())),
         }
         drop(turn);
     });
 }
 
-/// Resolves and dials. An allowed name never leads to an address that is not public; a literal one was itself allowed.
-fn dial(shared: &Shared, address: SocketAddr) -> io::Result<(TcpStream, Option<String>)> {
-    let name = match address.ip() {
+fn name_at(shared: &Shared, address: SocketAddr) -> Option<String> {
+    match address.ip() {
         IpAddr::V4(ip) => lock(&shared.names).name_of(ip).map(str::to_owned),
         IpAddr::V6(_) => None,
-    };
-    let Some(name) = name else { return TcpStream::connect_timeout(&address, DIAL_WAIT_MAX).map(|s| (s, None)) };
+    }
+}
+
+/// Resolves and dials. An allowed name never leads to an address that is not public; a literal one was itself allowed.
+fn dial(name: Option<&str>, address: SocketAddr) -> io::Result<TcpStream> {
+    let Some(name) = name else { return TcpStream::connect_timeout(&address, DIAL_WAIT_MAX) };
     if name == HOST_NAME {
         let host = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port());
-        return TcpStream::connect_timeout(&host, DIAL_WAIT_MAX).map(|s| (s, Some(name)));
+        return TcpStream::connect_timeout(&host, DIAL_WAIT_MAX);
     }
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for candidate in (name.as_str(), address.port()).to_socket_addrs()? {
+    for candidate in (name, address.port()).to_socket_addrs()? {
         if !is_public(candidate.ip()) {
             continue;
         }
         match TcpStream::connect_timeout(&candidate, DIAL_WAIT_MAX) {
-            Ok(stream) => return Ok((stream, Some(name))),
+            Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
@@ -355,15 +370,19 @@ fn is_public(ip: IpAddr) -> bool {
 fn relay(
     undelivered: Undelivered,
     inner: TcpStream,
-    outer: TcpStream,
+    outer: Option<TcpStream>,
     address: SocketAddr,
     name: Option<String>,
 ) -> io::Result<()> {
     let shared = &undelivered.0.clone();
     inner.set_nonblocking(false)?;
-    let _ = (inner.set_nodelay(true), outer.set_nodelay(true));
+    let mut both = Vec::with_capacity(2);
+    for stream in std::iter::once(&inner).chain(&outer) {
+        let _ = stream.set_nodelay(true);
+        both.push(stream.try_clone()?);
+    }
     let id = shared.next.fetch_add(1, Ordering::Relaxed);
-    lock(&shared.streams).insert(id, [inner.try_clone()?, outer.try_clone()?]);
+    lock(&shared.streams).insert(id, both);
     let _listed = Listed { shared, id };
     if lock(&shared.grants).is_over {
         return Ok(());
@@ -372,6 +391,7 @@ fn relay(
         through.serve(Passing { inside: inner, outside: outer, address, name });
         return Ok(());
     }
+    let Some(outer) = outer else { return Ok(()) };
     let (up_from, up_to) = (inner.try_clone()?, outer.try_clone()?);
     let up = thread("flyball-up").spawn(move || {
         copy(up_from, up_to);
@@ -482,7 +502,7 @@ mod tests {
     #[test]
     fn who_asks_for_names_takes_a_bounded_part_of_the_supervisor() {
         let inside = Anywhere::default();
-        let _broker = Broker::start(Box::new(inside.clone()), Ipv4Addr::LOCALHOST.into(), None).unwrap();
+        let _broker = Broker::start(Box::new(inside.clone()), Ipv4Addr::LOCALHOST.into(), None, true).unwrap();
         let server = *lock(&inside.0).first().unwrap();
         // A question for `a.b`, type A, with its length before it.
         let query = b"\0\x15\0\x01\x01\0\0\x01\0\0\0\0\0\0\x01a\x01b\0\0\x01\0\x01";
@@ -508,7 +528,7 @@ mod tests {
         server: impl Fn(TcpStream) -> Vec<u8> + Send + 'static,
     ) -> (Broker, std::sync::mpsc::Receiver<Vec<u8>>, impl Fn() -> TcpStream) {
         let inside = Anywhere::default();
-        let broker = Broker::start(Box::new(inside.clone()), Ipv4Addr::LOCALHOST.into(), None).unwrap();
+        let broker = Broker::start(Box::new(inside.clone()), Ipv4Addr::LOCALHOST.into(), None, true).unwrap();
         let outside = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = outside.local_addr().unwrap();
         let (hear, heard) = std::sync::mpsc::channel();

@@ -327,11 +327,12 @@ fn ready(spec: &Spec, launched: Launched, mediator: Box<dyn Mediator>) -> Result
     let broker = match spec.network {
         Network::Closed => None,
         // It listens within the network's namespace, and there is none.
-        Network::Brokered if launched.places.is_some() => None,
-        Network::Brokered => Some(
-            Broker::start(Box::new(launched.net.clone()), launch::DNS_ADDRESS.into(), mediator.through())
-                .map_err(StartError::Broker)?,
-        ),
+        Network::Brokered | Network::Answered if launched.places.is_some() => None,
+        Network::Brokered | Network::Answered => {
+            let (net, dns) = (Box::new(launched.net.clone()), launch::DNS_ADDRESS.into());
+            let dials = spec.network == Network::Brokered;
+            Some(Broker::start(net, dns, mediator.through(), dials).map_err(StartError::Broker)?)
+        }
     };
     let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed)?;
     let (sender, control) = mpsc::channel();

@@ -84,6 +84,8 @@ impl World {
             pass: Vec::new(),
             credentials: Default::default(),
             models: Arc::new(Models::new(ModelSettings::default())),
+            opens: true,
+            replay: Replay::Off,
             wait: Duration::from_secs(1),
         });
         let through = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -96,7 +98,7 @@ impl World {
                 let (egress, count) = (Arc::clone(&egress), Arc::clone(&count));
                 let outside = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await.unwrap();
                 let (name, agent) = (Some("server.test".to_owned()), "a".to_owned());
-                let connection = Connection { inside, outside, name, address, agent, cause: Vec::new() };
+                let connection = Connection { inside, outside: Some(outside), name, address, agent, cause: Vec::new() };
                 tokio::spawn(async move {
                     let _ = egress.serve(connection).await;
                     count.fetch_add(1, Ordering::SeqCst);

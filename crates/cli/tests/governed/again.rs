@@ -1,0 +1,180 @@
+//! Sessions that used the network, run again: what is on record answers, and nobody outside hears of it.
+
+use crate::rerunning::{entries, matches, program, programs, replay};
+use crate::support::{Case, World, stderr, summary};
+use crate::web;
+use flyball_testkit::user::User;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case { name: "requests_are_answered_from_the_record", needs: web::needs, run: requests },
+        Case { name: "another_request_is_told_and_reaches_nobody", needs: web::needs, run: another },
+        Case { name: "connections_that_nobody_reads_are_played_again", needs: web::needs, run: unread },
+    ]
+}
+
+/// Counts who comes to a port, and answers nobody.
+struct Counter(Arc<AtomicUsize>);
+
+impl Counter {
+    fn at(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let count = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::clone(&count);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                counts.fetch_add(1, Ordering::SeqCst);
+                drop(stream);
+            }
+        });
+        Self(count)
+    }
+
+    fn nobody_came(&self) {
+        assert_eq!(self.0.load(Ordering::SeqCst), 0, "a live call");
+    }
+}
+
+fn recorded(world: &World, words: &[&str], ca: &std::path::Path) -> (Value, Output) {
+    let mut all = vec!["run", "--json", "--record", "--apply", "never", "--on-hold", "deny", "--"];
+    all.extend(words);
+    let output = world.flyball(&all).env("SSL_CERT_FILE", ca).output().unwrap();
+    (summary(&output), output)
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(output))
+}
+
+fn requests(user: User) {
+    let (world, server, _outside) = web::scene(user);
+    let script = r#"
+        curl -sS @URL@/curl; curl -sS -d body @URL@/curl; curl -sS -d body @URL@/curl; curl -sS -I @URL@/head | head -1
+        echo 'url = @URL@/forbidden' >settings; curl -sS -o /dev/null -w 'curl %{http_code}\n' -K settings
+        /usr/bin/python3 -c 'import urllib.request as u; print(u.urlopen("@URL@/python").read().decode())'
+        node -e 'fetch("@URL@/node").then(r => r.text()).then(t => require("fs").writeFileSync("node.txt", t))'
+        curl -sS -H 'Authorization: Bearer nobody' @URL@/who >who
+        /usr/bin/python3 none.py
+    "#;
+    let script = script.replace("@URL@", &format!("https://host.internal:{}", server.port));
+    std::fs::write(world.repo.workspace().join("work.sh"), script).unwrap();
+    // Nobody is there: whether that shows as an end or as a reset is a race of its own.
+    let none = "import socket\ns = socket.create_connection(('host.internal', 1))\ntry: print('none' if not s.recv(1) else 'some')\nexcept OSError: print('none')\n";
+    std::fs::write(world.repo.workspace().join("none.py"), none).unwrap();
+    let (session, output) = recorded(&world, &["sh", "work.sh"], &server.ca);
+    let text = said(&output);
+    for expect in ["GET /curl 0", "POST /curl 4", "HTTP/1.1 501", "curl 403", "GET /python 0", "none\n"] {
+        assert!(text.contains(expect), "{expect}: {text}");
+    }
+    assert_eq!(session["replay_level"], 5, "{session}");
+    let port = server.port;
+    drop(server);
+    let counter = Counter::at(port);
+    matches(&world, &session, "4");
+    matches(&world, &session, "5");
+    counter.nobody_came();
+    world.verifies();
+}
+
+fn another(user: User) {
+    let (world, server, _outside) = web::scene(user);
+    let dir = programs(&world);
+    let (agent, helper) = (dir.join("agent"), dir.join("helper"));
+    let url = format!("https://host.internal:{}", server.port);
+    program(&agent, &format!("{}; exit 0", helper.display()));
+    let asks = |body: &str, more: &str| {
+        format!("curl -sS {more} -H 'content-type: application/json' -d '{body}' {url}/a >out || exit 0")
+    };
+    program(&helper, &asks(r#"{"a": 1, "b": [1, "two"]}"#, ""));
+    world.user.own(&dir).unwrap();
+    let (session, output) = recorded(&world, &[agent.to_str().unwrap()], &server.ca);
+    assert_eq!(session["exit"], 0, "{}", said(&output));
+    let port = server.port;
+    drop(server);
+    let counter = Counter::at(port);
+    matches(&world, &session, "4");
+    let exchange =
+        entries(&world, &session).into_iter().find(|e| e["body"]["http"].is_object()).unwrap()["seq"].clone();
+    for (body, more, field, was, is) in [
+        (r#"{"a": 1, "b": [1, "twa"]}"#, "", "/http/request/body/b/1", "two", "twa"),
+        (r#"{"a": 1, "b": [1, "two"]}"#, "-H 'x-replay: 1'", "/http/request/headers/", "", "x-replay"),
+        (r#"{"a": 1, "b": [1, "two"] }"#, "-A other", "/http/request/headers/", "", ""),
+    ] {
+        program(&helper, &asks(body, more));
+        let (told, output) = replay(&world, &session, "4");
+        assert_eq!((told["result"].as_str(), output.status.code()), (Some("diverged"), Some(104)), "{told:#}");
+        let difference = &told["difference"];
+        // The words of the command differ before the request does.
+        let all = world.log();
+        let noted = all.iter().find(|e| e["actor"] == "replay").unwrap();
+        assert!(difference["seq"].as_u64() <= exchange.as_u64(), "{told:#}");
+        assert_eq!(noted["body"]["replay"]["at"], exchange, "{noted:#}");
+        let noted = &noted["body"]["replay"];
+        assert!(noted["field"].as_str().unwrap().starts_with(field), "{noted:#}");
+        assert!(
+            noted["recorded"].to_string().contains(was) && noted["recomputed"].to_string().contains(is),
+            "{noted:#}"
+        );
+    }
+    // One that is asked for once more than then is not answered twice.
+    program(&helper, &format!("{0}; {0}", asks(r#"{"a": 1, "b": [1, "two"]}"#, "")));
+    let (told, _) = replay(&world, &session, "4");
+    assert_eq!(told["result"], "diverged", "{told:#}");
+    assert!(std::fs::read(world.repo.workspace().join("out")).is_err());
+    counter.nobody_came();
+}
+
+/// A server that speaks first, and one whose TLS is passed on closed.
+fn unread(user: User) {
+    let (world, server, _outside) = web::scene(user);
+    world.edit("charter.toml", "[charter]", "[http]\npass = [\"host.internal\"]\n[charter]");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"hello, who?\n").unwrap();
+        let mut name = [0; 4];
+        stream.read_exact(&mut name).unwrap();
+        stream.write_all(&[b"welcome ", &name[..], b"\n"].concat()).unwrap();
+        stream.write_all(&vec![b'x'; 200_000]).unwrap();
+    });
+    let dir = programs(&world);
+    let agent = dir.join("agent");
+    let asks = |name: &str| {
+        let talk = format!(
+            "import socket; s = socket.create_connection((\"host.internal\", {port})); print(s.recv(12)); s.sendall(b\"{name}\"); print(len(b\"\".join(iter(lambda: s.recv(9999), b\"\"))))"
+        );
+        std::fs::write(dir.join("talk.py"), talk).unwrap();
+    };
+    asks("anna");
+    program(
+        &agent,
+        &format!(
+            "/usr/bin/python3 {}; curl -sSk https://host.internal:{}/closed; exit 0",
+            dir.join("talk.py").display(),
+            server.port
+        ),
+    );
+    world.user.own(&dir).unwrap();
+    let (session, output) = recorded(&world, &[agent.to_str().unwrap()], &server.ca);
+    serving.join().unwrap();
+    let text = said(&output);
+    assert!(text.contains("hello, who?") && text.contains("200013") && text.contains("GET /closed 0"), "{text}");
+    let tls = server.port;
+    drop(server);
+    let counters = [Counter::at(port), Counter::at(tls)];
+    matches(&world, &session, "5");
+    asks("otto");
+    let (told, _) = replay(&world, &session, "4");
+    assert_eq!(told["result"], "diverged", "{told:#}");
+    let noted = world.log().into_iter().find(|e| e["actor"] == "replay").unwrap();
+    assert_eq!(noted["body"]["replay"]["recorded"]["text"], "anna", "{noted:#}");
+    assert_eq!(noted["body"]["replay"]["recomputed"]["text"], "otto", "{noted:#}");
+    counters.iter().for_each(Counter::nobody_came);
+}

@@ -1,0 +1,172 @@
+//! Answers that are on record, given again: no server is there, and none is looked for.
+//!
+//! INVARIANT: what is answered was answered then to the same request, each answer once; any other request is refused, and that is told.
+
+use super::body::{self, Through};
+use super::tape::{Half, joined, request_head};
+use super::{Place, Places};
+use crate::gate::Gate;
+use hyper::body::{Body, Bytes, Frame};
+use hyper::ext::ReasonPhrase;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode, Version};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// Whether what passes is kept for a later run, or this is that run.
+#[derive(Default)]
+pub enum Replay {
+    /// Neither.
+    #[default]
+    Off,
+    /// It is kept.
+    Keeps(Places),
+    /// It is given again, and nothing goes out.
+    Answers(Places, Arc<dyn Past>),
+}
+
+/// How a connection was met.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "as", rename_all = "lowercase")]
+pub enum Met {
+    /// Nobody was there.
+    Missed,
+    /// By a server of HTTP without TLS.
+    Plain,
+    /// By one with TLS; `h2`: they agreed on HTTP/2.
+    Tls {
+        /// See there.
+        h2: bool,
+    },
+    /// By one whose TLS did not verify, or is none.
+    Unsecured {
+        /// What the program was told.
+        why: String,
+    },
+    /// By a server whose words were not read but kept ([`super::unread`]).
+    Unread {
+        /// What stands for them.
+        said: Json,
+    },
+    /// It was ended: what began there is neither, or can't be read.
+    Refused,
+}
+
+/// What is on record of a session's network. Its methods take as long as a disk.
+pub trait Past: Send + Sync {
+    /// How the `nth` connection to a place was met; `None` where there was none.
+    fn met(&self, host: &str, port: u16, nth: u64) -> Option<Met>;
+
+    /// What was answered to this request, told as the record tells of one.
+    ///
+    /// # Errors
+    /// Why there is no such answer, for the program to read. That it was asked for is told then.
+    fn answer(&self, request: &Json) -> Result<Answer, String>;
+
+    /// What passed over a connection that was not read.
+    ///
+    /// # Errors
+    /// It is not on record.
+    fn transcript(&self, said: &Json) -> Result<Vec<u8>, String>;
+
+    /// A connection that was not read says something else than then.
+    fn differs(&self, place: (&str, u16, u64), at: u64, recorded: &[u8], made: &[u8]);
+}
+
+/// An answer as it was given.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Head and lengths, as the record has them; or, where the server did not answer, why.
+    pub head: Result<Told, String>,
+    /// All bytes of its body.
+    pub body: Vec<u8>,
+}
+
+/// What an entry tells of an answer.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Told {
+    status: u16,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    reason: Option<String>,
+    headers: Vec<(String, String)>,
+    pieces: Vec<usize>,
+    #[serde(default)]
+    trailers: Option<Vec<(String, String)>>,
+    whole: bool,
+}
+
+/// In the place of a server.
+pub(super) struct Answering {
+    pub past: Arc<dyn Past>,
+    pub gate: Arc<dyn Gate>,
+    pub place: Arc<Place>,
+}
+
+impl Answering {
+    /// Takes a request as a server would, and gives what is on record.
+    pub async fn answer(&self, request: Request<Through>) -> Result<Response<Through>, String> {
+        let head = request_head(&request, &self.place);
+        let mut half = Half::new(&*self.gate);
+        let mut body = request.into_body();
+        let is_whole = loop {
+            match std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+                Some(Ok(frame)) => half.takes(&frame),
+                Some(Err(_)) => break false,
+                None => break true,
+            }
+        };
+        let past = Arc::clone(&self.past);
+        let looking = move || past.answer(&joined(head, half.told(is_whole)));
+        let answer = tokio::task::spawn_blocking(looking).await.map_err(|error| error.to_string())??;
+        response(answer.head?, answer.body).ok_or_else(|| "its answer on record can't be read".to_owned())
+    }
+}
+
+fn response(told: Told, body: Vec<u8>) -> Option<Response<Through>> {
+    let headers = headers(&told.headers)?;
+    let is_sized = headers.contains_key(header::CONTENT_LENGTH);
+    let mut response =
+        Response::new(Through::past(body::Past { pieces: frames(&told, body)?, breaks: !told.whole, is_sized }));
+    *response.status_mut() = StatusCode::from_u16(told.status).ok()?;
+    *response.headers_mut() = headers;
+    if told.version == format!("{:?}", Version::HTTP_10) {
+        *response.version_mut() = Version::HTTP_10;
+    }
+    if let Some(reason) = told.reason.and_then(|said| ReasonPhrase::try_from(said.into_bytes()).ok()) {
+        response.extensions_mut().insert(reason);
+    }
+    Some(response)
+}
+
+/// INVARIANT: as many pieces as there are bytes, at most, whatever the record says.
+fn frames(told: &Told, body: Vec<u8>) -> Option<VecDeque<Frame<Bytes>>> {
+    let mut body = Bytes::from(body);
+    let mut frames = VecDeque::new();
+    for length in told.pieces.iter().filter(|length| **length > 0) {
+        if *length > body.len() {
+            break;
+        }
+        frames.push_back(Frame::data(body.split_to(*length)));
+    }
+    if !body.is_empty() {
+        frames.push_back(Frame::data(body));
+    }
+    if let Some(trailers) = &told.trailers {
+        frames.push_back(Frame::trailers(headers(trailers)?));
+    }
+    Some(frames)
+}
+
+fn headers(told: &[(String, String)]) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in told {
+        let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+        headers.try_append(name.parse::<HeaderName>().ok()?, value).ok()?;
+    }
+    Some(headers)
+}
