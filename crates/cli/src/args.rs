@@ -103,6 +103,9 @@ pub enum Command {
         /// Only what led to this file of the workspace as it stands at the end, or at SEQ
         #[arg(long, value_name = "FILE")]
         path: Option<PathBuf>,
+        /// Of an action that leads out (a request, a push, a tool's call): which contents on record it carried, and could have
+        #[arg(long, requires = "seq", conflicts_with = "path")]
+        carried: bool,
     },
     /// Show the workspace as it was at a step: what had changed, or one file
     At {

@@ -92,7 +92,10 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         Command::Log(args) => log::log(out, &place, &args),
         Command::Why(step) => why::why(out, &place, &step.session.session, step.seq),
         Command::Suggest(args) => suggest::suggest(out, &place, &args),
-        Command::Trace { session, seq, format, path } => {
+        Command::Trace { session, seq: Some(seq), format, carried: true, .. } => {
+            trace::carried(out, &place, &session.session, seq, format)
+        }
+        Command::Trace { session, seq, format, path, .. } => {
             trace::trace(out, &place, &session.session, seq, format, path.as_deref())
         }
         Command::At { session, seq, path: _, state: true } => replay::at(out, &place, &session.session, seq),

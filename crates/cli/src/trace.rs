@@ -4,7 +4,7 @@ use crate::args::TraceFormat;
 use crate::failure::Failure;
 use crate::output::{Output, Style, cut, visible};
 use crate::place::Place;
-use flyball_runtime::read::{self, Trace, TraceNode};
+use flyball_runtime::read::{self, Source, Trace, TraceNode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -25,13 +25,7 @@ pub fn trace(
         None => read::trace(&ledger, &id, seq)?,
     };
     if let Some(format) = format {
-        out.raw(
-            match format {
-                TraceFormat::Dot => export::dot(&trace),
-                TraceFormat::Perfetto => export::perfetto(&trace),
-            }
-            .as_bytes(),
-        );
+        write(out, &trace, format);
     } else if out.is_json {
         out.json(&trace);
     } else {
@@ -39,6 +33,49 @@ pub fn trace(
     }
     Ok(())
 }
+
+fn write(out: Output, trace: &Trace, format: TraceFormat) {
+    let text = match format {
+        TraceFormat::Dot => export::dot(trace),
+        TraceFormat::Perfetto => export::perfetto(trace),
+    };
+    out.raw(text.as_bytes());
+}
+
+/// `flyball trace S SEQ --carried`.
+pub fn carried(out: Output, place: &Place, wanted: &str, seq: u64, format: Option<TraceFormat>) -> Result<(), Failure> {
+    let (ledger, id) = place.session(wanted)?;
+    let found = read::carried(&ledger, &id, seq)?;
+    if let Some(format) = format {
+        write(out, &found.trace, format);
+        return Ok(());
+    }
+    if out.is_json {
+        out.json(&found);
+        return Ok(());
+    }
+    let line = |source: &Source, how: &str| {
+        let what = source.path.as_ref().map_or_else(|| source.what.clone(), |path| format!("`{path}`"));
+        out.line(&format!("  {how} {} of entry {}", visible(&what), source.seq));
+    };
+    out.line(&format!(
+        "{} contents on record went out with it, as far as {} bytes of that are on record",
+        found.carried.len(),
+        found.seen_bytes
+    ));
+    found.carried.iter().for_each(|source| line(source, &format!("{:>9} bytes of", source.bytes)));
+    out.line(&format!("{} more were there before it", found.could.len()));
+    found.could.iter().rev().take(COULD_MAX).for_each(|source| line(source, "could have carried"));
+    if found.could.len() > COULD_MAX {
+        out.line(&format!("  and {} earlier ones (`--json` lists all)", found.could.len() - COULD_MAX));
+    }
+    found.unseen.iter().for_each(|why| out.line(&format!("  not seen: {}", visible(why))));
+    print(out, &found.trace);
+    Ok(())
+}
+
+/// Contents that are listed without bytes that went out, the latest first.
+const COULD_MAX: usize = 20;
 
 fn print(out: Output, trace: &Trace) {
     let known: BTreeSet<u64> = trace.nodes.iter().map(|n| n.seq).collect();

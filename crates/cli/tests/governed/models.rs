@@ -10,6 +10,7 @@ use std::process::Stdio;
 pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "calls_of_every_api_are_counted_and_kept", needs, run: apis },
+        Case { name: "what_left_is_traced_to_where_it_is_from", needs, run: carried },
         Case { name: "a_spent_budget_ends_calls_in_the_words_of_the_api", needs, run: budget },
         Case { name: "what_hides_in_a_call_is_refused_under_a_budget", needs, run: hidden },
         Case { name: "claude_is_counted_and_ends_at_its_budget", needs: |_| Claude::find().err(), run: claude },
@@ -104,6 +105,52 @@ print(u.urlopen(r).read().decode())'
     let asked = log.iter().find(|e| e["seq"] == first["cause"][0]).unwrap();
     assert_eq!(asked["body"]["model"]["of"], calls[0].0["seq"]);
     world.verifies();
+}
+
+/// A file's text in a call of a model, a model's answer in a request, a commit's file in a push.
+fn carried(user: User) {
+    let (world, endpoint) = scene(user, "", vec![Turn::say("the answer is that the launch was put off by a week")]);
+    let said = run(
+        &world,
+        &endpoint,
+        r#"
+        ask() { curl -sS -H 'content-type: application/json' "$@"; }
+        echo "the launch is planned for the ninth of next month" > plan
+        echo "and this is a file that is shown to nobody outside" > kept
+        ask -d "{\"model\":\"m\",\"max_tokens\":50,\"messages\":[{\"role\":\"user\",\"content\":\"$(cat plan)\"}],\"tools\":[{}]}" @URL@/v1/messages > answer
+        ask "@URL@/?q=the%20plan" >/dev/null
+        git add plan; git commit -qm plan; git push -q origin HEAD:refs/heads/topic; true
+        "#,
+    );
+    let log = world.log();
+    let traced = |verb: &str| {
+        let (attempt, verdict) = *verdicts(&log, verb).last().unwrap_or_else(|| panic!("no {verb}: {said}"));
+        assert_eq!(verdict, "allow", "{said}");
+        let seq = attempt["seq"].to_string();
+        let told: Json = serde_json::from_str(&world.ok(&["trace", "@", &seq, "--carried", "--json"])).unwrap();
+        let files = |list: &str| {
+            let list = told[list].as_array().unwrap().clone();
+            list.into_iter().filter_map(|s| s["path"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        (files("carried"), files("could"), told.clone(), seq)
+    };
+    let has = |list: &[String], name: &str| list.iter().any(|path| path == name);
+    let (carried, could, told, seq) = traced("model.call");
+    assert!(has(&carried, "plan") && !has(&carried, "kept") && has(&could, "kept"), "{told}");
+    // Its graph leads from the write of the file to the call, in every form.
+    let wrote = told["carried"].as_array().unwrap().iter().find(|s| s["path"] == "plan").unwrap()["seq"].to_string();
+    let dot = world.ok(&["trace", "@", &seq, "--carried", "--format", "dot"]);
+    assert!(dot.contains(&format!("{wrote} -> {seq} [style=dashed]")), "{dot}");
+    let perfetto: Json =
+        serde_json::from_str(&world.ok(&["trace", "@", &seq, "--carried", "--format", "perfetto"])).unwrap();
+    assert!(perfetto.to_string().contains(&wrote), "{perfetto}");
+    let text = world.ok(&["trace", "@", &seq, "--carried"]);
+    assert!(
+        text.contains(&format!("bytes of `plan` of entry {wrote}")) && text.contains("could have carried `kept`"),
+        "{text}"
+    );
+    let (carried, could, told, _) = traced("git.push");
+    assert!(has(&carried, "plan") && !has(&carried, "kept") && has(&could, "kept"), "{told} {said}");
 }
 
 /// What is left decides; the refusal is what the API's client understands, and the endpoint never hears of the call.

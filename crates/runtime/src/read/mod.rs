@@ -3,6 +3,7 @@
 
 mod ask;
 mod board;
+mod carried;
 mod fold;
 mod history;
 mod near;
@@ -18,6 +19,7 @@ mod workspace;
 
 pub use ask::{Ask, Asker, ask, asks};
 pub use board::Board;
+pub use carried::{Carried, Source, carried};
 pub use fold::Node;
 pub(crate) use history::whole_body;
 pub use history::{Filter, History};

@@ -77,6 +77,19 @@ pub fn lineage(ledger: &Ledger, session: &str, path: &Path, seq: Option<u64>) ->
     Ok(Trace { session: session.to_owned(), focus: Some(focus), nodes })
 }
 
+/// An attempt, what it has from these entries, and all that led to either.
+pub(super) fn led(history: &History, focus: u64, from: &[u64]) -> Trace {
+    let mut nodes: Vec<TraceNode> = history.entries().iter().filter_map(|e| node(history, e, None)).collect();
+    let from: BTreeSet<u64> = from.iter().map(|seq| history.attempt_of(*seq).unwrap_or(*seq)).collect();
+    if let Some(node) = nodes.iter_mut().find(|node| node.seq == focus) {
+        let more: BTreeSet<u64> = node.because.iter().copied().chain(from.iter().copied()).collect();
+        node.because = more.into_iter().filter(|seq| *seq < focus).collect();
+    }
+    let led = backwards(&nodes, vec![focus]);
+    nodes.retain(|node| led.contains(&node.seq));
+    Trace { session: history.session.clone(), focus: Some(focus), nodes }
+}
+
 /// Whether an entry acted on a path, or saw it changed.
 fn touches(entry: &Entry, rel: &str, full: &str) -> bool {
     let text = |at: &str| entry.body.pointer(at).and_then(Json::as_str);
