@@ -595,6 +595,19 @@ fn tree() -> Effect {
 /// A patch of a deployment's replicas, as Kubernetes' API takes it.
 const SCALE: &str = "$URL/apis/apps/v1/namespaces/prod/deployments/api/scale";
 
+fn scale(replicas: i64) -> Value {
+    json!({"namespace": "prod", "name": "api", "replicas": replicas})
+}
+
+/// A tool of a server's as well, by the names that harnesses have for it.
+fn with_tool(mut calls: Vec<Call>, server: &'static str, tool: &'static str, input: &Value) -> Vec<Call> {
+    for (harness, before, between) in [("claude", "mcp__", "__"), ("codex", "mcp__", "__"), ("gemini", "mcp_", "_")] {
+        let name: &'static str = format!("{before}{server}{between}{tool}").leak();
+        calls.push((harness, name, input.clone()));
+    }
+    calls
+}
+
 fn setpoint() -> Effect {
     let mut ways: Vec<Way> = [
         "kubectl scale deployment/api --replicas=50",
@@ -620,11 +633,16 @@ fn setpoint() -> Effect {
         setup: String::new(),
         happened: "[ -e ran ]".into(),
         ways,
-        calls: shells("kubectl scale deployment/api --replicas=50"),
-        tools: vec![],
+        calls: with_tool(shells("kubectl scale deployment/api --replicas=50"), "ops", "scale", &scale(50)),
+        // As the charter says of its own server's tool.
+        tools: vec![
+            ("ops", "scale", scale(50)),
+            ("ops", "scale", scale(0)),
+            ("ops", "scale", json!({"namespace": "prod", "name": "api"})),
+        ],
         not_mediated: vec![
-            "`control.actuate`, setpoints of physical systems: no surface of this version brings it",
-            "tool servers: none of the known ones scales anything",
+            "`control.actuate`, setpoints of physical systems: only a tool of which the charter says that it is that brings it",
+            "a setpoint that a program writes into a file is `fs.write` of that file: its value is no attribute",
         ],
     }
 }
@@ -719,9 +737,17 @@ fn deploy() -> Effect {
         setup: String::new(),
         happened: "[ -e ran ]".into(),
         ways,
-        calls: shells("kubectl apply -f deploy.yaml"),
-        tools: vec![],
-        not_mediated: vec!["tool servers: none of the known ones deploys; another server's tool is `tool.call`"],
+        calls: with_tool(
+            shells("kubectl apply -f deploy.yaml"),
+            "ops",
+            "roll_out",
+            &json!({"namespace": "prod", "name": "api"}),
+        ),
+        // As the charter says of its own server's tool.
+        tools: vec![("ops", "roll_out", json!({"namespace": "prod", "name": "api"}))],
+        not_mediated: vec![
+            "tool servers that the charter says nothing of: none of the known ones deploys; another's tool is `tool.call`",
+        ],
     }
 }
 
@@ -754,6 +780,7 @@ fn tool() -> Effect {
 
 fn agent() -> Effect {
     let task = json!({"subagent_type": "admin", "prompt": "p", "description": "d"});
+    let start = json!({"role": "admin", "task": "p"});
     Effect {
         name: "agent",
         title: "spawn an agent with more rights",
@@ -768,12 +795,16 @@ fn agent() -> Effect {
             ("codex", "spawn_agent", json!({"agent_type": "admin", "message": "p"})),
             ("gemini", "delegate_to_agent", json!({"agent_name": "admin", "name": "admin", "objective": "p"})),
             ("cursor", "Task", task),
+            ("claude", "mcp__crew__start_agent", start.clone()),
+            ("codex", "mcp__crew__start_agent", start.clone()),
+            ("gemini", "mcp_crew_start_agent", start.clone()),
         ],
-        tools: vec![],
+        // As the charter says of its own server's tool.
+        tools: vec![("crew", "start_agent", start)],
         not_mediated: vec![
             "sandbox: an agent that is started as a program is `process.exec` of it, in the same sandbox and under the same rules",
             "rights that the new agent's own settings give it: the verb's `rights` is told by no harness",
-            "HTTP, tool servers: no known one starts agents",
+            "HTTP, tool servers that the charter says nothing of: no known one starts agents",
         ],
     }
 }
