@@ -233,6 +233,33 @@ fn half_a_request_is_none() {
     serves_the_next(&world);
 }
 
+/// Who begins a head, or a body that is read before it is ruled on, and does not go on is waited for no longer than so long, though
+/// the connection stays open; one that only streams through waits as long as both ends like.
+#[test]
+fn who_does_not_go_on_is_not_waited_for() {
+    let origin = Origin::start();
+    let world = World::plain(origin.port);
+    let host = format!("{HOST}:{}", world.port);
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    for (begun, status) in [
+        (format!("GET /a HTTP/1.1\r\nHost: {host}\r\nX-Slow: "), ""),
+        (format!("GET /a HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"), ""),
+        (format!("POST /a HTTP/1.1\r\nHost: {host}\r\n{form}Content-Length: 100\r\n\r\na=b"), "HTTP/1.1 400"),
+        (
+            format!("POST /a HTTP/1.1\r\nHost: {host}\r\n{form}Transfer-Encoding: chunked\r\n\r\n5\r\na=b"),
+            "HTTP/1.1 400",
+        ),
+    ] {
+        let mut client = Client::new(&world);
+        client.out.write_all(begun.as_bytes()).unwrap();
+        let at = Instant::now();
+        let got = client.rest();
+        assert!(at.elapsed() < PATIENCE && got.starts_with(status) && !got.contains(" 200 "), "{begun}: {got}");
+        assert!(world.asked().is_empty(), "{begun}");
+    }
+    serves_the_next(&world);
+}
+
 /// Header values that are no UTF-8 go on as the bytes that they are; a name or line that is none is refused.
 #[test]
 fn bytes_that_are_no_text() {

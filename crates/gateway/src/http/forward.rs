@@ -36,7 +36,7 @@ const STREAMS_MAX: u32 = 64;
 /// Protocols that a request may go on in: each a stream of that very request's, which was ruled on (SPDY is Kubernetes' `exec`).
 const STREAMS: &[&str] = &["websocket", "spdy/3.1"];
 /// A client that begins a request and does not finish its head holds a connection for this long.
-const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
+const HEAD_WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 30 });
 /// How often it is tried to have a ruling at once.
 const BUSY_TRIES_MAX: usize = 16;
 /// How long the server's answer is waited for when the client has gone away.

@@ -5,7 +5,7 @@ use flyball_kernel::Value;
 
 /// A gate that denies or holds what a text names, and all ends of the proxy in one list.
 #[derive(Default)]
-struct World {
+pub(super) struct World {
     denies: Mutex<String>,
     holds: Mutex<String>,
     kept: Mutex<BTreeMap<String, String>>,
@@ -14,6 +14,10 @@ struct World {
 }
 
 impl World {
+    pub(super) fn all_heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+
     fn tell(&self, line: String) {
         self.heard.lock().unwrap().push(line);
     }
@@ -78,19 +82,23 @@ const LIST: &str =
 const CALL: &str =
     r#"{"jsonrpc":"2.0", "id":1,"method":"tools/call","params":{"name":"t","arguments":{"n":1.10}},"x":7}"#;
 
+pub(super) fn around(server: &str) -> Around {
+    Around {
+        server: server.into(),
+        kind: server.into(),
+        cwd: "/nowhere/w".into(),
+        home: "/nowhere/h".into(),
+        roots: Vec::new(),
+        wait: Duration::ZERO,
+        own: McpOwn { answer_bytes_max: [("small".to_owned(), 64)].into(), ..McpOwn::default() },
+        git: Box::new(|_| None),
+    }
+}
+
 impl Scene {
     fn new(world: World, server: &str) -> Self {
         let world = Arc::new(world);
-        let around = Around {
-            server: server.into(),
-            kind: server.into(),
-            cwd: "/nowhere/w".into(),
-            home: "/nowhere/h".into(),
-            roots: Vec::new(),
-            wait: Duration::ZERO,
-            own: McpOwn { answer_bytes_max: [("small".to_owned(), 64)].into(), ..McpOwn::default() },
-            git: Box::new(|_| None),
-        };
+        let around = around(server);
         let (gate, pins, peers) = (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world));
         Self { proxy: Proxy::new(around, gate, pins, peers), world }
     }

@@ -7,6 +7,8 @@
 //! Source: modelcontextprotocol.io, "Streamable HTTP", 2025-03-26 to 2026-07-28.
 
 mod events;
+#[cfg(test)]
+mod tests;
 mod unread;
 mod ways;
 
@@ -47,7 +49,7 @@ const SESSIONS_MAX: usize = 256;
 /// Connections at a time, at most.
 const CONNECTIONS_MAX: usize = 512;
 /// How long a client may take for a request's head.
-const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
+const HEAD_WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
 /// How long connections are not taken when one could not be: others have to end before there is room.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Failures to take a connection that are recorded.

@@ -15,7 +15,7 @@ const UNREAD_MAX: usize = 64;
 const BLOCKS_MAX: usize = 1024;
 const BLOCK_BYTES: usize = 4096;
 /// How long a client may read nothing before it counts as gone.
-const READ_WAIT_MAX: Duration = Duration::from_secs(60);
+const READ_WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 60 });
 
 /// The end at which things are put.
 #[derive(Clone, Debug)]

@@ -49,9 +49,9 @@ const OWN: &[HeaderName] = &[
 /// How long a server may take to take a connection.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long it may take until it begins to answer: a tool may be at work.
-const HEAD_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
+const HEAD_WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 60 * 60 });
 /// How long a body that is no stream may take, of either side.
-const BODY_WAIT_MAX: Duration = Duration::from_secs(120);
+const BODY_WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 120 });
 /// How long an answer is still waited for whose client has gone, so that the record has its end.
 const GONE_GRACE: Duration = Duration::from_secs(30);
 
