@@ -375,7 +375,8 @@ pub struct Run {
     /// Give a harness (claude, codex, gemini, cursor-agent) no hooks, by which its tool calls are told before they are made
     #[arg(long)]
     pub no_hooks: bool,
-    /// Send what happens to an OpenTelemetry collector while it happens: OTLP over HTTP, such as http://127.0.0.1:4318
+    /// Send what happens to an OpenTelemetry collector while it happens: OTLP over HTTP, such as http://127.0.0.1:4318; or `env`, as
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` says
     #[arg(long, value_name = "URL", value_parser = parse_collector)]
     pub otlp: Option<String>,
     /// Start even where this machine lacks a layer, which is recorded: landlock, limits, namespaces
@@ -387,7 +388,7 @@ pub struct Run {
 }
 
 fn parse_collector(url: &str) -> Result<String, String> {
-    flyball_runtime::exports::live::check(url).map(|()| url.to_owned())
+    flyball_runtime::exports::live::collector(url)
 }
 
 fn parse_weakness(word: &str) -> Result<flyball_sandbox::Weakness, String> {

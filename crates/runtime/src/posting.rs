@@ -3,6 +3,7 @@
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
+use hyper::header::HeaderMap;
 use hyper::rt::{Read, Write};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
@@ -23,6 +24,7 @@ pub(crate) struct Poster {
     path: String,
     /// `None` is plain HTTP.
     tls: Option<Arc<ClientConfig>>,
+    headers: HeaderMap,
 }
 
 impl Poster {
@@ -46,7 +48,12 @@ impl Poster {
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let tls = if is_tls { Some(flyball_gateway::http::trusted()?.0) } else { None };
         let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        Ok(Self { host, port, authority: authority.as_str().to_owned(), path, tls })
+        Ok(Self { host, port, authority: authority.as_str().to_owned(), path, tls, headers: HeaderMap::new() })
+    }
+
+    /// The same with these headers on each request.
+    pub(crate) fn with(self, headers: HeaderMap) -> Self {
+        Self { headers, ..self }
     }
 
     /// Posts a body; gives the status and the answer's text.
@@ -62,7 +69,8 @@ impl Poster {
     ) -> Result<(u16, String), String> {
         let system = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         let request = Request::post(&self.path).header("host", &self.authority).header("content-type", kind);
-        let request = request.body(Full::new(Bytes::from(body))).map_err(|e| e.to_string())?;
+        let mut request = request.body(Full::new(Bytes::from(body))).map_err(|e| e.to_string())?;
+        request.headers_mut().extend(self.headers.clone());
         let place = format!("{}:{}", self.host, self.port);
         let asked = async {
             let stream = TcpStream::connect((self.host.as_str(), self.port)).await;

@@ -83,6 +83,7 @@ fn claude(user: User) {
     let last = log.last().unwrap()["seq"].to_string();
     assert!(world.ok(&["at", "@", &last, "words.sh"]).contains(FIX));
     world.verifies();
+    sizes(&world, &log);
 
     // Back to the first step, forward by applying what is left: the tree is then as the record says.
     // Not the name under which the new text stands until it is whole.
@@ -97,6 +98,38 @@ fn claude(user: User) {
     let hook = std::fs::read_to_string(workspace.join(".git/hooks/pre-commit")).unwrap();
     assert!(!hook.contains("owned"), "{hook}");
     world.verifies();
+}
+
+/// Tells how large the record is beside the transcript that the agent keeps itself (docs/benchmarks.md has the figures).
+fn sizes(world: &World, log: &[Value]) {
+    let mut transcript = 0;
+    let mut folders = vec![world.repo.scratch().to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let is_transcript =
+                path.extension().is_some_and(|e| e == "jsonl") && path.to_string_lossy().contains("projects");
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(path),
+                Ok(kind) if kind.is_file() && is_transcript => transcript += entry.metadata().unwrap().len(),
+                _ => {}
+            }
+        }
+    }
+    let file = world.repo.scratch().join("size.flyball");
+    let bundled = |words: &[&str]| {
+        world.ok(&[&["export", "@", "-o", file.to_str().unwrap()], words].concat());
+        std::fs::metadata(&file).unwrap().len()
+    };
+    let (all, entries) = (bundled(&[]), bundled(&["--without-payloads"]));
+    let stored = |name: &str| std::fs::metadata(world.ledger.join(name)).map_or(0, |file| file.len());
+    let database = stored("ledger.db") + stored("ledger.db-wal");
+    let models: usize = log.iter().filter(|e| e["body"]["request"].is_object()).count();
+    println!(
+        "transcript {transcript} bytes; ledger {database} bytes on disk, {} entries of {entries} bytes, {} bytes of contents, {models} calls of models",
+        log.len(),
+        all - entries,
+    );
 }
 
 const RULES: &str = r#"

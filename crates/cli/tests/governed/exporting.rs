@@ -126,13 +126,14 @@ fn collector(statuses: &'static [u16]) -> (String, Receiver<Value>) {
     std::thread::spawn(move || {
         for (at, stream) in listener.incoming().enumerate() {
             let mut stream = BufReader::new(stream.unwrap());
-            let (mut line, mut length) = (String::new(), 0);
+            let (mut line, mut length, mut heard) = (String::new(), 0, String::new());
             stream.read_line(&mut line).unwrap();
             assert_eq!(line, "POST /v1/traces HTTP/1.1\r\n");
             while line != "\r\n" {
                 line.clear();
                 stream.read_line(&mut line).unwrap();
                 let header = line.to_ascii_lowercase();
+                heard.push_str(&line);
                 length = header.strip_prefix("content-length: ").map_or(length, |n| n.trim().parse().unwrap());
                 assert!(!header.starts_with("content-type:") || header.contains("application/json"), "{header}");
             }
@@ -141,7 +142,9 @@ fn collector(statuses: &'static [u16]) -> (String, Receiver<Value>) {
             let status = statuses.get(at).or(statuses.last()).unwrap();
             let _ =
                 write!(stream.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
-            if *status == 200 && take.send(serde_json::from_slice(&body).unwrap()).is_err() {
+            let mut taken: Value = serde_json::from_slice(&body).unwrap();
+            taken["heard"] = heard.into();
+            if *status == 200 && take.send(taken).is_err() {
                 return;
             }
         }
@@ -159,7 +162,8 @@ fn live(user: User) {
     // It is busy at first: what it did not take then it is sent again.
     let (url, taken) = collector(&[503, 200]);
     let script = "echo b > begun; sh -c 'rm begun; cat begun > c; mv c d; chmod 600 d; true'; read go; echo a > after";
-    let mut run = world.flyball(&["run", "--json", "--apply", "never", "--otlp", &url, "--", "sh", "-c", script]);
+    let mut run = world.flyball(&["run", "--json", "--apply", "never", "--otlp", "env", "--", "sh", "-c", script]);
+    run.env("OTEL_EXPORTER_OTLP_ENDPOINT", &url).env("OTEL_EXPORTER_OTLP_HEADERS", "x-key=a%20b=c, X-Tenant=t");
     let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut all: Vec<Value> = Vec::new();
     let next = || taken.recv_timeout(Duration::from_secs(120)).expect("no spans came");
@@ -177,6 +181,10 @@ fn live(user: User) {
     assert!(output.status.success() && !stderr(&output).contains(&url), "{}", stderr(&output));
     requests.extend(taken.try_iter());
 
+    for request in &requests {
+        let heard = request["heard"].as_str().unwrap();
+        assert!(heard.contains("x-key: a b=c\r\n") && heard.contains("x-tenant: t\r\n"), "{heard}");
+    }
     // Together they are what is exported afterwards, each once.
     let exported: Value = serde_json::from_str(&world.ok(&["export", "@", "--format", "otlp", "-o", "-"])).unwrap();
     let sorted = |mut all: Vec<Value>| {
@@ -221,4 +229,19 @@ fn dead(user: User) {
     }
     let output = run("collector:4318");
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    for (variable, value, told) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "", "is set"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "is no"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,secret", "header 2 is not"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "host=secret", "header 1 is not"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=secret%2", "header 1 is not"),
+    ] {
+        let url = if variable.ends_with("HEADERS") { "http://127.0.0.1:9" } else { "env" };
+        let output = world.flyball(&["run", "--otlp", url, "--", "true"]).env(variable, value).output().unwrap();
+        let said = stderr(&output);
+        assert!(
+            output.status.code() == Some(2) && said.contains(told) && !said.contains("secret"),
+            "{variable}: {said}"
+        );
+    }
 }

@@ -7,6 +7,7 @@ use super::otlp::{Usage, object, root, span};
 use crate::posting::Poster;
 use crate::read::History;
 use flyball_ledger::{Entry, Filter, Kind, Ledger, LedgerError};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -55,12 +56,71 @@ fn traces_at(url: &str) -> String {
     if url.ends_with("/v1/traces") { url.to_owned() } else { format!("{url}/v1/traces") }
 }
 
-/// Whether spans can be sent to that address.
+/// Variables of OpenTelemetry's SDKs, the more special one first.
+const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+const HEADERS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"];
+
+/// The first of these variables that is set.
+fn variable(names: [&'static str; 2]) -> Option<(&'static str, String)> {
+    names.into_iter().find_map(|name| Some((name, std::env::var(name).ok().filter(|value| !value.is_empty())?)))
+}
+
+/// The address of a collector: as it is given, or, for `env`, as OpenTelemetry's variables have it.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn check(url: &str) -> Result<(), String> {
-    Poster::to(&traces_at(url)).map(drop)
+/// What is wrong with it, or with the headers that the variables ask for.
+pub fn collector(given: &str) -> Result<String, String> {
+    let url = match given {
+        "env" => {
+            variable(ENDPOINTS).ok_or_else(|| format!("neither `{}` nor `{}` is set", ENDPOINTS[0], ENDPOINTS[1]))?.1
+        }
+        url => url.to_owned(),
+    };
+    poster(&url).map(|_| url)
+}
+
+fn poster(url: &str) -> Result<Poster, String> {
+    let headers = match variable(HEADERS) {
+        Some((name, text)) => headers(&text).map_err(|nth| format!("`{name}`: header {nth} is not `NAME=VALUE`"))?,
+        None => HeaderMap::new(),
+    };
+    Ok(Poster::to(&traces_at(url))?.with(headers))
+}
+
+/// Headers as W3C baggage has them, `NAME=VALUE` with commas between and percent signs before codes; or which is none. What they say
+/// may be secret, and is in no message.
+fn headers(text: &str) -> Result<HeaderMap, usize> {
+    let mut out = HeaderMap::new();
+    for (nth, pair) in (1_usize..).zip(text.split(',')) {
+        let parsed = pair.split_once('=').and_then(|(name, value)| {
+            let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
+            let mut value = HeaderValue::from_bytes(&decoded(value.trim())?).ok()?;
+            value.set_sensitive(true);
+            Some((name, value))
+        });
+        // What says where and how long the request is isn't theirs.
+        let is_ours = |name: &HeaderName| {
+            ["host", "content-length", "content-type", "transfer-encoding"].contains(&name.as_str())
+        };
+        let (name, value) = parsed.filter(|(name, _)| !is_ours(name)).ok_or(nth)?;
+        out.append(name, value);
+    }
+    Ok(out)
+}
+
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    let (mut out, mut bytes) = (Vec::new(), text.bytes());
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'%' => {
+                let code = [bytes.next()?, bytes.next()?];
+                let digits = std::str::from_utf8(&code).ok().filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))?;
+                u8::from_str_radix(digits, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    Some(out)
 }
 
 impl Live {
@@ -69,7 +129,7 @@ impl Live {
     /// # Errors
     /// What is wrong with the address, or that no thread can be had.
     pub fn start(ledger: &Path, session: &str, url: &str) -> Result<Self, String> {
-        let to = Poster::to(&traces_at(url))?;
+        let to = poster(url)?;
         let (stop, stopped) = channel();
         let (dir, session) = (ledger.to_owned(), session.to_owned());
         let sender =
