@@ -21,7 +21,7 @@ pub const SURFACES: &[Surface] =
     &[Surface::Exec, Surface::Fs, Surface::Net, Surface::Http, Surface::Hook, Surface::Mcp];
 
 /// What each surface brings. The one place that says so: a surface that is built adds itself here.
-pub(super) const MEDIATED: &[(Surface, Reach, &[&str])] = &[
+const MEDIATED: &[(Surface, Reach, &[&str])] = &[
     (Surface::Exec, Reach::Each, &["process.exec"]),
     (Surface::Exec, Reach::Told, &["fs", "git", "pr", "deploy", "dependency", "http.request"]),
     (Surface::Fs, Reach::Each, &["fs"]),
@@ -55,24 +55,32 @@ pub(super) const MEDIATED: &[(Surface, Reach, &[&str])] = &[
     ),
 ];
 
-pub(super) fn is_named(verb: Verb, names: &[&str]) -> bool {
+fn is_named(verb: Verb, names: &[&str]) -> bool {
     names.iter().any(|n| *n == verb.name() || *n == verb.group())
+}
+
+/// The surfaces that bring a verb, and how far: this version's, and those by which tools come of which the charter says what they are.
+pub(super) fn brought(verb: Verb, charter: &Charter) -> impl Iterator<Item = (Surface, Reach)> {
+    let own = charter.servers().tools.iter().any(|row| row.verb == verb);
+    let by_tools = [Surface::Hook, Surface::Mcp].into_iter().filter(move |_| own).map(|surface| (surface, Reach::Told));
+    let rows = MEDIATED.iter().filter(move |(_, _, names)| is_named(verb, names));
+    rows.map(|(surface, reach, _)| (*surface, *reach)).chain(by_tools)
 }
 
 /// How far each surface brings a verb in some kind of session; none for a verb that nothing mediates in this version.
 #[must_use]
 pub fn reach(verb: Verb, charter: &Charter) -> BTreeMap<Surface, Reach> {
     let mut out = BTreeMap::new();
-    for (surface, reach, names) in MEDIATED {
+    for (surface, reach) in brought(verb, charter) {
         // Without these settings the system's calls that read are not decided, nor what goes over a connection.
         let is_off = match surface {
             Surface::Fs => verb.name() == "fs.read" && !charter.sandbox().mediate_reads,
             Surface::Http => !charter.http().opens,
             _ => false,
         };
-        if is_named(verb, names) && !is_off {
-            let there = out.entry(*surface).or_insert(*reach);
-            *there = (*there).max(*reach);
+        if !is_off {
+            let there = out.entry(surface).or_insert(reach);
+            *there = (*there).max(reach);
         }
     }
     out

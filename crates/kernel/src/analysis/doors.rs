@@ -1,6 +1,6 @@
 //! What is enforced in a session, by its kind and by what it lacks; what a charter requires of that.
 
-use super::coverage::{MEDIATED, Reach, is_named};
+use super::coverage::{Reach, SURFACES, brought};
 use super::formula::{Atom, Formulas, Slot};
 use super::solve::{Found, Steps, solve};
 use super::verdicts::{Judgement, verdicts};
@@ -117,8 +117,8 @@ impl Doors {
     /// What becomes of a verb's actions through one surface.
     #[must_use]
     pub fn through(&self, verb: Verb, surface: Surface, charter: &Charter) -> Option<Mediation> {
-        let rows = MEDIATED.iter().filter(|(of, _, names)| *of == surface && is_named(verb, names));
-        let reach = rows.map(|(_, reach, _)| *reach).max().filter(|_| self.has(surface, charter))?;
+        let rows = brought(verb, charter).filter(|(of, _)| *of == surface);
+        let reach = rows.map(|(_, reach)| reach).max().filter(|_| self.has(surface, charter))?;
         if verb.name() == "fs.read" && surface == Surface::Fs && !charter.sandbox().mediate_reads {
             // Reads of what is labelled are decided one by one; others by what is visible.
             return charter.labels_files().then_some(Mediation::Observed);
@@ -135,8 +135,7 @@ impl Doors {
     }
 
     fn by_surface(&self, verb: Verb, charter: &Charter) -> BTreeMap<Surface, Mediation> {
-        let surfaces: BTreeSet<Surface> = MEDIATED.iter().map(|(surface, ..)| *surface).collect();
-        surfaces.into_iter().filter_map(|s| Some((s, self.through(verb, s, charter)?))).collect()
+        SURFACES.iter().copied().filter_map(|s| Some((s, self.through(verb, s, charter)?))).collect()
     }
 }
 
@@ -360,8 +359,9 @@ pub fn requirements(charter: &Charter) -> BTreeSet<String> {
 /// Verbs that are required of sessions, and that no kind of session brings so far, whatever the charter's other settings are.
 pub(super) fn never(charter: &Charter) -> Vec<(Verb, Mediation)> {
     let most = |verb: Verb| {
-        let rows = MEDIATED.iter().filter(|(_, _, names)| is_named(verb, names));
-        rows.map(|(_, reach, _)| if *reach == Reach::Each { Mediation::Enforced } else { Mediation::Observed }).max()
+        brought(verb, charter)
+            .map(|(_, reach)| if reach == Reach::Each { Mediation::Enforced } else { Mediation::Observed })
+            .max()
     };
     required(charter).into_iter().filter(|(v, (wants, _))| most(*v) < Some(*wants)).map(|(v, (w, _))| (v, w)).collect()
 }
@@ -375,8 +375,8 @@ fn remedy(
     way_round: Option<String>,
 ) -> (Option<&'static str>, String) {
     let does = |reach: Reach| reach == Reach::Each || wants == Mediation::Observed;
-    let rows = MEDIATED.iter().filter(|(_, reach, names)| is_named(verb, names) && does(*reach));
-    let surfaces: BTreeSet<Surface> = rows.map(|(surface, ..)| *surface).collect();
+    let surfaces: BTreeSet<Surface> =
+        brought(verb, charter).filter(|(_, reach)| does(*reach)).map(|(surface, _)| surface).collect();
     let Some(surface) = surfaces.iter().find(|s| doors.has(**s, charter)).or(surfaces.first()).copied() else {
         return (
             None,

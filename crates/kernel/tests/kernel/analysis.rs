@@ -388,3 +388,18 @@ fn what_is_not_mediated_is_an_error_unless_it_waits_on_purpose() {
     assert_eq!(half.iter().filter(|(severity, _)| *severity == Severity::Error).count(), 1, "{half:?}");
     assert_eq!(found("not_covered = [\"contrl\"]\n"), of(Severity::Error, "FB0121", 1));
 }
+
+/// A tool of which the charter says that it is that brings it, at the gateway and by hooks.
+#[test]
+fn a_verb_that_only_the_charters_own_tools_bring_is_mediated() {
+    let rules = "@id(\"valve\") @owner(\"dev\") @reason(\"r\") forbid (principal, action == Action::\"control.actuate\", resource);\n";
+    let tool = "[[mcp.tool]]\nserver = \"plant\"\ntool = \"set\"\nis = \"control.actuate\"\nwith = { name = \"/name\", value = \"/value\" }\n";
+    let surfaces = |toml: &str| {
+        let found = analysed(toml, &format!("{ALL}{rules}"));
+        let is_idle = found.findings.0.iter().any(|d| d.code == "FB0184");
+        let row = found.coverage.into_iter().find(|row| row.rule == "valve").unwrap();
+        (row.surfaces.into_keys().collect::<Vec<_>>(), is_idle)
+    };
+    assert_eq!(surfaces(""), (vec![], true));
+    assert_eq!(surfaces(tool), (vec!["hook", "mcp"], false));
+}
