@@ -221,6 +221,56 @@ fn requests_in_tls_are_ruled_on_one_by_one() {
     assert_eq!(asked.len(), 6);
 }
 
+/// A client in Rust: rustls, which believes the session's authority and nothing else, with hyper over both versions.
+#[test]
+fn a_rustls_client_is_ruled_on() {
+    let world = World::new(true, true);
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(der(&std::fs::read_to_string(world.ca()).unwrap())).unwrap();
+    for (alpn, version) in [(HTTP1, "HTTP/1.1"), (H2, "HTTP/2.0")] {
+        let mut config = (*client_config(roots.clone()).unwrap()).clone();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let said = world.runtime.block_on(async {
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, world.port)).await.unwrap();
+            let name = ServerName::try_from(HOST).unwrap();
+            let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn));
+            let authority = format!("https://{HOST}:{}", world.port);
+            let mut said = Vec::new();
+            let stream = TokioIo::new(stream);
+            let mut send: Box<dyn FnMut(Request<body::Through>) -> Sent> = if alpn == H2 {
+                let (mut sender, connection) =
+                    hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+                tokio::spawn(connection);
+                Box::new(move |request| futures(sender.send_request(request)))
+            } else {
+                let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+                tokio::spawn(connection);
+                Box::new(move |request| futures(sender.send_request(request)))
+            };
+            for path in ["/a", "/forbidden", "/b"] {
+                let uri = if alpn == H2 { format!("{authority}{path}") } else { path.to_owned() };
+                let request = Request::post(uri).header("host", format!("{HOST}:{}", world.port));
+                let request = request.body(body::Through::text("body".to_owned())).unwrap();
+                let response = send(request).await.unwrap();
+                let status = response.status().as_u16();
+                let text = body::Through::all(response.into_body()).peek(4096).await.unwrap().unwrap();
+                said.push(format!("{status} {}", String::from_utf8_lossy(&text)));
+            }
+            said
+        });
+        let ok = |path: &str| format!("200 POST {path} 4 {version} false");
+        assert_eq!(said, [ok("/a"), "403 denied by rule r\n".to_owned(), ok("/b")]);
+    }
+    assert_eq!(world.asked().len(), 6);
+}
+
+type Sent = std::pin::Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>>>>;
+
+fn futures(sending: impl Future<Output = hyper::Result<Response<Incoming>>> + 'static) -> Sent {
+    Box::pin(sending)
+}
+
 #[test]
 fn requests_without_tls_are_ruled_on_too() {
     let world = World::new(false, true);
