@@ -16,6 +16,7 @@ use crate::gate::{Answer, Asked, Gate, GateError, Question, Settled};
 use crate::git_context;
 use crate::inbox::Inbox;
 use crate::refusal;
+use crate::rerun::Refusals;
 use crate::scratch::Scratch;
 use crate::translate;
 pub(crate) use content::Contents;
@@ -133,6 +134,8 @@ pub struct Core {
     pub(crate) tool_calls: ToolCalls,
     /// The level up to which the program can be run again, where that was recorded.
     pub(crate) replayable: Option<u8>,
+    /// What programs are told when they are refused something, where that is kept or was.
+    pub(crate) refusals: Refusals,
     outbox: Vec<Notice>,
     caused: Vec<Caused>,
 }
@@ -203,6 +206,7 @@ impl Core {
             requests: Requests::default(),
             tool_calls: ToolCalls::default(),
             replayable: None,
+            refusals: Refusals::default(),
             outbox: Vec::new(),
             caused: Vec::new(),
         }
@@ -309,6 +313,7 @@ impl Core {
     }
 
     fn refused(&mut self, seq: u64, text: String) -> Decision {
+        let text = self.as_then(seq, text);
         self.hear(Notice::Refused { seq, text: text.clone() });
         deny(text)
     }

@@ -41,6 +41,7 @@ use flyball_sandbox::{
 };
 use replies::Replies;
 use rerunning::Before;
+pub(crate) use rerunning::end;
 use rustix::fd::BorrowedFd;
 use serde::Serialize;
 use serde_json::json;
@@ -328,6 +329,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     });
     core.open_inbox(inbox);
     core.replayable = replayable;
+    core.refusals = rerunning::refusals(options);
     let authority = match authority {
         Some(authority) => Some((authority, true)),
         None => rerunning::unread(options, &plan)?.map(|authority| (authority, false)),

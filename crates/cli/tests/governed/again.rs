@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "requests_are_answered_from_the_record", needs: web::needs, run: requests },
         Case { name: "another_request_is_told_and_reaches_nobody", needs: web::needs, run: another },
         Case { name: "connections_that_nobody_reads_are_played_again", needs: web::needs, run: unread },
+        Case { name: "what_was_refused_is_told_in_the_words_of_then", needs: crate::support::nothing, run: refused },
     ]
 }
 
@@ -177,4 +178,24 @@ fn unread(user: User) {
     assert_eq!(noted["body"]["replay"]["recorded"]["text"], "anna", "{noted:#}");
     assert_eq!(noted["body"]["replay"]["recomputed"]["text"], "otto", "{noted:#}");
     counters.iter().for_each(Counter::nobody_came);
+}
+
+/// A refusal names its session and its entry: those of then.
+fn refused(user: User) {
+    let world = World::new(user);
+    world.init(
+        "",
+        "@id(\"closed\") @owner(\"maintainer\") @reason(\"no\")\nforbid (principal, action == Action::\"fs.write\", resource) when { resource.path like \"*.no\" };\n",
+    );
+    std::fs::write(
+        world.repo.workspace().join("work.sh"),
+        "echo 1 >a.no; echo 2 >b.no; sh -c 'echo 3 >c.no' 2>said; exit 0",
+    )
+    .unwrap();
+    let (session, output) = recorded(&world, &["sh", "work.sh"], std::path::Path::new("/nowhere"));
+    let (text, id) = (said(&output), session["session"].as_str().unwrap());
+    assert!(text.contains("(entry ") && text.contains(id), "{text}");
+    matches(&world, &session, "5");
+    let log = world.log();
+    assert!(log.iter().any(|e| e["kind"] == "ruling" && e["body"]["verdict"] == "deny"), "ruled on as ever");
 }

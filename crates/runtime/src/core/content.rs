@@ -492,6 +492,7 @@ impl Core {
             }
         };
         let text = refusal::text_of_content(&self.session, group, because, &said);
+        let text = self.as_then(group, text);
         let rules: BTreeSet<&str> = because.iter().map(|(_, r)| r.rule.as_str()).collect();
         let rules = rules.into_iter().collect::<Vec<_>>().join(", ");
         let mut body = json!({ "path": judged.path, "of": group, "was": judged.node, "now": judged.accepted });

@@ -4,6 +4,7 @@ use super::content::joined;
 use super::{Core, Notice, OnHold};
 use crate::gate::Settled;
 use crate::refusal;
+use crate::rerun::Refusals;
 use flyball_kernel::{Action, Value, Verdict};
 use flyball_ledger::Kind;
 use serde_json::json;
@@ -132,7 +133,17 @@ impl Core {
         (!self.contents.asked.is_empty()).then(|| asked.to_owned())
     }
 
+    /// What a program is told, kept or as it was told then.
+    pub(super) fn as_then(&mut self, seq: u64, text: String) -> String {
+        if let Refusals::Kept = &self.refusals {
+            let body = serde_json::json!({ "refused": { "of": seq, "text": text } });
+            let _ = self.gate.note(Kind::Observe, "supervisor", &[], body);
+        }
+        self.refusals.again(text)
+    }
+
     fn told_outgoing(&mut self, seq: u64, text: String) -> Outgoing {
+        let text = self.as_then(seq, text);
         self.hear(Notice::Refused { seq, text: text.clone() });
         Outgoing::Denied(seq, text)
     }
@@ -191,6 +202,7 @@ impl Core {
     pub(crate) fn outgoing_text(&mut self, settled: &Settled) -> String {
         let own = self.requests.refused.remove(&settled.group);
         let text = own.unwrap_or_else(|| refusal::text(&self.session, settled.group, &settled.because));
+        let text = self.as_then(settled.group, text);
         self.hear(Notice::Refused { seq: settled.group, text: text.clone() });
         text
     }

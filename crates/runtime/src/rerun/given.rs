@@ -5,9 +5,15 @@ use flyball_gateway::Keep;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What a thread asked for: its number inside, and the kind of it.
 type Asked = (u32, u32);
+
+/// Numbers of calls, by which kinds are told apart (x86-64).
+const CLOCK_GETTIME: i64 = 228;
+const GETTIMEOFDAY: i64 = 96;
+const TIME: i64 = 201;
 
 /// What a run gives.
 #[derive(Clone, Default)]
@@ -21,7 +27,7 @@ enum Source {
     /// The same, kept.
     Kept(Box<Keeping>),
     /// What was kept, as long as there is any.
-    Again(BTreeMap<Asked, VecDeque<Vec<u8>>>),
+    Again(Kept),
 }
 
 impl Given {
@@ -32,7 +38,7 @@ impl Given {
 
     /// Gives what was kept.
     pub fn again(kept: &[u8]) -> Self {
-        Self(Arc::new(Mutex::new(Source::Again(read(kept)))))
+        Self(Arc::new(Mutex::new(Source::Again(Kept { all: read(kept), latest: BTreeMap::new() }))))
     }
 
     /// Time or random bytes for a thread.
@@ -47,7 +53,7 @@ impl Given {
                 bytes
             }
             // A program that asks for more than it did is another one by then; it is compared in what it does.
-            Source::Again(kept) => kept.get_mut(&(thread, kind)).and_then(VecDeque::pop_front).unwrap_or_else(fresh),
+            Source::Again(kept) => kept.give(thread, kind, fresh),
         }
     }
 
@@ -59,6 +65,53 @@ impl Given {
             Source::Fresh | Source::Again(_) => None,
         }
     }
+}
+
+/// What was kept, and how far the clocks are.
+struct Kept {
+    all: BTreeMap<Asked, VecDeque<Vec<u8>>>,
+    /// What each clock told last, and when that was.
+    latest: BTreeMap<u32, (Vec<u8>, Instant)>,
+}
+
+impl Kept {
+    fn give(&mut self, thread: u32, kind: u32, fresh: &mut dyn FnMut() -> Vec<u8>) -> Vec<u8> {
+        if let Some(bytes) = self.all.get_mut(&(thread, kind)).and_then(VecDeque::pop_front) {
+            // INVARIANT: a clock that goes on by itself goes on from the latest time that anybody was told.
+            let is_later = self.latest.get(&kind).is_none_or(|(latest, _)| time(latest) <= time(&bytes));
+            if is_later {
+                self.latest.insert(kind, (bytes.clone(), Instant::now()));
+            }
+            return bytes;
+        }
+        // It asks for more than it did; what it does by that is compared. Its clock does not jump to another day.
+        let on = self.latest.get(&kind).and_then(|(latest, since)| later(kind, latest, since.elapsed()));
+        on.unwrap_or_else(fresh)
+    }
+}
+
+/// Seconds and fractions, as clocks tell them.
+fn time(bytes: &[u8]) -> Option<(i64, i64)> {
+    let (seconds, rest) = bytes.split_first_chunk::<8>()?;
+    Some((i64::from_ne_bytes(*seconds), rest.first_chunk::<8>().map_or(0, |rest| i64::from_ne_bytes(*rest))))
+}
+
+/// What a clock tells so much later; `None`: it is none.
+fn later(kind: u32, latest: &[u8], elapsed: Duration) -> Option<Vec<u8>> {
+    let in_second = match i64::from(kind >> 8) {
+        CLOCK_GETTIME => 1_000_000_000,
+        GETTIMEOFDAY => 1_000_000,
+        TIME => {
+            return Some(time(latest)?.0.checked_add(i64::try_from(elapsed.as_secs()).ok()?)?.to_ne_bytes().to_vec());
+        }
+        _ => return None,
+    };
+    let (seconds, fraction) = time(latest)?;
+    let more = i64::from(elapsed.subsec_nanos()).checked_div(1_000_000_000_i64.checked_div(in_second)?)?;
+    let fraction = fraction.checked_add(more)?;
+    let seconds =
+        seconds.checked_add(i64::try_from(elapsed.as_secs()).ok()?)?.checked_add(fraction.checked_div(in_second)?)?;
+    Some([seconds.to_ne_bytes(), fraction.checked_rem(in_second)?.to_ne_bytes()].concat())
 }
 
 fn read(mut kept: &[u8]) -> BTreeMap<Asked, VecDeque<Vec<u8>>> {
@@ -103,6 +156,13 @@ mod tests {
         let mut give = |thread, kind| again.give(thread, kind, &mut none);
         assert_eq!([give(2, 7), give(1, 7), give(1, 7)], [vec![2; 2], vec![1], vec![3; 3]]);
         assert_eq!([give(1, 8), give(1, 8), give(3, 7)], [vec![4; 4], vec![0], vec![0]]);
+        // A clock goes on from the latest time that it told; what is no clock is fresh.
+        let clock = |seconds: i64, fraction: i64| [seconds.to_ne_bytes(), fraction.to_ne_bytes()].concat();
+        let on = later(228 << 8, &clock(5, 999_999_999), Duration::new(1, 2)).unwrap();
+        assert_eq!(time(&on), Some((7, 1)));
+        assert_eq!(later(96 << 8, &clock(5, 999_999), Duration::new(0, 2_000)), Some(clock(6, 1)));
+        assert_eq!(later(201 << 8, &5_i64.to_ne_bytes(), Duration::new(3, 0)), Some(8_i64.to_ne_bytes().to_vec()));
+        assert_eq!(later(318 << 8, &[1; 16], Duration::ZERO), None);
         // Cut off or not ours: what is whole counts.
         assert!(read(&[1, 0, 0, 0, 9, 0, 0, 0, 255, 255, 255, 255, 1]).is_empty());
     }

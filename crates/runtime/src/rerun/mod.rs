@@ -12,11 +12,12 @@ mod given;
 mod index;
 mod network;
 mod program;
+mod refusals;
 mod streams;
 
 use crate::core::Watcher;
 use crate::home::{Home, HomeError};
-use crate::replay::{self, Outcome, ReplayError, Replayed};
+use crate::replay::{self, Difference, Outcome, ReplayError, Replayed};
 use crate::supervisor::{RunError, RunOptions, Session, Summary};
 use crate::translate;
 use answers::Answers;
@@ -29,6 +30,7 @@ pub(crate) use given::Given;
 use network::Noted;
 pub(crate) use network::{Exchanges, Recorded as RecordedNetwork, not_kept};
 use program::Program;
+pub(crate) use refusals::Refusals;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -285,6 +287,7 @@ pub struct Again {
     given: Option<Vec<u8>>,
     answers: Mutex<Answers>,
     exchanges: Arc<Mutex<Exchanges>>,
+    refusals: Refusals,
 }
 
 impl Again {
@@ -328,6 +331,11 @@ impl Again {
         self.given.as_deref().map(Given::again).unwrap_or_default()
     }
 
+    /// What the program was told when it was refused something.
+    pub(crate) fn refusals(&self) -> Refusals {
+        self.refusals.clone()
+    }
+
     /// What is on record of its network.
     pub(crate) fn network(&self, ledger: &Arc<Ledger>, session: Session) -> RecordedNetwork {
         let (exchanges, ledger, parent) = (Arc::clone(&self.exchanges), Arc::clone(ledger), self.parent.clone());
@@ -369,6 +377,16 @@ fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: 
     let recorded = Done::read(ledger, &replayed.found.session)?;
     let again = Done::read(ledger, &summary.session)?;
     let Noted { differences: mut found, lacks } = network::noted(ledger, &summary.session)?;
+    if !lacks.is_empty() {
+        replayed.result = Outcome::Inconclusive;
+        lacks.into_iter().for_each(|(seq, why)| replayed.found.stands_in_the_way(4, seq, why));
+    }
+    if let Some(first) = found.iter().map(|difference| difference.seq).min() {
+        // It was ended there: what is missing since then says nothing.
+        found.extend(compare::acts(&recorded, &again).filter(|was| !was.recomputed.is_null() && was.seq < first));
+        diverged(replayed, summary, found, (recorded.count(), again.count()));
+        return Ok(());
+    }
     found.extend(compare::acts(&recorded, &again));
     let index =
         |seq: u64, digest: &str| index::same_for_all(ledger, digest).map_err(|why| RerunError::Record { seq, why });
@@ -377,18 +395,22 @@ fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: 
         found.extend(compare::outputs(ledger, &recorded, &again)?);
     }
     found.extend(compare::ends(&recorded, &again));
-    replayed.rerun = Some(Rerun { session: summary.session.clone(), recorded: recorded.count(), made: again.count() });
-    if !lacks.is_empty() {
-        replayed.result = Outcome::Inconclusive;
-        lacks.into_iter().for_each(|(seq, why)| replayed.found.stands_in_the_way(4, seq, why));
-        return Ok(());
+    let counts = (recorded.count(), again.count());
+    diverged(replayed, summary, found, counts);
+    Ok(())
+}
+
+/// The first of these differences is what there is to say.
+fn diverged(replayed: &mut Replayed, summary: &Summary, found: Vec<Difference>, (recorded, made): (u64, u64)) {
+    replayed.rerun = Some(Rerun { session: summary.session.clone(), recorded, made });
+    if replayed.result == Outcome::Inconclusive {
+        return;
     }
     if let Some(first) = found.into_iter().min_by_key(|difference| difference.seq) {
         replayed.result = Outcome::Diverged;
         replayed.at = Some(first.seq);
         replayed.found.difference = Some(first);
     }
-    Ok(())
 }
 
 /// What a replay's workspace was is on record; the layers themselves go, so that nobody takes them for a session's.
@@ -458,6 +480,7 @@ fn options(ledger: &Ledger, session: &str, level: u8) -> Result<RunOptions, Reru
             given,
             answers: Mutex::new(Answers::of(ledger, session, 1)?),
             exchanges: Arc::new(Mutex::new(Exchanges::of(ledger, session)?)),
+            refusals: Refusals::of(ledger, session)?,
         })),
     })
 }

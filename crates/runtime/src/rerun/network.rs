@@ -159,7 +159,10 @@ impl Recorded {
                 return;
             }
         }
-        self.session.with(|core| core.gate.note(Kind::Observe, ACTOR, &[], json!({ ACTOR: told })).ok());
+        let noted = self.session.with(|core| core.gate.note(Kind::Observe, ACTOR, &[], json!({ ACTOR: told })).ok());
+        if noted.flatten().is_some() {
+            crate::supervisor::end(&self.session);
+        }
     }
 
     fn entry(&self, seq: u64) -> Result<Json, String> {

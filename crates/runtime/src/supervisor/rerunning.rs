@@ -3,7 +3,7 @@
 use super::{RunError, RunOptions, Session, Shared, with};
 use crate::core::Notice;
 use crate::plan::Plan;
-use crate::rerun::{self, Again, Fork, Given, Input, Streams};
+use crate::rerun::{self, Again, Fork, Given, Input, Refusals, Streams};
 use flyball_gateway::http::{Authority, Places, Replay};
 use flyball_kernel::Charter;
 use flyball_ledger::Ledger;
@@ -56,6 +56,24 @@ pub(super) fn network(shared: &Shared, session: &Session, ledger: &Arc<Ledger>, 
         Some(again) => Replay::Answers(Places::default(), Arc::new(again.network(ledger, session.clone()))),
         None if keeps => Replay::Keeps(Places::default()),
         None => Replay::Off,
+    }
+}
+
+/// What becomes of what programs are told when they are refused something.
+pub(super) fn refusals(options: &RunOptions) -> Refusals {
+    match &options.again {
+        Some(again) => again.refusals(),
+        None if options.record => Refusals::Kept,
+        None => Refusals::Own,
+    }
+}
+
+/// Ends a replay that is another run by now: nothing that it does from here on says anything.
+pub(crate) fn end(session: &Session) {
+    let Some(shared) = session.0.upgrade() else { return };
+    shared.killed.store(true, Ordering::SeqCst);
+    if let Some(running) = shared.running.get() {
+        running.kill();
     }
 }
 
