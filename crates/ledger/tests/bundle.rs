@@ -308,6 +308,32 @@ fn content_that_is_swapped_missing_or_nobodys_is_found() {
 }
 
 #[test]
+fn a_second_reading_brings_what_is_wanted_and_only_that_as_its_digest_says() {
+    let bytes = whole();
+    let wanted = Digest::of(&[7; 1_500_000]);
+    let name = format!("blobs/{}", wanted.to_hex());
+    let swapped = with(&bytes, |member, content| Some(if member == name { vec![8; 1_500_000] } else { content }));
+    let mut opened = open(&bytes).unwrap();
+    let set = [wanted].into();
+    let read = |opened: &Opened| match opened.ledger.blob(&wanted) {
+        Err(LedgerError::NoBlob(_)) => None,
+        other => Some(other.unwrap().len()),
+    };
+    assert_eq!(read(&opened), None, "the first reading keeps bodies only");
+    // The file was changed between the two.
+    opened.bring(swapped.as_slice(), &set).unwrap();
+    assert_eq!(read(&opened), None);
+    let cut = opened.bring(&bytes[..bytes.len() - 2000], &set);
+    assert!(matches!(cut, Err(LedgerError::Bundle { .. })), "{cut:?}");
+    let mut opened = open(&bytes).unwrap();
+    opened.bring(bytes.as_slice(), &[].into()).unwrap();
+    assert_eq!(read(&opened), None, "nobody wanted it");
+    opened.bring(bytes.as_slice(), &set).unwrap();
+    opened.bring(bytes.as_slice(), &set).unwrap();
+    assert_eq!(read(&opened), Some(1_500_000));
+}
+
+#[test]
 fn an_old_checkpoint_another_history_and_another_key_are_found() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = grow(dir.path());

@@ -185,6 +185,7 @@ fn the_protocol_is_kept() {
     let (code, _, line) = status(&body);
     assert!(code == 200 && line.starts_with("— w.example/1 ") && line.ends_with('\n'), "{code} {line}");
     assert_eq!(status(&body), (409, "text/x.tlog.size", "5\n".to_owned()), "seen since");
+    copy(&dir.path().join("l"), &dir.path().join("split"));
     append(&ledger, "s", 3, "more");
     let (body, _) = ledger.ask(&asked, Some(5)).unwrap().unwrap();
     let broken = String::from_utf8(body.clone())
@@ -200,6 +201,11 @@ fn the_protocol_is_kept() {
     let again = Witness::open(&dir.path().join("w"), Some("another name")).unwrap();
     assert_eq!(again.cosigner(), &asked.cosigner);
     assert!(matches!(again.add_checkpoint(&body, 2), Said::Cosigned(_)));
+    // As many entries under the same key, and others: the answer is what was seen, not that a proof is wrong.
+    let split = Ledger::open(&dir.path().join("split")).unwrap();
+    append(&split, "s", 3, "less");
+    let other = format!("old 8\n\n{}", split.checkpoint().unwrap().unwrap());
+    assert_eq!(again.add_checkpoint(other.as_bytes(), 3).status(), (409, "text/x.tlog.size", "8\n".to_owned()));
     // Two at once: one of them saw what the other stored.
     append(&ledger, "s", 3, "more");
     let (body, _) = ledger.ask(&asked, Some(8)).unwrap().unwrap();
