@@ -3,8 +3,8 @@
 
 use flyball_intent::{
     CONTENT_ACTIONS_MAX, Content, ContentWanted, Conversation, Exec, Harness, HttpRequest, McpOwn, ModelAnswer,
-    ModelApi, ToolCall, TracedCall, command_actions, content_actions, exec_actions, http_actions, model_target,
-    tool_call_actions,
+    ModelApi, ToolCall, TracedCall, WantedFields, command_actions, content_actions, exec_actions, http_actions,
+    model_target, tool_call_actions,
 };
 use flyball_kernel::{Action, Charter, Input, Kernel, Session, Surface, ToolReading, Value, check_examples};
 use std::collections::BTreeMap;
@@ -75,6 +75,7 @@ pub const TARGETS: &[Target] = &[
     reader("git-pack", git_pack, 1500),
     reader("harness-call", harness_call, 500),
     reader("http-request", http_request, 1500),
+    reader("http-fields", http_fields, 1500),
     reader("in-flight", in_flight, 1500),
     reader("input", input, 150),
     reader("kernel-calls", kernel_calls, 1500),
@@ -159,6 +160,24 @@ fn http_request(_: &str, data: &[u8]) {
     let unread = http_actions(&HttpRequest { body: None, ..request }).unwrap();
     // Who could not read the body says no less than that something is done.
     assert!(unread.len() <= actions.len() || unread.iter().any(is_opaque), "{unread:?}");
+}
+
+/// A body, of which fields are read.
+fn http_fields(_: &str, data: &[u8]) {
+    static ROWS: LazyLock<Charter> = LazyLock::new(|| {
+        let text = "[charter]\nname = \"f\"\ndefault = \"allow\"\n[[http.read]]\nhost = \"h\"\nheaders = [\"x-a\"]\n\
+                    json = [\"/a\", \"/b/c\", \"/list/*/n\", \"/*\"]\n";
+        Charter::compile(&[("charter.toml".to_owned(), text.to_owned())].into()).unwrap().0
+    });
+    let request = HttpRequest { method: "POST", scheme: "https", host: "h", target: "/", body: None, beginning: None };
+    let wanted = WantedFields::of(&request, &ROWS.http().reads).unwrap();
+    if let Ok(told) = wanted.json(None, data) {
+        assert!(data.is_empty() || serde_json::from_slice::<serde_json::Value>(data).is_ok());
+        assert!(told.len() <= 256 && told.iter().all(|said| said.starts_with('/') && said.contains('=')), "{told:?}");
+    }
+    if let Ok(told) = wanted.headers([("X_A", data)].into_iter()) {
+        assert!(told.iter().all(|said| said.starts_with("x-a=")), "{told:?}");
+    }
 }
 
 /// A host and target on the first line, and a call's body behind it.
