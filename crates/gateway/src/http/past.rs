@@ -170,3 +170,49 @@ fn headers(told: &[(String, String)]) -> Option<HeaderMap> {
     }
     Some(headers)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use serde_json::json;
+
+    fn read(told: Json, body: &[u8]) -> (Vec<Vec<u8>>, bool, Option<u64>) {
+        let told = Told::deserialize(&told).unwrap();
+        let response = response(told, body.to_vec()).unwrap();
+        let (mut body, mut pieces, mut is_whole) = (response.into_body(), Vec::new(), true);
+        let sized = body.size_hint().exact();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+                match frame.map(Frame::into_data) {
+                    Ok(Ok(data)) => pieces.push(data.to_vec()),
+                    Ok(Err(_)) => pieces.push(b"trailers".to_vec()),
+                    Err(_) => is_whole = false,
+                }
+            }
+        });
+        (pieces, is_whole, sized)
+    }
+
+    #[test]
+    fn answers_come_in_their_pieces_and_break_off_where_they_did() {
+        let told = |headers: Json, pieces: Json, whole: bool| json!({ "status": 200, "headers": headers, "pieces": pieces, "whole": whole });
+        let words = |all: &[&str]| all.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        let none = || json!([]);
+        // A stream: nobody said how long it is.
+        assert_eq!(read(told(none(), json!([1, 2]), true), b"abc"), (words(&["a", "bc"]), true, None));
+        assert_eq!(read(told(none(), json!([1, 2]), false), b"abc"), (words(&["a", "bc"]), false, None));
+        let sized = json!([["content-length", "3"]]);
+        assert_eq!(read(told(sized, json!([3]), true), b"abc"), (words(&["abc"]), true, Some(3)));
+        assert_eq!(read(told(none(), none(), true), b""), (Vec::new(), true, Some(0)));
+        let mut with_trailers = told(none(), json!([3]), true);
+        with_trailers.as_object_mut().unwrap().insert("trailers".into(), json!([["grpc-status", "0"]]));
+        assert_eq!(read(with_trailers, b"abc"), (words(&["abc", "trailers"]), true, None));
+        // Whatever the record says of pieces: all bytes, once, and no more.
+        assert_eq!(read(told(none(), json!([0, 9, 9]), true), b"abc"), (words(&["abc"]), true, None));
+        for head in [json!([["no header", "x"]]), json!([["x", "a\nb"]])] {
+            assert!(response(Told::deserialize(&told(head, none(), true)).unwrap(), Vec::new()).is_none());
+        }
+    }
+}

@@ -160,3 +160,83 @@ where
         past.differs(place, at, &recorded, made.get(..SHOWN_BYTES.min(made.len())).unwrap_or_default());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::http::{Answer, Met};
+
+    /// Where, what was said then, and what is said now.
+    type Differing = (u64, Vec<u8>, Vec<u8>);
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<Differing>>);
+
+    impl Past for Told {
+        fn met(&self, _: &str, _: u16, _: u64) -> Option<Met> {
+            None
+        }
+        fn answer(&self, _: &Json) -> Result<Answer, String> {
+            Err(String::new())
+        }
+        fn transcript(&self, _: &Json) -> Result<Vec<u8>, String> {
+            Err(String::new())
+        }
+        fn differs(&self, _: (&str, u16, u64), at: u64, recorded: &[u8], made: &[u8]) {
+            self.0.lock().unwrap().push((at, recorded.to_vec(), made.to_vec()));
+        }
+    }
+
+    fn transcript(pieces: &[(u8, &str)]) -> Vec<u8> {
+        let piece = |(who, bytes): &(u8, &str)| {
+            [&[*who][..], &u32::try_from(bytes.len()).unwrap().to_le_bytes(), bytes.as_bytes()].concat()
+        };
+        pieces.iter().flat_map(piece).collect()
+    }
+
+    /// What a program that says this is told, and what is found to differ.
+    fn played(transcript: Vec<u8>, says: &[u8]) -> (String, Vec<Differing>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (ours, theirs) = tokio::io::duplex(1 << 10);
+            let told = Told::default();
+            let program = async {
+                let (mut from, mut to) = tokio::io::split(theirs);
+                let _ = to.write_all(says).await;
+                let _ = to.shutdown().await;
+                let mut heard = String::new();
+                let _ = from.read_to_string(&mut heard).await;
+                heard
+            };
+            let (heard, ()) = tokio::join!(program, play(ours, transcript, &told, ("h", 1, 1)));
+            (heard, told.0.into_inner().unwrap())
+        })
+    }
+
+    #[test]
+    fn a_server_says_what_it_said_as_long_as_the_program_does() {
+        let then = || {
+            transcript(&[
+                (SERVER, "hello "),
+                (PROGRAM, "an"),
+                (PROGRAM, "na"),
+                (SERVER, "anna"),
+                (PROGRAM, ""),
+                (SERVER, ""),
+            ])
+        };
+        assert_eq!(played(then(), b"anna"), ("hello anna".to_owned(), Vec::new()));
+        let (_, told) = played(then(), b"anne");
+        assert_eq!(told, [(3, b"a".to_vec(), b"e".to_vec())]);
+        let (_, told) = played(then(), b"an");
+        assert_eq!(told, [(2, b"na".to_vec(), Vec::new())]);
+        let (_, told) = played(then(), b"anna!");
+        assert_eq!(told, [(4, Vec::new(), b"!".to_vec())]);
+        // Cut off or not ours: what is whole is played.
+        let mut cut = then();
+        cut.truncate(8);
+        assert_eq!(played(cut, b"").1, []);
+        assert_eq!(played(vec![7; 3], b"x").1.len(), 1);
+    }
+}
