@@ -497,7 +497,7 @@ pub struct HookInstall {
 #[derive(Debug, Subcommand)]
 pub enum Gateway {
     /// In front of an MCP server over standard input and output: put it before the server's command in your client's settings; or, with
-    /// --listen, in front of servers over HTTP
+    /// --listen, take clients over HTTP, in front of one that is started or of servers over HTTP
     #[command(after_help = "\
 Each tool call, resource and prompt is ruled on by the charter before the server hears of it, and recorded. What well-known
 servers' tools do is known by name (docs/mcp.md) and meets the rules of what it does; others are `tool.call`. A tool whose text
@@ -505,6 +505,7 @@ or arguments are not what they were when it was first seen is `tool.inject`, bef
 
 Examples: flyball gateway mcp -- npx -y @modelcontextprotocol/server-filesystem .
           flyball gateway mcp --servers .mcp.json
+          flyball gateway mcp --listen 127.0.0.1:8811 -- npx -y @modelcontextprotocol/server-filesystem .
           flyball gateway mcp --listen 127.0.0.1:8811 -- shop=http://127.0.0.1:3000/mcp wiki=http://127.0.0.1:3001/mcp")]
     Mcp {
         /// The server's name, as rules see it [default: from its command]
@@ -517,8 +518,9 @@ Examples: flyball gateway mcp -- npx -y @modelcontextprotocol/server-filesystem 
         /// waits for a tool
         #[arg(long, value_name = "SECONDS", default_value_t = 50)]
         within: u64,
-        /// Take clients over streamable HTTP here; SERVER is then an address or more, each `http://…`, `https://…` or `NAME=http://…`
-        #[arg(long, value_name = "ADDRESS", conflicts_with = "name")]
+        /// Take clients over streamable HTTP here, at `/mcp`; SERVER is a command, which is started for each session of a client, or an
+        /// address or more, each `http://…`, `https://…` or `NAME=http://…`
+        #[arg(long, value_name = "ADDRESS")]
         listen: Option<std::net::SocketAddr>,
         /// Stand in front of all servers of this file, which is as your client has it; to the client they are one, with tools named
         /// SERVER__TOOL

@@ -14,8 +14,8 @@ pub fn gateway(place: &Place, args: Gateway) -> Result<u8, Failure> {
     let Gateway::Mcp { name, charter, within, listen, servers, server } = args;
     let within = Duration::from_secs(within);
     if let Some(address) = listen {
-        let servers = server.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        door::mcp_listen(&place.home()?, &McpListen { address, charter, within, servers }, |sites| {
+        let options = McpListen { address, charter, within, name, servers: server };
+        door::mcp_listen(&place.home()?, &options, |sites| {
             for (name, url) in sites {
                 eprintln!("flyball: `{name}` is served at {url}");
             }

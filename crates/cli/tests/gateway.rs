@@ -6,6 +6,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+#[path = "gateway/pipes.rs"]
+mod pipes;
+
 /// A server of 30 lines, whose tools' text and ways to go wrong come with its environment. It writes what it is told to.
 const SERVER: &str = r#"
 import json, os, sys

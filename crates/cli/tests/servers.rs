@@ -55,6 +55,30 @@ async def main():
 asyncio.run(main())
 "#;
 
+/// Two clients at once in one process, each with a root of its own: what each is asked for, told and answered.
+const TWO: &str = r#"
+const from = (part) => import(process.env.SDK + "/dist/esm/" + part);
+const { Client } = await from("client/index.js");
+const { StreamableHTTPClientTransport } = await from("client/streamableHttp.js");
+const { ListRootsRequestSchema } = await from("types.js");
+const one = async (name) => {
+  const way = new StreamableHTTPClientTransport(new URL(process.argv[2]));
+  const client = new Client({ name, version: "1" }, { capabilities: { roots: {} } });
+  client.setRequestHandler(ListRootsRequestSchema, () => ({ roots: [{ uri: "file:///" + name, name }] }));
+  await client.connect(way);
+  const echo = (n) => client.callTool({ name: "echo", arguments: { message: name + n } });
+  const echoes = await Promise.all(Array.from({ length: 12 }, (_, n) => echo(n)));
+  let told = 0;
+  const long = { name: "trigger-long-running-operation", arguments: { duration: 1, steps: 4 } };
+  await client.callTool(long, undefined, { onprogress: () => (told += 1) });
+  const roots = await client.callTool({ name: "get-roots-list", arguments: {} });
+  await way.terminateSession();
+  await client.close();
+  return { session: way.sessionId ?? "", told, echoes: echoes.map((it) => it.content[0].text), roots: roots.content[0].text };
+};
+console.log(JSON.stringify(await Promise.all([one("left"), one("right")])));
+"#;
+
 struct World {
     scratch: tempfile::TempDir,
     installed: PathBuf,
@@ -222,6 +246,73 @@ fn started(mut command: Command, text: &str) -> (Running, String) {
     (Running(child), line)
 }
 
+/// The gateway in front of a server over pipes, for clients over HTTP; and where.
+fn listening(world: &World, server: &str) -> (Running, String) {
+    let mut gateway = world.flyball(&["gateway", "mcp", "--within", "0", "--listen", "127.0.0.1:0", "--"]);
+    gateway.args(world.server(server));
+    let (gateway, line) = started(gateway, "is served at ");
+    (gateway, line.trim().rsplit_once(' ').unwrap().1.to_owned())
+}
+
+#[test]
+fn a_server_over_pipes_is_to_clients_over_http_what_it_is_over_pipes() {
+    let Some(world) = World::new() else { return };
+    std::fs::write(world.path("w/a.txt"), "one\n").unwrap();
+    let here = world.path("w");
+    let ci = here.join(".github/workflows/ci.yml");
+    std::fs::create_dir_all(ci.parent().unwrap()).unwrap();
+    let calls = json!([
+        {"name": "read_text_file", "arguments": {"path": here.join("a.txt")}},
+        {"name": "write_file", "arguments": {"path": here.join("b.txt"), "content": "two\n"}},
+        {"name": "write_file", "arguments": {"path": ci, "content": "on: push\n"}},
+        {"name": "write_file", "arguments": {"path": "/etc/flyball-test", "content": "x"}},
+    ]);
+    let (_gateway, at) = listening(&world, "filesystem");
+    let mut client = Command::new("node");
+    client.arg(world.path("client.mjs")).arg(calls.to_string()).arg(&at);
+    client.env("SDK", world.installed.join("node_modules/@modelcontextprotocol/sdk"));
+    let output = client.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(text(&told["calls"][0]) == "one\n" && told["calls"][1]["isError"] != true, "{told}");
+    assert_eq!(std::fs::read_to_string(here.join("b.txt")).unwrap(), "two\n");
+    assert!(text(&told["calls"][2]).contains("ci-is-asked-about") && !ci.exists(), "{told}");
+    assert!(text(&told["calls"][3]).contains("outside-the-workspace"), "{told}");
+    // But for what names the attempt, which is another one.
+    let over_pipes = world.calls(Sdk::TypeScript, true, "filesystem", &calls);
+    assert_eq!((&told["tools"], &told["server"]), (&over_pipes["tools"], &over_pipes["server"]));
+    assert_eq!(told["calls"][0], over_pipes["calls"][0]);
+    assert_eq!(told["calls"][1], over_pipes["calls"][1]);
+}
+
+#[test]
+fn two_clients_of_a_server_over_pipes_have_nothing_of_each_other() {
+    let Some(world) = World::new() else { return };
+    std::fs::write(world.path("two.mjs"), TWO).unwrap();
+    let (gateway, at) = listening(&world, "everything");
+    let mut client = Command::new("node");
+    client.arg(world.path("two.mjs")).arg(&at);
+    client.env("SDK", world.installed.join("node_modules/@modelcontextprotocol/sdk"));
+    let output = client.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let both: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for (at, name, other) in [(0, "left", "right"), (1, "right", "left")] {
+        let one = &both[at];
+        let echoes: Vec<String> = (0..12).map(|n| format!("Echo: {name}{n}")).collect();
+        assert_eq!(one["echoes"], json!(echoes));
+        assert_eq!(one["told"], 4, "{one}");
+        let roots = one["roots"].as_str().unwrap();
+        assert!(roots.contains(&format!("file:///{name}")) && !roots.contains(other), "{one}");
+    }
+    // The clients have ended their sessions, and so the processes.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while world.log().matches("\"process ended\"").count() < 2 {
+        assert!(std::time::Instant::now() < until, "{}", world.log());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    drop(gateway);
+}
+
 #[test]
 fn the_conformance_suite_says_the_same_with_the_gateway_in_between() {
     let Some(world) = World::new() else { return };
@@ -251,6 +342,12 @@ fn the_conformance_suite_says_the_same_with_the_gateway_in_between() {
         rows.into_iter().filter(|row| !row.contains("dns-rebinding") && !row.starts_with("Total")).collect::<Vec<_>>()
     };
     assert_eq!(said(&direct), said(through));
+    // Nor does it tell that the server is one over pipes.
+    let (_piped, piped) = listening(&world, "everything");
+    let names =
+        |rows: Vec<String>| rows.iter().map(|row| row.split(':').next().unwrap().to_owned()).collect::<Vec<_>>();
+    // One scenario counts streams of events; an answer alone is JSON here.
+    assert_eq!(names(said(&direct)), names(said(&piped)));
     let calls =
         json!([{"name": "echo", "arguments": {"message": "x"}}, {"name": "get-sum", "arguments": {"a": 1, "b": 2}}]);
     let by_sdk = |url: &str| {

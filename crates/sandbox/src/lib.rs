@@ -16,6 +16,7 @@ mod launch;
 mod mediate;
 mod places;
 mod spec;
+mod tied;
 pub mod workspace;
 
 pub use call::{
@@ -36,3 +37,4 @@ pub use mediate::running::{
     build, start,
 };
 pub use spec::{HooksDoor, Limits, Network, Spec, Terminal, Weakness};
+pub use tied::ends_with_this_thread;

@@ -2,8 +2,9 @@
 
 use super::message::{Frame, read_frame};
 use super::{Peers, Proxy};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,6 +45,8 @@ pub struct Started {
     child: Child,
     stdout: ChildStdout,
     pipes: Arc<Pipes>,
+    /// Whether it leads a group, which is ended with it.
+    leads: bool,
 }
 
 enum Ended {
@@ -71,7 +74,15 @@ pub fn start(command: &mut Command, client: Box<dyn Write + Send>) -> std::io::R
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let stdout = stdout.ok_or(std::io::ErrorKind::BrokenPipe)?;
     let pipes = Arc::new(Pipes { server: Mutex::new(stdin), client: Mutex::new(client) });
-    Ok(Started { child, stdout, pipes })
+    Ok(Started { child, stdout, pipes, leads: false })
+}
+
+/// The same for a server that leads a group of its own: what it has started and left is ended with it, and no terminal's signal is its.
+///
+/// # Errors
+/// What the operating system says.
+pub fn start_apart(command: &mut Command, client: Box<dyn Write + Send>) -> std::io::Result<Started> {
+    Ok(Started { leads: true, ..start(command.process_group(0), client)? })
 }
 
 impl Started {
@@ -86,7 +97,7 @@ impl Started {
     /// # Errors
     /// When the threads can't be started.
     pub fn serve(
-        mut self,
+        self,
         proxy: &Arc<Proxy>,
         mut client: impl BufRead + Send + 'static,
         ready: impl FnOnce(Stop),
@@ -103,6 +114,20 @@ impl Started {
             }
             let _ = by.send(Ended::Client);
         })?;
+        self.hear(proxy, tell, &ended)
+    }
+
+    /// The same for a client whose lines others hand to the proxy, until it is stopped or the server has ended.
+    ///
+    /// # Errors
+    /// When the thread can't be started.
+    pub fn serve_until_stopped(self, proxy: &Arc<Proxy>, ready: impl FnOnce(Stop)) -> std::io::Result<i32> {
+        let (tell, ended) = channel();
+        ready(Stop(tell.clone()));
+        self.hear(proxy, tell, &ended)
+    }
+
+    fn hear(mut self, proxy: &Arc<Proxy>, tell: Sender<Ended>, ended: &Receiver<Ended>) -> std::io::Result<i32> {
         let to = Arc::clone(proxy);
         let mut stdout = BufReader::with_capacity(64 * 1024, self.stdout);
         std::thread::Builder::new().name("server".into()).spawn(move || {
@@ -114,13 +139,13 @@ impl Started {
             }
             let _ = tell.send(Ended::Server);
         })?;
-        let code = end(&mut self.child, &self.pipes, &ended);
+        let code = end(&mut self.child, &self.pipes, self.leads, ended);
         proxy.server_ended();
         Ok(code)
     }
 }
 
-fn end(child: &mut Child, pipes: &Pipes, ended: &Receiver<Ended>) -> i32 {
+fn end(child: &mut Child, pipes: &Pipes, leads: bool, ended: &Receiver<Ended>) -> i32 {
     if let Ok(Ended::Client) = ended.recv() {
         // A server that does not read keeps whoever writes to it; it is ended below.
         if let Ok(mut server) = pipes.server.try_lock() {
@@ -132,12 +157,14 @@ fn end(child: &mut Child, pipes: &Pipes, ended: &Receiver<Ended>) -> i32 {
     if let Some(code) = wait(child) {
         return code;
     }
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        // INVARIANT: not waited for yet, so that the number is still this child's.
-        let _ = kill_process(pid, Signal::TERM);
-    }
+    // INVARIANT: not waited for yet, so that the number is still this child's.
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let tell = |signal| {
+        let _ = pid.map(|pid| if leads { kill_process_group(pid, signal) } else { kill_process(pid, signal) });
+    };
+    tell(Signal::TERM);
     wait(child).unwrap_or_else(|| {
-        let _ = child.kill();
+        tell(Signal::KILL);
         child.wait().ok().and_then(|status| status.code()).unwrap_or(1)
     })
 }

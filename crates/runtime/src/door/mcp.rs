@@ -8,7 +8,7 @@ use crate::git_context;
 use crate::home::Home;
 use crate::supervisor::RunError;
 use crate::translate;
-use flyball_gateway::mcp::listen::{self, Site, Upstream, UpstreamError};
+use flyball_gateway::mcp::listen::{self, Piped, Site, Upstream, UpstreamError};
 use flyball_gateway::mcp::many::{self, Many};
 use flyball_gateway::mcp::{Around, Proxy, server_name, stdio};
 use flyball_intent::{McpOwn, is_known_server};
@@ -49,6 +49,12 @@ pub enum McpError {
     Upstream(#[from] UpstreamError),
     #[error("`{file}` can't be read: {why}")]
     File { file: String, why: String },
+    #[error(
+        "can't start `{0}`: there is no such program, and an address of a server begins with `http://` or `https://`"
+    )]
+    Program(String),
+    #[error("a server over HTTP is named with its address, `{0}=http://…`")]
+    NamedByAddress(String),
     #[error("two servers are named `{0}`: give each a name of its own, NAME=URL")]
     Twice(String),
 }
@@ -171,19 +177,34 @@ pub struct McpListen {
     pub charter: Option<PathBuf>,
     /// How long people may take before the client is told to ask again.
     pub within: Duration,
-    /// The servers, each its address, or its name, `=` and that.
-    pub servers: Vec<String>,
+    /// The name of a server that is started, as rules see it; else one from its command.
+    pub name: Option<String>,
+    /// The servers, each its address, or its name, `=` and that; or the command of one, which is started for each session of a client.
+    pub servers: Vec<OsString>,
 }
 
-/// Stands between clients that come over HTTP and servers that are reached by it, until a signal ends it. `ready` hears where each
-/// server is to be found.
+/// The path of a server that is started.
+const STARTED_PATH: &str = "/mcp";
+/// How long nobody may have used such a server's session until it is ended.
+const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Stands between clients that come over HTTP and servers that are reached by it, or that it starts, until a signal ends it. `ready`
+/// hears where each server is to be found.
 ///
 /// # Errors
 /// [`McpError`] when it can't be begun.
 pub fn mcp_listen(home: &Home, options: &McpListen, ready: impl FnOnce(&[(String, String)])) -> Result<(), McpError> {
+    let argv: Vec<String> = options.servers.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let started = match argv.first() {
+        Some(first) if !first.contains("://") => Some(Starting::new(options, &argv)?),
+        _ => None,
+    };
     let mut servers: BTreeMap<String, Upstream> = BTreeMap::new();
-    for said in &options.servers {
+    for said in argv.iter().filter(|_| started.is_none()) {
         let (name, url) = said.split_once('=').filter(|(name, _)| !name.contains([':', '/'])).unwrap_or(("", said));
+        if let Some(name) = &options.name {
+            return Err(McpError::NamedByAddress(name.clone()));
+        }
         let upstream = Upstream::new(url)?;
         let name = if name.is_empty() { url.split('/').nth(2).unwrap_or("server").to_owned() } else { name.to_owned() };
         if servers.insert(name.clone(), upstream).is_some() {
@@ -194,8 +215,8 @@ pub fn mcp_listen(home: &Home, options: &McpListen, ready: impl FnOnce(&[(String
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system("start threads"))?;
     let listener = runtime.block_on(TcpListener::bind(options.address)).map_err(system("listen"))?;
     let here = listener.local_addr().map_err(system("listen"))?;
-    let names: Vec<&String> = servers.keys().collect();
-    let origin = json!({ "surface": "mcp", "servers": names, "listens": here.to_string(), "argv": options.servers });
+    let names: Vec<&String> = servers.keys().chain(started.as_ref().map(|started| &started.name)).collect();
+    let origin = json!({ "surface": "mcp", "servers": names, "listens": here.to_string(), "argv": argv });
     let name = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ");
     let door = open(home, &name, &cwd, options.charter.clone(), origin)?;
     door.serve_people().map_err(system("hear people"))?;
@@ -207,22 +228,71 @@ pub fn mcp_listen(home: &Home, options: &McpListen, ready: impl FnOnce(&[(String
         let (cwd, own) = (cwd.clone(), door.own.clone());
         sites.push(Site { path, upstream, around: Box::new(move || around(&name, &name, &cwd, within, &own)) });
     }
+    let gate = Arc::clone(&door) as Arc<dyn flyball_gateway::Gate>;
+    let piped = started.map(|started| {
+        told.push((started.name.clone(), format!("http://{here}{STARTED_PATH}")));
+        started.piped(home, &door, within, cwd.clone())
+    });
     let (end, ended) = tokio::sync::oneshot::channel();
     at_signals(move || {
         let _ = end.send(());
     });
     ready(&told);
-    let gate = Arc::clone(&door) as Arc<dyn flyball_gateway::Gate>;
     let served = runtime.block_on(async {
         tokio::select! {
-            served = listen::serve(listener, sites, gate, Arc::new(PinFiles::new(home))) => served,
+            served = listen::serve(listener, sites, piped.clone(), gate, Arc::new(PinFiles::new(home))) => served,
             _ = ended => Ok(()),
         }
     });
+    if let Some(piped) = piped {
+        piped.end();
+    }
     door.close("program");
     // What is still waited for is nobody's any more.
     runtime.shutdown_background();
     served.map_err(system("take connections"))
+}
+
+/// A server that is started for each session of a client.
+struct Starting {
+    name: String,
+    kind: String,
+    argv: Vec<String>,
+    words: Vec<OsString>,
+}
+
+impl Starting {
+    fn new(options: &McpListen, argv: &[String]) -> Result<Self, McpError> {
+        let program = options.servers.first().map(PathBuf::from).unwrap_or_default();
+        // Told now, and not to the first client.
+        let is_there = match program.components().count() {
+            0 | 1 => std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+                .any(|folder| folder.join(&program).is_file()),
+            _ => program.is_file(),
+        };
+        if !is_there {
+            return Err(McpError::Program(translate::text(&program)));
+        }
+        let derived = server_name(argv);
+        let name = options.name.clone().unwrap_or_else(|| derived.clone());
+        let kind = if is_known_server(&name) { name.clone() } else { derived };
+        Ok(Self { name, kind, argv: argv.to_vec(), words: options.servers.clone() })
+    }
+
+    fn piped(self, home: &Home, door: &Arc<Door>, within: Duration, cwd: PathBuf) -> Arc<Piped> {
+        let Self { name, kind, argv, words } = self;
+        let command = move || {
+            let mut command = Command::new(words.first().map(OsString::as_os_str).unwrap_or_default());
+            command.args(words.get(1..).unwrap_or_default());
+            flyball_sandbox::ends_with_this_thread(&mut command);
+            command
+        };
+        let own = door.own.clone();
+        let around = move || Around { roots: roots(&argv), ..around(&name, &kind, &cwd, within, &own) };
+        let gate = Arc::clone(door) as Arc<dyn flyball_gateway::Gate>;
+        let pins = Arc::new(PinFiles::new(home));
+        Piped::new(STARTED_PATH.to_owned(), Box::new(command), Box::new(around), gate, pins, IDLE_MAX)
+    }
 }
 
 fn open(

@@ -7,6 +7,7 @@
 //! Source: modelcontextprotocol.io, "Streamable HTTP", 2025-03-26 to 2026-07-28.
 
 mod events;
+mod pipes;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -30,6 +31,7 @@ use tokio::net::TcpListener;
 use unread::{Unread, way};
 use ways::{Item, Ways};
 
+pub use pipes::Piped;
 pub use ways::{Upstream, UpstreamError};
 
 /// The events of a stream that comes in pieces of so many bytes, each whole and its data alone. For fuzzers.
@@ -82,16 +84,20 @@ struct Session {
     ways: Arc<Ways>,
 }
 
-/// Serves clients for as long as it is polled.
+/// Serves clients for as long as it is polled: servers over HTTP, and one over pipes.
 ///
 /// # Errors
 /// What the operating system says of the listener when it begins.
 pub async fn serve(
     listener: TcpListener,
     sites: Vec<Site>,
+    piped: Option<Arc<Piped>>,
     gate: Arc<dyn Gate>,
     pins: Arc<dyn Pins>,
 ) -> std::io::Result<()> {
+    if let Some(piped) = &piped {
+        tokio::spawn(Arc::clone(piped).watch());
+    }
     let here = listener.local_addr()?.ip().to_string();
     let served = |site| Served { site, gate: Arc::clone(&gate), pins: Arc::clone(&pins), sessions: Mutex::default() };
     let sites: Arc<Vec<Arc<Served>>> = Arc::new(sites.into_iter().map(|site| Arc::new(served(site))).collect());
@@ -115,11 +121,11 @@ pub async fn serve(
                 continue;
             }
         };
-        let (sites, here) = (Arc::clone(&sites), here.clone());
+        let (sites, piped, here) = (Arc::clone(&sites), piped.clone(), here.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let (sites, here) = (Arc::clone(&sites), here.clone());
-                async move { Ok::<_, Infallible>(one(&sites, &here, request).await) }
+                let (sites, piped, here) = (Arc::clone(&sites), piped.clone(), here.clone());
+                async move { Ok::<_, Infallible>(one(&sites, piped, &here, request).await) }
             });
             let _ = server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -131,9 +137,17 @@ pub async fn serve(
     }
 }
 
-async fn one(sites: &[Arc<Served>], here: &str, request: Request<Incoming>) -> Response<Out> {
+async fn one(
+    sites: &[Arc<Served>],
+    piped: Option<Arc<Piped>>,
+    here: &str,
+    request: Request<Incoming>,
+) -> Response<Out> {
     if !is_from_here(request.headers(), here) {
         return said(StatusCode::FORBIDDEN, "flyball: refused, `Host` or `Origin` is not this machine's");
+    }
+    if let Some(piped) = piped.filter(|piped| piped.path() == request.uri().path()) {
+        return piped.one(request).await;
     }
     let Some(served) = sites.iter().find(|served| served.site.path == request.uri().path()).map(Arc::clone) else {
         return said(StatusCode::NOT_FOUND, "flyball: no server is served at this path");
@@ -163,27 +177,15 @@ fn is_from_here(headers: &HeaderMap, here: &str) -> bool {
 
 impl Served {
     async fn post(self: Arc<Self>, request: Request<Incoming>) -> Response<Out> {
-        let headers = request.headers().clone();
-        if ways::is_odd(&headers) || headers.get_all(SESSION).iter().count() > 1 {
-            let text = "flyball: refused, a message is JSON in UTF-8, not encoded, and of one session";
-            return json(StatusCode::UNSUPPORTED_MEDIA_TYPE, HeaderMap::new(), say::error(None, say::REQUEST, text));
-        }
-        let Some(body) = ways::read(request.into_body()).await else {
-            let line = say::error(None, say::REQUEST, "flyball: refused, the message is over 16 MiB or was cut off");
-            return json(StatusCode::PAYLOAD_TOO_LARGE, HeaderMap::new(), line);
-        };
-        let messages = match read_messages(&body) {
-            Ok(messages) => messages,
-            Err(error) => {
-                let text = format!("flyball: refused, {error}");
-                let line = say::error(None, error.code(), &text);
-                self.unreadable(&error.to_string()).await;
-                return json(StatusCode::BAD_REQUEST, HeaderMap::new(), line);
+        let Posted { headers, body, messages } = match posted(request).await {
+            Ok(posted) => posted,
+            Err(refused) => {
+                if let Some(detail) = refused.detail {
+                    self.unreadable(&detail).await;
+                }
+                return refused.response;
             }
         };
-        if let Err(text) = are_as_the_headers_say(&headers, &messages) {
-            return json(StatusCode::BAD_REQUEST, HeaderMap::new(), say::error(None, say::REQUEST, text));
-        }
         let ids: Vec<Id> = messages.iter().filter_map(|(message, _)| id_of(message)).collect();
         let is_batch = messages.len() > 1;
         let session = self.session(&headers);
@@ -276,6 +278,42 @@ fn id_of(message: &Message) -> Option<Id> {
         Kind::Request { id, .. } => Some(id.clone()),
         _ => None,
     }
+}
+
+/// A POST that can be ruled on.
+struct Posted {
+    headers: HeaderMap,
+    body: Vec<u8>,
+    messages: Vec<(Message, Vec<u8>)>,
+}
+
+/// One that can't, and what the record says of it.
+struct Refused {
+    detail: Option<String>,
+    response: Response<Out>,
+}
+
+async fn posted(request: Request<Incoming>) -> Result<Posted, Refused> {
+    let refused = |status, code, text: &str, detail| Refused {
+        detail,
+        response: json(status, HeaderMap::new(), say::error(None, code, text)),
+    };
+    let headers = request.headers().clone();
+    if ways::is_odd(&headers) || headers.get_all(SESSION).iter().count() > 1 {
+        let text = "flyball: refused, a message is JSON in UTF-8, not encoded, and of one session";
+        return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, say::REQUEST, text, None));
+    }
+    let Some(body) = ways::read(request.into_body()).await else {
+        let text = "flyball: refused, the message is over 16 MiB or was cut off";
+        return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, say::REQUEST, text, None));
+    };
+    let messages = read_messages(&body).map_err(|error| {
+        let text = format!("flyball: refused, {error}");
+        refused(StatusCode::BAD_REQUEST, error.code(), &text, Some(error.to_string()))
+    })?;
+    are_as_the_headers_say(&headers, &messages)
+        .map_err(|text| refused(StatusCode::BAD_REQUEST, say::REQUEST, text, None))?;
+    Ok(Posted { headers, body, messages })
 }
 
 /// What stands before a server may go by the headers: they say what the body says, or the request is refused.

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 //! Clients and servers that are wrong on the wire: raw bytes to a real listener, with a real server behind it.
 
@@ -37,7 +37,7 @@ fn scene(answer: fn(&str) -> (Vec<u8>, bool)) -> Scene {
     let site = Site { path: "/mcp".to_owned(), upstream, around: Box::new(|| around("s")) };
     let world = Arc::new(World::default());
     let (gate, pins) = (Arc::clone(&world), Arc::clone(&world));
-    runtime.spawn(async move { serve(listener, vec![site], gate, pins).await });
+    runtime.spawn(async move { serve(listener, vec![site], None, gate, pins).await });
     Scene { at, world, came, _runtime: runtime }
 }
 
@@ -255,4 +255,35 @@ fn whoever_does_not_go_on_is_waited_for_no_longer_than_so_long() {
         scene.serves();
     }
     let _ = scene.world.all_heard();
+}
+
+#[test]
+fn a_session_over_pipes_that_nobody_uses_is_ended() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let at = listener.local_addr().unwrap();
+    let world = Arc::new(World::default());
+    let (gate, pins) = (Arc::clone(&world), Arc::clone(&world));
+    let command = || {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", r#"while read -r line; do echo '{"jsonrpc":"2.0","id":1,"result":{"is":"here"}}'; done"#]);
+        command
+    };
+    let idle = Duration::from_millis(400);
+    let piped =
+        Piped::new("/mcp".to_owned(), Box::new(command), Box::new(|| around("s")), gate.clone(), pins.clone(), idle);
+    let served = Arc::clone(&piped);
+    runtime.spawn(async move { serve(listener, Vec::new(), Some(served), gate, pins).await });
+    let scene = Scene { at, world, came: Arc::default(), _runtime: runtime };
+    let said = scene.post("", r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#);
+    let said = said.to_ascii_lowercase();
+    let name = said.split("mcp-session-id: ").nth(1).unwrap_or_else(|| panic!("{said}")).split("\r\n").next().unwrap();
+    let until = Instant::now() + PATIENCE;
+    while !scene.world.all_heard().iter().any(|heard| heard == "observe process ended") {
+        assert!(Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let said = scene.post(&format!("Mcp-Session-Id: {name}\r\n"), r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
+    assert!(said.starts_with("HTTP/1.1 404") && said.contains("begin one with `initialize`"), "{said}");
+    piped.end();
 }

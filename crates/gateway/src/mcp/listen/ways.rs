@@ -265,6 +265,11 @@ fn on_now<T>(read: impl FnOnce(&On) -> T) -> Option<T> {
     ON.with_borrow(|on| on.as_ref().map(read))
 }
 
+/// Where messages go that belong to nobody else.
+pub(super) fn here() -> Option<Way> {
+    on_now(|on| on.to.clone()).flatten()
+}
+
 /// As much of a message as says where it goes.
 #[derive(Deserialize)]
 struct Envelope {

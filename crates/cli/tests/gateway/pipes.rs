@@ -1,0 +1,255 @@
+//! A server over pipes behind `--listen`: each session has a process of its own, and what ends one ends the other.
+
+use super::{Running, World};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Tells its process and its session's calls; dies when asked to. With STAYS it minds neither its input's end nor a signal.
+const SERVER: &str = r#"
+import json, os, signal, sys, time
+stays = os.environ.get("STAYS")
+if stays: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("server says to stderr", file=sys.stderr, flush=True)
+calls = 0
+for line in sys.stdin:
+    m = json.loads(line)
+    if "id" not in m: continue
+    if m["method"] == "tools/list": r = {"tools": [{"name": "odd", "inputSchema": {"type": "object"}}]}
+    elif m["method"] == "tools/call":
+        if m["params"]["arguments"].get("die"): os._exit(3)
+        calls += 1
+        print(json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": os.getpid()}}), flush=True)
+        r = {"content": [{"type": "text", "text": f"process {os.getpid()} call {calls}"}]}
+    else: r = {"protocolVersion": "2025-11-25", "serverInfo": {"name": "s", "version": "1"}, "capabilities": {"tools": {}}}
+    print(json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": r}), flush=True)
+while stays: time.sleep(1)
+"#;
+
+struct Listening {
+    world: World,
+    gateway: Running,
+    at: String,
+    said: BufReader<std::process::ChildStderr>,
+}
+
+struct Response {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+fn listening(stays: bool) -> Listening {
+    let world = World::new();
+    let server = world.path("pipes.py");
+    std::fs::write(&server, SERVER).unwrap();
+    let mut gateway = world.command(&["gateway", "mcp", "--within", "0", "--listen", "127.0.0.1:0"]);
+    gateway.args(["--name", "shop", "--", "python3"]).arg(&server);
+    if stays {
+        gateway.env("STAYS", "1");
+    }
+    let mut gateway = gateway.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(gateway.stderr.take().unwrap());
+    let mut told = String::new();
+    said.read_line(&mut told).unwrap();
+    assert!(told.contains("`shop` is served at http://127.0.0.1:") && told.trim().ends_with("/mcp"), "{told}");
+    let at = told.trim().rsplit_once("http://").unwrap().1.split('/').next().unwrap().to_owned();
+    Listening { world, gateway: Running(gateway), at, said }
+}
+
+impl Listening {
+    fn begin_request(&self, method: &str, session: Option<&str>, more: &str, body: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.at).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let session = session.map(|name| format!("Mcp-Session-Id: {name}\r\n")).unwrap_or_default();
+        let head = format!(
+            "{method} /mcp HTTP/1.1\r\nHost: {}\r\n{session}{more}Accept: application/json, text/event-stream\r\n\
+             Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            self.at,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    }
+
+    fn request(&self, method: &str, session: Option<&str>, more: &str, body: &Value) -> Response {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let mut stream = self.begin_request(method, session, more, &body);
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        let (head, body) = said.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{said:?}"));
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Response { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    fn initialize(&self) -> Response {
+        let params =
+            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
+        self.request("POST", None, "", &json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}))
+    }
+
+    fn session(&self) -> String {
+        let begun = self.initialize();
+        assert!(begun.status == 200 && begun.body.contains("serverInfo"), "{} {}", begun.head, begun.body);
+        let name = begun.head.lines().find_map(|line| line.strip_prefix("mcp-session-id: "));
+        name.unwrap_or_else(|| panic!("{}", begun.head)).to_owned()
+    }
+
+    fn call(&self, session: &str, arguments: Value) -> Response {
+        let params = json!({"name": "odd", "arguments": arguments});
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        self.request("POST", Some(session), "MCP-Protocol-Version: 2025-11-25\r\n", &call)
+    }
+
+    /// The process that answers a session's calls.
+    fn process(&self, session: &str) -> PathBuf {
+        let said = self.call(session, json!({}));
+        let id = said.body.split("process ").nth(1).unwrap_or_else(|| panic!("{} {}", said.head, said.body));
+        PathBuf::from("/proc").join(id.split(' ').next().unwrap())
+    }
+
+    fn status_of(&self, session: &str) -> u16 {
+        self.request("POST", Some(session), "", &json!({"jsonrpc": "2.0", "id": 2, "method": "ping"})).status
+    }
+}
+
+/// Waits until it holds.
+fn until(what: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !what() {
+        assert!(Instant::now() < end, "it does not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// One that nobody has waited for yet has ended as well.
+fn has_ended(process: &std::path::Path) -> bool {
+    std::fs::read_to_string(process.join("stat")).map_or(true, |stat| stat.contains(") Z "))
+}
+
+#[test]
+fn each_session_has_a_process_and_both_end_together() {
+    let mut it = listening(false);
+    let (a, b) = (it.session(), it.session());
+    assert!(a != b && a.len() == 32);
+    let (of_a, of_b) = (it.process(&a), it.process(&b));
+    assert_ne!(of_a, of_b);
+    assert!(it.call(&a, json!({})).body.contains("call 2") && it.call(&b, json!({})).body.contains("call 2"));
+    // What the server says by itself comes before the answer, on the call's own stream or the one that is listened to.
+    let streamed = it.call(&a, json!({}));
+    assert!(streamed.head.contains("text/event-stream") && streamed.body.contains("notifications/message"));
+    let mut listened = BufReader::new(it.begin_request("GET", Some(&a), "", ""));
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        listened.read_line(&mut line).unwrap();
+    }
+    let called = it.call(&a, json!({}));
+    assert!(called.head.contains("application/json") && !called.body.contains("notifications"), "{}", called.body);
+    while !line.contains("notifications/message") {
+        line.clear();
+        assert!(listened.read_line(&mut line).unwrap() > 0);
+    }
+    // Without a session there is no process; revisions without sessions are told so.
+    let ping = json!({"jsonrpc": "2.0", "id": 7, "method": "ping"});
+    let none = it.request("POST", None, "", &ping);
+    assert!(
+        none.status == 400 && none.body.contains("`initialize`") && none.body.contains("\"id\":7"),
+        "{}",
+        none.body
+    );
+    assert_eq!(it.request("GET", None, "", &Value::Null).status, 400);
+    for (more, body) in [
+        ("MCP-Protocol-Version: 2026-07-28\r\n", ping),
+        ("", json!({"jsonrpc": "2.0", "id": 7, "method": "server/discover", "params": {}})),
+    ] {
+        let stateless = it.request("POST", None, more, &body);
+        assert!(stateless.status == 400 && stateless.body.contains("revisions with sessions"), "{}", stateless.body);
+    }
+    assert_eq!(it.status_of("0123"), 404);
+    // The end of one is none of the other.
+    assert_eq!(it.request("DELETE", Some(&a), "", &Value::Null).status, 200);
+    assert_eq!(it.status_of(&a), 404);
+    until(|| has_ended(&of_a));
+    assert!(it.status_of(&b) == 200 && !has_ended(&of_b));
+    // What it says to its standard error is heard where the gateway's is.
+    let mut said = String::new();
+    it.said.read_line(&mut said).unwrap();
+    assert_eq!(said, "server says to stderr\n");
+    let id = it.gateway.0.id().to_string();
+    assert!(Command::new("kill").arg(id).status().unwrap().success());
+    assert!(it.gateway.0.wait().unwrap().success() && has_ended(&of_b));
+    it.world.ok(&["verify"]);
+}
+
+#[test]
+fn a_server_that_dies_during_a_call_leaves_it_unknown_and_the_next_session_works() {
+    let it = listening(false);
+    let (a, b) = (it.session(), it.session());
+    let of_b = it.process(&b);
+    let said = it.call(&a, json!({"die": true}));
+    assert!(
+        said.status == 200
+            && said.body.contains("the server ended before it answered")
+            && said.body.contains("\"id\":1"),
+        "{} {}",
+        said.head,
+        said.body
+    );
+    until(|| it.status_of(&a) == 404);
+    assert_eq!(it.process(&b), of_b);
+    let c = it.session();
+    assert!(it.call(&c, json!({})).body.contains("call 1"));
+    until(|| {
+        let log = it.world.ok(&["log", "@", "--json"]);
+        log.matches("\"unknown\":true").count() == 1 && log.contains("\"process ended\"")
+    });
+}
+
+#[test]
+fn processes_are_so_many_and_whoever_uses_none_makes_room() {
+    let it = listening(false);
+    let first = it.session();
+    let mut listened = Vec::new();
+    for _ in 1..32 {
+        let mut stream = it.begin_request("GET", Some(&it.session()), "", "");
+        // Its head is here: it listens.
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        listened.push(stream);
+    }
+    let more = it.session();
+    assert!(it.status_of(&first) == 404 && it.status_of(&more) == 200);
+    let mut stream = it.begin_request("GET", Some(&more), "", "");
+    stream.read_exact(&mut [0]).unwrap();
+    // The head is on its way before the stream is taken down as one that is listened to.
+    until(|| it.initialize().status == 503);
+    drop(listened.pop());
+    until(|| it.initialize().status == 200);
+}
+
+#[test]
+fn a_process_does_not_outlive_a_gateway_that_is_killed() {
+    let mut it = listening(true);
+    let processes = [it.session(), it.session()].map(|session| it.process(&session));
+    it.gateway.0.kill().unwrap();
+    it.gateway.0.wait().unwrap();
+    until(|| processes.iter().all(|process| has_ended(process)));
+}
+
+#[test]
+fn what_is_no_command_and_no_address_is_told_before_anybody_comes() {
+    let world = World::new();
+    for (words, part) in [
+        (&["--", "shop=localhost:3000/mcp"][..], "no such program"),
+        (&["--", "/none/server", "x"], "no such program"),
+        (&["--name", "shop", "--", "http://127.0.0.1:3000/mcp"], "`shop=http://…`"),
+    ] {
+        let output = world.command(&["gateway", "mcp", "--listen", "127.0.0.1:0"]).args(words).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains(part), "{words:?}: {said}");
+    }
+}
