@@ -272,7 +272,9 @@ impl Queue {
     fn done(&self, count: usize) -> Result<(), LedgerError> {
         let mut state = self.lock();
         state.done += count as u64;
-        let is_all = state.items.is_empty();
+        // INVARIANT: not by what is queued: what a stop threw away of that stands nowhere but in the file, and may be on the disk
+        // by somebody's word.
+        let is_all = state.done == state.queued;
         if let Some(inflight) = state.inflight.as_mut().filter(|file| is_all && file.bytes() > KEPT_BYTES_MAX) {
             inflight.empty()?;
         }
@@ -528,4 +530,30 @@ fn stream_id(tx: &Transaction<'_>, known: &mut HashMap<String, i64>, name: &str)
 /// SQLite's integers are signed. What is over their range cannot occur, and would be refused as negative.
 pub(crate) fn to_sql(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(-1)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// A failed sync stops the queue while the writer commits something else.
+    #[test]
+    fn what_is_on_the_disk_by_our_word_outlives_a_stop_during_a_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::new(dir.path()).unwrap();
+        let stream = Arc::new(Progress { name: "s".into(), durable_seq: AtomicU64::new(0) });
+        let entry = |seq, bytes| Item::Entry { stream: Arc::clone(&stream), seq, kind: Kind::Observe, bytes };
+        let long = usize::try_from(KEPT_BYTES_MAX).unwrap() + 1;
+        queue.push([entry(1, vec![b'a'; long])]).unwrap();
+        queue.lock().is_awaited = true;
+        let taken = queue.take().unwrap();
+        queue.push([entry(2, b"acknowledged".to_vec())]).unwrap();
+        queue.wait_on_disk(&stream, 2).unwrap();
+        queue.stop(&LedgerError::Key { path: dir.path().into(), cause: "a sync failed".into() });
+        queue.done(taken.len()).unwrap();
+        let file = std::fs::read_dir(dir.path().join("inflight")).unwrap().map(|entry| entry.unwrap().path());
+        let kept = file.flat_map(|path| std::fs::read(path).unwrap()).collect::<Vec<u8>>();
+        assert!(kept.windows(12).any(|window| window == b"acknowledged"), "{} bytes are left", kept.len());
+    }
 }

@@ -5,6 +5,7 @@ mod answered;
 mod content;
 mod labels;
 mod outgoing;
+pub(crate) mod outside;
 #[cfg(test)]
 mod tests;
 mod tool_calls;
@@ -134,6 +135,7 @@ pub struct Core {
     pub(crate) tool_calls: ToolCalls,
     /// The level up to which the program can be run again, where that was recorded.
     pub(crate) replayable: Option<u8>,
+    pub(crate) sockets: outside::Sockets,
     /// What programs are told when they are refused something, where that is kept or was.
     pub(crate) refusals: Refusals,
     outbox: Vec<Notice>,
@@ -206,6 +208,7 @@ impl Core {
             requests: Requests::default(),
             tool_calls: ToolCalls::default(),
             replayable: None,
+            sockets: outside::Sockets::default(),
             refusals: Refusals::default(),
             outbox: Vec::new(),
             caused: Vec::new(),
@@ -218,6 +221,9 @@ impl Core {
             return deny(
                 "flyball: denied, the boundary of this session was attacked and everything is being ended\n".into(),
             );
+        }
+        if let Some(text) = self.leads_to_the_hosts(&call.attempt) {
+            return deny(text);
         }
         let is_at_hooks = tool_calls::is_at_the_hooks_door(&call.attempt);
         if is_at_hooks && !self.may_tell(call.pid) {

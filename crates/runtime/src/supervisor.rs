@@ -14,7 +14,7 @@ use crate::charter::CharterError;
 use crate::clock::{Clock, wall_ns};
 use crate::contracts::{self, ContractResult};
 use crate::control;
-use crate::core::{Core, Notice, OnHold, Parts, Watcher};
+use crate::core::{Core, Notice, OnHold, Parts, Watcher, outside::Sockets};
 use crate::coverage;
 use crate::door::pins::PinFiles;
 use crate::gate::{Gate, labelled_files};
@@ -329,6 +329,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     });
     core.open_inbox(inbox);
     core.replayable = replayable;
+    core.sockets = Sockets::new(&plan.spec.expose, options.again.is_some());
     core.refusals = rerunning::refusals(options);
     let authority = match authority {
         Some(authority) => Some((authority, true)),

@@ -57,6 +57,9 @@ impl WantedFields {
         let (mut out, mut seen) = (BTreeSet::new(), BTreeSet::new());
         for (name, value) in headers {
             let name = name.to_ascii_lowercase().replace('_', "-");
+            if name == "connection" {
+                self.none_is_taken_out(value)?;
+            }
             if !self.headers.contains(&name) {
                 continue;
             }
@@ -75,6 +78,15 @@ impl WantedFields {
             }
         }
         Ok(out.into_iter().collect())
+    }
+
+    /// Proxies behind take headers out that `Connection` names: rules would read what the server never sees.
+    fn none_is_taken_out(&self, connection: &[u8]) -> Result<(), String> {
+        let text = String::from_utf8_lossy(connection).to_ascii_lowercase().replace('_', "-");
+        match text.split(',').map(str::trim).find(|name| *name != "connection" && self.headers.contains(*name)) {
+            Some(name) => Err(format!("its header `connection` names `{name}`, which rules read")),
+            None => Ok(()),
+        }
     }
 
     /// `POINTER=VALUE` of each named field that is there, pointers as the charter writes them: of a list each item's, of an object
@@ -113,8 +125,10 @@ fn add(out: &mut BTreeSet<String>, name: &str, value: &str) -> Result<(), String
 /// The charset that a `Content-Type` names, where it is another than UTF-8 or ASCII.
 fn other_charset(content_type: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(content_type).to_ascii_lowercase();
-    let named =
-        text.split(';').skip(1).filter_map(|part| part.trim().strip_prefix("charset")?.trim().strip_prefix('='));
+    // `charset*`, as RFC 2231 has it, some readers take too: it is another one whatever it says.
+    let named = text.split(';').skip(1).filter_map(|part| part.trim().strip_prefix("charset"));
+    let named = named.map(str::trim).filter(|rest| rest.starts_with(['=', '*']));
+    let named = named.map(|rest| rest.strip_prefix('=').unwrap_or(rest));
     let mut named = named.map(|charset| charset.trim().trim_matches(['"', '\'']).to_owned());
     named.find(|charset| !matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii" | "ascii"))
 }

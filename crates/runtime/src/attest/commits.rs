@@ -99,19 +99,20 @@ impl Commits {
             is_all_known &= ids.is_some();
             before.extend(ids.into_iter().flatten());
         }
-        let mut left = PACKS_BYTES_MAX;
+        let (mut left, mut work) = (PACKS_BYTES_MAX, objects::WORK_MAX);
         for (stem, pack) in &self.packs {
-            let (Some((pack, bytes)), Some((index, _))) = (pack.pack, pack.index) else {
+            let (Some((pack, bytes)), Some((index, of_index))) = (pack.pack, pack.index) else {
                 told.unread.insert(stem.clone());
                 continue;
             };
+            let bytes = bytes.saturating_add(of_index);
             let is_small = bytes <= PACK_BYTES_MAX && bytes <= left && is_all_known;
             let both = match is_small {
                 true => at_hand(ledger, &pack)?.zip(at_hand(ledger, &index)?),
                 false => None,
             };
             left = left.saturating_sub(bytes);
-            match both.and_then(|(pack, index)| objects::commits(&pack, &index)) {
+            match both.and_then(|(pack, index)| objects::commits(&pack, &index, &mut work)) {
                 Some(ids) => told.ids.extend(ids.into_iter().filter(|id| !before.contains(id))),
                 None => _ = told.unread.insert(stem.clone()),
             }

@@ -133,7 +133,7 @@ fn artifact(ledger: &Ledger, session: &str, last: u64, path: &Path) -> Result<Ar
 #[must_use]
 pub fn commits_in_pack(pack: &[u8], index: &[u8]) -> Option<usize> {
     let ids = objects::ids(index)?;
-    let commits = objects::commits(pack, index)?;
+    let commits = objects::commits(pack, index, &mut objects::WORK_MAX.clone())?;
     Some(commits.intersection(&ids).count())
 }
 

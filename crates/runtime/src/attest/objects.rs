@@ -9,8 +9,11 @@ use std::io::Read;
 
 /// A larger object is no commit that anybody writes.
 pub(super) const COMMIT_BYTES_MAX: u64 = 1 << 20;
-/// How many bytes are inflated of one pack.
-const INFLATED_BYTES_MAX: u64 = 1 << 30;
+/// What may be done for all packs of one attestation: bytes that are inflated or copied, and what a step costs beside them.
+pub(super) const WORK_MAX: u64 = 4 << 30;
+/// A stream that is inflated takes so much beside its bytes; a look at what an object is.
+const INFLATING: u64 = 2048;
+const LOOKING: u64 = 32;
 /// Of all deltas that lead to one commit.
 const DELTAS_BYTES_MAX: u64 = 16 << 20;
 /// Deltas of deltas; git makes 50, 250 at most by its own settings.
@@ -36,15 +39,15 @@ pub(super) fn ids(index: &[u8]) -> Option<BTreeSet<String>> {
     Some((0..index.count).filter_map(|n| index.id(n)).map(hex).collect())
 }
 
-/// The ids of the commits in a pack; nothing where pack and index are not one.
-pub(super) fn commits(pack: &[u8], index: &[u8]) -> Option<BTreeSet<String>> {
+/// The ids of the commits in a pack; nothing where pack and index are not one, or it takes more than is `left` to do.
+pub(super) fn commits(pack: &[u8], index: &[u8], left: &mut u64) -> Option<BTreeSet<String>> {
     let is_of_pack = |index: &Index<'_>| pack.ends_with(index.pack_digest) && pack.starts_with(b"PACK");
     let index = Index::parse(index, 20).filter(is_of_pack).or_else(|| Index::parse(index, 32).filter(is_of_pack))?;
     let mut by_place = BTreeMap::new();
     for n in 0..index.count {
         by_place.insert(index.place(n)?, index.id(n)?);
     }
-    let mut pack = Pack { bytes: pack, index: &index, left: INFLATED_BYTES_MAX };
+    let mut pack = Pack { bytes: pack, index: &index, left };
     let mut out = BTreeSet::new();
     for (place, id) in &by_place {
         if pack.is_commit(*place)? {
@@ -112,8 +115,8 @@ impl<'i> Index<'i> {
 struct Pack<'p> {
     bytes: &'p [u8],
     index: &'p Index<'p>,
-    /// What may still be inflated.
-    left: u64,
+    /// What may still be done.
+    left: &'p mut u64,
 }
 
 enum Form {
@@ -160,9 +163,15 @@ impl Pack<'_> {
         Some((form, size, at))
     }
 
-    fn is_commit(&self, place: usize) -> Option<bool> {
+    fn takes(&mut self, work: u64) -> Option<()> {
+        *self.left = self.left.checked_sub(work)?;
+        Some(())
+    }
+
+    fn is_commit(&mut self, place: usize) -> Option<bool> {
         let mut at = place;
         for _ in 0..DEPTH_MAX {
+            self.takes(LOOKING)?;
             match self.head(at)?.0 {
                 Form::Whole(kind) => return Some(kind == 1),
                 Form::Delta(base) => at = base,
@@ -189,12 +198,13 @@ impl Pack<'_> {
         };
         while let Some(delta) = deltas.pop() {
             content = applied(&content, &delta)?;
+            self.takes(content.len() as u64)?;
         }
         Some(content)
     }
 
     fn inflate(&mut self, from: usize, size: u64) -> Option<Vec<u8>> {
-        self.left = self.left.checked_sub(size).filter(|_| size <= COMMIT_BYTES_MAX)?;
+        self.takes(size.checked_add(INFLATING).filter(|_| size <= COMMIT_BYTES_MAX)?)?;
         let mut out = Vec::new();
         ZlibDecoder::new(self.bytes.get(from..)?).take(size + 1).read_to_end(&mut out).ok()?;
         (out.len() as u64 == size).then_some(out)
@@ -291,9 +301,63 @@ mod tests {
         pack.extend([7; 20]);
         pack.extend([9; 20]);
         assert_eq!(ids(&index).map(|ids| ids.len()), Some(1));
-        assert_eq!(commits(&pack, &index), None, "an object that is a delta of itself");
+        assert_eq!(commits(&pack, &index, &mut WORK_MAX.clone()), None, "an object that is a delta of itself");
         for cut in 0..index.len() {
-            assert_eq!(commits(&pack, index.get(..cut).unwrap_or_default()), None);
+            assert_eq!(commits(&pack, index.get(..cut).unwrap_or_default(), &mut WORK_MAX.clone()), None);
         }
+    }
+
+    /// A long object and deltas of deltas of it, each of which copies all: a few kilobytes that would take hours.
+    #[test]
+    fn deltas_that_copy_much_end_it() {
+        use std::io::Write as _;
+        let packed = |bytes: &[u8]| {
+            let mut to = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+            to.write_all(bytes).and_then(|()| to.finish()).unwrap_or_default()
+        };
+        let varint = |mut n: usize| {
+            let mut out = Vec::new();
+            while n > 0x7f {
+                out.push(u8::try_from(n & 0x7f).unwrap_or_default() | 0x80);
+                n >>= 7;
+            }
+            out.push(u8::try_from(n).unwrap_or_default());
+            out
+        };
+        let head = |kind: u8, n: usize| {
+            let mut out = vec![kind << 4 | u8::try_from(n & 15).unwrap_or_default() | 0x80];
+            out.extend(varint(n >> 4));
+            out
+        };
+        let long = 1 << 20;
+        let mut delta = [varint(long), varint(long)].concat();
+        (0..16_u8).for_each(|n| delta.extend([0x84, n]));
+        let mut pack = b"PACK\0\0\0\x02\0\0\0\0".to_vec();
+        let mut places = vec![pack.len()];
+        pack.extend([head(1, long), packed(&vec![b'x'; long])].concat());
+        for _ in 0..150 {
+            let (place, last) = (pack.len(), places.last().copied().unwrap_or_default());
+            let back = place - last;
+            let far: Vec<u8> = match back.checked_sub(128) {
+                None => vec![u8::try_from(back).unwrap_or_default()],
+                Some(far) => vec![
+                    u8::try_from(far >> 7).unwrap_or_default() | 0x80,
+                    u8::try_from(far & 0x7f).unwrap_or_default(),
+                ],
+            };
+            pack.extend([head(6, delta.len()), far, packed(&delta)].concat());
+            places.push(place);
+        }
+        pack.extend([9; 20]);
+        let number = |n: usize| u32::try_from(n).unwrap_or_default().to_be_bytes();
+        let mut index = b"\xfftOc\0\0\0\x02".to_vec();
+        index.extend(number(places.len()).repeat(256));
+        (0..places.len()).for_each(|n| index.extend([&[0; 16][..], &number(n)].concat()));
+        index.extend(vec![0; 4 * places.len()]);
+        places.iter().for_each(|place| index.extend(number(*place)));
+        index.extend([9; 40]);
+        let mut left = WORK_MAX;
+        assert_eq!(commits(&pack, &index, &mut left), None, "{} bytes, {left} left to do", pack.len());
+        assert!(left < 32 << 20, "it is ended by what it takes, and not by what it is: {left}");
     }
 }

@@ -192,3 +192,30 @@ fn only_the_harness_is_heard_at_the_hooks_door() {
     other.wait().unwrap();
     assert!(tell(&mut core));
 }
+
+/// What a folder of the host's has in it that the charter exposes is the host's in a replay too.
+#[test]
+fn a_replay_reaches_no_socket_of_the_hosts() {
+    for is_again in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = session(dir.path());
+        let (host, link) = (dir.path().join("host"), dir.path().join("link"));
+        std::fs::create_dir(&host).unwrap();
+        std::os::unix::fs::symlink(&host, &link).unwrap();
+        core.sockets = outside::Sockets::new(&[link], is_again);
+        core.replayable = Some(5);
+        let connect = |core: &mut Core, path: PathBuf| {
+            core.decide(&Call { ticket: Ticket(1), pid: 1, attempt: Attempt::ConnectUnix { path } })
+        };
+        let own = dir.path().join("w/own.sock");
+        assert!(matches!(connect(&mut core, own), Decision::Allow));
+        assert_eq!(core.replayable, Some(5));
+        let decision = connect(&mut core, host.join("docker.sock"));
+        if is_again {
+            assert!(matches!(decision, Decision::Deny(refusal) if refusal.text.contains("a replay reaches nothing")));
+        } else {
+            assert!(matches!(decision, Decision::Allow));
+            assert_eq!(core.replayable, None, "what it was told there is not on record");
+        }
+    }
+}

@@ -203,3 +203,25 @@ proptest! {
         let _ = wanted.json(None, text.as_bytes());
     }
 }
+
+/// A proxy behind takes such a header out, or a reader takes another charset.
+#[test]
+fn what_others_would_read_otherwise_on_the_way_is_refused() {
+    let told = |connection: &str| {
+        let headers = [("Connection", connection.as_bytes()), ("X-Env", b"staging".as_slice())];
+        wanted(&[], &["x-env"]).headers(headers.into_iter())
+    };
+    assert_eq!(told("keep-alive, x-other").unwrap(), ["x-env=staging"]);
+    for connection in ["x-env", "close, X-Env", "X_Env"] {
+        assert!(told(connection).is_err(), "{connection}");
+    }
+    for (kind, is_read) in [
+        ("application/json; charset=utf-8", true),
+        ("application/json; charsets=utf-7", true),
+        ("application/json; charset*=utf-7''utf-7", false),
+        ("application/json; charset=utf-8; charset*=utf-16''x", false),
+        ("application/json; charset = utf-16", false),
+    ] {
+        assert_eq!(wanted(&["/a"], &[]).json(Some(kind.as_bytes()), b"{\"a\":1}").is_ok(), is_read, "{kind}");
+    }
+}
