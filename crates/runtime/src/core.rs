@@ -442,13 +442,6 @@ impl Core {
         self.record_outcomes(&underway.attempts, ok, &attrs);
     }
 
-    /// The highest replay level that the record supports: from entries and contents every ruling and every state of the
-    /// workspace can be made again (3), unless some of it was not seen (2: what caused what). To run the program again is more,
-    /// `run --record` keeps what that takes.
-    pub(crate) fn replay_level(&self) -> u8 {
-        if self.has_gaps { 2 } else { self.replayable.unwrap_or(3) }
-    }
-
     /// A parked call's asker is gone.
     pub(crate) fn withdrawn(&mut self, ticket: Ticket) {
         self.underway.remove(&ticket);

@@ -21,6 +21,13 @@ impl Sockets {
 }
 
 impl Core {
+    /// The highest replay level that the record supports: from entries and contents every ruling and every state of the
+    /// workspace can be made again (3), unless some of it was not seen (2: what caused what). To run the program again is more,
+    /// `run --record` keeps what that takes.
+    pub(crate) fn replay_level(&self) -> u8 {
+        if self.has_gaps { 2 } else { self.replayable.unwrap_or(3) }
+    }
+
     /// Why an attempt is refused that would reach a socket of the host's in a replay.
     ///
     /// INVARIANT: a replay has no effect outside, whatever was allowed then. A session that was recorded and reaches one can't be replayed.
