@@ -46,7 +46,8 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
                 None => continue,
             },
         };
-        write_section(name, &section)?;
+        let heading = if name == "workloads" { workloads::heading() } else { name };
+        write_section(heading, &section)?;
         println!("{section}");
     }
     Ok(())

@@ -126,6 +126,19 @@ pub(super) fn measure(flyball: Option<PathBuf>, rounds: usize) -> Result<String,
     table
 }
 
+/// The section that the table stands in: files cost several times as much on a disk as in memory, and so the same overhead is
+/// another ratio there.
+pub(super) fn heading() -> &'static str {
+    if file_system() == "tmpfs" { "workloads-in-memory" } else { "workloads" }
+}
+
+/// What the folders of temporary files are on.
+fn file_system() -> String {
+    let told = exec::read(Command::new("stat").args(["-f", "-c", "%T"]).arg(std::env::temp_dir()));
+    // `stat` has one name for what ext2 and its successors share.
+    told.unwrap_or_default().trim().replace("ext2/ext3", "ext4")
+}
+
 /// The binary, made to govern `true` once so that a broken one is told and not measured.
 pub(super) fn find_flyball(given: Option<PathBuf>, scratch: &Path) -> Result<PathBuf, String> {
     let program = match given {
@@ -164,8 +177,12 @@ pub(super) fn governed(program: &Path, scratch: &Path, workspace: &Path, script:
 
 impl Bench {
     fn table(&self, rounds: usize) -> Result<String, Failure> {
-        let mut out =
-            format!("`cargo xtask bench workloads`, {}, medians of {rounds} interleaved rounds\n\n", super::machine());
+        let mut out = format!(
+            "`{}cargo xtask bench workloads`, on {}, {}, medians of {rounds} interleaved rounds\n\n",
+            if heading() == "workloads" { "" } else { "TMPDIR=/dev/shm " },
+            file_system(),
+            super::machine()
+        );
         out.push_str(
             "| workload | plain | bubblewrap | overlay alone | flyball | flyball to plain | overlay to plain |\n",
         );
