@@ -206,6 +206,8 @@ fn acts(user: User) {
 
 /// The shell's screen, cursor and line editing are back.
 fn is_given_back(screen: &Screen) {
+    // What is typed before that, bash forgets where an interrupt ended the command.
+    screen.wait("the prompt", |t| t.trim_end().ends_with("ready>"));
     let text = screen.text();
     assert!(text.contains("what stood here before"), "{text}");
     assert!(!text.contains("sessions --"), "{text}");
@@ -236,7 +238,7 @@ fn gives_back(user: User) {
         assert!(status.success());
         if signal == "INT" {
             // bash gives up the rest of a line whose command an interrupt ended.
-            screen.wait("the prompt", |t| t.contains("what stood here before") && !t.contains("over"));
+            screen.wait("the shell", |t| t.contains("what stood here before") && !t.contains("over"));
         } else {
             screen.wait_for(&format!("left with {code}"));
         }
