@@ -489,10 +489,12 @@ impl Core {
     /// A person's answer; gives the calls to release, and what there is to say to the person.
     pub(crate) fn answer(&mut self, id: &str, answer: Answer) -> Result<(Vec<(Ticket, Decision)>, String), GateError> {
         let agreed = answer.verdict != Verdict::Deny;
-        if answer.verdict != Verdict::Deny && self.gate.answer_wants_capture(id) {
+        if agreed && self.gate.answer_wants_capture(id) {
             self.capture_before(&[], false).map_err(|e| GateError::Refused(e.to_string()))?;
         }
-        let answered = self.gate.answer(id, answer)?;
+        let answered = self.gate.answer(id, answer);
+        self.gate.forget_point();
+        let answered = answered?;
         let said = answered.said(id, agreed);
         Ok((self.release_all(answered.settled), said))
     }

@@ -23,19 +23,39 @@ const SMALL_ALL_BYTES_MAX: usize = 64 << 20;
 /// Pieces of an answer whose lengths are kept.
 const PIECES_MAX: usize = 65_536;
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Headers that let others act as the user: the record has that they were there.
-const SECRET_HEADERS: &[&str] = &[
+/// Words between the dashes of headers and of a query's fields that let others act as the user: the record has that they were
+/// there.
+const SECRET_WORDS: &[&str] = &[
+    "apikey",
+    "auth",
     "authorization",
-    "proxy-authorization",
     "cookie",
-    "set-cookie",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "x-amz-security-token",
+    "credential",
+    "credentials",
+    "key",
+    "passwd",
+    "password",
+    "pat",
+    "secret",
+    "sig",
+    "signature",
+    "token",
 ];
-/// The same of a query.
-const SECRET_FIELDS: &[&str] = &["key", "api_key", "api-key", "apikey", "access_token", "token", "sig"];
+/// Names with such a word that say nothing of the kind.
+const NO_SECRETS: &[&str] = &["idempotency-key", "sec-websocket-key", "page-token", "next-token"];
+
+/// Whether a header or a field of that name has a value that is not for the record.
+fn is_secret(name: &str) -> bool {
+    let mut plain = String::with_capacity(name.len());
+    for letter in name.chars() {
+        // `clientSecret` is two words as well.
+        if letter.is_ascii_uppercase() && plain.ends_with(|before: char| before.is_ascii_lowercase()) {
+            plain.push('-');
+        }
+        plain.push(if matches!(letter, '_' | '.') { '-' } else { letter.to_ascii_lowercase() });
+    }
+    !NO_SECRETS.contains(&plain.as_str()) && plain.split('-').any(|word| SECRET_WORDS.contains(&word))
+}
 
 /// What a session's calls of models have in common.
 pub struct Models {
@@ -135,8 +155,8 @@ pub(super) fn head_of(method: &str, place: &Place, target: &str, headers: &Heade
 
 pub(super) fn told(headers: &HeaderMap) -> Json {
     let shown = headers.iter().map(|(name, value)| {
-        let is_secret = SECRET_HEADERS.contains(&name.as_str());
-        let value = if is_secret { "(not recorded)".into() } else { String::from_utf8_lossy(value.as_bytes()) };
+        let value =
+            if is_secret(name.as_str()) { "(not recorded)".into() } else { String::from_utf8_lossy(value.as_bytes()) };
         json!([name.as_str(), value])
     });
     shown.collect()
@@ -145,9 +165,7 @@ pub(super) fn told(headers: &HeaderMap) -> Json {
 fn without_secrets(target: &str) -> String {
     let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
     let field = |field: &str| match field.split_once('=') {
-        Some((name, _)) if SECRET_FIELDS.contains(&name.to_ascii_lowercase().as_str()) => {
-            format!("{name}=(not recorded)")
-        }
+        Some((name, _)) if is_secret(name) => format!("{name}=(not recorded)"),
         _ => field.to_owned(),
     };
     format!("{path}?{}", query.split('&').map(field).collect::<Vec<_>>().join("&"))
@@ -359,5 +377,43 @@ pub(super) fn later(what: impl FnOnce() + Send + 'static) {
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn_blocking(what)),
         Err(_) => what(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lets_others_act_as_the_user_is_told_by_its_name() {
+        for name in [
+            "authorization",
+            "x-api-key",
+            "private-token",
+            "x-vault-token",
+            "dd-api-key",
+            "x-amz-security-token",
+            "set-cookie",
+            "client_secret",
+            "clientSecret",
+            "access_token",
+            "X-Amz-Signature",
+            "sig",
+            "key",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in [
+            "content-type",
+            "anthropic-ratelimit-tokens-remaining",
+            "x-request-id",
+            "idempotency-key",
+            "pageToken",
+            "keyword",
+            "author",
+        ] {
+            assert!(!is_secret(name), "{name}");
+        }
+        assert_eq!(without_secrets("/a?b=1&refresh_token=x&c"), "/a?b=1&refresh_token=(not recorded)&c");
     }
 }

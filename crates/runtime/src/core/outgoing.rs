@@ -169,8 +169,20 @@ impl Core {
     }
 
     /// Carries on with what passes in another form, as [`flyball_gateway::Gate::give`].
+    ///
+    /// INVARIANT: the point to go back to is the workspace as it is now, and that of this form.
     pub(crate) fn give_outgoing(&mut self, group: u64, given: Option<&[Action]>) -> Outgoing {
-        match self.gate.give(group, given) {
+        let captured = match given.is_some_and(|given| self.gate.wants_capture(given)) {
+            true => self.capture_before(&[group], false),
+            false => Ok(()),
+        };
+        let settled = self.gate.give(group, given.filter(|_| captured.is_ok()));
+        self.gate.forget_point();
+        if let Err(error) = captured {
+            let text = format!("flyball: denied, the workspace could not be captured first: {error}\n");
+            return self.told_outgoing(group, text);
+        }
+        match settled {
             Ok(settled) if settled.verdict == Verdict::Allow => match self.follow_taint() {
                 Ok(()) => {
                     self.requests.open.extend(&settled.attempts);

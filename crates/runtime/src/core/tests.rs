@@ -2,7 +2,7 @@
 use super::*;
 use crate::clock::Clock;
 use crate::state::State;
-use flyball_kernel::{Charter, Kernel, Session, Sources};
+use flyball_kernel::{Charter, Kernel, Resource, ResourceKind, Session, Sources, Surface};
 use flyball_ledger::Draft;
 use flyball_sandbox::FileId;
 use flyball_sandbox::workspace::Layers;
@@ -29,9 +29,13 @@ forbid (principal, action == Action::"fs.write", resource);
 
 /// A session that asks about every write, with nothing running in it.
 fn session(dir: &Path) -> Core {
+    session_under(dir, TOML)
+}
+
+fn session_under(dir: &Path, toml: &str) -> Core {
     let (workspace, ledger) = (dir.join("w"), Arc::new(Ledger::open(&dir.join("ledger")).unwrap()));
     std::fs::create_dir_all(&workspace).unwrap();
-    let files = [("charter.toml", TOML), ("r.cedar", CEDAR)].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let files = [("charter.toml", toml), ("r.cedar", CEDAR)].map(|(name, text)| (name.to_owned(), text.to_owned()));
     let charter = Arc::new(Charter::compile(&Sources::from(files)).unwrap().0);
     let told = Session { workspace: workspace.display().to_string(), home: "/home/u".into(), agent: "a".into() };
     let stream = ledger.stream("s").unwrap();
@@ -218,4 +222,33 @@ fn a_replay_reaches_no_socket_of_the_hosts() {
             assert_eq!(core.replayable, None, "what it was told there is not on record");
         }
     }
+}
+
+/// What passes in another form has the workspace of that moment to go back to, and leaves no point behind where it is not given.
+#[test]
+fn a_changed_request_has_its_own_point_to_go_back_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let envelope = "[envelope.replicas]\nof = \"deploy.scale.replicas\"\nmax = 20\non_breach = \"clamp\"\n";
+    let mut core = session_under(dir.path(), &format!("{TOML}{envelope}"));
+    let scale = |replicas: i64| {
+        let api = Resource::new(ResourceKind::Target);
+        Action::new("deploy.scale", api, Surface::Http).unwrap().with("replicas", replicas).unwrap()
+    };
+    let points = |core: &Core| -> Vec<u64> {
+        core.gate.flush().unwrap();
+        let entries = core.ledger.entries("s", 1.., flyball_ledger::Filter::default()).unwrap();
+        let bodies = entries.map(|entry| core.ledger.body(&entry.unwrap()).unwrap());
+        bodies.filter_map(|body| body.pointer("/snapshot/before").and_then(serde_json::Value::as_u64)).collect()
+    };
+    let opened = core.opened;
+    let outgoing::Outgoing::Changed(group) = core.outgoing(vec![scale(50)], &[opened], true) else { panic!() };
+    assert!(points(&core).is_empty());
+    let outgoing::Outgoing::Allowed(attempts) = core.give_outgoing(group, Some(&[scale(20)])) else { panic!() };
+    assert_eq!(points(&core), attempts);
+    // Another one is given nothing; what comes next and needs no point names none.
+    let outgoing::Outgoing::Changed(group) = core.outgoing(vec![scale(60)], &[opened], true) else { panic!() };
+    assert!(matches!(core.give_outgoing(group, Some(&[scale(30)])), outgoing::Outgoing::Denied(..)));
+    let get = Action::new("http.request", Resource::new(ResourceKind::Request), Surface::Http).unwrap();
+    assert!(matches!(core.outgoing(vec![get], &[opened], false), outgoing::Outgoing::Allowed(_)));
+    assert_eq!(points(&core).len(), 1);
 }

@@ -32,6 +32,11 @@ impl Gate {
         self.captured = Some(state);
     }
 
+    /// What was captured is not the point of what is dispatched next.
+    pub fn forget_point(&mut self) {
+        self.captured = None;
+    }
+
     /// Names the point to go back to, in the entry before the dispatch.
     pub(super) fn name_point(&mut self, of: u64) -> Result<(), GateError> {
         let Some(state) = self.captured.take() else { return Ok(()) };
