@@ -6,6 +6,7 @@ mod content;
 mod labels;
 mod outgoing;
 pub(crate) mod outside;
+mod point;
 #[cfg(test)]
 mod tests;
 mod tool_calls;
@@ -269,15 +270,6 @@ impl Core {
         self.conclude(call, asked)
     }
 
-    /// Captures the workspace for the point that the gate names; an outward call has met the barrier already.
-    fn capture_before(&mut self, cause: &[u64], is_captured: bool) -> Result<(), BarrierError> {
-        if !is_captured {
-            self.barrier(cause)?;
-        }
-        self.gate.captured(self.capture.state.digest());
-        Ok(())
-    }
-
     fn conclude(&mut self, call: &Call, asked: Asked) -> Decision {
         self.take_effects(&asked.effects);
         match asked.verdict {
@@ -489,12 +481,7 @@ impl Core {
     /// A person's answer; gives the calls to release, and what there is to say to the person.
     pub(crate) fn answer(&mut self, id: &str, answer: Answer) -> Result<(Vec<(Ticket, Decision)>, String), GateError> {
         let agreed = answer.verdict != Verdict::Deny;
-        if agreed && self.gate.answer_wants_capture(id) {
-            self.capture_before(&[], false).map_err(|e| GateError::Refused(e.to_string()))?;
-        }
-        let answered = self.gate.answer(id, answer);
-        self.gate.forget_point();
-        let answered = answered?;
+        let answered = self.answered(id, answer)?;
         let said = answered.said(id, agreed);
         Ok((self.release_all(answered.settled), said))
     }
