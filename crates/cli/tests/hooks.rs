@@ -126,6 +126,19 @@ impl World {
         self.ok(&["log", "@", "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// The same once it has that: what is only in flight yet is committed a moment later.
+    fn log_with(&self, has_it: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            let log = self.log();
+            if has_it(&log) {
+                return log;
+            }
+            assert!(std::time::Instant::now() < until, "{log:#?}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
     fn event(&self, tool: &str, input: &Value) -> Value {
         json!({
             "session_id": "s", "cwd": self.path("w"), "hook_event_name": "PreToolUse", "tool_name": tool,
@@ -187,7 +200,7 @@ fn a_call_goes_on_with_the_input_that_passes_and_the_record_names_both() {
     assert_eq!((code, &said["hookSpecificOutput"]["updatedInput"]), (0, &json!({"command": given, "timeout": 9})));
     assert!(said["hookSpecificOutput"].get("permissionDecision").is_none(), "{said}");
 
-    let log = world.log();
+    let log = world.log_with(|log| log.iter().filter(|e| e["kind"] == "dispatch").count() == 2);
     let attempt = |replicas: i64| {
         log.iter()
             .find(|e| e["kind"] == "attempt" && e["body"]["attrs"]["replicas"] == replicas)

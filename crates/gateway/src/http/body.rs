@@ -140,6 +140,11 @@ impl Through {
         self.is_whole()
     }
 
+    /// Whether any of it was read already.
+    pub fn is_begun(&self) -> bool {
+        !self.read.is_empty()
+    }
+
     pub fn hold(&mut self, permit: OwnedSemaphorePermit) {
         self.permit = Some(permit);
     }

@@ -10,7 +10,7 @@ use super::{Egress, Place};
 use crate::gate::{Answered, Asking, Gate, Later, NOT_CHANGED};
 use flyball_intent::{ModelApi, model_refusal};
 use flyball_kernel::Value;
-use hyper::body::Incoming;
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::service::service_fn;
@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsFd;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -39,6 +40,9 @@ const STREAMS: &[&str] = &["websocket", "spdy/3.1"];
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 30 });
 /// How often it is tried to have a ruling at once.
 const BUSY_TRIES_MAX: usize = 16;
+/// So long, and so much, is read on of a request that was refused before all of it was there.
+const REST_WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+const REST_BYTES_MAX: usize = 256 << 20;
 /// How long the server's answer is waited for when the client has gone away.
 const LEFT_WAIT_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 const LEFT_LOOK: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
@@ -175,6 +179,28 @@ async fn closed(closing: impl Future<Output = ()>, way: &Way) {
     }
 }
 
+/// Reads on what a client still says of a request that was refused, and drops it: a connection that is closed with that in it takes the
+/// answer with it, before the client has read why.
+fn read_on(way: &Way, request: Request<Through>) {
+    // Who waits to be told to go on says nothing more; to read would be to tell it.
+    let waits = request.headers().contains_key(header::EXPECT) && !request.body().is_begun();
+    let mut body = request.into_body();
+    if waits || body.is_end_stream() {
+        return;
+    }
+    let reading = async move {
+        let mut left = REST_BYTES_MAX;
+        while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+            && let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len))
+        {
+            left = rest;
+        }
+    };
+    way.streams.lock().unwrap_or_else(PoisonError::into_inner).spawn(async move {
+        let _ = tokio::time::timeout(REST_WAIT_MAX, reading).await;
+    });
+}
+
 async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<Incoming>) -> Response<Through> {
     if let Err(why) = check_host(&request, place) {
         return said(StatusCode::MISDIRECTED_REQUEST, why);
@@ -194,9 +220,13 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
         Asking { actions, cause: place.cause.clone(), exact: String::new(), wait: egress.wait, can_change: false };
     let allowed = match ruled(egress, &way.left, asking, model).await {
         Ok(allowed) => allowed,
-        Err(text) => return refused(api, &text),
+        Err(text) => {
+            read_on(way, request);
+            return refused(api, &text);
+        }
     };
     if let Some(Unread { status, why }) = unread {
+        read_on(way, request);
         // Dropped, what was allowed says that it did not go out.
         drop(allowed);
         return said(status, &why);

@@ -244,9 +244,17 @@ fn a_rustls_client_is_ruled_on() {
                 tokio::spawn(connection);
                 Box::new(move |request| futures(sender.send_request(request)))
             } else {
-                let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+                let (sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
                 tokio::spawn(connection);
-                Box::new(move |request| futures(sender.send_request(request)))
+                let sender = Arc::new(tokio::sync::Mutex::new(sender));
+                Box::new(move |request| {
+                    let sender = Arc::clone(&sender);
+                    futures(async move {
+                        let mut sender = sender.lock().await;
+                        sender.ready().await?;
+                        sender.send_request(request).await
+                    })
+                })
             };
             for path in ["/a", "/forbidden", "/b"] {
                 let uri = if alpn == H2 { format!("{authority}{path}") } else { path.to_owned() };
@@ -278,6 +286,29 @@ fn requests_without_tls_are_ruled_on_too() {
     assert_eq!(text(&world.curl("http", "/a", &["--http2-prior-knowledge"])), "GET /a 0 HTTP/2.0 false [200]");
     assert_eq!(text(&world.curl("http", "/forbidden", &[])), "denied by rule r\n [403]");
     assert_eq!(world.asked().len(), 3);
+}
+
+/// A connection that is closed with bytes in it takes the answer with it.
+#[test]
+fn who_is_refused_amid_a_long_body_is_told_why() {
+    use std::io::{Read, Write};
+    let world = World::new(false, true);
+    for _ in 0..20 {
+        let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, world.port)).unwrap();
+        let head = "POST /forbidden HTTP/1.1\r\nHost: HOST\r\nContent-Length: 3000000\r\nConnection: close\r\n\r\n";
+        stream.write_all(head.replace("HOST", &format!("{HOST}:{}", world.port)).as_bytes()).unwrap();
+        stream.write_all(&vec![b'x'; 3_000_000]).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        assert!(said.starts_with("HTTP/1.1 403") && said.contains("denied by rule r"), "{said}");
+    }
+    // Who asks first whether to go on is not told to.
+    let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, world.port)).unwrap();
+    let head = "POST /forbidden HTTP/1.1\r\nHost: HOST\r\nContent-Length: 3000000\r\nExpect: 100-continue\r\n\r\n";
+    stream.write_all(head.replace("HOST", &format!("{HOST}:{}", world.port)).as_bytes()).unwrap();
+    let mut said = [0; 12];
+    stream.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"HTTP/1.1 403");
 }
 
 #[test]
