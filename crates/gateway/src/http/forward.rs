@@ -50,7 +50,7 @@ const LEFT_LOOK: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 10
 /// The way to the server.
 struct Way {
     server: Server,
-    /// What requests of it went on in.
+    /// What requests of it went on in, and what is read of refused ones.
     streams: std::sync::Mutex<JoinSet<()>>,
     /// Whether a request asked for that.
     has_upgraded: AtomicBool,
@@ -196,7 +196,10 @@ fn read_on(way: &Way, request: Request<Through>) {
             left = rest;
         }
     };
-    way.streams.lock().unwrap_or_else(PoisonError::into_inner).spawn(async move {
+    let mut streams = way.streams.lock().unwrap_or_else(PoisonError::into_inner);
+    // A connection can be refused as often as it likes: those that are over go.
+    while streams.try_join_next().is_some() {}
+    streams.spawn(async move {
         let _ = tokio::time::timeout(REST_WAIT_MAX, reading).await;
     });
 }
