@@ -104,7 +104,9 @@ static ssize_t written(int fd, const void *data, size_t size, off64_t at, int is
     if (is_file && fails("write", path)) {
         done = -1;
     } else {
-        off64_t from = is_at ? at : syscall(SYS_lseek, fd, 0, SEEK_CUR);
+        /* What is appended goes to the end, wherever the descriptor stands. */
+        int is_end = !is_at && is_file && (syscall(SYS_fcntl, fd, F_GETFL) & O_APPEND);
+        off64_t from = is_at ? at : syscall(SYS_lseek, fd, 0, is_end ? SEEK_END : SEEK_CUR);
         done = is_at ? syscall(SYS_pwrite64, fd, data, size, at) : syscall(SYS_write, fd, data, size);
         int why = errno;
         if (done > 0 && is_file) note('W', from, path, strlen(path), data, done);

@@ -1,7 +1,9 @@
 //! Erasure: content goes, its salt with it, and the entries stay. What is left of a payload is a commitment that nobody can guess
 //! at, and the entry that says who erased it and why.
 
-use crate::{Digest, Draft, Entry, Erased, Filter, Kind, Ledger, LedgerError, Stream, schema, verify, writer::Item};
+use crate::{
+    Digest, Draft, Entry, Erased, Filter, Kind, Ledger, LedgerError, Stream, inflight, schema, verify, writer::Item,
+};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +18,8 @@ pub struct Erasing {
     pub blobs: usize,
     /// Contents whose bytes stay, since these entries rely on them too.
     pub kept_for: Vec<(String, u64)>,
-    /// Whether no copy is left in the store's log: a reader that had it open keeps one there until it ends.
+    /// Whether no copy is left in the store's log or in what another has in flight: who had the ledger open keeps one there
+    /// until it ends.
     pub is_out_of_log: bool,
 }
 
@@ -33,6 +36,8 @@ impl Ledger {
         if !running.is_empty() {
             return Err(LedgerError::Running(running));
         }
+        // Their owners may have been killed a moment ago: what they left has to be there to be erased.
+        inflight::take_in(self)?;
         self.flush()?;
         let entry = self.entry(stream.id(), seq)?;
         let nothing =
@@ -85,7 +90,7 @@ impl Ledger {
             blobs += usize::from(!self.has_blob(blob)?);
         }
         let kept_for = kept_for.into_iter().collect();
-        let is_out_of_log = schema::empty_log(self.dir())?;
+        let is_out_of_log = schema::empty_log(self.dir())? && !inflight::others_hold_any(self)?;
         Ok(Erasing { entry: recorded, payloads: payloads.len(), blobs, kept_for, is_out_of_log })
     }
 

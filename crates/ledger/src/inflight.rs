@@ -13,7 +13,7 @@ use crate::{
 use std::{
     collections::HashMap,
     fs::{self, File, TryLockError},
-    io::{BufReader, Read, Write as _},
+    io::{BufReader, Read, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
@@ -98,6 +98,11 @@ impl Inflight {
         self.is_named = true;
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Bytes in it.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
@@ -152,18 +157,67 @@ pub(crate) fn take_in(ledger: &Ledger) -> Result<(), LedgerError> {
             Err(TryLockError::WouldBlock) => continue,
             Err(TryLockError::Error(e)) => return Err(fail(e)),
         }
-        take_in_one(ledger, &file)?;
+        let committed = committed(ledger, &file)?;
+        (&file).rewind().map_err(fail)?;
+        take_in_one(ledger, &file, committed)?;
         fs::remove_file(&path).map_err(fail)?;
     }
     drop(turn);
     Ok(())
 }
 
-fn take_in_one(ledger: &Ledger, file: &File) -> Result<(), LedgerError> {
-    let mut reader = BufReader::new(file);
+/// Whether living processes have anything in files of theirs.
+pub(crate) fn others_hold_any(ledger: &Ledger) -> Result<bool, LedgerError> {
+    let own = ledger.queue()?.file_path();
+    let others = files(ledger.dir())?.into_iter().filter(|path| Some(path) != own.as_ref());
+    Ok(others.filter_map(|path| fs::metadata(path).ok()).any(|meta| meta.len() > MAGIC.len() as u64))
+}
+
+/// What stands at the beginning of it.
+fn is_ours(reader: &mut impl Read) -> bool {
     let mut magic = [0; MAGIC.len()];
-    if reader.read_exact(&mut magic).is_err() || magic != *MAGIC {
+    reader.read_exact(&mut magic).is_ok() && magic == *MAGIC
+}
+
+/// How many items at the file's beginning were committed.
+///
+/// INVARIANT: items are committed in the order in which they stand here, so all before an entry that the store has were. Such a
+/// salt or content that the store has no more was erased since, and must not come back.
+fn committed(ledger: &Ledger, file: &File) -> Result<usize, LedgerError> {
+    let mut reader = BufReader::new(file);
+    let mut tips: HashMap<String, u64> = HashMap::new();
+    let mut committed = 0;
+    if !is_ours(&mut reader) {
+        return Ok(0);
+    }
+    let frames = std::iter::from_fn(|| frame(&mut reader));
+    for (at, (tag, payload)) in frames.enumerate() {
+        match (tag == b'E').then(|| decode(tag, payload)) {
+            None => {}
+            Some(Some((Found::Entry(entry), _))) => {
+                let tip = match tips.get(&entry.stream) {
+                    Some(tip) => *tip,
+                    None => ledger.tip(&entry.stream)?.0,
+                };
+                if entry.seq <= tip {
+                    committed = at + 1;
+                }
+                tips.insert(entry.stream, tip);
+            }
+            Some(_) => break,
+        }
+    }
+    Ok(committed)
+}
+
+/// Takes in what stands behind the first `skipped` items.
+fn take_in_one(ledger: &Ledger, file: &File, skipped: usize) -> Result<(), LedgerError> {
+    let mut reader = BufReader::new(file);
+    if !is_ours(&mut reader) {
         return Ok(());
+    }
+    for _ in 0..skipped {
+        frame(&mut reader);
     }
     let mut tips: HashMap<String, u64> = HashMap::new();
     let mut is_over = false;
@@ -195,7 +249,8 @@ fn take_in_one(ledger: &Ledger, file: &File) -> Result<(), LedgerError> {
         ledger.queue()?.push(items)?;
         ledger.flush()?;
     }
-    Ok(())
+    // It is committed now: a copy in this handle's own file would outlive an erasure.
+    ledger.queue()?.empty_file()
 }
 
 fn item(entry: Entry) -> Item {

@@ -241,7 +241,11 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         // The next owner reads the last number from the disk. A stopped store has nothing left to wait for.
-        let _ = self.flush();
+        let _ = self.flush().and_then(|()| {
+            // What is erased of this stream from here on must not stay there, however long this process lives.
+            self.ledger.flush()?;
+            self.ledger.queue()?.empty_file()
+        });
     }
 }
 

@@ -292,6 +292,11 @@ impl Queue {
         }
     }
 
+    /// The file of what is in flight.
+    pub(crate) fn file_path(&self) -> Option<PathBuf> {
+        self.lock().inflight.as_ref().map(|file| file.path().to_owned())
+    }
+
     /// The writer has ended: unless it had to stop, nothing is in flight any more.
     pub(crate) fn end(&self) {
         let mut state = self.lock();
