@@ -5,7 +5,7 @@ use crate::failure::{Failure, Kind, chain};
 use crate::output::{Output, Style, visible};
 use crate::place::Place;
 use flyball_ledger::NoteVerifier;
-use flyball_runtime::attest::{self as evidence, AttestError, Checked, Keys, Record};
+use flyball_runtime::attest::{self as evidence, AttestError, Checked, Keys, Record, Wanted};
 use serde_json::{Value as Json, json};
 use std::io::Read;
 use std::path::Path;
@@ -14,7 +14,12 @@ use std::path::Path;
 pub fn attest(out: Output, place: &Place, args: &Attest) -> Result<(), Failure> {
     let (ledger, id) = place.session(&args.session.session)?;
     drop(ledger);
-    let made = evidence::attest(&place.home()?, &id, &args.artifact).map_err(failed)?;
+    let wanted = Wanted { artifacts: args.artifact.clone(), again: args.again };
+    let tell = |contract: &str, command: &[String]| {
+        let command = visible(&command.join(" "));
+        out.note(&format!("flyball: contract {}: `{command}` runs on what the session left", visible(contract)));
+    };
+    let made = evidence::attest(&place.home()?, &id, &wanted, &tell).map_err(failed)?;
     if let Some(file) = &args.output {
         let written = std::fs::write(file, &made.envelope);
         written.map_err(|e| {

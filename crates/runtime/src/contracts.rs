@@ -1,6 +1,7 @@
 //! Contracts, held against a session at its end: on record before its last entry, whatever came of them.
 
 pub(crate) mod command;
+pub(crate) mod later;
 
 use crate::coverage;
 use crate::gate::Gate;
@@ -49,9 +50,39 @@ pub struct Check {
     pub output: Option<String>,
 }
 
+/// A session at its end: what its contracts ask, and where what came of them is put on record.
+pub(crate) trait AtEnd {
+    /// The charter in force.
+    fn charter(&self) -> &Charter;
+    /// Whether a fact is true, by which entries, and what it would need.
+    fn fact(&self, name: &str) -> (bool, Vec<u64>, Option<String>);
+    /// All that was recorded can be read.
+    fn flush(&mut self) -> Result<(), String>;
+    /// Puts something on record; the entry's number.
+    fn note(&mut self, body: Json) -> Result<u64, String>;
+}
+
+impl AtEnd for Gate {
+    fn charter(&self) -> &Charter {
+        self.kernel().charter()
+    }
+    fn fact(&self, name: &str) -> (bool, Vec<u64>, Option<String>) {
+        Self::fact(self, name)
+    }
+    fn flush(&mut self) -> Result<(), String> {
+        Self::flush(self).map_err(|e| e.to_string())
+    }
+    fn note(&mut self, body: Json) -> Result<u64, String> {
+        Self::note(self, Kind::Observe, ACTOR, &[], body).map_err(|e| e.to_string())
+    }
+}
+
+/// Who says in the record what came of contracts.
+const ACTOR: &str = "contracts";
+
 /// A session at its end, with what is held against its contracts.
 pub(crate) struct Ended<'a> {
-    pub gate: &'a mut Gate,
+    pub gate: &'a mut dyn AtEnd,
     pub ledger: &'a Ledger,
     pub session: &'a str,
     pub replay_level: u8,
@@ -111,22 +142,27 @@ pub(crate) fn run_all(
 
 /// Holds every contract of the charter in force against the session, and puts what came of it on record.
 pub(crate) fn settle(mut ended: Ended<'_>) -> Vec<ContractResult> {
-    let contracts = ended.gate.kernel().charter().contracts().to_vec();
+    let contracts = ended.gate.charter().contracts().to_vec();
+    hold(&mut ended, &contracts)
+}
+
+/// Holds these contracts against it, and puts what came of them on record.
+fn hold(ended: &mut Ended<'_>, contracts: &[Contract]) -> Vec<ContractResult> {
     if contracts.is_empty() {
         return Vec::new();
     }
     // What can't be read can't be said to hold.
-    let history = ended.gate.flush().map_err(|e| e.to_string());
+    let history = ended.gate.flush();
     let history = history.and_then(|()| History::read(ended.ledger, ended.session).map_err(|e| e.to_string()));
     let results: Vec<ContractResult> = contracts
         .iter()
         .map(|contract| match &history {
-            Ok(history) => ContractResult::of(&contract.name, checks(&mut ended, history, contract)),
+            Ok(history) => ContractResult::of(&contract.name, checks(ended, history, contract)),
             Err(_) => ContractResult::untold(&contract.name),
         })
         .collect();
     for result in &results {
-        let _ = ended.gate.note(Kind::Observe, "contracts", &[], json!({ "contract": result }));
+        let _ = ended.gate.note(json!({ "contract": result }));
     }
     results
 }
@@ -162,12 +198,12 @@ fn checks(ended: &mut Ended<'_>, history: &History, contract: &Contract) -> Vec<
     }
     if contract.covers_all {
         let opening = history.entries().iter().find(|entry| entry.kind == Kind::Open);
-        let because = uncovered(ended.gate.kernel().charter(), opening.map(|entry| &entry.body), ended.has_gaps);
+        let because = uncovered(ended.gate.charter(), opening.map(|entry| &entry.body), ended.has_gaps);
         out.push(check("coverage", None, because, Vec::new()));
     }
     if let Some(wanted) = &contract.command {
         let ran = ended.ran.remove(&contract.name).unwrap_or_else(|| Ran::not(wanted, "nobody ran it"));
-        let noted = ended.gate.note(Kind::Observe, "contracts", &[], ran.entry(&contract.name));
+        let noted = ended.gate.note(ran.entry(&contract.name));
         let because = ran.because.or_else(|| noted.as_ref().err().map(|error| format!("it is not on record: {error}")));
         let told = Check::new("command", Some(&ran.argv.join(" ")), because, noted.into_iter().collect());
         out.push(Check { exit: ran.exit, output: ran.output.map(|output| output.digest), ..told });

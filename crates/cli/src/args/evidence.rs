@@ -16,6 +16,10 @@ pub struct Attest {
     /// Name a file of the workspace, as it stood at the session's end, by its digest; may be given often
     #[arg(long, value_name = "PATH")]
     pub artifact: Vec<PathBuf>,
+    /// Hold every contract against the session once more, and run their commands on its last workspace; without it only those that
+    /// nobody held against it
+    #[arg(long)]
+    pub again: bool,
 }
 
 /// `flyball backtest`.

@@ -17,6 +17,7 @@ mod agent;
 mod answering;
 mod apart;
 mod attesting;
+mod attesting_later;
 mod bad_input;
 mod barrier;
 mod clients;
@@ -59,6 +60,7 @@ fn main() {
         answering::cases(),
         apart::cases(),
         attesting::cases(),
+        attesting_later::cases(),
         bad_input::cases(),
         barrier::cases(),
         clients::cases(),

@@ -1,7 +1,8 @@
 //! Holds an attestation against keys, and against the ledger that it speaks of.
 
 use super::commits::Told;
-use super::statement::{self, Folded};
+use super::statement::{self, Folded, Subjects};
+use super::tree::Tree;
 use super::{Artifact, AttestError, clip, statement_of};
 use flyball_ledger::{Checkpoint, Digest, Envelope, Ledger, NoteVerifier};
 use serde_json::Value as Json;
@@ -192,7 +193,18 @@ fn against(out: &mut Checked, statement: &Json, record: Record<'_>) -> Result<()
     }
     let mut commits = folded.commits(entries)?;
     take_as_said(out, &mut commits, statement);
-    let recomputed = statement::of(entries, &out.session, last, note, &artifacts, folded, &commits)?;
+    let said = Tree::as_said(statement);
+    let tree = match folded.recorded_tree(entries, &out.session) {
+        Some(tree) if said.told.is_some() => tree,
+        _ => {
+            if said.digest.is_some() {
+                out.unseen.push("`tree`: what the session did not touch of its workspace is not on record".to_owned());
+            }
+            said
+        }
+    };
+    let subjects = Subjects { artifacts: &artifacts, commits: &commits, tree: &tree };
+    let recomputed = statement::of(entries, &out.session, last, note, folded, &subjects)?;
     let mut differences = Vec::new();
     differ("", statement, &recomputed, &mut differences);
     out.problems.extend(differences.into_iter().map(|at| format!("the record does not say so: {at}")));

@@ -5,13 +5,15 @@ mod check;
 mod commits;
 mod objects;
 mod statement;
+mod tree;
 
 pub use check::{About, Checked, ITSELF, Keys, Record, about, check, is_envelope, wanted};
 pub use flyball_ledger::ENVELOPE_BYTES_MAX as FILE_BYTES_MAX;
-use statement::Folded;
+use statement::{Folded, Subjects};
 pub use statement::{PREDICATE_TYPE, STATEMENT_TYPE};
 
 use crate::clock::{Clock, wall_ns};
+use crate::contracts::later;
 use crate::control;
 use crate::home::Home;
 use crate::read::{self, Content, ReadError};
@@ -72,23 +74,39 @@ struct Artifact {
     is_recorded: bool,
 }
 
-/// Attests what a finished session was and did, and puts that on record. What did not hold is said to not have held: that is no
-/// error.
+/// What is to be attested of a session, besides what it was and did.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Files to be named, as they stood at its end.
+    pub artifacts: Vec<PathBuf>,
+    /// All contracts are held against it once more, and their commands run, though the record tells what came of them.
+    pub again: bool,
+}
+
+/// Attests what a finished session was and did, and puts that on record. Contracts that nobody held against it are, before that:
+/// `tell` hears of each command that is run for one. What did not hold is said to not have held: that is no error.
 ///
 /// # Errors
-/// [`AttestError`]; nothing is on record then.
-pub fn attest(home: &Home, session: &str, artifacts: &[PathBuf]) -> Result<Attested, AttestError> {
+/// [`AttestError`]; no attestation is on record then.
+pub fn attest(
+    home: &Home,
+    session: &str,
+    wanted: &Wanted,
+    tell: &dyn Fn(&str, &[String]),
+) -> Result<Attested, AttestError> {
     let ledger = Ledger::open(home.dir())?;
     let stream = match ledger.stream(session) {
         Err(LedgerError::StreamOwned(_)) => return Err(AttestError::Open(session.to_owned())),
         other => other?,
     };
-    let last = stream.last_seq();
     let closes = Filter { kinds: vec![Kind::Close], ..Filter::default() };
-    if ledger.entries(session, 1..=last, closes)?.next().is_none() {
+    if ledger.entries(session, .., closes)?.next().is_none() {
         return Err(AttestError::Open(session.to_owned()));
     }
-    let artifacts = artifacts.iter().map(|path| artifact(&ledger, session, last, path));
+    later::settle(home, &ledger, &stream, wanted.again, tell)?;
+    stream.flush()?;
+    let last = stream.last_seq();
+    let artifacts = wanted.artifacts.iter().map(|path| artifact(&ledger, session, last, path));
     let artifacts: Vec<Artifact> = artifacts.collect::<Result<_, _>>()?;
     let note = ledger.checkpoint()?.unwrap_or_default();
     let folded = Folded::of(&ledger, session, last)?;
@@ -96,7 +114,9 @@ pub fn attest(home: &Home, session: &str, artifacts: &[PathBuf]) -> Result<Attes
         return Err(AttestError::Foreign(format!("the body of entry {seq} is not there any more")));
     }
     let commits = folded.commits(&ledger)?;
-    let statement = statement::of(&ledger, session, last, &note, &artifacts, folded, &commits)?;
+    let tree = folded.tree(home, &ledger, session);
+    let subjects = Subjects { artifacts: &artifacts, commits: &commits, tree: &tree };
+    let statement = statement::of(&ledger, session, last, &note, folded, &subjects)?;
     let payload = serde_json::to_vec(&statement).map_err(|e| AttestError::Foreign(e.to_string()))?;
     let digest = Digest::of(&payload);
     let envelope = ledger.seal(PAYLOAD_TYPE, payload)?.to_bytes()?;

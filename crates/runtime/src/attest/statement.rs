@@ -1,9 +1,11 @@
 //! What an attestation says: a fold of a session's entries, the same for whoever has them.
 
 use super::commits::{Commits, Told};
+use super::tree::Tree;
 use super::{Artifact, AttestError};
 use crate::clock::rfc3339;
 use crate::coverage;
+use crate::home::Home;
 use crate::read::Tally;
 use crate::state::{self, State};
 use flyball_kernel::analysis::session_coverage;
@@ -67,6 +69,18 @@ impl Folded {
         crate::read::relative_to(&workspace, named.as_ref()).ok()
     }
 
+    /// The whole workspace, where the record has all of it.
+    pub fn recorded_tree(&self, entries: &Ledger, session: &str) -> Option<Tree> {
+        Tree::of_record(entries, session, &self.fold.open, &self.workspace)
+    }
+
+    /// The whole workspace; what is not on record is read where it stands.
+    pub fn tree(&self, home: &Home, entries: &Ledger, session: &str) -> Tree {
+        let recorded = self.recorded_tree(entries, session);
+        recorded
+            .unwrap_or_else(|| Tree::of_workspace(home, session, &self.fold.open, &self.fold.sources, &self.workspace))
+    }
+
     /// What has to be read to tell its commits.
     pub fn wanted(&self) -> BTreeSet<Digest> {
         self.fold.commits.wanted()
@@ -78,15 +92,21 @@ impl Folded {
     }
 }
 
+/// What a statement is of, beside what the session left different.
+pub(super) struct Subjects<'a> {
+    pub artifacts: &'a [Artifact],
+    pub commits: &'a Told,
+    pub tree: &'a Tree,
+}
+
 /// The statement on a session's entries, under a signed head of the tree.
 pub(super) fn of(
     ledger: &Ledger,
     session: &str,
     last: u64,
     note: &str,
-    artifacts: &[Artifact],
     folded: Folded,
-    commits: &Told,
+    subjects: &Subjects<'_>,
 ) -> Result<Json, AttestError> {
     let Folded { mut fold, workspace, .. } = folded;
     let head = ledger.entry(session, last)?;
@@ -94,31 +114,39 @@ pub(super) fn of(
     let mut add = |key: &str, value: Json| predicate.insert(key.to_owned(), value);
     let mut about =
         json!({ "form": "flyball-workspace-1", "digest": workspace.digest(), "changed": workspace.changed().count() });
-    if let Some(about) = about.as_object_mut().filter(|_| !commits.unread.is_empty()) {
-        about.insert("unreadPacks".to_owned(), json!(commits.unread));
+    if let Some(about) = about.as_object_mut() {
+        about.extend(subjects.tree.told.clone().map(|told| ("tree".to_owned(), told)));
+        if !subjects.commits.unread.is_empty() {
+            about.insert("unreadPacks".to_owned(), json!(subjects.commits.unread));
+        }
     }
     add("workspace", about);
     add("head", json!({ "stream": session, "seq": last, "leaf": head.leaf.to_string(), "index": head.index }));
     add("ledger", json!({ "name": ledger.verifier().name(), "key": ledger.verifier().to_vkey(), "checkpoint": note }));
     Ok(json!({
         "_type": STATEMENT_TYPE,
-        "subject": subjects(&workspace, commits, artifacts),
+        "subject": subjects.named(&workspace),
         "predicateType": PREDICATE_TYPE,
         "predicate": predicate,
     }))
 }
 
-fn subjects(workspace: &State, commits: &Told, artifacts: &[Artifact]) -> Vec<Json> {
-    let hex = |digest: &str| digest.strip_prefix("sha256:").unwrap_or(digest).to_owned();
-    let mut out = vec![json!({ "name": "workspace", "digest": { "sha256": hex(&workspace.digest()) } })];
-    out.extend(commits.ids.iter().map(|id| json!({ "name": format!("commit:{id}"), "digest": { "gitCommit": id } })));
-    out.extend(artifacts.iter().map(|artifact| {
-        let from = if artifact.is_recorded { "record" } else { "workspace" };
-        json!({
-            "name": artifact.path, "digest": { "sha256": hex(&artifact.digest) }, "annotations": { "from": from },
-        })
-    }));
-    out
+impl Subjects<'_> {
+    fn named(&self, workspace: &State) -> Vec<Json> {
+        let hex = |digest: &str| digest.strip_prefix("sha256:").unwrap_or(digest).to_owned();
+        let commit = |id: &String| json!({ "name": format!("commit:{id}"), "digest": { "gitCommit": id } });
+        let mut out = vec![json!({ "name": "workspace", "digest": { "sha256": hex(&workspace.digest()) } })];
+        let tree = self.tree.digest.iter();
+        out.extend(tree.map(|digest| json!({ "name": "tree", "digest": { "sha256": hex(digest) } })));
+        out.extend(self.commits.ids.iter().map(commit));
+        out.extend(self.artifacts.iter().map(|artifact| {
+            let from = if artifact.is_recorded { "record" } else { "workspace" };
+            json!({
+                "name": artifact.path, "digest": { "sha256": hex(&artifact.digest) }, "annotations": { "from": from },
+            })
+        }));
+        out
+    }
 }
 
 /// What was said by and of one rule.
@@ -177,12 +205,8 @@ impl Fold {
             }
             Kind::Intervention => self.more_interventions += 1,
             Kind::Observe => {
-                if let Some(result) = body.get("contract") {
-                    let mut result = result.clone();
-                    if let Some(result) = result.as_object_mut() {
-                        result.insert("seq".to_owned(), entry.seq.into());
-                    }
-                    self.contracts.push(result);
+                if body.get("contract").is_some() {
+                    self.contract(entry);
                 }
                 let changes = state::changes(ledger, entry).map_err(|e| AttestError::Foreign(e.to_string()))?;
                 for change in &changes {
@@ -207,6 +231,24 @@ impl Fold {
                 "hold" => said.held += 1,
                 _ => said.denied += 1,
             }
+        }
+    }
+
+    /// The last that was said of a contract counts; what was said before it is named.
+    fn contract(&mut self, entry: &Entry) {
+        let Some(mut result) = entry.body.get("contract").and_then(Json::as_object).cloned() else { return };
+        result.insert("seq".to_owned(), entry.seq.into());
+        if let Some(later) = entry.body.get("later") {
+            result.insert("later".to_owned(), later.clone());
+        }
+        match self.contracts.iter_mut().find(|earlier| earlier.get("contract") == result.get("contract")) {
+            Some(earlier) => {
+                let mut before = earlier.get("before").and_then(Json::as_array).cloned().unwrap_or_default();
+                before.push(json!({ "seq": earlier.get("seq"), "holds": earlier.get("holds") }));
+                result.insert("before".to_owned(), Json::Array(before));
+                *earlier = Json::Object(result);
+            }
+            None => self.contracts.push(Json::Object(result)),
         }
     }
 

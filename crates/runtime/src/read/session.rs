@@ -250,11 +250,18 @@ fn coverage(history: &History, open: &Json) -> Option<SessionCoverage> {
     Some(session_coverage(&charter, &crate::coverage::doors(open)))
 }
 
-/// What the record says of contracts.
+/// What the record says of contracts: of each the last.
 fn contracts(history: &History) -> Vec<crate::ContractResult> {
+    let mut out: Vec<crate::ContractResult> = Vec::new();
     let observed = history.entries().iter().filter(|entry| entry.kind == Kind::Observe);
-    let told = observed.filter_map(|entry| entry.body.get("contract"));
-    told.filter_map(|result| serde_json::from_value(result.clone()).ok()).collect()
+    for told in observed.filter_map(|entry| entry.body.get("contract")) {
+        let Ok(result) = serde_json::from_value::<crate::ContractResult>(told.clone()) else { continue };
+        match out.iter_mut().find(|earlier| earlier.contract == result.contract) {
+            Some(earlier) => *earlier = result,
+            None => out.push(result),
+        }
+    }
+    out
 }
 
 fn opening(history: &History) -> Option<&Entry> {

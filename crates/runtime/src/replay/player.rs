@@ -5,7 +5,7 @@ use super::told::{Stored, Told, Untold};
 use super::{Difference, Obstacle, differ};
 use crate::gate::adopting;
 use flyball_kernel::{Charter, Effect, Input, Kernel, Ruling, Session, Sources, Text};
-use flyball_ledger::{Entry, Filter, Kind, Ledger, LedgerError, Line};
+use flyball_ledger::{Digest, Entry, Filter, Kind, Ledger, LedgerError, Line};
 use serde_json::{Value as Json, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -56,6 +56,34 @@ impl<'l> Player<'l> {
             compared: 0,
             recompiled: Vec::new(),
         }
+    }
+
+    /// One that took every entry up to `until`, and the leaf of that one; or what it stopped at.
+    pub fn up_to(
+        ledger: &'l Ledger,
+        session: &str,
+        until: u64,
+    ) -> Result<Result<(Self, Option<Digest>), Obstacle>, LedgerError> {
+        let mut player = Self::new(ledger, session);
+        let (mut entries, mut last, mut at) = (ledger.entries(session, 1..=until, Filter::default())?, None, 0);
+        while let Some((index, leaf, raw)) = entries.next_stored()? {
+            let stored = Stored { index, leaf, raw };
+            (last, at) = (Some(leaf), at + 1);
+            let Some(line) = Line::of(&stored.raw) else {
+                return Ok(Err(Obstacle { seq: at, why: "it can't be read".to_owned() }));
+            };
+            match player.take(&stored, &line)? {
+                Took::Well => {}
+                Took::Stopped(obstacle) => return Ok(Err(obstacle)),
+                Took::Differs(difference) => {
+                    return Ok(Err(Obstacle {
+                        seq: difference.seq,
+                        why: "the ruling is another one by now".to_owned(),
+                    }));
+                }
+            }
+        }
+        Ok(Ok((player, last)))
     }
 
     /// Whether the record has all that the kernel said so far.

@@ -26,8 +26,8 @@ const TOLD_AT_ONCE: usize = 500;
 /// One path of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Item {
-    path: String,
-    node: Node,
+    pub path: String,
+    pub node: Node,
     /// Time of change: seconds and nanoseconds.
     mtime: (i64, i64),
     /// User and group.

@@ -7,11 +7,11 @@
 
 use super::{Answers, RerunError};
 use crate::gate::{Answer, Question};
-use crate::replay::{Player, Stored, Took};
+use crate::replay::Player;
 use crate::state::State;
 use crate::{rewind, translate};
 use flyball_kernel::{Charter, Kernel, Reversibility, Sources, Verdict};
-use flyball_ledger::{Digest, Draft, Entry, Filter, Ledger, Line, Stream};
+use flyball_ledger::{Digest, Draft, Entry, Filter, Ledger, Stream};
 use flyball_sandbox::workspace::{self, Layers, Node};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -50,19 +50,8 @@ impl Fork {
         if until == 0 || until >= last {
             return Err(RerunError::NoStep { until, last: last.saturating_sub(1) });
         }
-        let mut player = Player::new(ledger, parent);
-        let mut entries = ledger.entries(parent, 1..=until, Filter::default())?;
-        let mut leaf = None;
-        while let Some((index, at, raw)) = entries.next_stored()? {
-            let stored = Stored { index, leaf: at, raw };
-            leaf = Some(at);
-            let line = Line::of(&stored.raw).ok_or_else(|| lost(until, "an entry before it can't be read"))?;
-            match player.take(&stored, &line)? {
-                Took::Well => {}
-                Took::Stopped(obstacle) => return Err(lost(obstacle.seq, &obstacle.why)),
-                Took::Differs(difference) => return Err(lost(difference.seq, "the ruling is another one by now")),
-            }
-        }
+        let played = Player::up_to(ledger, parent, until)?;
+        let (player, leaf) = played.map_err(|obstacle| lost(obstacle.seq, &obstacle.why))?;
         if !player.recompiled.is_empty() {
             return Err(lost(player.charter_seq, "this flyball compiles the charter to another digest"));
         }

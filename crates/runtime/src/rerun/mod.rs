@@ -6,7 +6,7 @@
 
 mod answers;
 mod compare;
-mod first;
+pub(crate) mod first;
 mod fork;
 mod given;
 mod index;
