@@ -2,10 +2,13 @@
 
 use super::ModelApi;
 use flyball_kernel::ModelSettings;
+use memchr::{memchr2, memmem};
 use serde_json::Value as Json;
 
 /// Bytes of an answer in one piece, and of one event of a stream, that are read at most. What is longer says nothing of its use.
 const PIECE_BYTES_MAX: usize = 8 << 20;
+/// Room that is kept between two events.
+const ROOM_BYTES_MAX: usize = 64 << 10;
 const TOOL_USES_MAX: usize = 256;
 const ID_CHARS_MAX: usize = 256;
 /// No answer takes more.
@@ -98,10 +101,15 @@ impl ModelAnswer {
             return self.keep(bytes);
         }
         let mut rest = bytes;
-        while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        while let Some(at) = memchr2(b'\n', b'\r', rest) {
             let (line, after) = rest.split_at(at);
-            self.keep(line);
-            self.line();
+            match self.bytes.is_empty() && line.len() <= PIECE_BYTES_MAX {
+                true => self.line(line),
+                false => {
+                    self.keep(line);
+                    self.kept_line();
+                }
+            }
             // The `\n` of a `\r\n` is one more empty line, and ends what has ended.
             let is_pair = after.starts_with(b"\r\n");
             rest = after.get(if is_pair { 2 } else { 1 }..).unwrap_or_default();
@@ -113,8 +121,7 @@ impl ModelAnswer {
     pub fn end(&mut self) {
         let whole = std::mem::take(&mut self.bytes);
         if self.is_events {
-            self.bytes = whole;
-            self.line();
+            self.line(&whole);
             self.event();
             return;
         }
@@ -161,9 +168,15 @@ impl ModelAnswer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// One line of a stream (HTML standard, section 9.2.6).
-    fn line(&mut self) {
+    /// The line that came in parts.
+    fn kept_line(&mut self) {
         let line = std::mem::take(&mut self.bytes);
+        self.line(&line);
+        self.bytes = emptied(line);
+    }
+
+    /// One line of a stream (HTML standard, section 9.2.6).
+    fn line(&mut self, line: &[u8]) {
         if line.is_empty() {
             return self.event();
         }
@@ -183,9 +196,12 @@ impl ModelAnswer {
         let data = std::mem::take(&mut self.data);
         if data == b"[DONE]" {
             self.is_over = true;
-        } else if let Ok(part) = serde_json::from_slice::<Json>(&data) {
+        } else if may_tell(self.api, &data)
+            && let Ok(part) = serde_json::from_slice::<Json>(&data)
+        {
             self.part(&part);
         }
+        self.data = emptied(data);
     }
 
     /// A whole answer, or an event of one.
@@ -318,6 +334,35 @@ impl ModelAnswer {
     }
 }
 
+/// Its room serves the next, where it isn't large.
+fn emptied(mut room: Vec<u8>) -> Vec<u8> {
+    room.clear();
+    room.shrink_to(ROOM_BYTES_MAX);
+    room
+}
+
+/// Whether an event may say anything of use or tools: most only carry text.
+///
+/// INVARIANT: `false` only where [`ModelAnswer::part`] would take nothing from it. Names that it looks for stand in the bytes as they
+/// are, unless a letter of theirs is written as an escape.
+fn may_tell(api: ModelApi, data: &[u8]) -> bool {
+    let has = |name: &str| memmem::find(data, name.as_bytes()).is_some();
+    let tells = match api {
+        ModelApi::AnthropicMessages => has("message") || has("content_block_start"),
+        ModelApi::OpenaiChat => {
+            // Most have one that is null.
+            let is_null = |at: usize| {
+                let after = data.get(at..).unwrap_or_default().strip_prefix(b"usage\":");
+                after.is_some_and(|after| after.trim_ascii_start().starts_with(b"null"))
+            };
+            has("tool_calls") || memmem::find_iter(data, "usage").any(|at| !is_null(at))
+        }
+        ModelApi::OpenaiResponses => ["\"item\"", "\"response\"", "\"output\"", "\"usage\""].into_iter().any(has),
+        ModelApi::Gemini => true,
+    };
+    tells || has("\\u00")
+}
+
 fn text<'j>(of: &'j Json, name: &str) -> &'j str {
     of.get(name).and_then(Json::as_str).unwrap_or_default()
 }
@@ -329,4 +374,93 @@ fn items<'j>(of: &'j Json, name: &str) -> impl Iterator<Item = &'j Json> {
 /// A count; what is none is 0.
 fn count(of: &Json, name: &str) -> i64 {
     of.get(name).and_then(Json::as_i64).unwrap_or_default().clamp(0, COUNT_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A word as JSON may spell it: plain, or a letter of it as an escape.
+    fn spelt(word: &str, escaped: Option<usize>) -> String {
+        let letter = |(at, c): (usize, char)| match escaped == Some(at) {
+            true => format!("\\u{:04x}", c as u32),
+            false => c.to_string(),
+        };
+        format!("\"{}\"", word.chars().enumerate().map(letter).collect::<String>())
+    }
+
+    fn word(of: &'static [&'static str]) -> impl Strategy<Value = String> {
+        let escaped = proptest::option::weighted(0.15, 0..12usize);
+        (prop::sample::select(of), escaped).prop_map(|(word, escaped)| spelt(word, escaped))
+    }
+
+    fn value() -> impl Strategy<Value = String> {
+        const KEYS: &[&str] = &[
+            "type",
+            "message",
+            "usage",
+            "content_block",
+            "content",
+            "output_tokens",
+            "id",
+            "name",
+            "choices",
+            "delta",
+            "tool_calls",
+            "function",
+            "response",
+            "item",
+            "output",
+            "completion_tokens",
+            "call_id",
+            "candidates",
+            "usageMetadata",
+            "text",
+            "xusage",
+        ];
+        const WORDS: &[&str] = &[
+            "message",
+            "message_start",
+            "message_delta",
+            "message_stop",
+            "content_block_start",
+            "content_block_delta",
+            "tool_use",
+            "response.completed",
+            "response.failed",
+            "response.created",
+            "function_call",
+            "a",
+            "usage\\\":null",
+            "[DONE]",
+        ];
+        let leaf = prop_oneof![word(WORDS), Just("null".to_owned()), Just(" null".to_owned()), Just("7".to_owned())];
+        leaf.prop_recursive(5, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(|all| format!("[{}]", all.join(","))),
+                prop::collection::vec((word(KEYS), inner), 1..5).prop_map(|all| {
+                    let all: Vec<String> = all.into_iter().map(|(key, value)| format!("{key}:{value}")).collect();
+                    format!("{{{}}}", all.join(","))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        /// An event that is left unread had nothing to tell.
+        #[test]
+        fn what_is_not_read_says_nothing(event in value()) {
+            for api in ModelApi::ALL {
+                let fresh = ModelAnswer::new(api, "text/event-stream");
+                let mut read = ModelAnswer::new(api, "text/event-stream");
+                read.part(&serde_json::from_str(&event).unwrap());
+                let changes = format!("{read:?}") != format!("{fresh:?}");
+                prop_assert!(!changes || may_tell(api, event.as_bytes()), "{api:?} {event}");
+            }
+        }
+    }
 }
