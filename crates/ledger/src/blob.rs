@@ -54,19 +54,26 @@ impl Ledger {
         let spool = options.read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
         // Without a name it goes away with this process, however that ends.
         fs::remove_file(&path).map_err(fail)?;
-        let (digest, bytes) = copy(&mut reader, &spool).map_err(fail)?;
-        if !self.has_blob(&digest)? {
-            let mut spool = spool;
-            spool.rewind().map_err(fail)?;
-            for piece in 0..bytes.div_ceil(CHUNK_BYTES as u64) {
-                let mut chunk = Vec::new();
-                (&spool).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).map_err(fail)?;
-                self.queue()?.push([Item::Chunk { digest, piece, bytes: chunk }])?;
-            }
-            self.queue()?.push([Item::Blob { digest, bytes }])?;
-            self.remember(digest)?;
-        }
+        let (digest, bytes) = copy(&mut reader, Some(&spool)).map_err(fail)?;
+        self.put_blob_file(digest, bytes, spool)?;
         Ok((digest, bytes))
+    }
+
+    /// Queues a file's content, of which digest and length are known.
+    fn put_blob_file(&self, digest: Digest, bytes: u64, mut file: File) -> Result<(), LedgerError> {
+        if self.has_blob(&digest)? {
+            return Ok(());
+        }
+        let fail = |e| LedgerError::io("read content for", self.dir(), e);
+        file.rewind().map_err(fail)?;
+        for piece in 0..bytes.div_ceil(CHUNK_BYTES as u64) {
+            let left = bytes.saturating_sub(piece * CHUNK_BYTES as u64);
+            let mut chunk = Vec::with_capacity(left.min(CHUNK_BYTES as u64) as usize);
+            (&file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).map_err(fail)?;
+            self.queue()?.push([Item::Chunk { digest, piece, bytes: chunk }])?;
+        }
+        self.queue()?.push([Item::Blob { digest, bytes }])?;
+        self.remember(digest)
     }
 
     /// The whole content of a blob, once it is committed.
@@ -127,23 +134,25 @@ impl Ledger {
         })
     }
 
-    /// The same of what `reader` gives, however long: no more than a piece of it is in memory at a time.
+    /// The same of all of a file that nobody changes any more, however long: no more than a piece of it is in memory at a time.
     ///
     /// # Errors
-    /// As for [`Ledger::put_blob_from`].
-    pub fn payload_from(&self, mut reader: impl Read) -> Result<Value, LedgerError> {
+    /// Those of the file, as [`LedgerError::Io`]; otherwise as for [`Ledger::put_blob`].
+    pub fn payload_from(&self, mut file: File) -> Result<Value, LedgerError> {
+        let fail = |e| LedgerError::io("read content for", self.dir(), e);
+        file.rewind().map_err(fail)?;
         let mut head = Vec::new();
-        let read = (&mut reader).take(INLINE_BYTES_MAX as u64 + 1).read_to_end(&mut head);
-        read.map_err(|e| LedgerError::io("read content for", self.dir(), e))?;
+        (&file).take(INLINE_BYTES_MAX as u64 + 1).read_to_end(&mut head).map_err(fail)?;
         if head.len() <= INLINE_BYTES_MAX {
             return self.payload(&head);
         }
         let salt = self.new_salt()?;
         let mut hasher = Hasher::new();
         hasher.update(&salt);
-        let hashed = Hashed { reader: head.as_slice().chain(reader), hasher: &mut hasher };
-        let (digest, bytes) = self.put_blob_from(hashed)?;
+        let mut hashed = Hashed { reader: head.as_slice().chain(&file), hasher: &mut hasher };
+        let (digest, bytes) = copy(&mut hashed, None).map_err(fail)?;
         let commitment = hasher.finish();
+        self.put_blob_file(digest, bytes, file)?;
         self.queue()?.push([Item::Payload { commitment, salt, digest }])?;
         self.remember(commitment)?;
         Ok(json!({ "bytes": bytes, "commitment": commitment.to_string() }))
@@ -273,7 +282,8 @@ pub fn commit(salt: &[u8; 32], bytes: &[u8]) -> Digest {
     hasher.finish()
 }
 
-fn copy(reader: &mut impl Read, mut spool: &File) -> std::io::Result<(Digest, u64)> {
+/// Digest and length of what is read, which goes into the spool.
+fn copy(reader: &mut impl Read, spool: Option<&File>) -> std::io::Result<(Digest, u64)> {
     let (mut hasher, mut total, mut buffer) = (Hasher::new(), 0, vec![0; 256 << 10]);
     loop {
         let read = match reader.read(&mut buffer) {
@@ -284,7 +294,9 @@ fn copy(reader: &mut impl Read, mut spool: &File) -> std::io::Result<(Digest, u6
         };
         let bytes = buffer.get(..read).unwrap_or_default();
         hasher.update(bytes);
-        spool.write_all(bytes)?;
+        if let Some(mut spool) = spool {
+            spool.write_all(bytes)?;
+        }
         total += read as u64;
     }
 }

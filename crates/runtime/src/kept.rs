@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,8 +105,7 @@ impl Keeping {
             return self.ledger.payload(&self.head).ok();
         }
         self.spill().ok()?;
-        let mut file = self.file.take()?;
-        file.rewind().ok()?;
+        let file = self.file.take()?;
         self.ledger.payload_from(file).ok()
     }
 }
