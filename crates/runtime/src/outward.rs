@@ -2,6 +2,8 @@
 //!
 //! INVARIANT: what was written is looked at and judged before a request goes out, however long its connection has stood open.
 
+mod chromium;
+
 use crate::core::{Core, Notice, Outgoing};
 use crate::gate::Settled;
 use crate::rerun::not_kept;
@@ -12,7 +14,7 @@ use flyball_gateway::http::{
 use flyball_gateway::{Answered, Asking, Gate, Keep, Later};
 use flyball_kernel::{Charter, Value, Verdict};
 use flyball_ledger::Kind;
-use flyball_sandbox::{JAVA_TRUST_FILE, Passing, SYSTEM_JAVA_TRUST, Through};
+use flyball_sandbox::{CHROMIUM_DIR, JAVA_TRUST_FILE, Passing, SYSTEM_CHROMIUM, SYSTEM_JAVA_TRUST, Through};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -81,14 +83,16 @@ struct Open {
 pub(crate) struct Trust {
     pem: PathBuf,
     java: Option<PathBuf>,
+    chromium: Option<PathBuf>,
 }
 
 impl Trust {
     pub(crate) fn create(session_dir: &Path, env: &[(OsString, OsString)]) -> Result<Self, String> {
         let has_java = SYSTEM_JAVA_TRUST.iter().any(|path| Path::new(path).exists())
             || env.iter().any(|(name, _)| name == "JAVA_HOME");
-        let trust =
-            Self { pem: session_dir.join(TRUST_FILE), java: has_java.then(|| session_dir.join(JAVA_TRUST_FILE)) };
+        let java = has_java.then(|| session_dir.join(JAVA_TRUST_FILE));
+        let chromium = chromium::prepare(Path::new(SYSTEM_CHROMIUM), &session_dir.join(CHROMIUM_DIR));
+        let trust = Self { pem: session_dir.join(TRUST_FILE), java, chromium };
         [Some(&trust.pem), trust.java.as_ref()].into_iter().flatten().try_for_each(|path| write(path, b""))?;
         Ok(trust)
     }
@@ -113,6 +117,9 @@ impl Trust {
         bundle.extend_from_slice(authority.pem().as_bytes());
         if let Some(java) = &self.java {
             write(java, &java_trust(&bundle))?;
+        }
+        if let Some(policy) = &self.chromium {
+            write(policy, &chromium::policy(policy, authority.pem()))?;
         }
         write(&self.pem, &bundle)?;
         Ok(Arc::new(authority))

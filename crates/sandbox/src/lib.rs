@@ -25,9 +25,9 @@ pub use call::{
 };
 pub use doctor::{Finding, doctor};
 pub use launch::{
-    CODES as LAUNCH_CODES, HOOKS_PROGRAM, HOOKS_SOCKET, HOOKS_SOCKET_FILE, INBOX, JAVA_TRUST_FILE, LaunchError,
-    SYSTEM_JAVA_TRUST, Streams, TRUST, end_leftovers, enter_if_launcher, hooks_settings_file, remove_session_dir,
-    weakness_name,
+    CHROMIUM_DIR, CODES as LAUNCH_CODES, HOOKS_PROGRAM, HOOKS_SOCKET, HOOKS_SOCKET_FILE, INBOX, JAVA_TRUST_FILE,
+    LaunchError, SYSTEM_CHROMIUM, SYSTEM_JAVA_TRUST, Streams, TRUST, end_leftovers, enter_if_launcher,
+    hooks_settings_file, remove_session_dir, weakness_name,
 };
 pub use mediate::HOST_NAME;
 #[doc(hidden)]

@@ -10,6 +10,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "whom_clients_trust", needs: |_| needs(&["curl", "git"]), run: whom },
         Case { name: "java_trusts_the_session", needs: |_| needs(&["java", "javac"]), run: java },
+        Case { name: "chromium_trusts_the_session", needs: |_| needs(&["chromium"]), run: chromium },
         Case { name: "who_trusts_nobody_else_is_told_of", needs: |_| needs(&["curl"]), run: pinned },
         Case { name: "what_passes_and_what_is_closed_by_name", needs: |_| needs(&["curl"]), run: closed },
     ]
@@ -140,6 +141,19 @@ fn java(user: User) {
         );
         assert!(said.contains("trusted-") && said.contains("password was incorrect"), "{said}");
     }
+}
+
+/// Chromium goes by its administrator's policy, to which nobody inside adds.
+fn chromium(user: User) {
+    let (world, server, _outside) = web::scene(user);
+    let script = "timeout 120 chromium --headless --no-sandbox --disable-gpu --no-first-run --user-data-dir=/tmp/profile \
+        --host-resolver-rules='MAP * ~NOTFOUND, EXCLUDE host.internal' --dump-dom @URL@/chromium 2>/tmp/said || tail -n 3 /tmp/said\n\
+        for to in /etc/chromium/policies/managed/more.json /etc/chromium/policies/managed/zz-flyball.json /etc/chromium/new; do\n\
+        echo '{}' 2>/dev/null >$to && echo written; done; mv /etc/chromium /etc/other; ls /etc/chromium";
+    let said = web::run(&world, &server, script);
+    assert!(said.contains("GET /chromium 0"), "{said}");
+    let own = Path::new("/etc/chromium/master_preferences");
+    assert!(!said.contains("written") && (!own.exists() || said.contains("master_preferences\n")), "{said}");
 }
 
 fn program_is(name: &'static str) -> bool {

@@ -36,8 +36,8 @@ pub(crate) use confine::LANDLOCK_ABI_MIN;
 pub use error::{CODES, LaunchError, weakness_name};
 pub use leftovers::end_leftovers;
 pub use mounts::{
-    HOOKS_PROGRAM, HOOKS_SOCKET, HOOKS_SOCKET_FILE, INBOX, JAVA_TRUST_FILE, SYSTEM_JAVA_TRUST, TRUST,
-    hooks_settings_file,
+    CHROMIUM_DIR, HOOKS_PROGRAM, HOOKS_SOCKET, HOOKS_SOCKET_FILE, INBOX, JAVA_TRUST_FILE, SYSTEM_CHROMIUM,
+    SYSTEM_JAVA_TRUST, TRUST, hooks_settings_file,
 };
 pub(crate) use prepare::{can_stand_apart, landlock_abi};
 pub(crate) use probe::{Probed, probe};

@@ -85,6 +85,10 @@ pub(super) const TRUST_FILE: &str = "trust.pem";
 const JAVA_TRUST: &str = "/.flyball/trust.jks";
 /// That file, in the session's folder.
 pub const JAVA_TRUST_FILE: &str = "trust.jks";
+/// Where Chromium's settings of the machine are (Debian and its kin).
+pub const SYSTEM_CHROMIUM: &str = "/etc/chromium";
+/// In the session's folder: what stands in their place, if it is there.
+pub const CHROMIUM_DIR: &str = "chromium";
 /// Where the harness's hooks reach the supervisor.
 pub const HOOKS_SOCKET: &str = "/.flyball/hooks.sock";
 /// That socket, in the session's folder.
@@ -148,6 +152,11 @@ pub(super) fn enter(boot: &Boot) -> Step<()> {
         root.bind(&java_trust, Path::new(JAVA_TRUST), READ_ONLY | libc::MOUNT_ATTR_NOEXEC)?;
     }
     let mut protected = protected_trees(spec)?;
+    let chromium = spec.session_dir.join(CHROMIUM_DIR);
+    if chromium.is_dir() {
+        let tree = tree(&chromium, READ_ONLY | libc::MOUNT_ATTR_NOEXEC).at("reading a browser's settings", chromium)?;
+        protected.push((SYSTEM_CHROMIUM.into(), tree));
+    }
     if let Some(hooks) = &spec.hooks {
         root.bind(&spec.session_dir.join(HOOKS_SOCKET_FILE), Path::new(HOOKS_SOCKET), READ_ONLY)?;
         root.bind(&hooks.program, Path::new(HOOKS_PROGRAM), READ_ONLY)?;
