@@ -506,6 +506,7 @@ or arguments are not what they were when it was first seen is `tool.inject`, bef
 Examples: flyball gateway mcp -- npx -y @modelcontextprotocol/server-filesystem .
           flyball gateway mcp --servers .mcp.json
           flyball gateway mcp --listen 127.0.0.1:8811 -- npx -y @modelcontextprotocol/server-filesystem .
+          flyball gateway mcp --listen 127.0.0.1:8811 --servers .mcp.json
           flyball gateway mcp --listen 127.0.0.1:8811 -- shop=http://127.0.0.1:3000/mcp wiki=http://127.0.0.1:3001/mcp")]
     Mcp {
         /// The server's name, as rules see it [default: from its command]
@@ -523,8 +524,8 @@ Examples: flyball gateway mcp -- npx -y @modelcontextprotocol/server-filesystem 
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<std::net::SocketAddr>,
         /// Stand in front of all servers of this file, which is as your client has it; to the client they are one, with tools named
-        /// SERVER__TOOL
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "listen", "server"])]
+        /// SERVER__TOOL. With --listen also those over HTTP, each at `/NAME`
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "server"])]
         servers: Option<PathBuf>,
         /// The server's command
         #[arg(

@@ -14,7 +14,7 @@ pub fn gateway(place: &Place, args: Gateway) -> Result<u8, Failure> {
     let Gateway::Mcp { name, charter, within, listen, servers, server } = args;
     let within = Duration::from_secs(within);
     if let Some(address) = listen {
-        let options = McpListen { address, charter, within, name, servers: server };
+        let options = McpListen { address, charter, within, name, servers: server, file: servers };
         door::mcp_listen(&place.home()?, &options, |sites| {
             for (name, url) in sites {
                 eprintln!("flyball: `{name}` is served at {url}");

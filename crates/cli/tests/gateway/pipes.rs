@@ -1,4 +1,4 @@
-//! A server over pipes behind `--listen`: each session has a process of its own, and what ends one ends the other.
+//! Servers over pipes behind `--listen`: each session has processes of its own, and what ends one ends the other.
 
 use super::{Running, World};
 use serde_json::{Value, json};
@@ -46,27 +46,40 @@ fn listening(stays: bool) -> Listening {
     let world = World::new();
     let server = world.path("pipes.py");
     std::fs::write(&server, SERVER).unwrap();
+    let words = ["--name", "shop", "--", "python3", server.to_str().unwrap()];
+    listening_with(world, &words, "shop", stays)
+}
+
+fn listening_with(world: World, words: &[&str], names: &str, stays: bool) -> Listening {
     let mut gateway = world.command(&["gateway", "mcp", "--within", "0", "--listen", "127.0.0.1:0"]);
-    gateway.args(["--name", "shop", "--", "python3"]).arg(&server);
+    gateway.args(words);
     if stays {
         gateway.env("STAYS", "1");
     }
     let mut gateway = gateway.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(gateway.stderr.take().unwrap());
     let mut told = String::new();
-    said.read_line(&mut told).unwrap();
-    assert!(told.contains("`shop` is served at http://127.0.0.1:") && told.trim().ends_with("/mcp"), "{told}");
+    while !told.trim().ends_with("/mcp") {
+        told.clear();
+        assert!(said.read_line(&mut told).unwrap() > 0, "the gateway has ended");
+    }
+    let expect = format!("`{names}` is served at http://127.0.0.1:");
+    assert!(told.contains(&expect), "{told}");
     let at = told.trim().rsplit_once("http://").unwrap().1.split('/').next().unwrap().to_owned();
     Listening { world, gateway: Running(gateway), at, said }
 }
 
 impl Listening {
     fn begin_request(&self, method: &str, session: Option<&str>, more: &str, body: &str) -> TcpStream {
+        self.begin_request_at("/mcp", method, session, more, body)
+    }
+
+    fn begin_request_at(&self, path: &str, method: &str, session: Option<&str>, more: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.at).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let session = session.map(|name| format!("Mcp-Session-Id: {name}\r\n")).unwrap_or_default();
         let head = format!(
-            "{method} /mcp HTTP/1.1\r\nHost: {}\r\n{session}{more}Accept: application/json, text/event-stream\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n{session}{more}Accept: application/json, text/event-stream\r\n\
              Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             self.at,
             body.len()
@@ -76,8 +89,12 @@ impl Listening {
     }
 
     fn request(&self, method: &str, session: Option<&str>, more: &str, body: &Value) -> Response {
+        self.request_at("/mcp", method, session, more, body)
+    }
+
+    fn request_at(&self, path: &str, method: &str, session: Option<&str>, more: &str, body: &Value) -> Response {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let mut stream = self.begin_request(method, session, more, &body);
+        let mut stream = self.begin_request_at(path, method, session, more, &body);
         let mut said = String::new();
         stream.read_to_string(&mut said).unwrap();
         let (head, body) = said.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{said:?}"));
@@ -86,9 +103,7 @@ impl Listening {
     }
 
     fn initialize(&self) -> Response {
-        let params =
-            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
-        self.request("POST", None, "", &json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}))
+        self.request("POST", None, "", &initialize())
     }
 
     fn session(&self) -> String {
@@ -99,14 +114,22 @@ impl Listening {
     }
 
     fn call(&self, session: &str, arguments: Value) -> Response {
-        let params = json!({"name": "odd", "arguments": arguments});
+        self.call_of("odd", session, arguments)
+    }
+
+    fn call_of(&self, tool: &str, session: &str, arguments: Value) -> Response {
+        let params = json!({"name": tool, "arguments": arguments});
         let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
         self.request("POST", Some(session), "MCP-Protocol-Version: 2025-11-25\r\n", &call)
     }
 
     /// The process that answers a session's calls.
     fn process(&self, session: &str) -> PathBuf {
-        let said = self.call(session, json!({}));
+        self.process_of("odd", session)
+    }
+
+    fn process_of(&self, tool: &str, session: &str) -> PathBuf {
+        let said = self.call_of(tool, session, json!({}));
         let id = said.body.split("process ").nth(1).unwrap_or_else(|| panic!("{} {}", said.head, said.body));
         PathBuf::from("/proc").join(id.split(' ').next().unwrap())
     }
@@ -114,6 +137,12 @@ impl Listening {
     fn status_of(&self, session: &str) -> u16 {
         self.request("POST", Some(session), "", &json!({"jsonrpc": "2.0", "id": 2, "method": "ping"})).status
     }
+}
+
+fn initialize() -> Value {
+    let params =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
+    json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
 }
 
 /// Waits until it holds.
@@ -229,6 +258,92 @@ fn processes_are_so_many_and_whoever_uses_none_makes_room() {
     until(|| it.initialize().status == 503);
     drop(listened.pop());
     until(|| it.initialize().status == 200);
+}
+
+/// So many servers of a file, `a` and `b` and so on, and `more`.
+fn several(count: u8, more: &str, names: &str, stays: bool) -> Listening {
+    let world = World::new();
+    let (server, file) = (world.path("pipes.py"), world.path("servers.json"));
+    std::fs::write(&server, SERVER).unwrap();
+    let entry = |name| format!(r#""{name}": {{"command": "python3", "args": ["{}"]}}"#, server.display());
+    let entries = ('a'..).take(count.into()).map(entry).collect::<Vec<_>>().join(", ");
+    std::fs::write(&file, format!(r#"{{"mcpServers": {{{entries}{more}}}}}"#)).unwrap();
+    listening_with(world, &["--servers", file.to_str().unwrap()], names, stays)
+}
+
+#[test]
+fn each_session_has_processes_of_all_servers_of_a_file() {
+    let mut it = several(2, "", "a`, `b", false);
+    let (one, two) = (it.session(), it.session());
+    let list = json!({"jsonrpc": "2.0", "id": 3, "method": "tools/list"});
+    let listed = it.request("POST", Some(&one), "", &list).body;
+    assert!(listed.contains("\"a__odd\"") && listed.contains("\"b__odd\""), "{listed}");
+    let all = [("a__odd", &one), ("b__odd", &one), ("a__odd", &two), ("b__odd", &two)];
+    let mut processes = all.map(|(tool, session)| it.process_of(tool, session));
+    let [of_a, of_b, ..] = processes.clone();
+    processes.sort();
+    assert!(processes.windows(2).all(|two| two[0] != two[1]), "{processes:?}");
+    // Each is ruled on as its own server's.
+    let log = it.world.ok(&["log", "@", "--json", "--verb", "tool.call"]);
+    assert!(log.contains(r#""server":"a""#) && log.contains(r#""server":"b""#), "{log}");
+    // One that dies takes its calls with it, and neither its session nor the other server.
+    let died = it.call_of("a__odd", &one, json!({"die": true}));
+    assert!(died.body.contains("the server ended before it answered"), "{}", died.body);
+    assert_eq!((it.process_of("b__odd", &one), it.status_of(&one)), (of_b.clone(), 200));
+    until(|| has_ended(&of_a));
+    let again = it.call_of("a__odd", &one, json!({}));
+    assert!(again.body.contains("the server has ended"), "{}", again.body);
+    // The end of a session is that of all its processes, and no other's.
+    assert_eq!(it.request("DELETE", Some(&one), "", &Value::Null).status, 200);
+    until(|| has_ended(&of_b));
+    assert!(it.status_of(&one) == 404 && it.call_of("b__odd", &two, json!({})).body.contains("call 2"));
+    let of_two = ["a__odd", "b__odd"].map(|tool| it.process_of(tool, &two));
+    let id = it.gateway.0.id().to_string();
+    assert!(Command::new("kill").arg(id).status().unwrap().success());
+    assert!(it.gateway.0.wait().unwrap().success() && of_two.iter().all(|process| has_ended(process)));
+    it.world.ok(&["verify"]);
+}
+
+#[test]
+fn processes_of_several_servers_are_so_many_as_well() {
+    let names: Vec<String> = ('a'..='p').map(String::from).collect();
+    let mut it = several(16, "", &names.join("`, `"), false);
+    let one = it.session();
+    let of_one = it.process_of("p__odd", &one);
+    let two = it.session();
+    let three = it.session();
+    assert!(it.status_of(&one) == 404 && it.status_of(&two) == 200 && it.status_of(&three) == 200);
+    until(|| has_ended(&of_one));
+    let of_three = it.process_of("a__odd", &three);
+    it.gateway.0.kill().unwrap();
+    it.gateway.0.wait().unwrap();
+    until(|| has_ended(&of_three));
+}
+
+#[test]
+fn a_server_that_can_t_be_started_takes_those_before_it_along() {
+    let broken = tempfile::tempdir().unwrap();
+    let path = broken.path().join("broken");
+    std::fs::write(&path, "no program").unwrap();
+    let more = format!(r#", "z": {{"command": "{}"}}"#, path.display());
+    let it = several(1, &more, "a`, `z", false);
+    let refused = it.initialize();
+    assert!(refused.status == 502 && refused.body.contains("`z`"), "{} {}", refused.head, refused.body);
+    let children = || std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", it.gateway.0.id())).unwrap();
+    until(|| children().is_empty());
+}
+
+/// What of a file is over HTTP has a path of its own.
+#[test]
+fn servers_over_http_of_a_file_stand_beside_those_that_are_started() {
+    let upstream = listening(false);
+    let more = format!(r#", "web": {{"url": "http://{}/mcp"}}"#, upstream.at);
+    let it = several(1, &more, "a", false);
+    let begun = it.request_at("/web", "POST", None, "", &initialize());
+    assert!(begun.status == 200 && begun.body.contains("serverInfo"), "{} {}", begun.head, begun.body);
+    let list = json!({"jsonrpc": "2.0", "id": 3, "method": "tools/list"});
+    let own = it.session();
+    assert!(it.request("POST", Some(&own), "", &list).body.contains("\"a__odd\""));
 }
 
 #[test]

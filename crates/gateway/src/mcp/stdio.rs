@@ -92,6 +92,14 @@ impl Started {
         Arc::clone(&self.pipes)
     }
 
+    /// Ends a server that was asked nothing.
+    pub fn abandon(mut self) {
+        let (tell, ended) = channel();
+        let _ = tell.send(Ended::Client);
+        drop((tell, self.stdout));
+        end(&mut self.child, &self.pipes, self.leads, &ended);
+    }
+
     /// Carries lines until one of the two has ended; gives the server's exit code. `ready` is handed what ends it from outside.
     ///
     /// # Errors

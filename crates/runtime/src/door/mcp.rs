@@ -3,12 +3,13 @@
 use super::agent::{self, Agent};
 use super::hooks::workspace;
 use super::pins::PinFiles;
-use super::{Door, DoorOptions, servers_file};
+use super::servers_file::{self, ServerEntry, Servers};
+use super::{Door, DoorOptions};
 use crate::git_context;
 use crate::home::Home;
 use crate::supervisor::RunError;
 use crate::translate;
-use flyball_gateway::mcp::listen::{self, Piped, Site, Upstream, UpstreamError};
+use flyball_gateway::mcp::listen::{self, Launch, Launches, PROCESSES_MAX, Piped, Site, Upstream, UpstreamError};
 use flyball_gateway::mcp::many::{self, Many};
 use flyball_gateway::mcp::{Around, Proxy, server_name, stdio};
 use flyball_intent::{McpOwn, is_known_server};
@@ -57,6 +58,8 @@ pub enum McpError {
     NamedByAddress(String),
     #[error("two servers are named `{0}`: give each a name of its own, NAME=URL")]
     Twice(String),
+    #[error("a server over HTTP can't be named `{0}` beside servers that are started, which are served at that path")]
+    Taken(String),
 }
 
 /// Stands between the client on these two ends and the server that it starts, until one of them ends; gives the server's exit
@@ -123,8 +126,11 @@ pub fn mcp_many(
     client: impl BufRead + Send + 'static,
     to_client: Box<dyn Write + Send>,
 ) -> Result<(), McpError> {
-    let entries = servers_file::read(&options.servers)
-        .map_err(|why| McpError::File { file: translate::text(&options.servers), why })?;
+    let Servers { started: entries, reached } = of_file(&options.servers)?;
+    if let Some((name, _)) = reached.first() {
+        let why = format!("`{name}` has no `command`: a server that is reached over HTTP is for `--listen`");
+        return Err(McpError::File { file: translate::text(&options.servers), why });
+    }
     let names: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
     let cwd = std::env::current_dir().map_err(system("tell the working directory"))?;
     let commands: Vec<_> = entries.iter().map(|entry| json!([entry.command, entry.args])).collect();
@@ -138,9 +144,7 @@ pub fn mcp_many(
     let many = Many::new(&names, to_client);
     let mut all = Vec::new();
     for (at, entry) in entries.iter().enumerate() {
-        let mut command = Command::new(&entry.command);
-        command.args(&entry.args).envs(&entry.env);
-        let started = match stdio::start(&mut command, Box::new(std::io::sink())) {
+        let started = match stdio::start(&mut command_of(entry), Box::new(std::io::sink())) {
             Ok(started) => started,
             Err(cause) => {
                 door.close("program");
@@ -150,17 +154,32 @@ pub fn mcp_many(
                 });
             }
         };
-        let argv: Vec<String> = std::iter::once(&entry.command).chain(&entry.args).cloned().collect();
-        let kind = if is_known_server(&entry.name) { entry.name.clone() } else { server_name(&argv) };
-        let around = Around { roots: roots(&argv), ..around(&entry.name, &kind, &cwd, options.within, &door.own) };
+        let around = around_of(entry, &cwd, options.within, &door.own);
         let gate = Arc::clone(&door) as Arc<dyn flyball_gateway::Gate>;
         let peers = many.port(at, started.peers());
         many.stand(at, Proxy::new(around, gate, Arc::new(PinFiles::new(home)), peers));
         all.push(started);
     }
-    let served = many::serve(&many, all, client, at_signals).map_err(system("start a thread"));
+    let end = |stop: many::Stop| at_signals(move || stop.stop());
+    let served = many::serve(&many, all, client, end).map_err(system("start a thread"));
     door.close("program");
     served
+}
+
+fn of_file(path: &Path) -> Result<Servers, McpError> {
+    servers_file::read(path).map_err(|why| McpError::File { file: translate::text(path), why })
+}
+
+fn command_of(entry: &ServerEntry) -> Command {
+    let mut command = Command::new(&entry.command);
+    command.args(&entry.args).envs(&entry.env);
+    command
+}
+
+fn around_of(entry: &ServerEntry, cwd: &Path, within: Duration, own: &McpOwn) -> Around {
+    let argv = entry.argv();
+    let kind = if is_known_server(&entry.name) { entry.name.clone() } else { server_name(&argv) };
+    Around { roots: roots(&argv), ..around(&entry.name, &kind, cwd, within, own) }
 }
 
 /// Folders that a server was given on its command line.
@@ -181,6 +200,8 @@ pub struct McpListen {
     pub name: Option<String>,
     /// The servers, each its address, or its name, `=` and that; or the command of one, which is started for each session of a client.
     pub servers: Vec<OsString>,
+    /// In their place a file of several, as clients have it: what is started is one server to the client.
+    pub file: Option<PathBuf>,
 }
 
 /// The path of a server that is started.
@@ -194,33 +215,47 @@ const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
 /// # Errors
 /// [`McpError`] when it can't be begun.
 pub fn mcp_listen(home: &Home, options: &McpListen, ready: impl FnOnce(&[(String, String)])) -> Result<(), McpError> {
-    let argv: Vec<String> = options.servers.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let started = match argv.first() {
-        Some(first) if !first.contains("://") => Some(Starting::new(options, &argv)?),
-        _ => None,
+    let (started, mut argv): (Option<Starting>, Vec<String>) = match &options.file {
+        Some(path) => {
+            let Servers { started, reached } = of_file(path)?;
+            let named = reached.into_iter().map(|(name, url)| format!("{name}={url}")).collect();
+            (Starting::several(path, started)?, named)
+        }
+        None => {
+            let argv: Vec<String> = options.servers.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            match argv.first() {
+                Some(first) if !first.contains("://") => (Some(Starting::one(options, argv)?), Vec::new()),
+                _ => (None, argv),
+            }
+        }
     };
     let mut servers: BTreeMap<String, Upstream> = BTreeMap::new();
-    for said in argv.iter().filter(|_| started.is_none()) {
+    for said in &argv {
         let (name, url) = said.split_once('=').filter(|(name, _)| !name.contains([':', '/'])).unwrap_or(("", said));
         if let Some(name) = &options.name {
             return Err(McpError::NamedByAddress(name.clone()));
         }
         let upstream = Upstream::new(url)?;
         let name = if name.is_empty() { url.split('/').nth(2).unwrap_or("server").to_owned() } else { name.to_owned() };
+        if started.is_some() && format!("/{name}") == STARTED_PATH {
+            return Err(McpError::Taken(name));
+        }
         if servers.insert(name.clone(), upstream).is_some() {
             return Err(McpError::Twice(name));
         }
     }
+    argv.extend(started.iter().flat_map(Starting::argv));
     let cwd = std::env::current_dir().map_err(system("tell the working directory"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system("start threads"))?;
     let listener = runtime.block_on(TcpListener::bind(options.address)).map_err(system("listen"))?;
     let here = listener.local_addr().map_err(system("listen"))?;
-    let names: Vec<&String> = servers.keys().chain(started.as_ref().map(|started| &started.name)).collect();
+    let of_started = started.as_ref().map(Starting::names).unwrap_or_default();
+    let names: Vec<&String> = servers.keys().chain(&of_started).collect();
     let origin = json!({ "surface": "mcp", "servers": names, "listens": here.to_string(), "argv": argv });
     let name = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ");
     let door = open(home, &name, &cwd, options.charter.clone(), origin)?;
     door.serve_people().map_err(system("hear people"))?;
-    let is_one = servers.len() == 1;
+    let is_one = servers.len() == 1 && options.file.is_none();
     let (within, mut told, mut sites) = (options.within, Vec::new(), Vec::new());
     for (name, upstream) in servers {
         let path = if is_one { upstream.path().to_owned() } else { format!("/{name}") };
@@ -230,7 +265,7 @@ pub fn mcp_listen(home: &Home, options: &McpListen, ready: impl FnOnce(&[(String
     }
     let gate = Arc::clone(&door) as Arc<dyn flyball_gateway::Gate>;
     let piped = started.map(|started| {
-        told.push((started.name.clone(), format!("http://{here}{STARTED_PATH}")));
+        told.push((of_started.join("`, `"), format!("http://{here}{STARTED_PATH}")));
         started.piped(home, &door, within, cwd.clone())
     });
     let (end, ended) = tokio::sync::oneshot::channel();
@@ -253,46 +288,85 @@ pub fn mcp_listen(home: &Home, options: &McpListen, ready: impl FnOnce(&[(String
     served.map_err(system("take connections"))
 }
 
-/// A server that is started for each session of a client.
-struct Starting {
-    name: String,
-    kind: String,
-    argv: Vec<String>,
-    words: Vec<OsString>,
+/// What is started for each session of a client.
+enum Starting {
+    One { name: String, kind: String, argv: Vec<String>, words: Vec<OsString> },
+    Several(Vec<ServerEntry>),
 }
 
 impl Starting {
-    fn new(options: &McpListen, argv: &[String]) -> Result<Self, McpError> {
-        let program = options.servers.first().map(PathBuf::from).unwrap_or_default();
-        // Told now, and not to the first client.
-        let is_there = match program.components().count() {
-            0 | 1 => std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-                .any(|folder| folder.join(&program).is_file()),
-            _ => program.is_file(),
-        };
-        if !is_there {
-            return Err(McpError::Program(translate::text(&program)));
-        }
-        let derived = server_name(argv);
+    fn one(options: &McpListen, argv: Vec<String>) -> Result<Self, McpError> {
+        is_there(&options.servers.first().map(PathBuf::from).unwrap_or_default())?;
+        let derived = server_name(&argv);
         let name = options.name.clone().unwrap_or_else(|| derived.clone());
         let kind = if is_known_server(&name) { name.clone() } else { derived };
-        Ok(Self { name, kind, argv: argv.to_vec(), words: options.servers.clone() })
+        Ok(Self::One { name, kind, argv, words: options.servers.clone() })
+    }
+
+    fn several(file: &Path, entries: Vec<ServerEntry>) -> Result<Option<Self>, McpError> {
+        if entries.len() > PROCESSES_MAX {
+            let why = format!("{} of its servers would be started, and {PROCESSES_MAX} is the most", entries.len());
+            return Err(McpError::File { file: translate::text(file), why });
+        }
+        entries.iter().try_for_each(|entry| is_there(Path::new(&entry.command)))?;
+        Ok((!entries.is_empty()).then_some(Self::Several(entries)))
+    }
+
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::One { name, .. } => vec![name.clone()],
+            Self::Several(entries) => entries.iter().map(|entry| entry.name.clone()).collect(),
+        }
+    }
+
+    fn argv(&self) -> Vec<String> {
+        match self {
+            Self::One { argv, .. } => argv.clone(),
+            Self::Several(entries) => entries.iter().flat_map(ServerEntry::argv).collect(),
+        }
     }
 
     fn piped(self, home: &Home, door: &Arc<Door>, within: Duration, cwd: PathBuf) -> Arc<Piped> {
-        let Self { name, kind, argv, words } = self;
-        let command = move || {
-            let mut command = Command::new(words.first().map(OsString::as_os_str).unwrap_or_default());
-            command.args(words.get(1..).unwrap_or_default());
+        let own = door.own.clone();
+        let tied = |mut command: Command| {
             flyball_sandbox::ends_with_this_thread(&mut command);
             command
         };
-        let own = door.own.clone();
-        let around = move || Around { roots: roots(&argv), ..around(&name, &kind, &cwd, within, &own) };
+        let launches = match self {
+            Self::One { name, kind, argv, words } => {
+                let command = move || {
+                    let mut command = Command::new(words.first().map(OsString::as_os_str).unwrap_or_default());
+                    command.args(words.get(1..).unwrap_or_default());
+                    tied(command)
+                };
+                let around = move || Around { roots: roots(&argv), ..around(&name, &kind, &cwd, within, &own) };
+                Launches::One(Launch { command: Box::new(command), around: Box::new(around) })
+            }
+            Self::Several(entries) => {
+                let launch = |entry: ServerEntry| {
+                    let (entry, cwd, own) = (Arc::new(entry), cwd.clone(), own.clone());
+                    let started = Arc::clone(&entry);
+                    Launch {
+                        command: Box::new(move || tied(command_of(&started))),
+                        around: Box::new(move || around_of(&entry, &cwd, within, &own)),
+                    }
+                };
+                Launches::Many(entries.into_iter().map(launch).collect())
+            }
+        };
         let gate = Arc::clone(door) as Arc<dyn flyball_gateway::Gate>;
-        let pins = Arc::new(PinFiles::new(home));
-        Piped::new(STARTED_PATH.to_owned(), Box::new(command), Box::new(around), gate, pins, IDLE_MAX)
+        Piped::new(STARTED_PATH.to_owned(), launches, gate, Arc::new(PinFiles::new(home)), IDLE_MAX)
     }
+}
+
+/// Told now, and not to the first client.
+fn is_there(program: &Path) -> Result<(), McpError> {
+    let is_there = match program.components().count() {
+        0 | 1 => std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+            .any(|folder| folder.join(program).is_file()),
+        _ => program.is_file(),
+    };
+    if is_there { Ok(()) } else { Err(McpError::Program(translate::text(program))) }
 }
 
 fn open(

@@ -31,7 +31,7 @@ use tokio::net::TcpListener;
 use unread::{Unread, way};
 use ways::{Item, Ways};
 
-pub use pipes::Piped;
+pub use pipes::{Launch, Launches, PROCESSES_MAX, Piped};
 pub use ways::{Upstream, UpstreamError};
 
 /// The events of a stream that comes in pieces of so many bytes, each whole and its data alone. For fuzzers.
@@ -84,7 +84,7 @@ struct Session {
     ways: Arc<Ways>,
 }
 
-/// Serves clients for as long as it is polled: servers over HTTP, and one over pipes.
+/// Serves clients for as long as it is polled: servers over HTTP, and those over pipes.
 ///
 /// # Errors
 /// What the operating system says of the listener when it begins.

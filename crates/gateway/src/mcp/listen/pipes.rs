@@ -1,14 +1,15 @@
-//! A server over pipes behind the listener: each session of a client has a process of its own.
+//! Servers over pipes behind the listener: each session of a client has processes of its own, one of each server.
 //!
-//! INVARIANT: nothing of a body reaches a server but by [`Peers::to_server`] of its session, which only the proxy calls.
+//! INVARIANT: nothing of a body reaches a server but by [`Peers::to_server`] of its session, which only a proxy calls.
 //! The proxy is only called on threads that may wait, and no lock of this module is held while it is.
 
 use super::unread::{Way, way};
 use super::ways::{self, Item};
 use super::{Out, Posted, SESSION, answer, json, posted, session_name, whole};
 use crate::gate::Gate;
+use crate::mcp::many::{self, Many};
 use crate::mcp::message::{Frame, Id, Kind, Message};
-use crate::mcp::stdio::{self, Pipes, Stop};
+use crate::mcp::stdio::{self, Pipes, Started};
 use crate::mcp::{Around, Peers, Pins, Proxy, say};
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -26,7 +27,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 /// Processes at a time, at most.
-const PROCESSES_MAX: usize = 32;
+pub const PROCESSES_MAX: usize = 32;
 /// Messages of a session that are being ruled on at once, at most; others wait. Each keeps a thread.
 const TURNS_MAX: usize = 8;
 /// What a server has said by itself while nobody listened: so many messages, and bytes of them.
@@ -39,11 +40,35 @@ const LOOK_MAX: Duration = Duration::from_secs(30);
 const REVISION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const REVISIONS: &[&str] = &["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
-/// A server's command, and its processes.
+/// How a server is started.
+pub struct Launch {
+    /// Its command.
+    pub command: Box<dyn Fn() -> Command + Send + Sync>,
+    /// What is known of it.
+    pub around: Box<dyn Fn() -> Around + Send + Sync>,
+}
+
+/// What a client finds at a path.
+pub enum Launches {
+    /// A server, as it is.
+    One(Launch),
+    /// Several, which are one to the client; no more than [`PROCESSES_MAX`].
+    Many(Vec<Launch>),
+}
+
+impl Launches {
+    fn all(&self) -> &[Launch] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(all) => all,
+        }
+    }
+}
+
+/// Servers' commands, and their processes.
 pub struct Piped {
     path: String,
-    command: Box<dyn Fn() -> Command + Send + Sync>,
-    around: Box<dyn Fn() -> Around + Send + Sync>,
+    launches: Launches,
     gate: Arc<dyn Gate>,
     pins: Arc<dyn Pins>,
     idle_max: Duration,
@@ -61,17 +86,32 @@ struct State {
 }
 
 struct Session {
-    proxy: Arc<Proxy>,
+    to: To,
     ends: Arc<Ends>,
 }
 
-/// Counts a process for as long as its thread has to do with it.
+/// Who hears a client's messages.
+enum To {
+    One(Arc<Proxy>),
+    Many(Arc<Many>),
+}
+
+impl To {
+    fn hear(&self, frame: &Frame) {
+        match self {
+            Self::One(proxy) => proxy.from_client(frame),
+            Self::Many(many) => many.from_client(frame),
+        }
+    }
+}
+
+/// Counts a session's processes for as long as its thread has to do with them.
 struct Counted(Arc<Piped>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.running = state.running.saturating_sub(1);
+        state.running = state.running.saturating_sub(self.0.launches.all().len());
         drop(state);
         self.0.ended.notify_all();
     }
@@ -82,14 +122,13 @@ impl Piped {
     #[must_use]
     pub fn new(
         path: String,
-        command: Box<dyn Fn() -> Command + Send + Sync>,
-        around: Box<dyn Fn() -> Around + Send + Sync>,
+        launches: Launches,
         gate: Arc<dyn Gate>,
         pins: Arc<dyn Pins>,
         idle_max: Duration,
     ) -> Arc<Self> {
         let (state, ended) = (Mutex::default(), Condvar::new());
-        Arc::new(Self { path, command, around, gate, pins, idle_max, state, ended })
+        Arc::new(Self { path, launches, gate, pins, idle_max, state, ended })
     }
 
     pub(super) fn path(&self) -> &str {
@@ -189,7 +228,7 @@ impl Piped {
             return Refused::gone().response(id.as_ref());
         };
         drop(tokio::task::spawn_blocking(move || {
-            ways::on_behalf(to, headers, is_told, || session.proxy.from_client(&Frame::Line(body)));
+            ways::on_behalf(to, headers, is_told, || session.to.hear(&Frame::Line(body)));
             // No answer will come to them.
             taken_back.iter().for_each(|id| session.ends.close(id));
             drop(turn);
@@ -205,25 +244,29 @@ impl Piped {
         self.lock().sessions.get(name).map(Arc::clone).ok_or_else(Refused::gone)
     }
 
-    /// Starts a process; a session that nobody uses makes room for it.
+    /// Starts a session's processes; sessions that nobody uses make room for them.
     fn begin(self: &Arc<Self>, handle: Handle) -> Result<Arc<Session>, Refused> {
+        let count = self.launches.all().len();
+        let is_full = |state: &mut State| state.running.saturating_add(count) > PROCESSES_MAX;
         let mut state = self.lock();
-        if state.running >= PROCESSES_MAX {
+        if is_full(&mut state) {
             let unused = state.sessions.values().filter_map(|session| Some((session.ends.unused()?, session)));
             if let Some((_, oldest)) = unused.max_by_key(|(unused, _)| *unused) {
                 oldest.ends.stop();
                 let name = oldest.ends.name.clone();
                 state.sessions.remove(&name);
-                let is_full = |state: &mut State| state.running >= PROCESSES_MAX;
-                let waited = self.ended.wait_timeout_while(state, END_WAIT_MAX, is_full);
+                let waited = self.ended.wait_timeout_while(state, END_WAIT_MAX, |state| is_full(state));
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
         }
-        if state.running >= PROCESSES_MAX || state.is_over {
-            let text = format!("flyball: refused, {PROCESSES_MAX} sessions are in use: end one, or come again later");
+        if is_full(&mut state) || state.is_over {
+            let text = format!(
+                "flyball: refused, sessions in use have {} processes, and {PROCESSES_MAX} are the most: end one, or come again later",
+                state.running
+            );
             return Err(Refused(StatusCode::SERVICE_UNAVAILABLE, text));
         }
-        state.running += 1;
+        state.running += count;
         drop(state);
         let counted = Counted(Arc::clone(self));
         let failed = |why: &dyn std::fmt::Display| {
@@ -242,17 +285,22 @@ impl Piped {
     }
 
     fn serve(self: &Arc<Self>, name: String, handle: Handle, tell: impl Fn(io::Result<Arc<Session>>)) {
-        let started = match stdio::start_apart(&mut (self.command)(), Box::new(io::sink())) {
-            Ok(started) => started,
-            Err(error) => return tell(Err(error)),
-        };
-        let around = (self.around)();
-        let server = around.server.clone();
-        let ends = Arc::new(Ends::new(name, started.peers(), handle));
-        let peers: Arc<dyn Peers> = Arc::clone(&ends) as _;
-        let proxy = Proxy::new(around, Arc::clone(&self.gate), Arc::clone(&self.pins), peers);
-        let session = Arc::new(Session { proxy: Arc::clone(&proxy), ends: Arc::clone(&ends) });
-        let served = started.serve_until_stopped(&proxy, |stop| {
+        let mut started = Vec::new();
+        for launch in self.launches.all() {
+            match stdio::start_apart(&mut (launch.command)(), Box::new(io::sink())) {
+                Ok(one) => started.push(one),
+                Err(error) => {
+                    let name = (launch.around)().server;
+                    tell(Err(io::Error::new(error.kind(), format!("`{name}`: {error}"))));
+                    return started.into_iter().for_each(Started::abandon);
+                }
+            }
+        }
+        let ends = Arc::new(Ends::new(name, handle));
+        let arounds: Vec<Around> = self.launches.all().iter().map(|launch| (launch.around)()).collect();
+        let names: Vec<String> = arounds.iter().map(|around| around.server.clone()).collect();
+        let begin = |to: To, stop: Box<dyn Fn() + Send + Sync>| {
+            let session = Arc::new(Session { to, ends: Arc::clone(&ends) });
             let _ = ends.stop.set(stop);
             let mut state = self.lock();
             if state.is_over {
@@ -261,10 +309,30 @@ impl Piped {
             state.sessions.insert(ends.name.clone(), Arc::clone(&session));
             drop(state);
             tell(Ok(session));
-        });
+        };
+        let proxy = |around, peers| Proxy::new(around, Arc::clone(&self.gate), Arc::clone(&self.pins), peers);
+        let served = match &self.launches {
+            Launches::One(_) => started.pop().zip(arounds.into_iter().next()).map(|(started, around)| {
+                let peers = Arc::new(Line { ends: Arc::clone(&ends), pipes: started.peers() });
+                let proxy = proxy(around, peers);
+                let to = To::One(Arc::clone(&proxy));
+                started.serve_until_stopped(&proxy, |stop| begin(to, Box::new(move || stop.stop()))).ok()
+            }),
+            Launches::Many(_) => {
+                let client = Arc::clone(&ends);
+                let many = Many::telling(&names, Box::new(move |line| client.to_client(line)));
+                for (at, (started, around)) in started.iter().zip(arounds).enumerate() {
+                    many.stand(at, proxy(around, many.port(at, started.peers())));
+                }
+                let to = To::Many(Arc::clone(&many));
+                let begin = |stop: many::Stop| begin(to, Box::new(move || stop.stop()));
+                let _ = many::serve_until_stopped(&many, started, begin);
+                None
+            }
+        };
         self.lock().sessions.remove(&ends.name);
         ends.close_all();
-        let seen = serde_json::json!({ "mcp": "process ended", "server": server, "code": served.ok() });
+        let seen = serde_json::json!({ "mcp": "process ended", "server": names.join(" "), "code": served.flatten() });
         self.gate.observe("gateway", &[], seen);
     }
 
@@ -320,11 +388,10 @@ struct Envelope {
     method: Option<String>,
 }
 
-/// The two ends of a session: its process, and the streams that its client reads.
+/// A session's end towards its client: the streams that it reads.
 struct Ends {
     name: String,
-    pipes: Arc<Pipes>,
-    stop: OnceLock<Stop>,
+    stop: OnceLock<Box<dyn Fn() + Send + Sync>>,
     handle: Handle,
     turns: Arc<Semaphore>,
     open: Mutex<Open>,
@@ -348,15 +415,15 @@ struct Route {
 }
 
 impl Ends {
-    fn new(name: String, pipes: Arc<Pipes>, handle: Handle) -> Self {
+    fn new(name: String, handle: Handle) -> Self {
         let open = Open { routes: BTreeMap::new(), listening: None, kept: Vec::new(), used: Instant::now() };
         let turns = Arc::new(Semaphore::new(TURNS_MAX));
-        Self { name, pipes, stop: OnceLock::new(), handle, turns, open: Mutex::new(open) }
+        Self { name, stop: OnceLock::new(), handle, turns, open: Mutex::new(open) }
     }
 
     fn stop(&self) {
         if let Some(stop) = self.stop.get() {
-            stop.stop();
+            stop();
         }
     }
 
@@ -456,12 +523,17 @@ impl Ends {
             open.kept.push(line.to_vec());
             return Ok(());
         }
-        drop(open);
-        if let Some(id) = envelope.id.as_ref().and_then(Id::new) {
-            let text = "flyball: the client does not listen";
-            let _ = self.pipes.to_server(&say::error(Some(&id), say::INTERNAL, text));
-        }
         Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// # Errors
+    /// When nobody hears it.
+    fn to_client(&self, line: &[u8]) -> io::Result<()> {
+        let envelope: Envelope = serde_json::from_slice(line)?;
+        match envelope.method {
+            None => self.answered(envelope.id.as_ref().and_then(Id::new), line),
+            Some(_) => self.said(&envelope, line),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -469,16 +541,26 @@ impl Ends {
     }
 }
 
-impl Peers for Ends {
+/// The two ends of a session with one server.
+struct Line {
+    ends: Arc<Ends>,
+    pipes: Arc<Pipes>,
+}
+
+impl Peers for Line {
     fn to_server(&self, line: &[u8]) -> io::Result<()> {
         self.pipes.to_server(line)
     }
 
     fn to_client(&self, line: &[u8]) -> io::Result<()> {
-        let envelope: Envelope = serde_json::from_slice(line)?;
-        match envelope.method {
-            None => self.answered(envelope.id.as_ref().and_then(Id::new), line),
-            Some(_) => self.said(&envelope, line),
+        let said = self.ends.to_client(line);
+        let asks = || serde_json::from_slice::<Envelope>(line).ok().filter(|it| it.method.is_some())?.id;
+        if said.is_err()
+            && let Some(id) = asks().as_ref().and_then(Id::new)
+        {
+            let text = "flyball: the client does not listen";
+            let _ = self.pipes.to_server(&say::error(Some(&id), say::INTERNAL, text));
         }
+        said
     }
 }

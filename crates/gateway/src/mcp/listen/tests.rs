@@ -270,8 +270,8 @@ fn a_session_over_pipes_that_nobody_uses_is_ended() {
         command
     };
     let idle = Duration::from_millis(400);
-    let piped =
-        Piped::new("/mcp".to_owned(), Box::new(command), Box::new(|| around("s")), gate.clone(), pins.clone(), idle);
+    let launch = Launch { command: Box::new(command), around: Box::new(|| around("s")) };
+    let piped = Piped::new("/mcp".to_owned(), Launches::One(launch), gate.clone(), pins.clone(), idle);
     let served = Arc::clone(&piped);
     runtime.spawn(async move { serve(listener, Vec::new(), Some(served), gate, pins).await });
     let scene = Scene { at, world, came: Arc::default(), _runtime: runtime };

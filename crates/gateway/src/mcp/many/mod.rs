@@ -14,7 +14,7 @@ use super::{CALLS_MAX, Peers, Proxy, clip, raw, say};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// Addresses and tasks whose server is remembered, at most.
@@ -24,10 +24,13 @@ const ALL_MAX: usize = 16;
 /// What stands between a server's name and its tool's.
 const BETWEEN: &str = "__";
 
+/// Where lines for the client go.
+pub type ToClient = Box<dyn Fn(&[u8]) -> std::io::Result<()> + Send + Sync>;
+
 /// Servers, and who asks them.
 pub struct Many {
     servers: Vec<Server>,
-    client: Mutex<Box<dyn Write + Send>>,
+    client: ToClient,
     state: Mutex<State>,
 }
 
@@ -87,8 +90,19 @@ impl Many {
     /// Servers of these names, in this order, that have said nothing yet.
     #[must_use]
     pub fn new(names: &[String], client: Box<dyn Write + Send>) -> Arc<Self> {
+        let client = Mutex::new(client);
+        let write = move |line: &[u8]| {
+            let mut client = client.lock().unwrap_or_else(PoisonError::into_inner);
+            client.write_all(&[line, b"\n"].concat()).and_then(|()| client.flush())
+        };
+        Self::telling(names, Box::new(write))
+    }
+
+    /// The same for a client that is told lines otherwise.
+    #[must_use]
+    pub fn telling(names: &[String], client: ToClient) -> Arc<Self> {
         let servers = names.iter().map(|name| Server { name: name.clone(), proxy: OnceLock::new() }).collect();
-        Arc::new(Self { servers, client: Mutex::new(client), state: Mutex::default() })
+        Arc::new(Self { servers, client, state: Mutex::default() })
     }
 
     /// Where the proxy of the server at that place sends lines.
@@ -295,10 +309,16 @@ impl Many {
             state.asked.insert(known.clone(), (at, id.clone()));
         }
         drop(state);
-        match known.and_then(|_| raw::with_member(line, "id", &own.to_string())) {
-            Some(line) => self.tell(&line),
-            None => self.give(at, &say::error(Some(id), say::INTERNAL, "flyball: too many questions wait")),
+        let told = known.as_ref().and_then(|_| raw::with_member(line, "id", &own.to_string()));
+        let refusal = match told.map(|line| (self.client)(&line)) {
+            Some(Ok(())) => return,
+            Some(Err(_)) => "flyball: the client does not listen",
+            None => "flyball: too many questions wait",
+        };
+        if let Some(known) = &known {
+            self.lock().asked.remove(known);
         }
+        self.give(at, &say::error(Some(id), say::INTERNAL, refusal));
     }
 
     fn notified(&self, at: usize, method: &str, message: &Message, line: &[u8]) {
@@ -345,10 +365,9 @@ impl Many {
         }
     }
 
+    /// A client that is gone has no use for it.
     fn tell(&self, line: &[u8]) {
-        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        // A client that is gone has no use for it.
-        let _ = client.write_all(&[line, b"\n"].concat()).and_then(|()| client.flush());
+        let _ = (self.client)(line);
     }
 
     fn refuse(&self, id: Option<&Id>, code: i64, text: &str) {
@@ -373,6 +392,23 @@ impl Read for UntilDropped {
     }
 }
 
+/// Whoever of a session has ended.
+enum Ended {
+    Client,
+    Server,
+}
+
+/// Tells servers to end as if their client had gone.
+#[derive(Clone)]
+pub struct Stop(Sender<Ended>);
+
+impl Stop {
+    /// Once is enough.
+    pub fn stop(&self) {
+        let _ = self.0.send(Ended::Client);
+    }
+}
+
 /// Carries lines until the client or every server has ended; each server has its proxy by then. `ready` is handed what ends it from
 /// outside.
 ///
@@ -382,26 +418,11 @@ pub fn serve(
     many: &Arc<Many>,
     started: Vec<Started>,
     mut client: impl BufRead + Send + 'static,
-    ready: impl FnOnce(Box<dyn FnOnce() + Send>),
+    ready: impl FnOnce(Stop),
 ) -> std::io::Result<()> {
-    let (tell, ended) = channel::<bool>();
-    let by = tell.clone();
-    ready(Box::new(move || {
-        let _ = by.send(true);
-    }));
-    let (mut alive, mut threads) = (Vec::new(), Vec::new());
-    let count = started.len();
-    for (server, started) in many.servers.iter().zip(started) {
-        let Some(proxy) = server.proxy.get().map(Arc::clone) else { continue };
-        let (hold, until) = channel();
-        alive.push(hold);
-        let by = tell.clone();
-        threads.push(std::thread::Builder::new().name("server".into()).spawn(move || {
-            let _ = started.serve(&proxy, BufReader::new(UntilDropped(until)), |_| ());
-            let _ = by.send(false);
-        })?);
-    }
-    let to = Arc::clone(many);
+    let (tell, ended) = channel();
+    let (to, by) = (Arc::clone(many), tell.clone());
+    ready(Stop(tell.clone()));
     std::thread::Builder::new().name("client".into()).spawn(move || {
         while let Ok(frame) = read_frame(&mut client) {
             if frame == Frame::End {
@@ -409,12 +430,37 @@ pub fn serve(
             }
             to.from_client(&frame);
         }
-        let _ = tell.send(true);
+        let _ = by.send(Ended::Client);
     })?;
-    let mut gone = 0;
-    while let Ok(is_client) = ended.recv() {
-        gone += usize::from(!is_client);
-        if is_client || gone == count {
+    hear(many, started, &tell, &ended)
+}
+
+/// The same for a client whose lines others hand over.
+///
+/// # Errors
+/// When the threads can't be started.
+pub fn serve_until_stopped(many: &Arc<Many>, started: Vec<Started>, ready: impl FnOnce(Stop)) -> std::io::Result<()> {
+    let (tell, ended) = channel();
+    ready(Stop(tell.clone()));
+    hear(many, started, &tell, &ended)
+}
+
+fn hear(many: &Arc<Many>, started: Vec<Started>, tell: &Sender<Ended>, ended: &Receiver<Ended>) -> std::io::Result<()> {
+    let (mut alive, mut threads) = (Vec::new(), Vec::new());
+    let mut left = started.len();
+    for (server, started) in many.servers.iter().zip(started) {
+        let Some(proxy) = server.proxy.get().map(Arc::clone) else { continue };
+        let (hold, until) = channel();
+        alive.push(hold);
+        let by = tell.clone();
+        threads.push(std::thread::Builder::new().name("server".into()).spawn(move || {
+            let _ = started.serve(&proxy, BufReader::new(UntilDropped(until)), |_| ());
+            let _ = by.send(Ended::Server);
+        })?);
+    }
+    while let Ok(Ended::Server) = ended.recv() {
+        left = left.saturating_sub(1);
+        if left == 0 {
             break;
         }
     }

@@ -5,6 +5,7 @@ use crate::gate::{Answered, Asking, Gate};
 use crate::mcp::{Around, Pins};
 use flyball_intent::McpOwn;
 use flyball_kernel::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[derive(Default)]
@@ -38,12 +39,15 @@ impl Pins for World {
     }
 }
 
-/// What one end was told.
+/// What one end was told, until it is gone.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<u8>>>);
+struct Told(Arc<Mutex<Vec<u8>>>, Arc<AtomicBool>);
 
 impl Write for Told {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
     }
@@ -263,4 +267,23 @@ fn bad_input_is_answered_and_the_next_is_served() {
     assert_eq!(scene.many.lock().waiting.len(), 1 + ALL_MAX);
     let (.., client) = scene.says(r#"{"jsonrpc":"2.0","id":9,"method":"ping"}"#);
     assert_eq!(client, [r#"{"jsonrpc":"2.0","id":9,"result":{}}"#]);
+}
+
+/// Else a server would wait for the answer for ever.
+#[test]
+fn a_server_s_question_that_no_client_hears_is_answered() {
+    let scene = Scene::new();
+    let question = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"roots/list"}}"#);
+    assert_eq!(scene.server(1, &question("q")), [r#"{"jsonrpc":"2.0","id":"flyball/1","method":"roots/list"}"#]);
+    assert!(scene.servers[1].take().is_empty());
+    scene.client.1.store(true, Ordering::SeqCst);
+    scene.server(1, &question("r"));
+    let told = scene.servers[1].take();
+    assert!(told.len() == 1 && told[0].contains(r#""id":"r""#) && told[0].contains("does not listen"), "{told:?}");
+    // Nobody answers it twice.
+    scene.client.1.store(false, Ordering::SeqCst);
+    let (_, told, _) = scene.says(r#"{"jsonrpc":"2.0","id":"flyball/2","result":{"roots":[]}}"#);
+    assert!(told.is_empty(), "{told:?}");
+    let (_, told, _) = scene.says(r#"{"jsonrpc":"2.0","id":"flyball/1","result":{"roots":[]}}"#);
+    assert_eq!(told, [r#"{"jsonrpc":"2.0","id":"q","result":{"roots":[]}}"#]);
 }
