@@ -13,17 +13,21 @@ const PACK_BYTES_MAX: u64 = 64 << 20;
 /// Of all packs together.
 const PACKS_BYTES_MAX: u64 = 256 << 20;
 
-/// Where objects came to stand among changes, before any was read.
+/// Of the indexes of packs that stood before the session.
+const BEFORE_BYTES_MAX: u64 = 64 << 20;
+
+/// Where objects came to stand among changes, before any was read. What one repository has says nothing of another: a path is known by
+/// the folder of objects that it is in as well.
 #[derive(Debug, Default)]
 pub(super) struct Commits {
-    /// Objects that stand alone, by id.
-    loose: BTreeMap<String, Digest>,
+    /// Objects that stand alone, by folder and id, with each content that came to stand there.
+    loose: BTreeMap<(String, String), BTreeSet<Digest>>,
     /// Packs, by path without its ending: as often as one was written anew.
     packs: BTreeMap<String, Pack>,
-    /// Objects that stood alone before the session.
-    before: BTreeSet<String>,
-    /// The indexes of packs that stood before the session, which it changed or took away.
-    before_packs: BTreeMap<String, Digest>,
+    /// What stood alone before the session, by folder and id.
+    before: BTreeMap<(String, String), Digest>,
+    /// The indexes of packs that stood before the session, which it changed or took away, and their length.
+    before_packs: BTreeMap<String, (Digest, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +41,8 @@ struct Pack {
 pub(super) struct Told {
     /// Ids of commits, each the digest of its bytes.
     pub ids: BTreeSet<String>,
+    /// How many more there are.
+    pub more: usize,
     /// Objects that may be commits, and whose bytes are not at hand.
     pub untold: BTreeSet<String>,
     /// Packs of which can't be said which commits they added.
@@ -46,26 +52,24 @@ pub(super) struct Told {
 impl Commits {
     /// Takes one change in.
     pub fn take(&mut self, change: &Change) {
-        let base = match &change.base {
-            Some(Node::File { digest, .. }) => digest.parse::<Digest>().ok(),
-            _ => None,
-        };
-        let now = match &change.node {
+        let file = |node: &Node| match node {
             Node::File { digest, size, .. } => digest.parse::<Digest>().ok().map(|digest| (digest, *size)),
             _ => None,
         };
-        if let Some(id) = object_id(&change.path) {
-            if base.is_some() {
-                self.before.insert(id);
-            } else if let Some((digest, _)) = now.filter(|(_, size)| *size <= objects::COMMIT_BYTES_MAX) {
-                self.loose.entry(id).or_insert(digest);
+        let (base, now) = (change.base.as_ref().and_then(file), file(&change.node));
+        let is_kept = base.is_some() && base == now;
+        if let Some(at) = object_id(&change.path) {
+            if let Some((base, _)) = base {
+                self.before.insert(at.clone(), base);
+            }
+            if let Some((digest, _)) = now.filter(|(_, size)| *size <= objects::COMMIT_BYTES_MAX && !is_kept) {
+                self.loose.entry(at).or_default().insert(digest);
             }
         } else if let Some((stem, is_index)) = pack(&change.path) {
-            if let Some(base) = base {
-                if is_index {
-                    self.before_packs.insert(stem.to_owned(), base);
-                }
-            } else if now.is_some() && !self.before_packs.contains_key(stem) {
+            if let Some(base) = base.filter(|_| is_index) {
+                self.before_packs.insert(stem.to_owned(), base);
+            }
+            if now.is_some() && !is_kept {
                 let pack = self.packs.entry(stem.to_owned()).or_default();
                 *(if is_index { &mut pack.index } else { &mut pack.pack }) = now;
             }
@@ -76,44 +80,67 @@ impl Commits {
     pub fn wanted(&self) -> BTreeSet<Digest> {
         let packs = self.packs.values().flat_map(|pack| [pack.pack, pack.index]).flatten();
         let packs = packs.filter(|(_, bytes)| *bytes <= PACK_BYTES_MAX).map(|(digest, _)| digest);
-        self.loose.values().copied().chain(packs).chain(self.before_packs.values().copied()).collect()
+        let before = self.before_read().map(|(_, digest)| digest);
+        self.loose.values().flatten().copied().chain(packs).chain(before).collect()
+    }
+
+    /// The indexes from before that are read, as far as all of them together are of a bounded length.
+    fn before_read(&self) -> impl Iterator<Item = (&String, Digest)> {
+        let mut left = BEFORE_BYTES_MAX;
+        self.before_packs.iter().map_while(move |(stem, (digest, bytes))| {
+            left = left.checked_sub(*bytes)?;
+            Some((stem, *digest))
+        })
     }
 
     /// Reads them.
     pub fn read(&self, ledger: &Ledger) -> Result<Told, LedgerError> {
         let mut told = Told::default();
-        for (id, digest) in self.loose.iter().filter(|(id, _)| !self.before.contains(*id)) {
-            match at_hand(ledger, digest)? {
-                Some(bytes) if objects::is_commit(&bytes, id) => _ = told.ids.insert(id.clone()),
-                Some(_) => {}
-                None => _ = told.untold.insert(id.clone()),
+        for ((folder, id), contents) in &self.loose {
+            let was = self.before.get(&(folder.clone(), id.clone()));
+            for digest in contents.iter().filter(|digest| was != Some(*digest)) {
+                match at_hand(ledger, digest)? {
+                    Some(bytes) if objects::is_commit(&bytes, id) => _ = told.ids.insert(id.clone()),
+                    Some(_) => {}
+                    None => _ = told.untold.insert(id.clone()),
+                }
             }
         }
+        told.untold.retain(|id| !told.ids.contains(id));
         if self.packs.is_empty() {
             return Ok(told.bounded());
         }
         // What a repack took over was there before.
-        let (mut before, mut is_all_known) = (self.before.clone(), true);
-        for index in self.before_packs.values() {
-            let ids = at_hand(ledger, index)?.and_then(|bytes| objects::ids(&bytes));
-            is_all_known &= ids.is_some();
-            before.extend(ids.into_iter().flatten());
+        let mut before: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
+        for (stem, index) in self.before_read() {
+            let bytes = at_hand(ledger, &index)?.filter(|bytes| objects::is_index(bytes));
+            before.entry(folder_of(stem)).or_default().extend(bytes);
         }
+        // An index that is not at hand, or one too many.
+        let is_known = |folder: &str| {
+            let wanted = self.before_packs.keys().filter(|stem| folder_of(stem) == folder).count();
+            before.get(folder).map_or(0, Vec::len) == wanted
+        };
+        let was_there = |folder: &str, id: &String| {
+            self.before.contains_key(&(folder.to_owned(), id.clone()))
+                || before.get(folder).into_iter().flatten().any(|index| objects::lists(index, id))
+        };
         let (mut left, mut work) = (PACKS_BYTES_MAX, objects::WORK_MAX);
         for (stem, pack) in &self.packs {
             let (Some((pack, bytes)), Some((index, of_index))) = (pack.pack, pack.index) else {
                 told.unread.insert(stem.clone());
                 continue;
             };
+            let folder = folder_of(stem);
             let bytes = bytes.saturating_add(of_index);
-            let is_small = bytes <= PACK_BYTES_MAX && bytes <= left && is_all_known;
+            let is_small = bytes <= PACK_BYTES_MAX && bytes <= left && is_known(folder);
             let both = match is_small {
                 true => at_hand(ledger, &pack)?.zip(at_hand(ledger, &index)?),
                 false => None,
             };
             left = left.saturating_sub(bytes);
             match both.and_then(|(pack, index)| objects::commits(&pack, &index, &mut work)) {
-                Some(ids) => told.ids.extend(ids.into_iter().filter(|id| !before.contains(id))),
+                Some(ids) => told.ids.extend(ids.into_iter().filter(|id| !was_there(folder, id))),
                 None => _ = told.unread.insert(stem.clone()),
             }
         }
@@ -123,6 +150,7 @@ impl Commits {
 
 impl Told {
     fn bounded(mut self) -> Self {
+        self.more = self.ids.len().saturating_sub(COMMITS_MAX);
         while self.ids.len() > COMMITS_MAX {
             self.ids.pop_last();
         }
@@ -138,13 +166,19 @@ fn at_hand(ledger: &Ledger, digest: &Digest) -> Result<Option<Vec<u8>>, LedgerEr
     }
 }
 
-/// The id of an object that stands alone, by its path: `…/objects/ab/cdef…`, SHA-1 or SHA-256.
-fn object_id(path: &str) -> Option<String> {
-    let mut parts = path.rsplitn(4, '/');
-    let (rest, first, objects) = (parts.next()?, parts.next()?, parts.next()?);
+/// The folder of objects and the id of one that stands alone in it, by its path: `…/objects/ab/cdef…`, SHA-1 or SHA-256.
+fn object_id(path: &str) -> Option<(String, String)> {
+    let mut parts = path.rsplitn(3, '/');
+    let (rest, first, folder) = (parts.next()?, parts.next()?, parts.next()?);
     let is_hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    let is_object = objects == "objects" && first.len() == 2 && matches!(rest.len(), 38 | 62);
-    (is_object && is_hex(first) && is_hex(rest)).then(|| format!("{first}{rest}"))
+    let is_objects = folder == "objects" || folder.ends_with("/objects");
+    let is_object = is_objects && first.len() == 2 && matches!(rest.len(), 38 | 62);
+    (is_object && is_hex(first) && is_hex(rest)).then(|| (folder.to_owned(), format!("{first}{rest}")))
+}
+
+/// The folder of objects that a pack of this path is in.
+fn folder_of(stem: &str) -> &str {
+    stem.rsplitn(3, '/').nth(2).unwrap_or_default()
 }
 
 /// A pack's path without its ending, and whether this is its index.
@@ -169,9 +203,13 @@ mod tests {
     fn objects_are_told_by_their_paths() {
         let id = "0123456789abcdef0123456789abcdef01234567";
         let path = |base: &str| format!("{base}/{}/{}", &id[..2], &id[2..]);
-        assert_eq!(object_id(&path(".git/objects")).as_deref(), Some(id));
-        assert_eq!(object_id(&path(".git/modules/x/objects")).as_deref(), Some(id));
-        for other in [path("src"), "objects/pack/pack-01.pack".to_owned(), path("objects").to_uppercase()] {
+        for folder in [".git/objects", ".git/modules/x/objects", "objects"] {
+            assert_eq!(object_id(&path(folder)), Some((folder.to_owned(), id.to_owned())));
+        }
+        assert_eq!(folder_of(".git/objects/pack/pack-1"), ".git/objects");
+        for other in
+            [path("src"), path("myobjects"), "objects/pack/pack-01.pack".to_owned(), path("objects").to_uppercase()]
+        {
             assert_eq!(object_id(&other), None, "{other}");
         }
         assert_eq!(pack(".git/objects/pack/pack-1.idx"), Some((".git/objects/pack/pack-1", true)));
@@ -279,5 +317,104 @@ mod tests {
         changes(&ledger, dir.path(), false).iter().for_each(|change| commits.take(change));
         assert_eq!(commits.read(&Ledger::open(empty.path()).unwrap()).unwrap().unread.len(), 1);
         assert_eq!(commits.wanted().len(), 2);
+    }
+
+    /// The commits that these changes are said to have added.
+    fn told(ledger: &Ledger, changes: &[Change]) -> Told {
+        let mut commits = Commits::default();
+        changes.iter().for_each(|change| commits.take(change));
+        commits.read(ledger).unwrap()
+    }
+
+    /// Each object that stands alone, and whatever else would have it that it does not, or stood there before.
+    #[test]
+    fn nothing_beside_a_commit_hides_it() {
+        let (dir, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ledger = Ledger::open(store.path()).unwrap();
+        let wanted: BTreeSet<String> = repository(dir.path(), "sha1").into_iter().collect();
+        let real = changes(&ledger, dir.path(), false);
+        let junk = ledger.put_blob(b"junk").unwrap().to_string();
+        ledger.flush().unwrap();
+        let junk = Node::File { digest: junk, size: 4, mode: 0o644 };
+        let with = |change: &Change, path: String, node: &Node, base: &Node| Change {
+            path,
+            node: node.clone(),
+            base: Some(base.clone()),
+            ..change.clone()
+        };
+        for folder in ["a", "z"] {
+            let elsewhere = |node: &Node, base: &Node| -> Vec<Change> {
+                real.iter().map(|c| with(c, format!("{folder}/{}", c.path), node, base)).collect()
+            };
+            for (what, beside) in [("came", elsewhere(&junk, &Node::Absent)), ("was", elsewhere(&Node::Absent, &junk))]
+            {
+                assert_eq!(
+                    told(&ledger, &[beside.clone(), real.clone()].concat()).ids,
+                    wanted,
+                    "{folder} {what} first"
+                );
+                assert_eq!(told(&ledger, &[real.clone(), beside].concat()).ids, wanted, "{folder} {what} later");
+            }
+        }
+        // At the very place: what was there is another's, and goes first or is written over.
+        let went: Vec<Change> = real.iter().map(|c| with(c, c.path.clone(), &Node::Absent, &junk)).collect();
+        let came: Vec<Change> = real.iter().map(|c| Change { base: None, ..c.clone() }).collect();
+        assert_eq!(told(&ledger, &[went, came.clone()].concat()).ids, wanted);
+        let over: Vec<Change> = real.iter().map(|c| with(c, c.path.clone(), &c.node, &junk)).collect();
+        assert_eq!(told(&ledger, &over).ids, wanted);
+        let then_junk: Vec<Change> =
+            real.iter().map(|c| Change { node: junk.clone(), base: None, ..c.clone() }).collect();
+        assert_eq!(told(&ledger, &[came, then_junk].concat()).ids, wanted, "it was added, whatever came of it");
+    }
+
+    #[test]
+    fn a_pack_that_is_written_over_tells_what_it_added() {
+        let (dir, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ledger = Ledger::open(store.path()).unwrap();
+        repository(dir.path(), "sha1");
+        git(dir.path(), &["gc", "-q"]);
+        let was = changes(&ledger, dir.path(), true);
+        git(dir.path(), &["commit", "-q", "--allow-empty", "-m", "hidden"]);
+        let one = git(dir.path(), &["rev-parse", "HEAD"]);
+        git(dir.path(), &["gc", "-q"]);
+        let is = changes(&ledger, dir.path(), false);
+        let of =
+            |all: &[Change], ending: &str| all.iter().find(|change| change.path.ends_with(ending)).cloned().unwrap();
+        // Under the name of the pack that was there.
+        let over: Vec<Change> =
+            [".pack", ".idx"].map(|ending| Change { node: of(&is, ending).node, ..of(&was, ending) }).to_vec();
+        assert_eq!(told(&ledger, &over).ids, BTreeSet::from([one.clone()]));
+        // Another repository's index lists it: that says nothing here.
+        let index = of(&is, ".idx");
+        let theirs = Change { path: format!("a/{}", index.path), base: Some(index.node), node: Node::Absent, ..index };
+        assert!(told(&ledger, &[vec![theirs], was, is].concat()).ids.contains(&one));
+    }
+
+    #[test]
+    fn indexes_from_before_are_read_as_far_as_they_are_small() {
+        let (dir, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ledger = Ledger::open(store.path()).unwrap();
+        repository(dir.path(), "sha1");
+        git(dir.path(), &["gc", "-q"]);
+        let is = changes(&ledger, dir.path(), false);
+        // Names of contents that are not even there: nothing of them is asked for.
+        let large = |n: u64| {
+            let node = Node::File {
+                digest: Digest::of(&n.to_le_bytes()).to_string(),
+                size: BEFORE_BYTES_MAX / 4,
+                mode: 0o644,
+            };
+            let path = format!(".git/objects/pack/pack-{n:02}.idx");
+            Change { path, node: Node::Absent, base: Some(node), blob: None, kept: None }
+        };
+        let mut commits = Commits::default();
+        (0..9).map(large).chain(is.clone()).for_each(|change| commits.take(&change));
+        assert_eq!(commits.wanted().len(), 4 + 2, "four of them, the pack and its index");
+        let read = commits.read(&ledger).unwrap();
+        assert_eq!((read.ids.len(), read.unread.len()), (0, 1), "and the pack is said to be unread");
+        // Commits that are too many to be named are counted.
+        let ids = (0..COMMITS_MAX + 3).map(|n| format!("{n:040x}")).collect();
+        let told = Told { ids, ..Told::default() }.bounded();
+        assert_eq!((told.ids.len(), told.more), (COMMITS_MAX, 3));
     }
 }

@@ -116,6 +116,9 @@ pub(super) fn of(
         json!({ "form": "flyball-workspace-1", "digest": workspace.digest(), "changed": workspace.changed().count() });
     if let Some(about) = about.as_object_mut() {
         about.extend(subjects.tree.told.clone().map(|told| ("tree".to_owned(), told)));
+        if subjects.commits.more > 0 {
+            about.insert("moreCommits".to_owned(), subjects.commits.more.into());
+        }
         if !subjects.commits.unread.is_empty() {
             about.insert("unreadPacks".to_owned(), json!(subjects.commits.unread));
         }
