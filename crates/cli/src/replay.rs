@@ -81,8 +81,15 @@ fn print(out: Output, replayed: &Replayed) {
             out.line(&format!("{}: {about}", out.paint(Style::Yellow, "inconclusive")));
         }
     }
-    if let Some(Rerun { session, recorded, made }) = rerun {
+    if let Some(Rerun { session, recorded, made, in_the_copy, more_in_the_copy }) = rerun {
         out.line(&format!("  run again in session {session}: {made} actions, {recorded} on record"));
+        let told = in_the_copy.iter().take(SHOWN_MAX).map(|done| format!("entry {} {}", done.seq, visible(&done.verb)));
+        let told: Vec<String> = told.collect();
+        let more = in_the_copy.len().saturating_sub(SHOWN_MAX) + more_in_the_copy;
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        if !told.is_empty() {
+            out.line(&format!("  irreversible, done in its copy only, which is gone: {}{more}", told.join(", ")));
+        }
     }
     if let Some(difference) = &found.difference {
         let field = if difference.field.is_empty() { "the whole" } else { &difference.field };

@@ -16,6 +16,8 @@ pub fn cases() -> Vec<Case> {
         Case { name: "requests_are_answered_from_the_record", needs: web::needs, run: requests },
         Case { name: "another_request_is_told_and_reaches_nobody", needs: web::needs, run: another },
         Case { name: "connections_that_nobody_reads_are_played_again", needs: web::needs, run: unread },
+        Case { name: "requests_over_http2_are_answered_from_the_record", needs: web::needs, run: http2 },
+        Case { name: "a_websocket_is_said_to_stand_in_the_way", needs: web::needs, run: websocket },
         Case { name: "what_was_refused_is_told_in_the_words_of_then", needs: crate::support::nothing, run: refused },
     ]
 }
@@ -178,6 +180,70 @@ fn unread(user: User) {
     assert_eq!(noted["body"]["replay"]["recorded"]["text"], "anna", "{noted:#}");
     assert_eq!(noted["body"]["replay"]["recomputed"]["text"], "otto", "{noted:#}");
     counters.iter().for_each(Counter::nobody_came);
+}
+
+/// Says the version, and gives back what comes over a WebSocket.
+const SERVER: &str = r#"
+const fs = require("fs"), [, cert, key] = process.argv;
+const server = require("http2").createSecureServer({ cert: fs.readFileSync(cert), key: fs.readFileSync(key), allowHTTP1: true });
+server.on("request", (asked, answer) => {
+    let bytes = 0;
+    asked.on("data", more => bytes += more.length);
+    asked.on("end", () => answer.end(`${asked.httpVersion} ${asked.method} ${asked.url} ${bytes}\n`));
+});
+server.on("upgrade", (asked, socket) => {
+    socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    socket.on("data", bytes => socket.write(bytes));
+    socket.on("error", () => {});
+});
+server.listen(0, "127.0.0.1", () => console.log(server.address().port));
+"#;
+
+fn http2(user: User) {
+    let (world, server, _outside) = web::scene_of(user, &["node", "-e", SERVER]);
+    let url = format!("https://host.internal:{}", server.port);
+    // Several at once over one connection, too.
+    let script = format!(
+        "curl -sS --http2 {url}/one; curl -sS --http2 -d body {url}/two; curl -sS --http2 -Z {url}/three {url}/four >both; sort both; rm both; curl -sS --http1.1 {url}/old"
+    );
+    let (session, output) = recorded(&world, &["sh", "-c", &script], &server.ca);
+    let text = said(&output);
+    for expect in ["2.0 GET /one 0", "2.0 POST /two 4", "2.0 GET /three 0", "2.0 GET /four 0", "1.1 GET /old 0"] {
+        assert!(text.contains(expect), "{expect}: {text}");
+    }
+    let port = server.port;
+    drop(server);
+    let counter = Counter::at(port);
+    matches(&world, &session, "4");
+    counter.nobody_came();
+    world.verifies();
+}
+
+fn websocket(user: User) {
+    let (world, server, _outside) = web::scene_of(user, &["node", "-e", SERVER]);
+    let client = format!(
+        "import socket, ssl\n\
+         s = ssl.create_default_context().wrap_socket(socket.create_connection(('host.internal', {port})), server_hostname='host.internal')\n\
+         s.sendall(b'GET /stream HTTP/1.1\\r\\nHost: host.internal:{port}\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\\r\\nSec-WebSocket-Version: 13\\r\\n\\r\\n')\n\
+         head = b''\n\
+         while not head.endswith(b'\\r\\n\\r\\n'): head += s.recv(1)\n\
+         s.sendall(b'hello'); print(head.split()[1].decode(), s.recv(5).decode())\n",
+        port = server.port
+    );
+    std::fs::write(world.repo.workspace().join("client.py"), client).unwrap();
+    let (session, output) = recorded(&world, &["/usr/bin/python3", "client.py"], &server.ca);
+    assert!(said(&output).contains("101 hello"), "{}", said(&output));
+    let port = server.port;
+    drop(server);
+    let counter = Counter::at(port);
+    let (told, output) = replay(&world, &session, "4");
+    assert_eq!((told["result"].as_str(), output.status.code()), (Some("inconclusive"), Some(1)), "{told:#}");
+    let why = told["levels"][3]["obstacles"].to_string();
+    assert!(why.contains("a stream of its own"), "{why}");
+    assert!(told["rerun"].is_null(), "nothing was run: {told:#}");
+    let shown = world.ok(&["show", session["session"].as_str().unwrap()]);
+    assert!(shown.contains("a stream of its own"), "{shown}");
+    counter.nobody_came();
 }
 
 /// A refusal names its session and its entry: those of then.

@@ -484,9 +484,16 @@ fn push(user: User) {
     let before = tree(&remote);
     let hook = remote.join("hooks/post-receive");
     program(&hook, "touch arrived");
-    matches(&world, &session, "4");
+    let told = matches(&world, &session, "4");
     std::fs::remove_file(&hook).unwrap();
     assert_eq!(tree(&remote), before, "nothing arrived");
+    // That it was done again in the copy is said.
+    let done = told["rerun"]["in_the_copy"].as_array().unwrap();
+    let pushed = done.iter().filter(|done| done["verb"] == "git.push").count();
+    assert_eq!(pushed, 1, "{told:#}");
+    let (_, output) = (told, world.flyball(&["replay", session["session"].as_str().unwrap(), "--level", "4"]).output());
+    let said = String::from_utf8(output.unwrap().stdout).unwrap();
+    assert!(said.contains("done in its copy only") && said.contains("git.push"), "{said}");
 }
 
 /// A server of this machine that the recorded program did not reach either: the replay reaches nothing at all.

@@ -64,7 +64,8 @@ pub struct Server {
 }
 
 impl Server {
-    fn start(dir: &Path) -> Self {
+    /// `program`: words before the paths of certificate and key; it prints its port.
+    fn start(dir: &Path, program: &[&str]) -> Self {
         let made = Command::new("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
             .args(["-subj", "/CN=host.internal", "-addext", "subjectAltName=DNS:host.internal"])
@@ -74,8 +75,9 @@ impl Server {
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
-        let mut child = Command::new("python3")
-            .args(["-c", SERVER, "cert.pem", "key.pem"])
+        let mut child = Command::new(program[0])
+            .args(&program[1..])
+            .args(["cert.pem", "key.pem"])
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -96,9 +98,14 @@ impl Drop for Server {
 
 /// A governed repository and a server that its charter lets be reached, but for `/forbidden`.
 pub fn scene(user: User) -> (World, Server, tempfile::TempDir) {
+    scene_of(user, &["python3", "-c", SERVER])
+}
+
+/// The same with another server.
+pub fn scene_of(user: User, program: &[&str]) -> (World, Server, tempfile::TempDir) {
     let world = World::new(user);
     let outside = tempfile::tempdir().unwrap();
-    let server = Server::start(outside.path());
+    let server = Server::start(outside.path(), program);
     // An ordinary user's supervisor reads the certificate as well.
     let readable = Command::new("chmod").args(["-R", "a+rX"]).arg(outside.path()).status().unwrap();
     assert!(readable.success());

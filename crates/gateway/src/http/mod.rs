@@ -154,6 +154,8 @@ impl Egress {
         let left = forward::Left::of(&inside);
         let host = name.clone().unwrap_or_else(|| address.ip().to_string());
         let place = Place { scheme: "http", host, port: address.port(), agent, cause };
+        // INVARIANT: where the record answers, nothing is said to whoever is at the other end of a connection, if there is one.
+        let outside = outside.filter(|_| !matches!(self.replay, Replay::Answers(..)));
         let Some(outside) = outside else { return self.serve_past(inside, name, place, left).await };
         let _ = outside.set_nodelay(true);
         let nth = match &self.replay {

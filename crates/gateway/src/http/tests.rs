@@ -120,7 +120,24 @@ impl World {
         Self::before(runtime, rustls::RootCertStore::empty(), server_port, reads)
     }
 
+    /// The same, where this is what is on record.
+    fn past(server_port: u16, past: Arc<dyn Past>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let replay = Replay::Answers(Places::default(), past);
+        Self::in_front(runtime, rustls::RootCertStore::empty(), server_port, Vec::new(), replay)
+    }
+
     fn before(runtime: Runtime, roots: rustls::RootCertStore, server_port: u16, reads: Vec<RequestReading>) -> Self {
+        Self::in_front(runtime, roots, server_port, reads, Replay::Off)
+    }
+
+    fn in_front(
+        runtime: Runtime,
+        roots: rustls::RootCertStore,
+        server_port: u16,
+        reads: Vec<RequestReading>,
+        replay: Replay,
+    ) -> Self {
         let ruler = Arc::new(Ruler::default());
         let scratch = tempfile::tempdir().unwrap();
         let authority = Arc::new(Authority::new().unwrap());
@@ -134,7 +151,7 @@ impl World {
             credentials: Arc::default(),
             models: Arc::new(Models::new(ModelSettings::default())),
             opens: true,
-            replay: Replay::Off,
+            replay,
             wait: Duration::from_secs(1),
         });
         let through = listener(&runtime);
@@ -452,4 +469,35 @@ fn a_handshake_for_another_name_ends() {
     let output = Command::new("curl").args(["-skS", "-m", "30", "--resolve", &other, &url]).output().unwrap();
     assert!(!output.status.success() && world.asked().is_empty(), "{output:?}");
     drop(world.runtime);
+}
+
+/// A record that has nothing.
+struct Nothing;
+
+impl Past for Nothing {
+    fn met(&self, _: &str, _: u16, _: u64) -> Option<Met> {
+        Some(Met::Plain)
+    }
+    fn answer(&self, _: &Json) -> Result<super::past::Answer, String> {
+        Err("nobody asked for that then".to_owned())
+    }
+    fn transcript(&self, _: &Json) -> Result<Vec<u8>, String> {
+        Err("it is not there".to_owned())
+    }
+    fn differs(&self, _: (&str, u16, u64), _: u64, _: &[u8], _: &[u8]) {}
+}
+
+#[test]
+fn where_the_record_answers_whoever_is_connected_hears_nothing() {
+    let server = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = server.local_addr().unwrap().port();
+    let heard = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        server.accept().unwrap().0.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let world = World::past(port, Arc::new(Nothing));
+    let said = text(&world.curl("http", "/", &[]));
+    assert!(said.contains("[502]") && said.contains("nobody asked"), "{said}");
+    drop(world);
+    assert_eq!(heard.join().unwrap().unwrap(), b"");
 }

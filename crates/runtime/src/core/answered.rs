@@ -16,10 +16,11 @@ impl Core {
     pub(crate) fn answered_before(&mut self, again: &Again) -> Option<Vec<(Ticket, Decision)>> {
         let question = self.gate.questions().next().cloned()?;
         for (of, action, _) in question.parts() {
-            if let Some(answer) = again.answer(of, action)
-                && let Ok((released, _)) = self.answer(&question.id, answer)
-            {
-                return Some(released);
+            // Who was not heard then is not now, and whoever came next is.
+            while let Some(answer) = again.answer(of, action) {
+                if let Ok((released, _)) = self.answer(&question.id, answer) {
+                    return Some(released);
+                }
             }
         }
         match self.gate.unanswered(&question, "nobody answered this in the recorded session") {

@@ -30,6 +30,8 @@ pub(crate) struct Done {
 struct Act {
     action: Json,
     ruling: Json,
+    /// It was let through, and there is no way back.
+    is_final: bool,
     /// What became of it, and the entry that says so: behind all that came of it.
     outcome: (u64, Json),
 }
@@ -62,11 +64,20 @@ impl Done {
             match entry.kind {
                 Kind::Attempt => {
                     below.entry(above(&entry, &body, &causes, &acts)).or_default().push(entry.seq);
-                    let act = Act { action: action(body), ruling: Json::Null, outcome: (entry.seq, Json::Null) };
+                    let act = Act {
+                        action: action(body),
+                        ruling: Json::Null,
+                        is_final: false,
+                        outcome: (entry.seq, Json::Null),
+                    };
                     acts.insert(entry.seq, act);
                 }
                 // The last one stands: an answer's comes after that of the question.
-                Kind::Ruling => _ = of.and_then(|of| acts.get_mut(&of)).map(|act| act.ruling = said(&body)),
+                Kind::Ruling => {
+                    if let Some(act) = of.and_then(|of| acts.get_mut(&of)) {
+                        (act.ruling, act.is_final) = (said(&body), is_final(&body));
+                    }
+                }
                 Kind::Outcome => {
                     _ = of.and_then(|of| acts.get_mut(&of)).map(|act| act.outcome = (entry.seq, came(&body)))
                 }
@@ -93,6 +104,16 @@ impl Done {
     /// How many attempts it has.
     pub fn count(&self) -> u64 {
         self.acts.len() as u64
+    }
+
+    /// What was done in this session itself, and could not be undone if it had been done outside: each entry, with its verb. What an
+    /// answer from the record stood for is none of it.
+    pub fn irreversible(&self) -> Vec<(u64, String)> {
+        let text = |act: &Act, at: &str| act.action.pointer(at).and_then(Json::as_str).unwrap_or_default().to_owned();
+        let answered = |act: &Act| matches!(text(act, "/surface").as_str(), "http" | "model" | "net");
+        let came = |act: &Act| act.outcome.1.as_object().is_some_and(|came| !came.is_empty());
+        let done = self.acts.iter().filter(|(_, act)| act.is_final && came(act) && !answered(act));
+        done.map(|(seq, act)| (*seq, text(act, "/verb"))).collect()
     }
 
     /// What passed through the program's streams, by name, and the entry that says so.
@@ -132,6 +153,11 @@ fn said(body: &Json) -> Json {
     let rules = body.get("reasons").and_then(Json::as_array).into_iter().flatten();
     let rules: BTreeSet<&str> = rules.filter_map(|reason| reason.get("rule")?.as_str()).collect();
     json!({ "verdict": body.get("verdict"), "rules": rules })
+}
+
+fn is_final(body: &Json) -> bool {
+    let text = |at: &str| body.pointer(at).and_then(Json::as_str);
+    text("/governance/reversibility") == Some("irreversible") && matches!(text("/verdict"), Some("allow" | "modify"))
 }
 
 fn came(body: &Json) -> Json {

@@ -51,6 +51,28 @@ pub struct Rerun {
     pub recorded: u64,
     /// See there.
     pub made: u64,
+    /// What can't be undone and was done again in the replay's copy, where nothing leaves it: entries of its session, and how many more.
+    pub in_the_copy: Vec<InTheCopy>,
+    /// See there.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_in_the_copy: usize,
+}
+
+/// An irreversible action of a replay, which ended with it.
+#[derive(Clone, Debug, Serialize)]
+pub struct InTheCopy {
+    /// The entry in the replay's session.
+    pub seq: u64,
+    /// What it was.
+    pub verb: String,
+}
+
+/// Of those, as many as are told.
+const IN_THE_COPY_MAX: usize = 100;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// A program can't be recorded or run again.
@@ -384,7 +406,7 @@ fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: 
     if let Some(first) = found.iter().map(|difference| difference.seq).min() {
         // It was ended there: what is missing since then says nothing.
         found.extend(compare::acts(&recorded, &again).filter(|was| !was.recomputed.is_null() && was.seq < first));
-        diverged(replayed, summary, found, (recorded.count(), again.count()));
+        diverged(replayed, summary, found, &recorded, &again);
         return Ok(());
     }
     found.extend(compare::acts(&recorded, &again));
@@ -395,14 +417,17 @@ fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: 
         found.extend(compare::outputs(ledger, &recorded, &again)?);
     }
     found.extend(compare::ends(&recorded, &again));
-    let counts = (recorded.count(), again.count());
-    diverged(replayed, summary, found, counts);
+    diverged(replayed, summary, found, &recorded, &again);
     Ok(())
 }
 
 /// The first of these differences is what there is to say.
-fn diverged(replayed: &mut Replayed, summary: &Summary, found: Vec<Difference>, (recorded, made): (u64, u64)) {
-    replayed.rerun = Some(Rerun { session: summary.session.clone(), recorded, made });
+fn diverged(replayed: &mut Replayed, summary: &Summary, found: Vec<Difference>, recorded: &Done, again: &Done) {
+    let (session, done) = (summary.session.clone(), again.irreversible());
+    let more_in_the_copy = done.len().saturating_sub(IN_THE_COPY_MAX);
+    let in_the_copy = done.into_iter().take(IN_THE_COPY_MAX).map(|(seq, verb)| InTheCopy { seq, verb }).collect();
+    let (recorded, made) = (recorded.count(), again.count());
+    replayed.rerun = Some(Rerun { session, recorded, made, in_the_copy, more_in_the_copy });
     if replayed.result == Outcome::Inconclusive {
         return;
     }
