@@ -59,6 +59,20 @@ const WORKLOADS: &[Workload] = &[
             test "$(target/debug/c12)" = "[0, 1, 2]""#,
     },
     Workload {
+        name: "cargo build, 33 crates of a registry",
+        needs: &["cargo"],
+        prepare: r#"
+            printf '[package]\nname = "app"\nversion = "0.1.0"\nedition = "2024"\n[dependencies]\n' >Cargo.toml
+            printf 'clap = { version = "=4.5.53", features = ["derive"] }\nregex = "=1.12.2"\n' >>Cargo.toml
+            printf 'serde = { version = "=1.0.228", features = ["derive"] }\nserde_json = "=1.0.145"\n' >>Cargo.toml
+            mkdir src
+            echo 'fn main() { println!("{}", regex::Regex::new("a+").unwrap().is_match("baa")) }' >src/main.rs
+            cargo fetch -q"#,
+        run: r#"
+            cargo build -q --offline
+            test "$(target/debug/app)" = true"#,
+    },
+    Workload {
         name: "npm ci, 30 packages of 50 files",
         needs: &["npm", "node"],
         prepare: r#"
@@ -74,6 +88,18 @@ const WORKLOADS: &[Workload] = &[
         run: r#"
             npm ci --offline --no-audit --no-fund --loglevel=error >npm.log
             test -f node_modules/p30/f50.js"#,
+    },
+    Workload {
+        name: "npm ci, 156 packages of a registry",
+        needs: &["npm", "node"],
+        prepare: r#"
+            printf '{"name":"bench","version":"1.0.0","private":true,"dependencies":{' >package.json
+            printf '"eslint":"9.39.1","express":"5.1.0","typescript":"5.9.3"}}' >>package.json
+            npm install --package-lock-only --no-audit --no-fund --loglevel=error
+            npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && rm -rf node_modules"#,
+        run: r#"
+            npm ci --offline --ignore-scripts --no-audit --no-fund --loglevel=error >npm.log
+            test "$(node -p "require('typescript').version")" = 5.9.3"#,
     },
     Workload {
         name: "rg over 4,000 files, 5 patterns",
