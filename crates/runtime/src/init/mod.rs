@@ -45,17 +45,26 @@ impl Ecosystem {
         }
     }
 
-    /// What its tools make and can make again.
+    /// What its tools make and can make again: build output in the workspace, caches of packages in the agent's home.
     fn scratch(self) -> &'static [&'static str] {
         match self {
-            Ecosystem::Rust => &["target/**"],
-            Ecosystem::Node => &["**/node_modules/**", "**/.next/**", "**/.turbo/**"],
-            Ecosystem::Python => {
-                &[".venv/**", "**/__pycache__/**", ".pytest_cache/**", ".mypy_cache/**", ".ruff_cache/**", ".tox/**"]
+            Ecosystem::Rust => &["target/**", "~/.cargo/registry/**", "~/.cargo/git/**"],
+            Ecosystem::Node => {
+                &["**/node_modules/**", "**/.next/**", "**/.turbo/**", "~/.npm/_cacache/**", "~/.npm/_logs/**"]
             }
-            Ecosystem::Go => &[],
+            Ecosystem::Python => &[
+                ".venv/**",
+                "**/__pycache__/**",
+                ".pytest_cache/**",
+                ".mypy_cache/**",
+                ".ruff_cache/**",
+                ".tox/**",
+                "~/.cache/pip/**",
+                "~/.cache/uv/**",
+            ],
+            Ecosystem::Go => &["~/.cache/go-build/**", "~/go/pkg/mod/**"],
             Ecosystem::Ruby => &["vendor/bundle/**", ".bundle/**"],
-            Ecosystem::Java => &["build/**", ".gradle/**"],
+            Ecosystem::Java => &["build/**", ".gradle/**", "~/.m2/repository/**", "~/.gradle/caches/**"],
         }
     }
 
