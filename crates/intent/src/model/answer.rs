@@ -2,8 +2,10 @@
 
 use super::ModelApi;
 use flyball_kernel::ModelSettings;
-use memchr::{memchr2, memmem};
+use memchr::memchr2;
+use memchr::memmem::Finder;
 use serde_json::Value as Json;
+use std::sync::LazyLock;
 
 /// Bytes of an answer in one piece, and of one event of a stream, that are read at most. What is longer says nothing of its use.
 const PIECE_BYTES_MAX: usize = 8 << 20;
@@ -346,22 +348,29 @@ fn emptied(mut room: Vec<u8>) -> Vec<u8> {
 /// INVARIANT: `false` only where [`ModelAnswer::part`] would take nothing from it. Names that it looks for stand in the bytes as they
 /// are, unless a letter of theirs is written as an escape.
 fn may_tell(api: ModelApi, data: &[u8]) -> bool {
-    let has = |name: &str| memmem::find(data, name.as_bytes()).is_some();
-    let tells = match api {
-        ModelApi::AnthropicMessages => has("message") || has("content_block_start"),
-        ModelApi::OpenaiChat => {
-            // Most have one that is null.
-            let is_null = |at: usize| {
-                let after = data.get(at..).unwrap_or_default().strip_prefix(b"usage\":");
-                after.is_some_and(|after| after.trim_ascii_start().starts_with(b"null"))
-            };
-            has("tool_calls") || memmem::find_iter(data, "usage").any(|at| !is_null(at))
-        }
-        ModelApi::OpenaiResponses => ["\"item\"", "\"response\"", "\"output\"", "\"usage\""].into_iter().any(has),
-        ModelApi::Gemini => true,
+    let has = |signs: &[Finder]| signs.iter().any(|sign| sign.find(data).is_some());
+    // Most of this API's have a use that is null.
+    let is_null = |at: usize| {
+        let after = data.get(at..).unwrap_or_default().strip_prefix(b"usage\":");
+        after.is_some_and(|after| after.trim_ascii_start().starts_with(b"null"))
     };
-    tells || has("\\u00")
+    match api {
+        ModelApi::AnthropicMessages => has(&*ANTHROPIC),
+        ModelApi::OpenaiChat => has(&*CHAT) || USAGE.find_iter(data).any(|at| !is_null(at)),
+        ModelApi::OpenaiResponses => has(&*RESPONSES),
+        ModelApi::Gemini => true,
+    }
 }
+
+/// To make one takes longer than to look through an event.
+type Signs<const N: usize> = LazyLock<[Finder<'static>; N]>;
+/// How an escape of a letter begins.
+const ESCAPE: &str = "\\u00";
+static ANTHROPIC: Signs<3> = LazyLock::new(|| ["message", "content_block_start", ESCAPE].map(Finder::new));
+static CHAT: Signs<2> = LazyLock::new(|| ["tool_calls", ESCAPE].map(Finder::new));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("usage"));
+static RESPONSES: Signs<5> =
+    LazyLock::new(|| ["\"item\"", "\"response\"", "\"output\"", "\"usage\"", ESCAPE].map(Finder::new));
 
 fn text<'j>(of: &'j Json, name: &str) -> &'j str {
     of.get(name).and_then(Json::as_str).unwrap_or_default()
@@ -384,7 +393,7 @@ mod tests {
 
     /// A word as JSON may spell it: plain, or a letter of it as an escape.
     fn spelt(word: &str, escaped: Option<usize>) -> String {
-        let letter = |(at, c): (usize, char)| match escaped == Some(at) {
+        let letter = |(at, c): (usize, char)| match escaped == Some(at) && c.is_ascii_lowercase() {
             true => format!("\\u{:04x}", c as u32),
             false => c.to_string(),
         };
