@@ -121,17 +121,17 @@ pub enum Command {
         #[arg(long)]
         state: bool,
     },
-    /// Show what changed in the workspace between two steps; or, of two charters, what the second lets pass that the first
-    /// does not, and the reverse
+    /// Show what changed in the workspace between two steps, or how the workspaces of two sessions differ; or, of two charters, what
+    /// the second lets pass that the first does not, and the reverse
     #[command(
-        after_help = "Two charters: `flyball diff DIR DIR`. Each difference comes with an action that shows it, as `flyball test` takes it."
+        after_help = "Two sessions: `flyball diff S S`, each at its end or at a step of its own, `S:SEQ`.\nTwo charters: `flyball diff DIR DIR`. Each difference comes with an action that shows it, as `flyball test` takes it."
     )]
     Diff {
         /// A session: its id, any unique prefix, its name, or @ for the latest; or the first charter's folder
         #[arg(value_name = "S|CHARTER")]
         of: String,
-        /// The earlier entry's number, or the second charter's folder
-        #[arg(value_name = "SEQ|CHARTER")]
+        /// The earlier entry's number, another session, or the second charter's folder
+        #[arg(value_name = "SEQ|S|CHARTER")]
         from: String,
         /// The later entry's number
         #[arg(value_name = "SEQ")]
@@ -139,8 +139,8 @@ pub enum Command {
         /// Of two charters: ask a solver as well, for each verb and each rule, where cvc5 or z3 is installed
         #[arg(long, conflicts_with = "to")]
         prove: bool,
-        /// Of two steps: the session's own state in place of its workspace, as `at --state` says it
-        #[arg(long, requires = "to")]
+        /// Of two steps or sessions: the session's own state in place of its workspace, as `at --state` says it
+        #[arg(long)]
         state: bool,
     },
     /// List open questions

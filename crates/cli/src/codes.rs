@@ -24,7 +24,8 @@ names the file and what the operating system said."),
 `flyball test` reads JSON lines: an action as in `log --json`, or an object with one of `result`, `observe`, `answer`,
 `tick`. The message names file and line. See `flyball test --help`."),
     ("FB0505", "diff of what", "\
-`flyball diff S SEQ SEQ` shows what changed in a session's workspace between two entries. `flyball diff DIR DIR` shows what
+`flyball diff S SEQ SEQ` shows what changed in a session's workspace between two entries, `flyball diff S S` how those of two
+sessions differ. `flyball diff DIR DIR` shows what
 the second charter lets pass that the first does not, and the reverse. Nothing else was understood."),
     ("FB0506", "not a matter of this entry", "\
 The entry exists, but the question doesn't fit it: a file's content can be asked for only where one was recorded, say."),

@@ -31,6 +31,11 @@ struct Side<'c> {
 /// Examples for which a history is looked for.
 const HISTORIES_MAX: usize = 64;
 
+/// Whether either is a place in the file system, and so no session.
+pub fn are_folders(first: &str, second: &str) -> bool {
+    [first, second].iter().any(|named| Path::new(named).exists())
+}
+
 /// `flyball diff A B`.
 pub fn compare(out: Output, first: &str, second: &str, is_proving: bool) -> Result<(), Failure> {
     for named in [first, second] {

@@ -104,6 +104,9 @@ fn dispatch(out: Output, cli: Cli) -> Result<u8, Failure> {
         }
         Command::Diff { of, from, to: Some(to), state: true, .. } => states::diff(out, &place, &of, &from, to),
         Command::Diff { of, from, to: Some(to), .. } => workspace::diff(out, &place, &of, &from, to),
+        Command::Diff { of, from, to: None, state, prove } if state || !compare::are_folders(&of, &from) && !prove => {
+            workspace::diff_of_two(out, &place, &of, &from, state)
+        }
         Command::Diff { of, from, to: None, prove, .. } => compare::compare(out, &of, &from, prove),
         Command::Asks => asks::asks(out, &place),
         Command::Answer(args) => asks::answer(out, &place, &args),

@@ -3,7 +3,7 @@
 use crate::failure::{Failure, Kind};
 use crate::output::{Cell, Output, Style, table, visible, visible_lines};
 use crate::place::Place;
-use flyball_runtime::read::{self, At, ChangedPath, Content, FileDiff, Node};
+use flyball_runtime::read::{self, At, ChangedPath, Content, FileDiff, Node, Step};
 use serde_json::json;
 use std::path::Path;
 
@@ -101,7 +101,9 @@ fn weigh(node: &Node) -> String {
 pub fn step(from: &str) -> Result<u64, Failure> {
     from.parse().map_err(|_| {
         Failure::user("FB0505", format!("`{from}` is no entry's number"))
-            .hint("`flyball diff S SEQ SEQ` compares two steps of a session, `flyball diff DIR DIR` two charters")
+            .hint(
+                "`flyball diff S SEQ SEQ` compares two steps of a session, `flyball diff S S` two sessions, `flyball diff DIR DIR` two charters",
+            )
             .of(Kind::Usage)
     })
 }
@@ -117,6 +119,40 @@ pub fn diff(out: Output, place: &Place, wanted: &str, from: &str, to: u64) -> Re
     }
     if diff.files.is_empty() {
         out.note(&format!("the workspace was the same at entries {from} and {to}"));
+    }
+    diff.files.iter().for_each(|f| file(out, f));
+    Ok(())
+}
+
+/// `flyball diff S S`: two sessions, each at its last step or at one of its own (`S:SEQ`).
+pub fn diff_of_two(out: Output, place: &Place, from: &str, to: &str, of_state: bool) -> Result<(), Failure> {
+    let ledger = place.ledger()?;
+    let step = |wanted: &str| -> Result<Step, Failure> {
+        let (named, seq) = match read::resolve(&ledger, wanted) {
+            Ok(session) => (session, None),
+            // A name may have a colon in it: then it was found as it stands.
+            Err(error) => match wanted.rsplit_once(':').and_then(|(named, seq)| Some((named, seq.parse().ok()?))) {
+                Some((named, seq)) => (read::resolve(&ledger, named)?, Some(seq)),
+                None => return Err(error.into()),
+            },
+        };
+        let last = ledger.heads()?.into_iter().find(|head| head.id == named).map_or(0, |head| head.last_seq);
+        Ok(Step { session: named, seq: seq.unwrap_or(last) })
+    };
+    let (from, to) = (step(from)?, step(to)?);
+    if of_state {
+        return crate::states::diff_of_two(out, &ledger, &from, &to);
+    }
+    let diff = read::diff_of_two(&ledger, &from, &to)?;
+    if out.is_json {
+        out.json(&diff);
+        return Ok(());
+    }
+    if diff.files.is_empty() {
+        let (from, to) = (visible(&from.session), visible(&to.session));
+        out.note(&format!(
+            "the workspaces of sessions {from} and {to} were the same, wherever one of them touched its own"
+        ));
     }
     diff.files.iter().for_each(|f| file(out, f));
     Ok(())

@@ -11,8 +11,43 @@ pub fn cases() -> Vec<Case> {
         Case { name: "contracts_are_held_against_a_session_whose_supervisor_died", needs: nothing, run: died },
         Case { name: "contracts_are_held_once_more_when_asked", needs: nothing, run: again },
         Case { name: "a_contract_runs_on_a_recorded_workspace_that_is_gone", needs: nothing, run: recorded },
+        Case { name: "two_sessions_are_held_against_each_other", needs: nothing, run: two },
         Case { name: "the_whole_workspace_has_a_digest_that_others_compute", needs: nothing, run: tree },
     ]
+}
+
+fn two(user: User) {
+    let world = World::new(user);
+    world.init("[budget.writes]\ncount = \"fs.write\"\nlimit = 100\nper = \"session\"\n", "");
+    std::fs::write(world.repo.workspace().join("both"), "as it was\n").unwrap();
+    std::fs::write(world.repo.workspace().join("one"), "as it was\n").unwrap();
+    for file in ["both", "one"] {
+        user.own(&world.repo.workspace().join(file)).unwrap();
+    }
+    let run = |script: &str| {
+        let output = world.flyball(&["run", "--json", "--apply", "never", "--", "sh", "-c", script]).output().unwrap();
+        summary(&output)["session"].as_str().unwrap_or_else(|| panic!("{}", stderr(&output))).to_owned()
+    };
+    let (a, b) = (
+        run("echo a > both; echo a > one; echo same > new; true"),
+        run("echo b > both; echo same > new; rm one; true"),
+    );
+    let told: Value = serde_json::from_str(&world.ok(&["diff", &a, &b, "--json"])).unwrap();
+    let files = told["files"].as_array().unwrap();
+    let said: Vec<(&str, &str)> =
+        files.iter().map(|file| (file["path"].as_str().unwrap(), file["change"].as_str().unwrap())).collect();
+    assert_eq!(said, [("both", "modified"), ("one", "deleted")], "{told:#}");
+    let patch = files[0]["unified"].as_str().unwrap();
+    assert!(patch.contains("-a\n+b\n"), "{patch}");
+    // What only one of them touched stands for the other as it found it.
+    let none = run("true");
+    let patch = world.ok(&["diff", &none, &a]);
+    assert!(patch.contains("-as it was\n+a\n") && patch.contains("+same"), "{patch}");
+    assert!(world.ok(&["diff", &a, &a, "--json"]).contains("\"files\":[]"));
+    let state: Value = serde_json::from_str(&world.ok(&["diff", &none, &a, "--state", "--json"])).unwrap();
+    let used = state["differences"].as_array().unwrap().iter().find(|d| d["member"] == "registers/budgets/writes/used");
+    assert_eq!(used.unwrap()["before"], 0, "{state:#}");
+    assert!(used.unwrap()["after"].as_u64().unwrap() >= 3, "{state:#}");
 }
 
 fn attest(world: &World, words: &[&str]) -> (Value, Value) {

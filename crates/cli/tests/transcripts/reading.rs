@@ -46,6 +46,7 @@ fn the_workspace_at_each_step() {
         .type_in(&["diff", "@", "4", "22"])
         .type_in(&["diff", "@", "11", "22"]);
     scene.type_in(&["diff", "@", "22", "22"]);
+    scene.type_in(&["diff", "@:11", "@:22"]).type_in(&["diff", "@", "@"]).type_in(&["diff", "@:99", "@"]);
     assert_transcript!(scene);
 }
 
@@ -96,6 +97,9 @@ fn replays_states_and_graphs() {
     scene.type_in(&["at", "sample", "8", "--state"]).type_in(&["trace", "sample", "12", "--format", "dot"]);
     scene.type_in(&["diff", "sample", "2", "8", "--state"]).type_in(&["diff", "misruled", "1", "2", "--state"]);
     scene.type_in(&["diff", "misruled", "x", "2", "--state"]).type_in(&["diff", "a", "b", "--state"]);
+    scene
+        .type_in(&["diff", "misruled:1", "misruled:2", "--state"])
+        .type_in(&["diff", "misruled", "misruled", "--state"]);
     scene.type_in(&["trace", "sample", "--path", "src/a.txt"]).type_in(&["trace", "sample", "--path", "never.txt"]);
     scene.type_in(&["backtest", "sample"]).type_in(&["backtest", "misruled", "--json"]);
     scene.type_in(&["backtest", "--since", "1s"]).type_in(&["backtest", "--html", "no/such/folder.html"]);

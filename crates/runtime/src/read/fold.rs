@@ -32,7 +32,7 @@ impl Node {
     }
 
     /// Whether it is the same, as far as content and mode go.
-    fn same(&self, other: &Node) -> bool {
+    pub(super) fn same(&self, other: &Node) -> bool {
         (self.is_absent() && other.is_absent()) || self == other
     }
 }

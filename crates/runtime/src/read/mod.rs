@@ -33,7 +33,10 @@ pub(crate) use trace::of_history;
 pub use trace::{Trace, TraceNode, lineage, trace};
 pub use why::{Became, Quoted, Said, Why, WhyReason, WhyRuling, why};
 pub(crate) use workspace::relative_to;
-pub use workspace::{At, ChangedPath, Content, FileDiff, Undone, WorkspaceDiff, at, at_path, diff, undone};
+pub use workspace::{
+    At, ChangedPath, Content, FileDiff, SessionsDiff, Step, Undone, WorkspaceDiff, at, at_path, diff, diff_of_two,
+    undone,
+};
 
 use flyball_ledger::LedgerError;
 

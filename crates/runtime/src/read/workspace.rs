@@ -165,7 +165,8 @@ pub fn diff(ledger: &Ledger, session: &str, from: u64, to: u64) -> Result<Worksp
         if earlier.node == later.node || (earlier.node.is_absent() && later.node.is_absent()) {
             continue;
         }
-        let (unified, note) = compare(&Source { ledger, history: &history, seq: to }, path, &earlier.node, &later.node);
+        let source = Source { ledger, history: &history, seq: to };
+        let (unified, note) = compare((&source, &source), path, &earlier.node, &later.node);
         files.push(FileDiff {
             path: path.clone(),
             change: change(&earlier.node, &later.node),
@@ -176,6 +177,57 @@ pub fn diff(ledger: &Ledger, session: &str, from: u64, to: u64) -> Result<Worksp
         });
     }
     Ok(WorkspaceDiff { session: session.to_owned(), from, to, files })
+}
+
+/// A step of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// The session.
+    pub session: String,
+    /// The entry.
+    pub seq: u64,
+}
+
+/// How the workspaces of two sessions differ.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionsDiff {
+    /// One.
+    pub from: Step,
+    /// The other.
+    pub to: Step,
+    /// Each path that differs.
+    pub files: Vec<FileDiff>,
+}
+
+/// How the workspace of one session at a step differs from another's. A path that only one of them ever touched stands for the
+/// other as that one found it.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read or an entry is not there.
+pub fn diff_of_two(ledger: &Ledger, from: &Step, to: &Step) -> Result<SessionsDiff, ReadError> {
+    let read = |step: &Step| -> Result<_, ReadError> {
+        let history = History::read(ledger, &step.session)?;
+        history.entry(step.seq)?;
+        let tree = fold(&history, step.seq)?;
+        Ok((history, tree))
+    };
+    let ((one, before), (other, after)) = (read(from)?, read(to)?);
+    let source = |history, step: &Step| Source { ledger, history, seq: step.seq };
+    let sources = (&source(&one, from), &source(&other, to));
+    let paths: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let mut files = Vec::new();
+    for path in paths {
+        let (was, is) = (before.get(path), after.get(path));
+        let Some(found) = was.or(is).map(|touched| &touched.base) else { continue };
+        let (old, new) = (was.map_or(found, |touched| &touched.node), is.map_or(found, |touched| &touched.node));
+        if old.same(new) {
+            continue;
+        }
+        let (unified, note) = compare(sources, path, old, new);
+        let (path, change) = (path.clone(), change(old, new));
+        files.push(FileDiff { path, change, from: old.clone(), to: new.clone(), unified, note });
+    }
+    Ok(SessionsDiff { from: from.clone(), to: to.clone(), files })
 }
 
 /// What taking the workspace back to a step would do, as far as the record knows.
@@ -265,8 +317,13 @@ impl Source<'_> {
     }
 }
 
-fn compare(source: &Source<'_>, path: &str, from: &Node, to: &Node) -> (Option<String>, Option<String>) {
-    let side = |node: &Node| match node.kind.as_str() {
+fn compare(
+    (of_from, of_to): (&Source<'_>, &Source<'_>),
+    path: &str,
+    from: &Node,
+    to: &Node,
+) -> (Option<String>, Option<String>) {
+    let side = |source: &Source<'_>, node: &Node| match node.kind.as_str() {
         "absent" => Ok(Vec::new()),
         "file" => source.content(path, node).map_err(|e| e.to_string()),
         "symlink" => Ok(format!("link to {}\n", node.target.as_deref().unwrap_or_default()).into_bytes()),
@@ -276,7 +333,7 @@ fn compare(source: &Source<'_>, path: &str, from: &Node, to: &Node) -> (Option<S
         let mode = |n: &Node| n.mode.map_or_else(|| "unknown".to_owned(), |m| format!("{m:04o}"));
         return (None, Some(format!("mode {} to {}", mode(from), mode(to))));
     }
-    let (old, new) = match (side(from), side(to)) {
+    let (old, new) = match (side(of_from, from), side(of_to, to)) {
         (Ok(old), Ok(new)) => (old, new),
         (Err(why), _) | (_, Err(why)) => return (None, Some(why)),
     };
