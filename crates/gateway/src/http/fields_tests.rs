@@ -1,10 +1,12 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 //! Fields of JSON bodies and headers as rules see them, by real clients and raw bytes; and what would have a server read another
 //! value than the rules.
 
-use super::tests::{HOST, World};
+use super::tests::{HOST, World, text};
 use flyball_kernel::{Charter, RequestReading};
+use hyper::Request;
+use hyper::body::{Bytes, Frame};
 use std::net::{Ipv4Addr, TcpListener};
 
 fn rows(text: &str) -> Vec<RequestReading> {
@@ -20,10 +22,11 @@ fn world() -> World {
             std::thread::spawn(move || answer(stream));
         }
     });
-    let read =
-        "[[http.read]]\nhost = \"server.test\"\npath = \"/api/**\"\nheaders = [\"x-role\"]\njson = [\"/role\"]\n";
-    World::reading(port, rows(read))
+    World::reading(port, rows(READ))
 }
+
+const READ: &str =
+    "[[http.read]]\nhost = \"server.test\"\npath = \"/api/**\"\nheaders = [\"x-role\"]\njson = [\"/role\"]\n";
 
 /// Says how many bytes came; one request a connection.
 fn answer(mut stream: std::net::TcpStream) {
@@ -122,6 +125,67 @@ fn what_can_t_be_read_does_not_go_out_whatever_the_gate_says() {
     }
     let (status, _) = sent(&world, "/api/x", "", b"{\"role\":\"user\"}");
     assert!(status.contains("200"), "the next is served: {status}");
+}
+
+/// The same over HTTP/2, which has heads of its own and no lengths.
+#[test]
+fn fields_are_read_over_http_2_as_well() {
+    let world = World::serving(true, true, rows(READ));
+    let told = |path: &str, more: &[&str]| {
+        let said = text(&world.curl("https", path, &[&["--http2", "--path-as-is"], more].concat()));
+        (said, world.asked())
+    };
+    let (said, asked) = told("/api/x", &["-H", "x-role: user", "-d", r#"{"role":"user"}"#]);
+    assert!(said.contains("HTTP/2.0") && said.ends_with("[200]"), "{said}");
+    assert!(asked[0].contains("/role=user") && asked[0].contains("x-role=user"), "{asked:?}");
+    let body = r#"{"role":"forbidden"}"#;
+    for (path, more) in [
+        ("/api/x", &["-d", body][..]),
+        ("/%61pi//./x", &["-d", body]),
+        ("/other/..;/api/x", &["-d", body]),
+        ("/api/x", &["-H", "content-type: text/plain", "-d", body]),
+        ("/api/x", &["-H", "X-Role: forbidden", "-d", "{}"]),
+        ("/api/x", &["-H", "x_role: forbidden", "-d", "{}"]),
+        ("/api/x", &["-X", "PUT", "-H", "content-length:", "-d", body]),
+    ] {
+        let (said, asked) = told(path, more);
+        assert!(said.ends_with("[403]") && asked[0].contains("role=forbidden"), "{path} {more:?}: {said} {asked:?}");
+    }
+    for more in [
+        &["-H", "x-role: user", "-H", "x_role: forbidden", "-d", "{}"][..],
+        &["-H", "content-encoding: gzip", "-d", body],
+        &["-H", "content-type: application/json; charset=utf-16", "-d", body],
+        &["-d", r#"{"role":"user","Role":"forbidden"}"#],
+    ] {
+        let (said, asked) = told("/api/x", more);
+        assert!(said.contains("[40"), "{more:?}: {said}");
+        assert!(asked.len() == 1 && !asked[0].contains("role="), "{more:?}: {asked:?}");
+    }
+    let (said, asked) = told("/else", &["-H", "x-role: forbidden", "-d", body]);
+    assert!(said.ends_with("[200]") && !asked[0].contains("role"), "{said} {asked:?}");
+}
+
+/// Bodies of several requests come at once, a byte a frame: each is its own request's.
+#[test]
+fn bodies_of_one_connection_are_not_mixed_up() {
+    let world = World::serving(true, true, rows(READ));
+    let request = |n: usize, role: &str| {
+        let body = format!(r#"{{"n":{n},"role":"{role}"}}"#);
+        let frames = body.bytes().map(|byte| Frame::data(Bytes::from(vec![byte]))).collect();
+        let uri = format!("https://{HOST}:{}/api/{n}", world.port);
+        Request::post(uri).body(super::body::Through::frames(frames)).unwrap()
+    };
+    let roles = |n: usize| if n.is_multiple_of(3) { "forbidden" } else { "user" };
+    let said = world.at_once((0..30).map(|n| request(n, roles(n))).collect());
+    let expected: Vec<u16> = (0..30).map(|n| if n % 3 == 0 { 403 } else { 200 }).collect();
+    assert_eq!(said, expected);
+    let asked = world.asked();
+    assert_eq!(asked.len(), 30);
+    for n in 0..30 {
+        let of = format!("/api/{n} ");
+        let one = asked.iter().find(|line| line.contains(&of)).unwrap_or_else(|| panic!("{n}: {asked:?}"));
+        assert!(one.contains(&format!("/role={}\"", roles(n))), "{one}");
+    }
 }
 
 #[test]

@@ -75,6 +75,11 @@ async fn answer(request: Request<Incoming>) -> Result<Response<body::Through>, b
 impl World {
     /// `is_tls`: how the server speaks; `is_trusted`: whether its certificate holds.
     pub(super) fn new(is_tls: bool, is_trusted: bool) -> Self {
+        Self::serving(is_tls, is_trusted, Vec::new())
+    }
+
+    /// The same, with these rows of what is read.
+    pub(super) fn serving(is_tls: bool, is_trusted: bool, reads: Vec<RequestReading>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let servers = Authority::new().unwrap();
         let mut roots = rustls::RootCertStore::empty();
@@ -105,7 +110,7 @@ impl World {
                 });
             }
         });
-        Self::before(runtime, roots, server_port, Vec::new())
+        Self::before(runtime, roots, server_port, reads)
     }
 
     /// In front of a server that listens there without TLS.
@@ -179,11 +184,37 @@ impl World {
         self.scratch.path().join("ca.pem")
     }
 
-    fn curl(&self, scheme: &str, path: &str, more: &[&str]) -> Output {
+    pub(super) fn curl(&self, scheme: &str, path: &str, more: &[&str]) -> Output {
         let mut command = Command::new("curl");
         command.args(["-sS", "-m", "30", "-w", " [%{http_code}]", "--resolve"]);
         command.arg(format!("{HOST}:{}:127.0.0.1", self.port)).arg("--cacert").arg(self.ca()).args(more);
         command.arg(format!("{scheme}://{HOST}:{}{path}", self.port)).output().unwrap()
+    }
+
+    /// Sends these requests at once over one connection of HTTP/2, and gives each one's status.
+    pub(super) fn at_once(&self, requests: Vec<Request<body::Through>>) -> Vec<u16> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(der(&std::fs::read_to_string(self.ca()).unwrap())).unwrap();
+        let mut config = (*client_config(roots).unwrap()).clone();
+        config.alpn_protocols = vec![H2.to_vec()];
+        self.runtime.block_on(async {
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.unwrap();
+            let connecting = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(HOST).unwrap(), stream);
+            let stream = TokioIo::new(connecting.await.unwrap());
+            let (sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+            tokio::spawn(connection);
+            let ask = |request| {
+                let mut sender = sender.clone();
+                tokio::spawn(async move { sender.send_request(request).await.unwrap().status().as_u16() })
+            };
+            let asked: Vec<_> = requests.into_iter().map(ask).collect();
+            let mut out = Vec::new();
+            for one in asked {
+                out.push(one.await.unwrap());
+            }
+            out
+        })
     }
 
     /// Sends these bytes, and gives what came until the end.
@@ -218,7 +249,7 @@ fn der(pem: &str) -> rustls::pki_types::CertificateDer<'static> {
     rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
-fn text(output: &Output) -> String {
+pub(super) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
