@@ -180,7 +180,7 @@ pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier], witnesses: &[Cosign
         problems.push(problem("FB0348", None, format!("it is signed by `{keys}`, and not by `{}`", key.to_vkey())));
     }
     let seen = readable(was_ok, seen(opened))?;
-    let signed = readable(was_ok, read::signed_answers(&opened.ledger, Some(&session)))?.unwrap_or_default();
+    let signed = readable(was_ok, read::signed_answers_brought(&opened.ledger, &session))?.unwrap_or_default();
     let asked = readable(was_ok, read::misnamed_questions(&opened.ledger, Some(&session)))?.unwrap_or_default();
     problems.extend(signed.problems.iter().map(|(_, seq, why)| problem("FB0536", Some(*seq), why.clone())));
     problems.extend(asked.into_iter().map(|(_, seq, why)| problem("FB0549", Some(seq), why)));
@@ -256,6 +256,9 @@ pub fn examine(opened: &mut Opened, pinned: &[NoteVerifier], witnesses: &[Cosign
         not_shown.push(
             "whose key it is: only this file says; ask the ledger's owner for it and give it with `--key`".to_owned(),
         );
+    }
+    for (seq, of) in signed.elsewhere.iter().take(20) {
+        not_shown.push(format!("whether a key signed what entry {seq} says: that stands in session {of}"));
     }
     not_shown.push(format!("what the ledger holds besides, and after its first {tree_size} entries"));
     not_shown.push("the registers that it shared with other sessions, and anything that was never recorded".to_owned());

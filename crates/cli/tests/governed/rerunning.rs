@@ -1,5 +1,6 @@
 //! Programs run again from their record (replay levels 4 and 5), and what must not be taken for the same.
 
+use crate::answering::{key, keygen, only};
 use crate::support::{Case, World, nothing, stderr, summary};
 use flyball_testkit::user::User;
 use serde_json::Value;
@@ -31,6 +32,8 @@ pub fn cases() -> Vec<Case> {
             run: reaches_out,
         },
         Case { name: "people_are_not_asked_again", needs: nothing, run: answered },
+        Case { name: "what_a_key_signed_is_answered_again", needs: keygen, run: signed },
+        Case { name: "acts_that_a_key_signed_are_copied_to_forks", needs: keygen, run: signed_acts },
         Case { name: "a_fork_goes_on_from_a_step", needs: nothing, run: fork },
         Case { name: "a_fork_has_what_people_said_unless_it_is_reopened", needs: nothing, run: fork_answered },
     ]
@@ -253,6 +256,82 @@ fn answered(user: User) {
         assert!(reason.contains("looked at") && reason.contains(session["session"].as_str().unwrap()), "{reason}");
     }
     assert_eq!(world.ok(&["asks", "--json"]).trim(), "");
+}
+
+/// Somebody who is no contact was not heard then, and whoever has the key was.
+fn signed(user: User) {
+    let world = World::new(user);
+    world.init(
+        "",
+        "@id(\"asked\") @owner(\"maintainer\") @reason(\"ask\") @escalate(\"maintainer\")\nforbid (principal, action == Action::\"fs.write\", resource) when { resource.path like \"*.asked\" };\n",
+    );
+    let (file, contact) = key(&world, "ann");
+    only(&world, &[&contact]);
+    let running = world
+        .flyball(&["run", "--json", "--record", "--apply", "never", "--", "sh", "-c", "echo 1 > a.asked; cat a.asked"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = asked(&world);
+    let unheard = world.flyball(&["answer", &id, "allow", "--reason", "me"]).output().unwrap();
+    assert!(!unheard.status.success());
+    world.ok(&["answer", &id, "allow", "--reason", "looked at", "--key", file.to_str().unwrap()]);
+    let output = running.wait_with_output().unwrap();
+    let session = summary(&output);
+    assert_eq!(session["exit"], 0, "{}", stderr(&output));
+    let answers = |log: &[Value]| log.iter().filter(|e| e["kind"] == "answer").count();
+    assert_eq!(answers(&world.log()), 2, "both stand there");
+    matches(&world, &session, "4");
+    assert_eq!(answers(&world.log()), 2, "and are given again");
+    // The key signed the answer of then, and not that of the replay, which says whose it was.
+    world.verifies();
+    let bundle = world.repo.scratch().join("replay.bundle");
+    let name = bundle.to_str().unwrap();
+    world.ok(&["export", "@", "-o", name]);
+    let report: Value = serde_json::from_str(&world.ok(&["verify", name, "--json"])).unwrap();
+    assert!(report["bundle"]["not_shown"].to_string().contains("whether a key signed what entry"), "{report:#}");
+
+    // A fork begins with copies of what was signed for its parent, and takes up what was said later.
+    let id = session["session"].as_str().unwrap();
+    let log = world.ok(&["log", id, "--json"]);
+    let log: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let attempt = log.iter().find(|entry| entry["kind"] == "question").unwrap()["body"]["of"].as_u64().unwrap();
+    let outcome = log.iter().rfind(|entry| entry["kind"] == "outcome").unwrap()["seq"].as_u64().unwrap();
+    for (until, script) in [(attempt - 1, "echo 1 > a.asked; cat a.asked"), (outcome, "cat a.asked")] {
+        let until = until.to_string();
+        let again = ["replay", id, "--until", &until, "--then", "--", "sh", "-c", script];
+        let output = world.flyball(&again).output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains('1'), "{output:?}");
+        world.verifies();
+    }
+}
+
+/// Signed acts on a session stand in its forks as well.
+fn signed_acts(user: User) {
+    let world = World::new(user);
+    world.init("[autonomy]\nlevels = [\"observe\", \"bounded\"]\nstart = \"bounded\"\n", "");
+    let (file, contact) = key(&world, "ann");
+    only(&world, &[&contact]);
+    let mut running = world
+        .flyball(&["run", "--json", "--apply", "never", "--", "sh", "-c", "while ! test -e over; do sleep 0.1; done"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let words = ["autonomy", "@", "observe", "--reason", "seen", "--key", file.to_str().unwrap()];
+    while !world.flyball(&words).output().unwrap().status.success() {
+        assert!(std::time::Instant::now() < until, "nobody takes it");
+    }
+    world.ok(&["kill", "@", "--reason", "enough"]);
+    running.wait().unwrap();
+    world.verifies();
+    let log = world.log();
+    let id = log[0]["stream"].as_str().unwrap().to_owned();
+    let last = (log.last().unwrap()["seq"].as_u64().unwrap() - 1).to_string();
+    world.flyball(&["replay", &id, "--until", &last, "--then", "--", "true"]).output().unwrap();
+    assert_eq!(world.log()[0]["body"]["forked_from"]["session"], id.as_str());
+    world.verifies();
 }
 
 /// The question that is open, once there is one.

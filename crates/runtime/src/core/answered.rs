@@ -8,8 +8,13 @@ impl Core {
     /// Settles a fork's question by what people said of it in the parent; `None`: nobody did, or it is settled.
     pub(crate) fn answered_in_parent(&mut self, fork: &Fork, id: &str) -> Option<Vec<(Ticket, Decision)>> {
         let question = self.gate.questions().find(|question| question.id == id).cloned()?;
-        let answer = fork.answer(&question)?;
-        self.answer(id, answer).ok().map(|(released, _)| released)
+        // As below: who was not heard then is not now.
+        while let Some(answer) = fork.answer(&question) {
+            if let Ok((released, _)) = self.answer(id, answer) {
+                return Some(released);
+            }
+        }
+        None
     }
 
     /// Settles one open question by what people said then; `None`: no question is open.

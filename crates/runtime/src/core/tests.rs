@@ -101,6 +101,7 @@ fn an_approved_request_carries_its_taint() {
             by: "user:alice".into(),
             reason: "seen".into(),
             signed: None,
+            said_in: None,
             only: Vec::new(),
             set: None,
         };

@@ -97,7 +97,7 @@ fn act_on(door: &Arc<Door>, request: Request, by: &str) -> Result<Reply, String>
             Ok(Reply { ok: true, seq: Some(seq), took_us, message: message.to_owned(), ..Reply::default() })
         }
         Request::Answer { id, verdict, with, reason, signed, only, set } => {
-            let answer = Answer { verdict, with, by: by.to_owned(), reason, signed, only, set };
+            let answer = Answer { verdict, with, by: by.to_owned(), reason, signed, said_in: None, only, set };
             let answered = state.gate.answer(&id, answer).map_err(|e| e.to_string())?;
             let message = answered.said(&id, verdict != flyball_kernel::Verdict::Deny);
             for settled in answered.settled {

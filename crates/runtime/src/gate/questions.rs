@@ -120,6 +120,8 @@ pub struct Answer {
     pub reason: String,
     /// What a person's key signed: then the answer is theirs, whoever brought it.
     pub signed: Option<Signed>,
+    /// The session and entry where it was said, of one that a replay or a fork gives again.
+    pub said_in: Option<(String, u64)>,
     /// The attempts that it is for, where not for all that the question names.
     pub only: Vec<u64>,
     /// [`Question::set`] as the person saw it: to another set of actions it is no answer.
@@ -432,7 +434,7 @@ impl Gate {
             return Err(GateError::Refused(format!("the question names other actions now, {count}: look at it again")));
         }
         let about = question.chosen(&answer.only)?;
-        let Answer { verdict, with, by, reason, signed, .. } = answer;
+        let Answer { verdict, with, by, reason, signed, said_in, .. } = answer;
         if with.is_some() && about.len() > 1 {
             let count = about.len();
             return Err(GateError::Refused(format!(
@@ -441,7 +443,8 @@ impl Gate {
         }
         // INVARIANT: the kernel hears a key's name only with a signature of that key under this very answer.
         let (by, proof) = match signed {
-            None => (by, None),
+            // Or where it stands with one: that a replay gives again, and `verify` follows.
+            None => (by, said_in.map(|(session, seq)| json!({ "said_in": { "session": session, "seq": seq } }))),
             Some(signed) => {
                 let now_ns = self.clock.now_ns();
                 let chosen = about.iter().map(|(_, action, _)| *action);

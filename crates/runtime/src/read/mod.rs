@@ -26,7 +26,7 @@ pub use history::{Filter, History};
 pub use registers::{AutonomyView, Owed, RegistersView};
 pub use session::{Closing, SessionLine, SessionView, State, resolve, sessions, show};
 pub use sets::misnamed_questions;
-pub use signatures::{SignedAnswers, last_act, signed_answers};
+pub use signatures::{SignedAnswers, last_act, signed_answers, signed_answers_brought};
 pub(crate) use tally::Tally;
 pub use timeline::{Fate, ROWS_MAX, Row, Show, Timeline};
 pub(crate) use trace::of_history;

@@ -20,6 +20,8 @@ pub struct SignedAnswers {
     pub acts: u64,
     /// Stream, entry and what is wrong.
     pub problems: Vec<(String, u64, String)>,
+    /// Of a bundle, answers that were given again from a session that it does not have: entry and session.
+    pub elsewhere: Vec<(u64, String)>,
 }
 
 /// Checks every answer and act that a key signed, in one session or in all.
@@ -27,6 +29,18 @@ pub struct SignedAnswers {
 /// # Errors
 /// [`ReadError`] when the ledger can't be read.
 pub fn signed_answers(ledger: &Ledger, session: Option<&str>) -> Result<SignedAnswers, ReadError> {
+    checked(ledger, session, false)
+}
+
+/// The same of the one session that a bundle brought. What stands in another one can't be looked at there.
+///
+/// # Errors
+/// [`ReadError`] when its entries can't be read.
+pub fn signed_answers_brought(ledger: &Ledger, session: &str) -> Result<SignedAnswers, ReadError> {
+    checked(ledger, Some(session), true)
+}
+
+fn checked(ledger: &Ledger, session: Option<&str>, is_brought: bool) -> Result<SignedAnswers, ReadError> {
     let streams = match session {
         Some(session) => vec![session.to_owned()],
         None => ledger.heads()?.into_iter().map(|h| h.id).collect(),
@@ -52,7 +66,24 @@ pub fn signed_answers(ledger: &Ledger, session: Option<&str>) -> Result<SignedAn
             if !is_signed && !text(&entry.body, "by").starts_with("key:") {
                 continue;
             }
-            let held = if is_answer { holds(&entry, &asked) } else { act_holds(&entry, &stream, after) };
+            let again = entry.body.get("said_in").filter(|_| is_answer && !is_signed);
+            if let Some(again) = again {
+                match said_before(ledger, &entry, again)? {
+                    Before::Said => {}
+                    Before::Elsewhere(session) if is_brought => found.elsewhere.push((entry.seq, session)),
+                    Before::Elsewhere(session) => {
+                        let why = format!("the answer was said in session `{session}`, which is not here");
+                        found.problems.push((stream.clone(), entry.seq, why));
+                    }
+                    Before::Not(why) => found.problems.push((stream.clone(), entry.seq, why)),
+                }
+                continue;
+            }
+            let held = if is_answer {
+                holds(&entry, &asked)
+            } else {
+                act_holds(&entry, &made_in(ledger, &stream, entry.seq)?, after)
+            };
             match held {
                 Ok(()) if is_answer => found.hold += 1,
                 Ok(()) => found.acts += 1,
@@ -121,6 +152,87 @@ fn act_holds(entry: &Entry, session: &str, after: u64) -> Result<(), String> {
         return Err(SignatureError::Expired(statement.expires).to_string());
     }
     Ok(())
+}
+
+/// The session that an entry was made in: a fork begins with copies of another's.
+fn made_in(ledger: &Ledger, stream: &str, seq: u64) -> Result<String, ReadError> {
+    let mut session = stream.to_owned();
+    for _ in 0..GIVEN_AGAIN_MAX {
+        // Of a bundle's own session, what it was copied from is not at hand.
+        let Ok(opening) = ledger.entry(&session, 1) else { break };
+        let opening = super::history::whole_body(ledger, &opening)?;
+        let Some(from) = opening.get("forked_from") else { break };
+        let until = from.get("until").and_then(Json::as_u64).unwrap_or_default();
+        if !(2..=until).contains(&seq) {
+            break;
+        }
+        session = text(from, "session");
+    }
+    Ok(session)
+}
+
+/// What became of following an answer that was given again.
+enum Before {
+    /// It was said there.
+    Said,
+    /// In this session, of which nothing is at hand.
+    Elsewhere(String),
+    /// It was not, and why.
+    Not(String),
+}
+
+/// Sessions that one answer may have gone through: a replay of a fork of a fork.
+const GIVEN_AGAIN_MAX: usize = 16;
+
+/// Whether the answer that a replay or a fork gave again was said in the session that it is of, by the same key, of the same action.
+fn said_before(ledger: &Ledger, entry: &Entry, said_in: &Json) -> Result<Before, ReadError> {
+    let (mut entry, mut said_in) = (entry.clone(), said_in.clone());
+    let heads: std::collections::BTreeSet<String> = ledger.heads()?.into_iter().map(|head| head.id).collect();
+    for _ in 0..GIVEN_AGAIN_MAX {
+        let (session, seq) = (text(&said_in, "session"), said_in.get("seq").and_then(Json::as_u64).unwrap_or_default());
+        let opening = super::history::whole_body(ledger, &ledger.entry(&entry.stream, 1)?)?;
+        let mut of = ["/replay_of/session", "/forked_from/session"].into_iter().filter_map(|at| opening.pointer(at));
+        if !of.any(|of| of.as_str() == Some(session.as_str())) {
+            return Ok(Before::Not(format!(
+                "the answer is said to be of session `{session}`, of which this one is none"
+            )));
+        }
+        if !heads.contains(&session) {
+            return Ok(Before::Elsewhere(session));
+        }
+        let Ok(mut there) = ledger.entry(&session, seq) else {
+            return Ok(Before::Not(format!(
+                "session `{session}` has no entry {seq}, where the answer is said to stand"
+            )));
+        };
+        there.body = super::history::whole_body(ledger, &there)?;
+        let is_same = |key: &str| there.body.get(key) == entry.body.get(key);
+        if there.kind != Kind::Answer || !["by", "action", "verdict", "with"].into_iter().all(is_same) {
+            return Ok(Before::Not(format!("entry {seq} of session `{session}` is another answer")));
+        }
+        match there.body.get("said_in").cloned() {
+            // That entry's own signature is looked at with its session.
+            None if there.body.get("signed").is_some_and(|signed| !signed.is_null()) => {
+                let asked = asked_before(ledger, &there)?;
+                return Ok(holds(&there, &asked).map_or_else(Before::Not, |()| Before::Said));
+            }
+            None => return Ok(Before::Not(format!("entry {seq} of session `{session}` carries no signature"))),
+            Some(further) => (entry, said_in) = (there, further),
+        }
+    }
+    Ok(Before::Not("the answer was given again too often to be followed".to_owned()))
+}
+
+/// By id, the entry by which each question was put last before this one.
+fn asked_before(ledger: &Ledger, entry: &Entry) -> Result<BTreeMap<String, u64>, ReadError> {
+    let mut asked = BTreeMap::new();
+    let questions = Filter { kinds: vec![Kind::Question], ..Filter::default() };
+    for question in ledger.entries(&entry.stream, 1..=entry.seq, questions)? {
+        let question = question?;
+        let body = super::history::whole_body(ledger, &question)?;
+        asked.insert(text(&body, "id"), question.seq);
+    }
+    Ok(asked)
 }
 
 /// Whether the entry says what its signer signed, in time.

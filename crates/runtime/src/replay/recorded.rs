@@ -127,6 +127,7 @@ impl Recording {
             by: "user:alice".into(),
             reason: "seen".into(),
             signed: None,
+            said_in: None,
             only: Vec::new(),
             set: None,
         };

@@ -44,6 +44,7 @@ impl Answers {
     pub fn take(&mut self, of: u64, action: &str, session: &str) -> Option<Answer> {
         let Said { seq, verdict, with, by, reason } = self.by_action.get_mut(action)?.pop_front()?;
         let reason = format!("{reason} (said in session {session}, entry {seq})");
-        Some(Answer { verdict, with, by, reason, signed: None, only: vec![of], set: None })
+        let said_in = Some((session.to_owned(), seq));
+        Some(Answer { verdict, with, by, reason, signed: None, said_in, only: vec![of], set: None })
     }
 }

@@ -123,7 +123,7 @@ fn act_on(shared: &Arc<Shared>, request: Request, by: &str) -> Result<Reply, Str
             }
         }
         Request::Answer { id, verdict, with: changed, reason, signed, only, set } => {
-            let answer = Answer { verdict, with: changed, by: by.to_owned(), reason, signed, only, set };
+            let answer = Answer { verdict, with: changed, by: by.to_owned(), reason, signed, said_in: None, only, set };
             let (released, message) = match with(shared, |core| core.answer(&id, answer)) {
                 Ok(answered) => answered,
                 Err(error) => {
