@@ -81,7 +81,7 @@ fn print(out: Output, replayed: &Replayed) {
             out.line(&format!("{}: {about}", out.paint(Style::Yellow, "inconclusive")));
         }
     }
-    if let Some(Rerun { session, recorded, made, in_the_copy, more_in_the_copy }) = rerun {
+    if let Some(Rerun { session, recorded, made, reopened, in_the_copy, more_in_the_copy }) = rerun {
         out.line(&format!("  run again in session {session}: {made} actions, {recorded} on record"));
         let told = in_the_copy.iter().take(SHOWN_MAX).map(|done| format!("entry {} {}", done.seq, visible(&done.verb)));
         let told: Vec<String> = told.collect();
@@ -89,6 +89,11 @@ fn print(out: Output, replayed: &Replayed) {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         if !told.is_empty() {
             out.line(&format!("  irreversible, done in its copy only, which is gone: {}{more}", told.join(", ")));
+        }
+        if *reopened > 0 {
+            out.line(&format!(
+                "  not counted: a file opened again to write on in it ({reopened} times more in one of both)"
+            ));
         }
     }
     if let Some(difference) = &found.difference {

@@ -176,6 +176,12 @@ pub(crate) fn plan(home: &Home, id: &str, options: &RunOptions, charter: &Charte
         env.retain(|(name, _)| !TRUST_VARIABLES.iter().any(|variable| name == variable));
         env.extend(TRUST_VARIABLES.iter().map(|name| (name.into(), flyball_sandbox::TRUST.into())));
     }
+    let is_set = |env: &[(OsString, OsString)], name: &str| env.iter().any(|(known, _)| known == name);
+    for (name, value) in crate::rerun::STEADYING.iter().filter(|_| options.record) {
+        if !is_set(&env, name) {
+            env.push((name.into(), value.into()));
+        }
+    }
     let hooking = match options.hooks {
         true => hooked::hooking(&agent, &user_home, &env),
         false => Ok(None),

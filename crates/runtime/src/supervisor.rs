@@ -37,7 +37,8 @@ use flyball_kernel::analysis::{Lacking, SessionKind};
 use flyball_kernel::{Charter, Kernel, ObligationUse};
 use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
 use flyball_sandbox::{
-    Built, Call, Decision, Done, EndedBy, Exit, Lull, Mediator, Running, StartError, Status, Through, Ticket, Weakness,
+    Asker, Built, Call, Decision, Done, EndedBy, Exit, Lull, Mediator, Running, StartError, Status, Through, Ticket,
+    Weakness,
 };
 use replies::Replies;
 use rerunning::Before;
@@ -663,8 +664,11 @@ impl Mediator for Mediation {
     fn withdrawn(&mut self, ticket: Ticket) {
         self.with(|core| core.withdrawn(ticket));
     }
-    fn given(&mut self, thread: u32, kind: u32, fresh: &mut dyn FnMut() -> Vec<u8>) -> Vec<u8> {
-        self.given.give(thread, kind, fresh)
+    fn given(&mut self, asker: Asker, kind: u64, fresh: &mut dyn FnMut() -> Vec<u8>) -> Vec<u8> {
+        self.given.give(asker, kind, fresh)
+    }
+    fn passed(&mut self, asker: Asker, mark: u64) {
+        self.given.passed(asker, mark);
     }
     fn exited(&mut self, pid: i32, status: Option<i32>) {
         self.with(|core| core.exited(pid, status));

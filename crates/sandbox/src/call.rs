@@ -223,6 +223,15 @@ pub struct Lull {
     pub again: bool,
 }
 
+/// Who asks for time or random bytes: the same in each run of the same program, whatever numbers the kernel gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Asker {
+    /// The process, by the programs that were run up to it.
+    pub process: u64,
+    /// The thread, counted in it; 0 is the first one.
+    pub thread: u32,
+}
+
 /// What became of an allowed call.
 #[derive(Clone, Debug)]
 pub enum Done {
@@ -272,10 +281,14 @@ pub trait Mediator: Send {
         Lull::default()
     }
 
-    /// Time or random bytes for a thread by its inner number, where these are asked for: what `fresh` gives, or what was given once.
-    fn given(&mut self, _thread: u32, _kind: u32, fresh: &mut dyn FnMut() -> Vec<u8>) -> Vec<u8> {
+    /// Time or random bytes, where these are asked for: what `fresh` gives, or what was given once. The kind is the call's number
+    /// (from bit 40 on), the clock (8 bits), and of random bytes how many.
+    fn given(&mut self, _asker: Asker, _kind: u64, fresh: &mut dyn FnMut() -> Vec<u8>) -> Vec<u8> {
         fresh()
     }
+
+    /// In a run where these are asked for: somebody attempts what [`Mediator::decide`] hears next. Equal marks are equal calls.
+    fn passed(&mut self, _asker: Asker, _mark: u64) {}
 
     /// What became of an allowed call.
     fn done(&mut self, ticket: Ticket, pid: i32, done: Done);

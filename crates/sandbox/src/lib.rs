@@ -20,8 +20,8 @@ mod tied;
 pub mod workspace;
 
 pub use call::{
-    Attempt, Below, Call, Decision, Done, FileId, FileKind, Lull, Mediator, MetadataChange, Passing, Refusal, Script,
-    Through, Ticket,
+    Asker, Attempt, Below, Call, Decision, Done, FileId, FileKind, Lull, Mediator, MetadataChange, Passing, Refusal,
+    Script, Through, Ticket,
 };
 pub use doctor::{Finding, doctor};
 pub use launch::{

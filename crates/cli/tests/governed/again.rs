@@ -23,10 +23,10 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Counts who comes to a port, and answers nobody.
-struct Counter(Arc<AtomicUsize>);
+pub struct Counter(Arc<AtomicUsize>);
 
 impl Counter {
-    fn at(port: u16) -> Self {
+    pub fn at(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let count = Arc::new(AtomicUsize::new(0));
         let counts = Arc::clone(&count);
@@ -39,7 +39,7 @@ impl Counter {
         Self(count)
     }
 
-    fn nobody_came(&self) {
+    pub fn nobody_came(&self) {
         assert_eq!(self.0.load(Ordering::SeqCst), 0, "a live call");
     }
 }

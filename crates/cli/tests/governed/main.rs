@@ -20,6 +20,7 @@ mod attesting;
 mod attesting_later;
 mod bad_input;
 mod barrier;
+mod claude_again;
 mod clients;
 mod codex;
 mod constraining;
@@ -63,6 +64,7 @@ fn main() {
         attesting_later::cases(),
         bad_input::cases(),
         barrier::cases(),
+        claude_again::cases(),
         clients::cases(),
         codex::cases(),
         constraining::cases(),

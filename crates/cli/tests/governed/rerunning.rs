@@ -13,6 +13,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "a_replay_needs_nothing_of_the_workspace_as_it_is_now", needs: nothing, run: changed_since },
         Case { name: "another_program_is_told_before_it_starts", needs: nothing, run: another_program },
         Case { name: "a_program_that_does_something_else_diverges", needs: nothing, run: diverges },
+        Case { name: "how_often_a_file_is_written_on_in_is_not_counted", needs: nothing, run: written_on },
         Case { name: "time_and_randomness_of_a_shell_are_given_again", needs: nothing, run: shell },
         Case {
             name: "time_and_randomness_of_python_are_given_again",
@@ -218,6 +219,36 @@ fn diverges(user: User) {
     let ended = log.iter().find(|e| e["kind"] == "outcome" && e["body"]["of"] == of).unwrap()["seq"].clone();
     let difference = diverged("echo 2 > two; exit 7", ended, "/exit");
     assert_eq!((&difference["recorded"], &difference["recomputed"]), (&Value::from(0), &Value::from(7)));
+}
+
+/// At level 4 how often, and nothing else: not whether, not what else is done to the file.
+fn written_on(user: User) {
+    let world = World::new(user);
+    let kept = world.repo.workspace().join("kept");
+    std::fs::write(&kept, "kept\n").unwrap();
+    world.user.own(&kept).unwrap();
+    world.init("", "");
+    let dir = programs(&world);
+    let (agent, helper) = (dir.join("agent"), dir.join("helper"));
+    program(&agent, &format!("{}; exit 0", helper.display()));
+    let all = "echo 1 >> kept; echo 2 >> kept; echo 3 >> kept";
+    program(&helper, all);
+    world.user.own(&dir).unwrap();
+    let (session, _) = record(&world, &[agent.to_str().unwrap()]);
+    let held = |text: &str| {
+        program(&helper, text);
+        let of = |level| replay(&world, &session, level).0;
+        let (operational, deterministic) = (of("4"), of("5"));
+        (operational["result"].clone(), operational["rerun"]["reopened"].clone(), deterministic["result"].clone())
+    };
+    let told = |four: &str, more: u64, five: &str| (Value::from(four), Value::from(more), Value::from(five));
+    assert_eq!(held(all), told("match", 0, "match"));
+    assert_eq!(held("echo 1 >> kept; echo 2 >> kept"), told("match", 1, "diverged"));
+    assert_eq!(held(&format!("{all}; {all}")), told("match", 3, "diverged"));
+    // It is not written on in at all, or emptied, or another one is written on in.
+    assert_eq!(held(":"), told("diverged", 0, "diverged"));
+    assert_eq!(held(&format!("{all}; : > kept")), told("diverged", 0, "diverged"));
+    assert_eq!(held(&format!("{all}; echo 4 >> words.sh")), told("diverged", 0, "diverged"));
 }
 
 /// Who was asked is not asked again; what nobody was asked about is refused.

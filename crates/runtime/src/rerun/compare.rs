@@ -2,6 +2,8 @@
 //! and how it all ended.
 //!
 //! What one command does is compared as a whole: its processes run at once, so that their order is nobody's. Equal actions keep theirs.
+//! Below level 5 one thing is not counted: how often a command opened a file again to write on in it. Whoever writes down what it has
+//! every so often (a log, a transcript) does so by its own speed.
 
 use super::RerunError;
 use crate::replay::{Difference, differ};
@@ -39,6 +41,19 @@ struct Act {
 impl Act {
     fn told(&self) -> Json {
         json!({ "action": self.action, "ruling": self.ruling })
+    }
+
+    /// With what came of it.
+    fn whole(&self) -> String {
+        json!([self.told(), self.outcome.1]).to_string()
+    }
+
+    /// Whether it opened a file that was there, to write, and left what was in it.
+    fn writes_on(&self) -> bool {
+        let attr = |name: &str| self.action.pointer(&format!("/attrs/{name}")).and_then(Json::as_bool);
+        self.action.get("verb").and_then(Json::as_str) == Some("fs.write")
+            && self.action.get("surface").and_then(Json::as_str) == Some("fs")
+            && (attr("create"), attr("truncate")) == (Some(false), Some(false))
     }
 }
 
@@ -165,14 +180,36 @@ fn came(body: &Json) -> Json {
     Json::Object(told.collect::<Map<_, _>>())
 }
 
-/// The first difference in what was done, by the number of the recorded entry.
-pub(crate) fn acts(recorded: &Done, again: &Done) -> Option<Difference> {
+/// What was done, held against each other.
+pub(crate) struct Acts {
+    /// The first difference, by the number of the recorded entry.
+    pub difference: Option<Difference>,
+    /// Files that one of both opened once more to write on in them, having done the same before; each time counts.
+    pub reopened: u64,
+}
+
+/// Holds what was done against each other. `counts`: also how often a file was opened again to write on in it.
+pub(crate) fn acts(recorded: &Done, again: &Done, counts: bool) -> Acts {
     let mut found: Option<Difference> = None;
+    let mut reopened = 0_u64;
     let mut open = vec![(0, 0)];
     while let Some((was, is)) = open.pop() {
         let none = Vec::new();
         let (were, are) = (recorded.below.get(&was).unwrap_or(&none), again.below.get(&is).unwrap_or(&none));
-        let (same, missing, more) = pairs(recorded, again, were, are);
+        let (same, mut missing, mut more) = pairs(recorded, again, were, are);
+        if !counts {
+            let before = missing.len() + more.len();
+            let known: BTreeSet<String> = same
+                .iter()
+                .filter_map(|(was, _)| recorded.acts.get(was))
+                .filter(|act| act.writes_on())
+                .map(Act::whole)
+                .collect();
+            let is_new = |done: &Done, seq: &u64| done.acts.get(seq).is_none_or(|act| !known.contains(&act.whole()));
+            missing.retain(|seq| is_new(recorded, seq));
+            more.retain(|seq| is_new(again, seq));
+            reopened = reopened.saturating_add((before - missing.len() - more.len()) as u64);
+        }
         let mut take = |difference: Difference| {
             if found.as_ref().is_none_or(|first| difference.seq < first.seq) {
                 found = Some(difference);
@@ -200,7 +237,7 @@ pub(crate) fn acts(recorded: &Done, again: &Done) -> Option<Difference> {
             }
         });
     }
-    found
+    Acts { difference: found, reopened }
 }
 
 /// Those that are the same, what is missing, and what is more.

@@ -5,6 +5,7 @@
 //! is laid out apart and never applied.
 
 mod answers;
+mod clock;
 mod compare;
 pub(crate) mod first;
 mod fork;
@@ -51,6 +52,8 @@ pub struct Rerun {
     pub recorded: u64,
     /// See there.
     pub made: u64,
+    /// How often more one of both opened a file again to write on in it, which level 4 does not count.
+    pub reopened: u64,
     /// What can't be undone and was done again in the replay's copy, where nothing leaves it: entries of its session, and how many more.
     pub in_the_copy: Vec<InTheCopy>,
     /// See there.
@@ -201,6 +204,11 @@ can't be laid over it. The message says which. Nothing was run."),
 The sandbox for the replay could not be built; the message says why. Nothing was run."),
 ];
 
+/// What a program is told beside its environment when it is recorded, unless it is told otherwise already. Bun's collector of garbage
+/// runs on a thread of its own, and both ask for the time in turns, a hundred thousand times in a minute and as often as they happen to meet. Where each asking
+/// is a call that waits they hold each other up, for minutes on a machine that has other work.
+pub(crate) const STEADYING: [(&str, &str); 1] = [("BUN_JSC_useConcurrentGC", "0")];
+
 /// A part of the environment that looks like a secret: its value is not on record.
 const WITHHELD: &str = "withheld";
 
@@ -213,6 +221,9 @@ pub(crate) struct Recorded {
     /// Time and random bytes are kept as they are given.
     #[serde(default)]
     gives: bool,
+    /// In which way; 0 in records of versions that knew but one.
+    #[serde(default)]
+    given_as: u32,
     /// What can't be given again; where this says anything, the program is not run again.
     #[serde(default)]
     lacks: Vec<String>,
@@ -246,7 +257,14 @@ impl Recording {
             };
             (translate::lossless(name), told)
         });
-        let recorded = Recorded { program, env: env.collect(), workspace: first.told(), gives: spec.gives, lacks };
+        let recorded = Recorded {
+            program,
+            env: env.collect(),
+            workspace: first.told(),
+            gives: spec.gives,
+            given_as: given::VERSION,
+            lacks,
+        };
         Ok(Self { first, recorded })
     }
 
@@ -287,6 +305,8 @@ pub(crate) fn in_the_way(opening: &Json) -> Vec<(u8, String)> {
     }
     if !recorded.gives {
         found.push((5, NOT_GIVEN.to_owned()));
+    } else if recorded.given_as != given::VERSION {
+        found.push((5, "the time and the random bytes that the program saw are on record in a way that this flyball does not give again".to_owned()));
     }
     found
 }
@@ -350,7 +370,7 @@ impl Again {
 
     /// Time and random bytes as they were given.
     pub(crate) fn given(&self) -> Given {
-        self.given.as_deref().map(Given::again).unwrap_or_default()
+        self.given.as_deref().map(|kept| Given::again(kept, self.level < 5)).unwrap_or_default()
     }
 
     /// What the program was told when it was refused something.
@@ -403,13 +423,23 @@ fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: 
         replayed.result = Outcome::Inconclusive;
         lacks.into_iter().for_each(|(seq, why)| replayed.found.stands_in_the_way(4, seq, why));
     }
+    let acts = compare::acts(&recorded, &again, level >= 5);
+    let done = again.irreversible();
+    replayed.rerun = Some(Rerun {
+        session: summary.session.clone(),
+        recorded: recorded.count(),
+        made: again.count(),
+        reopened: acts.reopened,
+        more_in_the_copy: done.len().saturating_sub(IN_THE_COPY_MAX),
+        in_the_copy: done.into_iter().take(IN_THE_COPY_MAX).map(|(seq, verb)| InTheCopy { seq, verb }).collect(),
+    });
     if let Some(first) = found.iter().map(|difference| difference.seq).min() {
         // It was ended there: what is missing since then says nothing.
-        found.extend(compare::acts(&recorded, &again).filter(|was| !was.recomputed.is_null() && was.seq < first));
-        diverged(replayed, summary, found, &recorded, &again);
+        found.extend(acts.difference.filter(|was| !was.recomputed.is_null() && was.seq < first));
+        diverged(replayed, found);
         return Ok(());
     }
-    found.extend(compare::acts(&recorded, &again));
+    found.extend(acts.difference);
     let index =
         |seq: u64, digest: &str| index::same_for_all(ledger, digest).map_err(|why| RerunError::Record { seq, why });
     found.extend(compare::workspaces(&recorded, &again, if level >= 5 { Some(&index) } else { None })?);
@@ -417,17 +447,12 @@ fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: 
         found.extend(compare::outputs(ledger, &recorded, &again)?);
     }
     found.extend(compare::ends(&recorded, &again));
-    diverged(replayed, summary, found, &recorded, &again);
+    diverged(replayed, found);
     Ok(())
 }
 
 /// The first of these differences is what there is to say.
-fn diverged(replayed: &mut Replayed, summary: &Summary, found: Vec<Difference>, recorded: &Done, again: &Done) {
-    let (session, done) = (summary.session.clone(), again.irreversible());
-    let more_in_the_copy = done.len().saturating_sub(IN_THE_COPY_MAX);
-    let in_the_copy = done.into_iter().take(IN_THE_COPY_MAX).map(|(seq, verb)| InTheCopy { seq, verb }).collect();
-    let (recorded, made) = (recorded.count(), again.count());
-    replayed.rerun = Some(Rerun { session, recorded, made, in_the_copy, more_in_the_copy });
+fn diverged(replayed: &mut Replayed, found: Vec<Difference>) {
     if replayed.result == Outcome::Inconclusive {
         return;
     }
@@ -478,6 +503,7 @@ fn options(ledger: &Ledger, session: &str, level: u8) -> Result<RunOptions, Reru
         env.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
     same_program(&recorded, &argv, &known, &cwd, &workspace)?;
     let (input, given) = input(ledger, session)?;
+    let given = given.filter(|_| recorded.given_as == given::VERSION);
     let weaker: Vec<Weakness> =
         serde_json::from_value(body.get("accepted_weaker").cloned().unwrap_or_default()).unwrap_or_default();
     let name = body.get("name").and_then(Json::as_str).unwrap_or_default();

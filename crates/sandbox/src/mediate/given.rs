@@ -4,14 +4,11 @@
 //! INVARIANT: nothing is decided here: what is written goes where the caller said, and to nobody else's memory.
 
 use super::sys::{self, Errno};
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
 
 /// Random bytes of one call, at most: callers ask again for the rest.
 const RANDOM_BYTES_MAX: u64 = 64 << 10;
-/// Threads whose inner numbers are remembered.
-const THREADS_MAX: usize = 4096;
 /// Words of a new program's stack that are looked through.
 const STACK_WORDS_MAX: usize = 1 << 19;
 /// Clocks that tell the time of day or of the machine; others tell how long a process ran, which is its own.
@@ -45,9 +42,10 @@ pub(super) fn wanted(data: &libc::seccomp_data) -> Option<Wanted> {
 }
 
 impl Wanted {
-    /// By which a later run asks for the same.
-    pub(super) fn kind(self) -> u32 {
-        u32::try_from(self.number).unwrap_or_default() << 8 | u32::try_from(self.clock).unwrap_or_default()
+    /// By which a later run asks for the same: the call, the clock, and of random bytes how many.
+    pub(super) fn kind(self) -> u64 {
+        let length = if self.number == libc::SYS_getrandom { self.length & u64::from(u32::MAX) } else { 0 };
+        (self.number as u64) << 40 | (self.clock & 0xff) << 32 | length
     }
 
     /// What the kernel says now.
@@ -136,35 +134,6 @@ pub(super) fn device(seed: &[u8]) -> Result<OwnedFd, Errno> {
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
     rustix::fs::fcntl_add_seals(&file, seals).map_err(raw)?;
     Ok(file)
-}
-
-/// Threads by the numbers that they have inside.
-#[derive(Default)]
-pub(super) struct Threads(HashMap<i32, u32>);
-
-impl Threads {
-    /// A caller's inner number: the same in each run that starts the same processes in the same order.
-    pub(super) fn inner(&mut self, notify: BorrowedFd<'_>, id: u64, tid: i32) -> Result<u32, Errno> {
-        if let Some(inner) = self.0.get(&tid) {
-            return Ok(*inner);
-        }
-        let status = std::fs::read_to_string(format!("/proc/{tid}/status")).map_err(|_| libc::ESRCH)?;
-        let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
-        let inner = line.split_whitespace().last().and_then(|n| n.parse().ok()).ok_or(libc::ESRCH)?;
-        if !sys::is_valid(notify, id) {
-            return Err(libc::EINTR);
-        }
-        if self.0.len() >= THREADS_MAX {
-            self.0.clear();
-        }
-        self.0.insert(tid, inner);
-        Ok(inner)
-    }
-
-    /// That process is gone, or another program: its number may come to mean another.
-    pub(super) fn forget(&mut self, pid: i32) {
-        self.0.remove(&pid);
-    }
 }
 
 /// Takes the vDSO out of what a new program is told, before its first instruction: it makes calls then.

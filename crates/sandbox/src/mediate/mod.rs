@@ -7,6 +7,7 @@
 //! where registers decide.
 
 mod act;
+mod askers;
 mod bounds;
 mod broker;
 mod caller;
@@ -168,7 +169,7 @@ struct Loop {
     view: View,
     umask: Umask,
     statuses: Statuses,
-    threads: given::Threads,
+    askers: askers::Askers,
     cores: Cores,
     held: HashMap<Ticket, Held>,
     held_looked: Instant,
@@ -222,7 +223,7 @@ impl Loop {
             view: View::new(root, parts.places.clone())?,
             umask: Umask::new(),
             statuses: Statuses::default(),
-            threads: given::Threads::default(),
+            askers: askers::Askers::new(),
             cores: Cores::new(),
             held: HashMap::new(),
             held_looked: Instant::now(),
@@ -247,7 +248,7 @@ impl Loop {
             let ready = self.events.wait(timeout);
             // Deaths first: a parent that saw its child end and then acts must find the end on record.
             for (pid, status) in self.events.ended(&ready) {
-                self.threads.forget(pid);
+                self.askers.forget(pid);
                 self.parts.mediator.exited(pid, status);
             }
             if ready.wake {
@@ -328,9 +329,10 @@ impl Loop {
     fn give_device(&mut self, id: u64, tid: i32, wanted: Option<given::Wanted>, [_, b, c, ..]: [u64; 6]) {
         let Some(wanted) = wanted else { return self.fail(id, libc::EIO) };
         let notify = self.parts.notify.as_fd();
-        let file = self.threads.inner(notify, id, tid).and_then(|thread| {
-            given::device(&self.parts.mediator.given(thread, wanted.kind(), &mut || wanted.fresh()))
-        });
+        let file = self
+            .askers
+            .asker(notify, id, tid)
+            .and_then(|asker| given::device(&self.parts.mediator.given(asker, wanted.kind(), &mut || wanted.fresh())));
         match file {
             Ok(file) => {
                 let is_cloexec = (b | c) as i32 & libc::O_CLOEXEC != 0;
@@ -347,8 +349,8 @@ impl Loop {
             let _ = sys::reply(notify, id, 0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32);
             return;
         };
-        let handed = self.threads.inner(notify, id, tid).and_then(|thread| {
-            let bytes = self.parts.mediator.given(thread, wanted.kind(), &mut || wanted.fresh());
+        let handed = self.askers.asker(notify, id, tid).and_then(|asker| {
+            let bytes = self.parts.mediator.given(asker, wanted.kind(), &mut || wanted.fresh());
             // That number may be another's by now.
             if sys::is_valid(notify, id) { wanted.hand(tid, &bytes) } else { Err(libc::EINTR) }
         });
@@ -380,6 +382,9 @@ impl Loop {
         };
         self.tickets += 1;
         let call = Call { ticket: Ticket(self.tickets), pid: tgid, attempt };
+        if self.parts.gives {
+            self.pass(id, tid, &call);
+        }
         match self.decision(&call) {
             Decision::Hold if self.held.len() >= HELD_MAX => {
                 self.parts.mediator.withdrawn(call.ticket);
@@ -387,6 +392,19 @@ impl Loop {
             }
             Decision::Hold => drop(self.held.insert(call.ticket, Held { id, tid, call, act })),
             decided => self.decided(id, tid, &call, act, decided),
+        }
+    }
+
+    /// Tells how far the caller is: what it is given follows that.
+    fn pass(&mut self, id: u64, tid: i32, call: &Call) {
+        let Ok(asker) = self.askers.asker(self.parts.notify.as_fd(), id, tid) else { return };
+        let mark = askers::mark(&call.attempt);
+        let asker = match call.attempt {
+            Attempt::Exec { .. } => self.askers.runs(call.pid, asker, mark),
+            _ => Some(asker),
+        };
+        if let Some(asker) = asker {
+            self.parts.mediator.passed(asker, mark);
         }
     }
 
@@ -628,12 +646,16 @@ impl Loop {
             match outcome {
                 trace::Outcome::Ran { ticket, pid, process } => {
                     self.statuses.forget(pid);
+                    self.askers.ran(pid);
                     if self.events.watch(pid, process) {
                         self.parts.mediator.exited(pid, None);
                     }
                     self.parts.mediator.done(ticket, pid, Done::Ok);
                 }
-                trace::Outcome::Ended { pid, status } => self.parts.mediator.exited(pid, Some(status)),
+                trace::Outcome::Ended { pid, status } => {
+                    self.askers.forget(pid);
+                    self.parts.mediator.exited(pid, Some(status));
+                }
                 trace::Outcome::Failed { ticket, pid, errno } => {
                     self.parts.mediator.done(ticket, pid, Done::Failed(errno));
                 }
