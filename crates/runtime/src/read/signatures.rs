@@ -51,6 +51,7 @@ fn checked(ledger: &Ledger, session: Option<&str>, is_brought: bool) -> Result<S
         let mut last_act = 0;
         // By id, the entry by which each question was put last.
         let mut asked = BTreeMap::new();
+        let mut given_again = std::collections::BTreeSet::new();
         for entry in ledger.entries(&stream, .., Filter { kinds, ..Filter::default() })? {
             let mut entry = entry?;
             entry.body = super::history::whole_body(ledger, &entry)?;
@@ -68,6 +69,12 @@ fn checked(ledger: &Ledger, session: Option<&str>, is_brought: bool) -> Result<S
             }
             let again = entry.body.get("said_in").filter(|_| is_answer && !is_signed);
             if let Some(again) = again {
+                // An approval is for one action, then as now.
+                if !given_again.insert(again.to_string()) {
+                    let why = format!("the answer was given again before: {again}");
+                    found.problems.push((stream.clone(), entry.seq, why));
+                    continue;
+                }
                 match said_before(ledger, &entry, again)? {
                     Before::Said => {}
                     Before::Elsewhere(session) if is_brought => found.elsewhere.push((entry.seq, session)),

@@ -82,6 +82,78 @@ fn an_answer_that_no_key_signed_as_it_stands_does_not_hold() {
     assert_eq!(told.len(), 9, "{told:?}");
 }
 
+/// A replay whose writer says of answers that they were signed elsewhere.
+#[test]
+fn an_answer_given_again_stands_where_it_is_said_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(file) = key(dir.path()) else {
+        println!("skipped: ssh-keygen can't be run");
+        return;
+    };
+    let ledger = Ledger::open(&dir.path().join("ledger")).unwrap();
+    let (parent, child) = (ledger.stream("0samp1esess1").unwrap(), ledger.stream("0samp1esess2").unwrap());
+    let orphan = ledger.stream("0samp1esess3").unwrap();
+    let put = |stream: &flyball_ledger::Stream, kind, body| {
+        stream.append(Draft { at_ns: AT_NS, kind, actor: "x".into(), cause: vec![], body }).unwrap();
+    };
+    let statement =
+        Statement::of("q-1@1", ["sha256:a"].into_iter(), Verdict::Allow, None, "why", "2026-11-21T03:05:00Z");
+    let signed = signed::sign(&statement, &file).unwrap();
+    let (by, _) = signed::signer(&signed).unwrap();
+    let answer =
+        json!({ "question": "q-1", "action": "sha256:a", "verdict": "allow", "by": by, "reason": "why", "with": null });
+    let with = |key: &str, value: Json| {
+        let mut body = answer.clone();
+        body[key] = value;
+        body
+    };
+    put(&parent, Kind::Question, json!({ "id": "q-1", "of": 1 }));
+    put(&parent, Kind::Answer, with("signed", json!(signed)));
+    put(&parent, Kind::Answer, answer.clone());
+    put(&child, Kind::Open, json!({ "replay_of": { "session": "0samp1esess1" } }));
+    put(&orphan, Kind::Open, json!({ "forked_from": { "session": "0absentsess1" } }));
+    let given = |session: &str, seq: u64, key: &str, value: &str| {
+        let mut body = with("said_in", json!({ "session": session, "seq": seq }));
+        if !key.is_empty() {
+            body[key] = value.into();
+        }
+        body
+    };
+    put(&child, Kind::Answer, given("0samp1esess1", 2, "", ""));
+    let lies = [
+        (given("0samp1esess1", 2, "", ""), "was given again before"),
+        (given("0samp1esess1", 3, "", ""), "carries no signature"),
+        (given("0samp1esess1", 1, "", ""), "another answer"),
+        (given("0samp1esess1", 99, "", ""), "has no entry 99"),
+        (given("0samp1esess3", 2, "", ""), "of which this one is none"),
+    ];
+    lies.iter().for_each(|(body, _)| put(&child, Kind::Answer, body.clone()));
+    put(&orphan, Kind::Answer, given("0absentsess1", 2, "", ""));
+    parent.flush().unwrap();
+    child.flush().unwrap();
+    orphan.flush().unwrap();
+    let found = signed_answers(&ledger, Some("0samp1esess2")).unwrap();
+    assert_eq!(found.problems.len(), lies.len(), "{found:?}");
+    for ((_, seq, why), (nth, (_, wanted))) in found.problems.iter().zip(lies.iter().enumerate()) {
+        assert!(*seq == nth as u64 + 3 && why.contains(wanted), "{wanted} at {seq}: {why}");
+    }
+    // What it says may not differ from what was signed.
+    for (key, value) in [("verdict", "deny"), ("action", "sha256:b"), ("by", "key:ssh-ed25519 other"), ("with", "x")] {
+        let entry = |body: Json| {
+            put(&child, Kind::Answer, body);
+            child.flush().unwrap();
+            ledger.entry("0samp1esess2", child.last_seq()).unwrap()
+        };
+        let lie = entry(given("0samp1esess1", 2, key, value));
+        let said = said_before(&ledger, &lie, &lie.body["said_in"].clone()).unwrap();
+        assert!(matches!(&said, Before::Not(why) if why.contains("another answer")), "{key}");
+    }
+    let of = signed_answers(&ledger, Some("0samp1esess3")).unwrap();
+    assert!(of.problems[0].2.contains("which is not here") && of.elsewhere.is_empty(), "{of:?}");
+    let of = signed_answers_brought(&ledger, "0samp1esess3").unwrap();
+    assert_eq!((of.problems.len(), of.elsewhere.len()), (0, 1), "{of:?}");
+}
+
 /// A session whose writer takes one signature twice, or under another act.
 #[test]
 fn an_act_that_was_not_signed_so_or_twice_does_not_hold() {
