@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Tells its process and its session's calls; dies when asked to. With STAYS it minds neither its input's end nor a signal.
+/// Tells its process and its session's calls, answers a notification by one of its own, writes down that its input has ended; dies when
+/// asked to. With STAYS it minds neither its input's end nor a signal.
 const SERVER: &str = r#"
 import json, os, signal, sys, time
 stays = os.environ.get("STAYS")
@@ -17,7 +18,10 @@ print("server says to stderr", file=sys.stderr, flush=True)
 calls = 0
 for line in sys.stdin:
     m = json.loads(line)
-    if "id" not in m: continue
+    if "id" not in m:
+        print(json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "heard"}}), flush=True)
+        open(f"{sys.argv[0]}.heard-{os.getpid()}", "w")
+        continue
     if m["method"] == "tools/list": r = {"tools": [{"name": "odd", "inputSchema": {"type": "object"}}]}
     elif m["method"] == "tools/call":
         if m["params"]["arguments"].get("die"): os._exit(3)
@@ -26,6 +30,7 @@ for line in sys.stdin:
         r = {"content": [{"type": "text", "text": f"process {os.getpid()} call {calls}"}]}
     else: r = {"protocolVersion": "2025-11-25", "serverInfo": {"name": "s", "version": "1"}, "capabilities": {"tools": {}}}
     print(json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": r}), flush=True)
+open(f"{sys.argv[0]}.ended-{os.getpid()}", "w")
 while stays: time.sleep(1)
 "#;
 
@@ -154,6 +159,10 @@ fn until(what: impl Fn() -> bool) {
     }
 }
 
+fn id_of(process: &std::path::Path) -> &str {
+    process.file_name().unwrap().to_str().unwrap()
+}
+
 /// One that nobody has waited for yet has ended as well.
 fn has_ended(process: &std::path::Path) -> bool {
     std::fs::read_to_string(process.join("stat")).map_or(true, |stat| stat.contains(") Z "))
@@ -211,7 +220,26 @@ fn each_session_has_a_process_and_both_end_together() {
     let id = it.gateway.0.id().to_string();
     assert!(Command::new("kill").arg(id).status().unwrap().success());
     assert!(it.gateway.0.wait().unwrap().success() && has_ended(&of_b));
+    // Told to end, not killed.
+    assert!(it.world.path(&format!("pipes.py.ended-{}", id_of(&of_b))).exists());
     it.world.ok(&["verify"]);
+}
+
+/// What a server says while nobody listens is there for who listens next.
+#[test]
+fn what_nobody_heard_is_kept_for_the_next_to_listen() {
+    let it = listening(false);
+    let session = it.session();
+    let process = it.process(&session);
+    let begun = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    assert_eq!(it.request("POST", Some(&session), "", &begun).status, 202);
+    until(|| it.world.path(&format!("pipes.py.heard-{}", id_of(&process))).exists());
+    let mut listened = BufReader::new(it.begin_request("GET", Some(&session), "", ""));
+    let mut line = String::new();
+    while !line.contains("\"heard\"") {
+        line.clear();
+        assert!(listened.read_line(&mut line).unwrap() > 0, "nothing was kept");
+    }
 }
 
 #[test]
