@@ -42,6 +42,7 @@ mod questions;
 mod registers;
 mod rerunning;
 mod screen;
+mod seen;
 mod signing;
 mod support;
 mod terminal;
@@ -86,6 +87,7 @@ fn main() {
         questions::cases(),
         registers::cases(),
         rerunning::cases(),
+        seen::cases(),
         terminal::cases(),
         watching::cases(),
         web::cases(),

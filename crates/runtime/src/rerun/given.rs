@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How it is kept: by processes as they came to be, with the marks between.
-pub(crate) const VERSION: u32 = 2;
+/// How it is kept: by processes as they came to be, with the marks between. From 3 on folders were listed by names, and what programs begin with
+/// was given.
+pub(crate) const VERSION: u32 = 3;
 /// Numbers of calls, by which kinds are told apart (x86-64).
 const CLOCK_GETTIME: u64 = 228;
 const GETTIMEOFDAY: u64 = 96;

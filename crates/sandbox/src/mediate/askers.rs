@@ -101,6 +101,11 @@ impl Askers {
         who.filter(|_| is_waiting).map(|process| Asker { process, thread: 0 })
     }
 
+    /// Whom a process is about to become.
+    pub(super) fn becomes(&self, group: i32) -> Option<u64> {
+        self.becoming.get(&group).copied()
+    }
+
     /// It runs it.
     pub(super) fn ran(&mut self, group: i32) {
         let Some(who) = self.becoming.remove(&group) else { return };

@@ -96,14 +96,16 @@ enum Rule {
 }
 
 /// The program. `reads`: opens for reading are mediated too. `host_sockets`: unix sockets of the host's may be in sight.
-/// `is_apart`: there are no namespaces. `gives`: time and random bytes are asked for.
+/// `is_apart`: there are no namespaces. `gives`: time, random bytes and what is in folders
+/// are asked for.
 pub(crate) fn program(reads: bool, host_sockets: bool, is_apart: bool, gives: bool) -> Vec<sock_filter> {
     // The first rule of a call is the one that counts.
     let mut rules = if is_apart { rules_apart() } else { Vec::new() };
     // Of what is opened for reading, random devices are given.
     rules.extend(rules_of_all(reads || gives, host_sockets || is_apart));
     if gives {
-        rules.extend(super::given::CALLS.iter().map(|nr| (*nr as u32, Rule::Notify)));
+        let calls = super::given::CALLS.iter().chain(&super::listing::CALLS);
+        rules.extend(calls.map(|nr| (*nr as u32, Rule::Notify)));
     }
     rules.sort_by_key(|(nr, _)| *nr);
     rules.dedup_by_key(|(nr, _)| *nr);

@@ -93,11 +93,29 @@ impl Wanted {
 const DEVICE_BYTES: usize = 256 << 10;
 /// Of these so many are asked for; the rest follows from them.
 const SEED_BYTES: u64 = 32;
-/// What random devices are called.
-const DEVICES: [&[u8]; 2] = [b"/dev/urandom\0", b"/dev/random\0"];
+/// Random bytes by which others than `getrandom` are told apart, in a clock's place.
+const OF_DEVICE: u64 = 1;
+const OF_PROGRAM: u64 = 2;
+const OF_UUID: u64 = 3;
+/// What a new program finds beside its arguments (`AT_RANDOM`).
+const PROGRAM_BYTES: u64 = 16;
 
-/// Whether this call opens a file for reading, and what is wanted where that is a random device.
-pub(super) fn opened(tid: i32, data: &libc::seccomp_data) -> Option<Option<Wanted>> {
+/// A file that says something else each time.
+#[derive(Clone, Copy)]
+pub(super) enum Device {
+    Random,
+    Uuid,
+}
+
+/// What they are called.
+const DEVICES: [(&[u8], Device); 3] = [
+    (b"/dev/urandom\0", Device::Random),
+    (b"/dev/random\0", Device::Random),
+    (b"/proc/sys/kernel/random/uuid\0", Device::Uuid),
+];
+
+/// Whether this call opens a file for reading, and which where that is a random one.
+pub(super) fn opened(tid: i32, data: &libc::seccomp_data) -> Option<Option<Device>> {
     let number = i64::from(data.nr);
     let [a, b, c, ..] = data.args;
     let (path, flags) = match number {
@@ -108,19 +126,41 @@ pub(super) fn opened(tid: i32, data: &libc::seccomp_data) -> Option<Option<Wante
     if flags as i32 & super::filter::WRITE_FLAGS != 0 {
         return None;
     }
-    let is_it = |name: &&[u8]| {
+    let is_it = |(name, _): &&(&[u8], Device)| {
         let mut found = vec![0; name.len()];
         sys::read_memory(tid, path, &mut found) == Ok(name.len()) && found == *name
     };
-    let device = DEVICES.iter().any(is_it);
-    Some(device.then_some(Wanted { number: libc::SYS_getrandom, clock: 1, length: SEED_BYTES, address: 0 }))
+    Some(DEVICES.iter().find(is_it).map(|(_, device)| *device))
 }
 
-/// A file with random bytes that follow from these, and nothing else can be written to.
-pub(super) fn device(seed: &[u8]) -> Result<OwnedFd, Errno> {
-    use rustix::fs::{MemfdFlags, SealFlags};
-    let raw = |errno: rustix::io::Errno| errno.raw_os_error();
-    let file = rustix::fs::memfd_create("random", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(raw)?;
+impl Device {
+    pub(super) fn wanted(self) -> Wanted {
+        let (clock, length) = match self {
+            Self::Random => (OF_DEVICE, SEED_BYTES),
+            Self::Uuid => (OF_UUID, 16),
+        };
+        Wanted { number: libc::SYS_getrandom, clock, length, address: 0 }
+    }
+
+    /// A file with what follows from these bytes, and nothing else can be written to.
+    pub(super) fn file(self, seed: &[u8]) -> Result<OwnedFd, Errno> {
+        use rustix::fs::{MemfdFlags, SealFlags};
+        let raw = |errno: rustix::io::Errno| errno.raw_os_error();
+        let file = rustix::fs::memfd_create("random", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(raw)?;
+        let bytes = match self {
+            Self::Random => stretched(seed),
+            Self::Uuid => uuid(seed)?,
+        };
+        if rustix::io::pwrite(&file, &bytes, 0).map_err(raw)? != bytes.len() {
+            return Err(libc::EIO);
+        }
+        let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+        rustix::fs::fcntl_add_seals(&file, seals).map_err(raw)?;
+        Ok(file)
+    }
+}
+
+fn stretched(seed: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(DEVICE_BYTES);
     for n in 0_u64.. {
         if bytes.len() >= DEVICE_BYTES {
@@ -128,17 +168,27 @@ pub(super) fn device(seed: &[u8]) -> Result<OwnedFd, Errno> {
         }
         bytes.extend_from_slice(&Sha256::new().chain_update(seed).chain_update(n.to_le_bytes()).finalize());
     }
-    if rustix::io::pwrite(&file, &bytes, 0).map_err(raw)? != bytes.len() {
-        return Err(libc::EIO);
-    }
-    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&file, seals).map_err(raw)?;
-    Ok(file)
+    bytes
 }
 
-/// Takes the vDSO out of what a new program is told, before its first instruction: it makes calls then.
-pub(super) fn hide_vdso(pid: i32) -> Option<()> {
+/// A random one (RFC 9562, version 4), and a line feed.
+fn uuid(bytes: &[u8]) -> Result<Vec<u8>, Errno> {
+    let random = u128::from_be_bytes(*bytes.first_chunk().ok_or(libc::EIO)?);
+    let all = random & !(0xf << 76 | 0x3 << 62) | 4 << 76 | 2 << 62;
+    let part = |from: u32, digits: usize| format!("{:0digits$x}", all >> from & ((1 << (4 * digits)) - 1));
+    Ok(format!("{}-{}-{}-{}-{}\n", part(96, 8), part(80, 4), part(64, 4), part(48, 4), part(0, 12)).into_bytes())
+}
+
+/// What a program that begins is given.
+pub(super) fn of_a_program() -> Wanted {
+    Wanted { number: libc::SYS_getrandom, clock: OF_PROGRAM, length: PROGRAM_BYTES, address: 0 }
+}
+
+/// Changes what a new program is told beside its arguments, before its first instruction: the vDSO is taken out, so that it makes calls for
+/// the time, and its random bytes are these.
+pub(super) fn prepare(pid: i32, random: Option<&[u8]>) -> Option<()> {
     const SYSINFO_EHDR: u64 = 33;
+    const RANDOM: u64 = 25;
     const IGNORE: u64 = 1;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // proc(5): field 28, the 26th after the name in parentheses.
@@ -157,12 +207,33 @@ pub(super) fn hide_vdso(pid: i32) -> Option<()> {
     n += 1;
     loop {
         match word(n)? {
-            0 => return None,
+            0 => return Some(()),
             SYSINFO_EHDR => {
                 let place = at.checked_add(8 * n as u64)?;
-                return (sys::write_memory(pid, place, &IGNORE.to_ne_bytes()).ok()? == 8).then_some(());
+                sys::write_memory(pid, place, &IGNORE.to_ne_bytes()).ok()?;
             }
-            _ => n = n.checked_add(2).filter(|n| *n < STACK_WORDS_MAX)?,
+            RANDOM => {
+                let random = random.unwrap_or_default();
+                let bytes = random.get(..PROGRAM_BYTES as usize).unwrap_or_default();
+                sys::write_memory(pid, word(n.checked_add(1)?)?, bytes).ok()?;
+            }
+            _ => {}
         }
+        n = n.checked_add(2).filter(|n| *n < STACK_WORDS_MAX)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_one_of_version_4() {
+        assert_eq!(uuid(&[0xff; 16]).unwrap(), b"ffffffff-ffff-4fff-bfff-ffffffffffff\n");
+        assert_eq!(uuid(&[0; 16]).unwrap(), b"00000000-0000-4000-8000-000000000000\n");
+        let bytes: Vec<u8> = (0..16).collect();
+        assert_eq!(uuid(&bytes).unwrap(), b"00010203-0405-4607-8809-0a0b0c0d0e0f\n");
+        assert_eq!(uuid(&[1; 15]), Err(libc::EIO));
     }
 }

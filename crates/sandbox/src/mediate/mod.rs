@@ -19,6 +19,8 @@ mod exec;
 mod files;
 pub(crate) mod filter;
 mod given;
+mod giving;
+mod listing;
 mod moving;
 mod plan;
 pub mod readers;
@@ -170,6 +172,7 @@ struct Loop {
     umask: Umask,
     statuses: Statuses,
     askers: askers::Askers,
+    listings: listing::Listings,
     cores: Cores,
     held: HashMap<Ticket, Held>,
     held_looked: Instant,
@@ -224,12 +227,13 @@ impl Loop {
             umask: Umask::new(),
             statuses: Statuses::default(),
             askers: askers::Askers::new(),
+            listings: listing::Listings::new(),
             cores: Cores::new(),
             held: HashMap::new(),
             held_looked: Instant::now(),
             later: HashMap::new(),
             copied: copying::Copied::default(),
-            traces: Traces::new(!parts.exits_are_told, parts.gives),
+            traces: Traces::new(!parts.exits_are_told),
             tickets: 0,
             is_paused: false,
             put_off: Vec::new(),
@@ -300,18 +304,8 @@ impl Loop {
         // ENOENT: the caller died or was interrupted before.
         let Ok(request) = sys::receive(self.parts.notify.as_fd()) else { return };
         let (id, tid) = (request.id, request.pid as i32);
-        if self.parts.gives && given::CALLS.contains(&i64::from(request.data.nr)) {
-            return self.give(id, tid, given::wanted(&request.data));
-        }
-        if self.parts.gives
-            && let Some(wanted) = given::opened(tid, &request.data)
-        {
-            match wanted {
-                Some(_) => return self.give_device(id, tid, wanted, request.data.args),
-                // As where nobody gives anything: reads pass.
-                None if !self.parts.reads => return self.give(id, tid, None),
-                None => {}
-            }
+        if self.gives(id, tid, &request.data) {
+            return;
         }
         let plan = self.plan(id, tid, &request.data);
         match plan {
@@ -321,41 +315,6 @@ impl Loop {
                 _ = self.answer(id, tid, None, answer);
             }
             Ok(Plan::Ask(attempt, act)) => self.ask(id, tid, attempt, act),
-            Err(errno) => self.fail(id, errno),
-        }
-    }
-
-    /// Gives a random device to read from.
-    fn give_device(&mut self, id: u64, tid: i32, wanted: Option<given::Wanted>, [_, b, c, ..]: [u64; 6]) {
-        let Some(wanted) = wanted else { return self.fail(id, libc::EIO) };
-        let notify = self.parts.notify.as_fd();
-        let file = self
-            .askers
-            .asker(notify, id, tid)
-            .and_then(|asker| given::device(&self.parts.mediator.given(asker, wanted.kind(), &mut || wanted.fresh())));
-        match file {
-            Ok(file) => {
-                let is_cloexec = (b | c) as i32 & libc::O_CLOEXEC != 0;
-                _ = self.answer(id, tid, None, Answer::Descriptor { file, is_cloexec });
-            }
-            Err(errno) => self.fail(id, errno),
-        }
-    }
-
-    /// Gives time or random bytes; what is none of that goes on by itself.
-    fn give(&mut self, id: u64, tid: i32, wanted: Option<given::Wanted>) {
-        let notify = self.parts.notify.as_fd();
-        let Some(wanted) = wanted else {
-            let _ = sys::reply(notify, id, 0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32);
-            return;
-        };
-        let handed = self.askers.asker(notify, id, tid).and_then(|asker| {
-            let bytes = self.parts.mediator.given(asker, wanted.kind(), &mut || wanted.fresh());
-            // That number may be another's by now.
-            if sys::is_valid(notify, id) { wanted.hand(tid, &bytes) } else { Err(libc::EINTR) }
-        });
-        match handed {
-            Ok(value) => _ = sys::reply(notify, id, value, 0, 0),
             Err(errno) => self.fail(id, errno),
         }
     }
@@ -477,6 +436,7 @@ impl Loop {
             }
         }
         act.forgets(&self.view);
+        self.listings.changed();
         match act {
             Act::ConnectInet { socket, address, raw } => {
                 match self.parts.broker.as_ref().map(|broker| broker.admit(address)) {
@@ -642,7 +602,7 @@ impl Loop {
     }
 
     fn look_at_traces(&mut self) {
-        for outcome in self.traces.look() {
+        for outcome in self.look_at_beginnings() {
             match outcome {
                 trace::Outcome::Ran { ticket, pid, process } => {
                     self.statuses.forget(pid);

@@ -29,8 +29,6 @@ pub(super) struct Traces {
     kept: Option<HashSet<i32>>,
     /// When one of those was last begun or stopped.
     stirred: Instant,
-    /// Programs are to ask for the time.
-    gives: bool,
 }
 
 struct Traced {
@@ -69,14 +67,9 @@ pub(super) enum Outcome {
 
 impl Traces {
     /// `to_the_end`: programs stay traced until they end.
-    pub(super) fn new(to_the_end: bool, gives: bool) -> Self {
-        Self {
-            held: Vec::new(),
-            dying: Vec::new(),
-            kept: to_the_end.then(HashSet::new),
-            stirred: Instant::now(),
-            gives,
-        }
+    pub(super) fn new(to_the_end: bool) -> Self {
+        let kept = to_the_end.then(HashSet::new);
+        Self { held: Vec::new(), dying: Vec::new(), kept, stirred: Instant::now() }
     }
 
     /// Whether any program that stays traced has not ended.
@@ -130,8 +123,8 @@ impl Traces {
         Some(if youngest < LOOK_SOON_FOR { LOOK_SOON } else { LOOK_LATER })
     }
 
-    /// Looks at every held thread.
-    pub(super) fn look(&mut self) -> Vec<Outcome> {
+    /// Looks at every held thread. `begins` hears of each program that runs, before its first instruction.
+    pub(super) fn look(&mut self, begins: &mut dyn FnMut(i32)) -> Vec<Outcome> {
         let mut out = Vec::new();
         let mut at = 0;
         self.dying.retain(|tid| matches!(sys::wait_for(*tid), Ok(None)));
@@ -139,13 +132,13 @@ impl Traces {
             let before = self.held.len();
             let (tid, tgid) = (traced.tid, traced.tgid);
             match sys::wait_for(tid) {
-                Ok(Some(status)) => self.stopped(tid, status, &mut out),
+                Ok(Some(status)) => self.stopped(tid, status, &mut out, begins),
                 // Still under its own number, whatever its group's first thread does.
                 Ok(None) => self.ask(at),
                 // A thread that execs becomes its group's first: its own number is gone then. INVARIANT: only after it is
                 // gone does the group's number tell about it.
                 Err(libc::ECHILD) if tid != tgid => match sys::wait_for(tgid) {
-                    Ok(Some(status)) => self.stopped(tgid, status, &mut out),
+                    Ok(Some(status)) => self.stopped(tgid, status, &mut out, begins),
                     Ok(None) => self.ask(at),
                     Err(_) => self.gone(at, &mut out),
                 },
@@ -158,7 +151,7 @@ impl Traces {
         }
         for pid in self.kept.iter().flatten().copied().collect::<Vec<_>>() {
             match sys::wait_for(pid) {
-                Ok(Some(status)) => self.stopped(pid, status, &mut out),
+                Ok(Some(status)) => self.stopped(pid, status, &mut out, begins),
                 Ok(None) => {}
                 // Nobody's any more; it can't be told how it ended.
                 Err(_) => _ = self.kept.as_mut().is_some_and(|kept| kept.remove(&pid)),
@@ -183,7 +176,7 @@ impl Traces {
         }
     }
 
-    fn stopped(&mut self, pid: i32, status: i32, out: &mut Vec<Outcome>) {
+    fn stopped(&mut self, pid: i32, status: i32, out: &mut Vec<Outcome>, begins: &mut dyn FnMut(i32)) {
         self.stirred = Instant::now();
         if !libc::WIFSTOPPED(status) {
             if self.kept.as_mut().is_some_and(|kept| kept.remove(&pid)) {
@@ -195,7 +188,7 @@ impl Traces {
             return;
         }
         if status >> 16 == libc::PTRACE_EVENT_EXEC {
-            return self.executed(pid, out);
+            return self.executed(pid, out, begins);
         }
         // Any other stop is on the way back to the old image: the exec failed. A signal is passed on, a group stop
         // goes on after the detach.
@@ -219,7 +212,7 @@ impl Traces {
         }
     }
 
-    fn executed(&mut self, pid: i32, out: &mut Vec<Outcome>) {
+    fn executed(&mut self, pid: i32, out: &mut Vec<Outcome>, begins: &mut dyn FnMut(i32)) {
         // The number that the thread had when it called.
         let former = sys::event_message(pid).map_or(pid, |message| message as i32);
         let Some(at) = self.held.iter().position(|traced| traced.tid == former) else {
@@ -238,10 +231,7 @@ impl Traces {
         }
         match image.differs(pid) {
             None => {
-                if self.gives {
-                    // Where it can't be hidden the time is not given, and nothing else is less.
-                    let _ = super::given::hide_vdso(pid);
-                }
+                begins(pid);
                 let process = sys::pidfd_open(pid).ok();
                 let request = match &mut self.kept {
                     Some(kept) => {
