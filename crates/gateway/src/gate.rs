@@ -4,6 +4,7 @@ use flyball_kernel::{Action, Value};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// An attempt, put to the gate.
@@ -13,13 +14,44 @@ pub struct Asking {
     pub actions: Vec<Action>,
     /// Entries that led to it.
     pub cause: Vec<u64>,
-    /// What stands for all of the call, such as a digest: only a call that is the same in this too takes an answer that was given
-    /// when its asker had gone away. The actions don't say all: what a file would hold is not in them.
-    pub exact: String,
+    /// Only a call that is the same in this too takes an answer that was given when its asker had gone away. The actions don't say
+    /// all: what a file would hold is not in them.
+    pub exact: Exact,
     /// How long people may take before whoever asks must go away without an answer.
     pub wait: Duration,
     /// Whether whoever asks can carry out something else instead: only then it is told [`Answered::Changed`].
     pub can_change: bool,
+}
+
+/// What stands for all of a call, such as a digest. Made when it is first asked for: most calls are answered without.
+#[derive(Clone)]
+pub struct Exact(Arc<LazyLock<String, MakesExact>>);
+
+type MakesExact = Box<dyn FnOnce() -> String + Send>;
+
+impl Exact {
+    /// Made so, once.
+    pub fn when_asked(make: impl FnOnce() -> String + Send + 'static) -> Self {
+        Self(Arc::new(LazyLock::new(Box::new(make))))
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Exact {
+    fn from(text: String) -> Self {
+        Self::when_asked(|| text)
+    }
+}
+
+impl std::fmt::Debug for Exact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.text().fmt(f)
+    }
 }
 
 /// What the gate says.
@@ -106,6 +138,12 @@ pub trait Gate: Send + Sync {
     /// The same where it can be said without waiting; `false` where not, and nothing was.
     fn outcome_now(&self, _attempts: &[u64], _ok: Option<bool>, _attrs: &BTreeMap<String, Value>) -> bool {
         false
+    }
+
+    /// [`Gate::outcome`], and what was seen of it ([`Gate::observe`]).
+    fn outcome_seen(&self, attempts: &[u64], ok: Option<bool>, actor: &str, seen: Json) {
+        self.outcome(attempts, ok, &BTreeMap::new());
+        self.observe(actor, attempts, seen);
     }
 
     /// Records something that was seen and is no attempt; gives its entry.

@@ -19,4 +19,4 @@ pub mod http;
 pub mod mcp;
 pub mod paths;
 
-pub use gate::{Answered, Asking, Gate, Keep, Later};
+pub use gate::{Answered, Asking, Exact, Gate, Keep, Later};

@@ -266,7 +266,7 @@ impl Core {
         {
             return deny(format!("flyball: denied, the workspace could not be captured first: {error}\n"));
         }
-        let asked = self.gate.ask(actions, &cause);
+        let asked = self.gate.ask(&actions, &cause);
         self.conclude(call, asked)
     }
 

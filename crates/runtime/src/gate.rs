@@ -185,17 +185,17 @@ impl Gate {
 
     /// Rules on what one attempt implies, all together. On `allow` the dispatch is recorded: carry it out, then say
     /// [`Self::outcome`]. On `hold` it is settled later by [`Self::answer`] or [`Self::tick`].
-    pub fn ask(&mut self, actions: Vec<Action>, cause: &[u64]) -> Asked {
+    pub fn ask(&mut self, actions: &[Action], cause: &[u64]) -> Asked {
         self.ask_in(actions, cause, How::default())
     }
 
     /// The same by who can change what is attempted: on `modify`, [`Self::forms`] says to what, and [`Self::give`] carries on.
-    pub(crate) fn ask_changeable(&mut self, actions: Vec<Action>, cause: &[u64]) -> Asked {
+    pub(crate) fn ask_changeable(&mut self, actions: &[Action], cause: &[u64]) -> Asked {
         self.ask_in(actions, cause, How { can_change: true, is_later: false })
     }
 
     /// The same of one of several attempts that people are asked about together, when [`Self::put_questions`] says so.
-    pub(crate) fn ask_later(&mut self, actions: Vec<Action>, cause: &[u64]) -> Asked {
+    pub(crate) fn ask_later(&mut self, actions: &[Action], cause: &[u64]) -> Asked {
         self.ask_in(actions, cause, How { is_later: true, can_change: false })
     }
 
@@ -204,11 +204,11 @@ impl Gate {
         self.kernel.would_say(self.clock.now_ns(), actions)
     }
 
-    fn ask_in(&mut self, actions: Vec<Action>, cause: &[u64], how: How) -> Asked {
+    fn ask_in(&mut self, actions: &[Action], cause: &[u64], how: How) -> Asked {
         self.counts.actions += 1;
-        let asked = match self.try_ask(&actions, cause, how) {
+        let asked = match self.try_ask(actions, cause, how) {
             Ok(asked) => asked,
-            Err(error) => Asked::denied_by(&error, &actions),
+            Err(error) => Asked::denied_by(&error, actions),
         };
         match asked.verdict {
             // Counted when it is carried out, or not.
@@ -425,9 +425,20 @@ impl Gate {
     /// # Errors
     /// [`GateError`] when it can't be recorded.
     pub fn outcome(&mut self, of: u64, ok: bool, attrs: BTreeMap<String, Value>) -> Result<u64, GateError> {
+        let seq = self.outcome_staged(of, ok, attrs)?;
+        self.stream()?.queue_staged()?;
+        Ok(seq)
+    }
+
+    /// The same, queued with what is noted next, which its caller does at once.
+    pub(crate) fn outcome_staged(
+        &mut self,
+        of: u64,
+        ok: bool,
+        attrs: BTreeMap<String, Value>,
+    ) -> Result<u64, GateError> {
         let at_ns = self.clock.now_ns();
         let seq = self.stream()?.stage(at_ns, Kind::Outcome, "gate", &[of], &Came { of, ok, attrs: &attrs })?;
-        self.stream()?.queue_staged()?;
         self.foreseen.ended(of);
         self.step(&Input { seq, at_ns, event: Event::Outcome { of, ok, attrs } })?;
         Ok(seq)

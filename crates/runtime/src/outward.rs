@@ -30,6 +30,8 @@ const WAIT_MAX: Duration = Duration::from_secs(240);
 const RECORD_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Between two looks at whether the answer is there.
 const LOOK: Duration = Duration::from_millis(20);
+/// Threads that pass things on, at most.
+const THREADS_MAX: usize = 4;
 /// Alerts that people hear of in one session; all are on record.
 const TOLD_MAX: usize = 64;
 /// In the session's folder: what programs inside are to trust.
@@ -166,7 +168,7 @@ impl Outward {
 
     fn make(&self) -> Result<Open, String> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+            .worker_threads(threads())
             .thread_name("flyball-http")
             .enable_all()
             .build()
@@ -241,6 +243,12 @@ impl Through for Outward {
         };
         tell_met(&self.session, &cause, &host, address.port(), nth, &Met::Missed);
     }
+}
+
+/// How many threads pass things on. Each more than there is work for takes the processor from the program that is governed, and
+/// waits for the others at the gate, of which there is one.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).clamp(1, THREADS_MAX))
 }
 
 fn denied(text: String) -> Answered {

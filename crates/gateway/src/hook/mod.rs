@@ -188,7 +188,7 @@ impl Hooks {
         if let Some(reply) = self.is_not_to_be_used(&asked, cause, gate, around) {
             return reply;
         }
-        let (exact, wait) = (asked.digest(), around.wait);
+        let (exact, wait) = (asked.digest().into(), around.wait);
         let can_change = form::can_give(self.harness);
         let asking = Asking { actions: actions.clone(), cause: cause.to_vec(), exact, wait, can_change };
         match gate.ask(asking) {
@@ -278,7 +278,7 @@ impl Hooks {
                 return Some(Reply::deny("flyball: denied, the tool can't be ruled on"));
             };
             (action.surface, action.agent) = (Surface::Hook, asked.agent.as_str().into());
-            let exact = format!("{server}\0{tool}");
+            let exact = format!("{server}\0{tool}").into();
             let (actions, cause, wait) = (vec![action], cause.to_vec(), around.wait);
             let asking = Asking { actions, cause, exact, wait, can_change: false };
             match gate.ask(asking) {
@@ -377,7 +377,7 @@ impl Asked {
     /// Of the tool and all of its input.
     fn digest(&self) -> String {
         let whole = json!([self.tool, self.input, self.cwd]).to_string();
-        Sha256::digest(whole.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(Sha256::digest(whole.as_bytes()))
     }
 
     /// For each action, whether a good end of the call says that it ended well itself.

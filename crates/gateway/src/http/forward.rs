@@ -219,8 +219,13 @@ async fn one(egress: &Arc<Egress>, way: &Way, place: &Place, request: Request<In
         // An answer that is packed would tell nobody on the way what it took.
         request.headers_mut().remove(header::ACCEPT_ENCODING);
     }
-    let asking =
-        Asking { actions, cause: place.cause.clone(), exact: String::new(), wait: egress.wait, can_change: false };
+    let asking = Asking {
+        actions,
+        cause: place.cause.clone(),
+        exact: String::new().into(),
+        wait: egress.wait,
+        can_change: false,
+    };
     let allowed = match ruled(egress, &way.left, asking, model).await {
         Ok(allowed) => allowed,
         Err(text) => {

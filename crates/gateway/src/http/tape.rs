@@ -105,7 +105,7 @@ impl Half {
     /// What stands for it in an entry.
     pub fn told(self, is_whole: bool) -> Json {
         let body = self.keep.and_then(Keep::finish).unwrap_or_else(|| json!({ "lost": self.bytes }));
-        let digest: String = self.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex::encode(self.digest.finalize());
         json!({
             "body": body, "sha256": digest, "bytes": self.bytes, "pieces": self.pieces, "trailers": self.trailers, "whole": is_whole,
         })

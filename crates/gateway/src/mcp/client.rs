@@ -193,7 +193,7 @@ impl Proxy {
         let asking = Asking {
             actions: vec![action],
             cause: Vec::new(),
-            exact: self.exact(digest),
+            exact: self.exact(digest).into(),
             wait: Duration::ZERO,
             can_change: false,
         };
@@ -265,10 +265,10 @@ impl Proxy {
             action.set("implied_by", of.into())?;
         }
         // An approval is for one action: what is cut off is still part of what was asked.
-        let bound = super::digest(params.get("arguments").unwrap_or(params).to_string().as_bytes());
+        let bound = || super::digest(params.get("arguments").unwrap_or(params).to_string().as_bytes());
         for action in &mut actions {
             let cut = action.attr("input").and_then(Value::as_str).filter(|i| i.chars().count() >= INPUT_CHARS_MAX);
-            if let Some(cut) = cut.map(|input| format!("{input}… {bound}")) {
+            if let Some(cut) = cut.map(|input| format!("{input}… {}", bound())) {
                 action.set("input", cut.into())?;
             }
         }

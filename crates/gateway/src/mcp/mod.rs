@@ -26,7 +26,7 @@ pub use message::{FRAME_BYTES_MAX, Frame, Id, Kind, Message, MessageError, read_
 pub use names::server_name;
 pub use pins::Pins;
 
-use crate::gate::{Answered, Asking, Gate, NOT_CHANGED};
+use crate::gate::{Answered, Asking, Exact, Gate, NOT_CHANGED};
 use flyball_intent::{GitContext, McpOwn};
 use flyball_kernel::Action;
 use pins::Tools;
@@ -237,8 +237,12 @@ impl Proxy {
 
     /// Puts a request to the gate, and sends it on or answers it.
     fn rule(self: &Arc<Self>, side: Side, id: Id, actions: Vec<Action>, cause: Vec<u64>, line: Vec<u8>) {
+        let line: Arc<[u8]> = line.into();
+        let (this, of) = (Arc::clone(self), Arc::clone(&line));
         // INVARIANT: an answer is for the call that goes on: of the very bytes.
-        let exact = self.exact(&raw::exact(&line).map_or_else(|| digest(&line), |exact| digest(exact.as_bytes())));
+        let exact = Exact::when_asked(move || {
+            this.exact(&raw::exact(&of).map_or_else(|| digest(&of), |exact| digest(exact.as_bytes())))
+        });
         let asking = Asking { actions, cause, exact, wait: Duration::ZERO, can_change: false };
         match self.gate.ask(asking.clone()) {
             Answered::Allowed { attempts } => self.go_on(side, &id, attempts, &line),
@@ -254,7 +258,7 @@ impl Proxy {
     }
 
     /// Waits for people beside all else that goes on.
-    fn hold(self: &Arc<Self>, side: Side, id: Id, asking: Asking, line: Vec<u8>, text: &str) {
+    fn hold(self: &Arc<Self>, side: Side, id: Id, asking: Asking, line: Arc<[u8]>, text: &str) {
         let mut state = self.lock();
         let is_full = state.held >= HELD_MAX;
         state.held += usize::from(!is_full);
@@ -277,7 +281,7 @@ impl Proxy {
         }
     }
 
-    fn wait(self: &Arc<Self>, side: Side, id: Id, mut asking: Asking, line: Vec<u8>) {
+    fn wait(self: &Arc<Self>, side: Side, id: Id, mut asking: Asking, line: Arc<[u8]>) {
         let may_ask_again = side == Side::Client && self.lock().calls.get(&id).is_some_and(|call| call.is_modern);
         let wait = if may_ask_again { RETRY_AFTER.min(self.around.wait) } else { self.around.wait };
         let until = Instant::now() + wait;
@@ -366,8 +370,7 @@ impl Proxy {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
 
 /// As much of a text as an entry carries.

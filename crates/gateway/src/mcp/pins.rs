@@ -90,9 +90,7 @@ impl Tools {
 pub(super) fn digest(tool: &Json) -> String {
     let mut out = Vec::new();
     canonical(tool, true, &mut out);
-    let digest = Sha256::digest(&out);
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{}", hex::encode(Sha256::digest(&out)))
 }
 
 fn canonical(json: &Json, is_top: bool, out: &mut Vec<u8>) {

@@ -95,12 +95,11 @@ impl Proxy {
             let is_failed = is_error || result.and_then(|r| r.get("isError")) == Some(&Json::Bool(true));
             // What only waits for more, or goes on as a task, has not ended.
             let is_open = waits || call.is_cancelled || result.is_some_and(|r| r.get("task").is_some());
-            self.gate.outcome(&call.attempts, (!is_open).then_some(!is_failed), &BTreeMap::new());
             let seen = json!({
                 "mcp": "result", "server": self.around.server, "of": call.of, "bytes": line.len(), "digest": digest(line),
                 "is_error": is_failed, "provenance": "untrusted",
             });
-            self.gate.observe("gateway", &call.attempts, seen);
+            self.gate.outcome_seen(&call.attempts, (!is_open).then_some(!is_failed), "gateway", seen);
         }
         if call.is_cancelled {
             return;
@@ -255,7 +254,7 @@ impl Proxy {
                 continue;
             }
             let action = self.wanted(method, request.get("params").unwrap_or(&Json::Null))?;
-            let exact = self.exact(&digest(request.to_string().as_bytes()));
+            let exact = self.exact(&digest(request.to_string().as_bytes())).into();
             let asking =
                 Asking { actions: vec![action], cause: Vec::new(), exact, wait: Duration::ZERO, can_change: false };
             match self.gate.ask(asking) {

@@ -438,7 +438,7 @@ impl Core {
     }
 
     fn rule_on(&mut self, judged: Judged, actions: Vec<Action>, cause: &[u64]) -> Result<(), BarrierError> {
-        let asked = self.gate.ask_later(actions, cause);
+        let asked = self.gate.ask_later(&actions, cause);
         self.take_effects(&asked.effects);
         match asked.verdict {
             Verdict::Allow => {

@@ -81,8 +81,8 @@ impl Core {
             self.gate.captured(self.capture.state.digest());
         }
         let asked = match can_change {
-            true => self.gate.ask_changeable(actions, cause),
-            false => self.gate.ask(actions, cause),
+            true => self.gate.ask_changeable(&actions, cause),
+            false => self.gate.ask(&actions, cause),
         };
         self.take_effects(&asked.effects);
         match asked.verdict {

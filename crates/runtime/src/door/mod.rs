@@ -22,7 +22,7 @@ pub use mcp::{McpError, McpListen, McpMany, McpOptions, mcp, mcp_listen, mcp_man
 use crate::clock::{Clock, wall_ns};
 use crate::control;
 use crate::coverage;
-use crate::gate::{Gate, Settled, labelled_files};
+use crate::gate::{Gate, GateError, Settled, labelled_files};
 use crate::home::{Home, SessionLock};
 use crate::inbox::Inbox;
 use crate::supervisor::{RunError, charter_of, session_id};
@@ -199,8 +199,8 @@ impl Door {
             return First::Waits(group);
         }
         let asked = match asking.can_change {
-            true => state.gate.ask_changeable(actions.clone(), &asking.cause),
-            false => state.gate.ask(actions.clone(), &asking.cause),
+            true => state.gate.ask_changeable(actions, &asking.cause),
+            false => state.gate.ask(actions, &asking.cause),
         };
         state.take_effects(&asked.effects);
         match asked.verdict {
@@ -298,20 +298,15 @@ impl flyball_gateway::Gate for Door {
     }
 
     fn outcome(&self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>) {
+        self.lock().came(attempts, ok, attrs, Gate::outcome);
+    }
+
+    /// INVARIANT: nobody else is answered between the two, of which the second queues both.
+    fn outcome_seen(&self, attempts: &[u64], ok: Option<bool>, actor: &str, seen: Json) {
         let mut state = self.lock();
-        for &of in attempts {
-            state.waiting.ended(of);
-            let told = match ok {
-                Some(ok) => state.gate.outcome(of, ok, attrs.clone()).map(drop),
-                None => {
-                    let body = json!({ "of": of, "ok": null, "unknown": true });
-                    state.gate.note(Kind::Outcome, "gate", &[of], body).map(drop)
-                }
-            };
-            if let Err(error) = told {
-                let body = json!({ "alert": "outcome", "detail": error.to_string() });
-                let _ = state.gate.note(Kind::Alert, "supervisor", &[of], body);
-            }
+        state.came(attempts, ok, &BTreeMap::new(), Gate::outcome_staged);
+        if let Err(error) = state.gate.note(Kind::Observe, actor, attempts, seen) {
+            state.alert("observe", attempts, &error);
         }
     }
 
@@ -320,7 +315,32 @@ impl flyball_gateway::Gate for Door {
     }
 }
 
+/// How the gate records an outcome.
+type Records = fn(&mut Gate, u64, bool, BTreeMap<String, Value>) -> Result<u64, GateError>;
+
 impl State {
+    /// Says what became of attempts: `record` does of each.
+    fn came(&mut self, attempts: &[u64], ok: Option<bool>, attrs: &BTreeMap<String, Value>, record: Records) {
+        for &of in attempts {
+            self.waiting.ended(of);
+            let told = match ok {
+                Some(ok) => record(&mut self.gate, of, ok, attrs.clone()).map(drop),
+                None => {
+                    let body = json!({ "of": of, "ok": null, "unknown": true });
+                    self.gate.note(Kind::Outcome, "gate", &[of], body).map(drop)
+                }
+            };
+            if let Err(error) = told {
+                self.alert("outcome", &[of], &error);
+            }
+        }
+    }
+
+    fn alert(&mut self, what: &str, cause: &[u64], error: &GateError) {
+        let body = json!({ "alert": what, "detail": error.to_string() });
+        let _ = self.gate.note(Kind::Alert, "supervisor", cause, body);
+    }
+
     /// Answers that nobody has taken in time count no more.
     fn expire(&mut self) {
         let expired = self.waiting.expired(wall_ns());
@@ -340,8 +360,7 @@ impl State {
         }
         for of in settled.into_iter().flat_map(|settled| settled.attempts) {
             if let Err(error) = self.gate.outcome(of, false, BTreeMap::new()) {
-                let body = json!({ "alert": "outcome", "detail": error.to_string() });
-                let _ = self.gate.note(Kind::Alert, "supervisor", &[of], body);
+                self.alert("outcome", &[of], &error);
             }
         }
     }

@@ -32,7 +32,7 @@ const TAKEN_WITHIN_NS: u64 = 60_000_000_000;
 
 impl Waiting {
     pub fn wait(&mut self, group: u64, asking: &Asking, questions: Vec<Question>) {
-        let (digests, exact) = (digests(&asking.actions), asking.exact.clone());
+        let (digests, exact) = (digests(&asking.actions), asking.exact.text().to_owned());
         self.groups.insert(group, Group { digests, exact, questions, settled: None, until_ns: 0 });
     }
 
@@ -42,7 +42,7 @@ impl Waiting {
             return None;
         }
         let digests = digests(&asking.actions);
-        let is_same = |group: &Group| group.exact == asking.exact && group.digests == digests;
+        let is_same = |group: &Group| group.exact == asking.exact.text() && group.digests == digests;
         self.groups.iter().find(|(_, group)| is_same(group)).map(|(name, _)| *name)
     }
 
@@ -135,7 +135,7 @@ mod tests {
         let asking = Asking {
             actions: Vec::new(),
             cause: Vec::new(),
-            exact: "x".to_owned(),
+            exact: "x".to_owned().into(),
             wait: Duration::ZERO,
             can_change: false,
         };

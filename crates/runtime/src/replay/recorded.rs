@@ -109,7 +109,7 @@ impl Recording {
 
     /// Attempts it; what is let through is done.
     pub fn does(&mut self, actions: Vec<Action>, cause: &[u64]) -> Asked {
-        let asked = self.gate.ask(actions, cause);
+        let asked = self.gate.ask(&actions, cause);
         if asked.verdict == Verdict::Allow {
             let attrs = BTreeMap::from([("exit".to_owned(), flyball_kernel::Value::Long(0))]);
             for of in &asked.attempts {
@@ -152,13 +152,13 @@ impl Recording {
 /// shared budget, another charter.
 pub(crate) fn everything(dir: &Path, id: &str) -> Arc<Ledger> {
     let mut it = Recording::new(dir, id, files(TOML, CEDAR), None);
-    let shell = it.gate.ask(vec![exec("sh")], &[1]).attempts[0];
+    let shell = it.gate.ask(&[exec("sh")], &[1]).attempts[0];
     it.does(vec![write("a.txt")], &[shell]);
     it.does(vec![deploy()], &[shell]);
     it.does(vec![exec("cargo")], &[shell]);
     it.does(vec![deploy()], &[shell]);
     // Foreseen by a shell's script, agreed to once, and done below it.
-    let script = it.gate.ask(vec![exec("bash"), push("main"), push("next")], &[shell]);
+    let script = it.gate.ask(&[exec("bash"), push("main"), push("next")], &[shell]);
     assert_eq!(script.verdict, Verdict::Hold);
     it.answer(Verdict::Allow);
     it.does(vec![push("main")], &[script.attempts[0]]);
