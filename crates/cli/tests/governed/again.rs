@@ -15,6 +15,12 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "requests_are_answered_from_the_record", needs: web::needs, run: requests },
         Case { name: "another_request_is_told_and_reaches_nobody", needs: web::needs, run: another },
+        Case { name: "equal_requests_are_answered_in_their_order", needs: web::needs, run: equal },
+        Case {
+            name: "an_answer_that_was_tampered_with_is_told_before_anything_runs",
+            needs: web::needs,
+            run: tampered,
+        },
         Case { name: "connections_that_nobody_reads_are_played_again", needs: web::needs, run: unread },
         Case { name: "requests_over_http2_are_answered_from_the_record", needs: web::needs, run: http2 },
         Case { name: "a_websocket_is_said_to_stand_in_the_way", needs: web::needs, run: websocket },
@@ -130,6 +136,94 @@ fn another(user: User) {
     let (told, _) = replay(&world, &session, "4");
     assert_eq!(told["result"], "diverged", "{told:#}");
     assert!(std::fs::read(world.repo.workspace().join("out")).is_err());
+    counter.nobody_came();
+}
+
+/// Says something else each time.
+const COUNTING: &str = r#"
+const fs = require("fs"), [, cert, key] = process.argv;
+const server = require("https").createServer({ cert: fs.readFileSync(cert), key: fs.readFileSync(key) });
+let n = 0;
+server.on("request", (asked, answer) => {
+    asked.resume();
+    asked.on("end", () => answer.end(`answer ${++n}\n` + require("crypto").randomBytes(9000).toString("hex") + "\n"));
+});
+server.listen(0, "127.0.0.1", () => console.log(server.address().port));
+"#;
+
+fn equal(user: User) {
+    let (world, server, _outside) = web::scene_of(user, &["node", "-e", COUNTING]);
+    let url = format!("https://host.internal:{}/same", server.port);
+    // One that differs in its body is another, wherever it stands between them.
+    let script =
+        format!("for n in 1 2 3; do curl -sS {url}; done; curl -sS -d x {url}; curl -sS {url}; curl -sS -d x {url}");
+    let (session, output) = recorded(&world, &["sh", "-c", &script], &server.ca);
+    let text = said(&output);
+    let order: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("answer ")).collect();
+    assert_eq!(order, ["1", "2", "3", "4", "5", "6"], "{text}");
+    let port = server.port;
+    drop(server);
+    let counter = Counter::at(port);
+    matches(&world, &session, "5");
+    counter.nobody_came();
+}
+
+/// Changes what is kept of a payload, which content it is said to be, or has it gone.
+const TAMPER: &str = r#"
+import sqlite3, sys
+ledger, what, commitment = sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3])
+db = sqlite3.connect(ledger)
+flip = lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+one = lambda text, *words: db.execute(text, words).fetchone()
+digest, = one("select digest from payloads where commitment = ?", commitment)
+if what == "content":
+    piece, data = one("select piece, data from chunks where digest = ? order by piece desc", digest)
+    db.execute("update chunks set data = ? where digest = ? and piece = ?", (flip(data), digest, piece))
+elif what == "which":
+    other, there = one("select commitment, digest from payloads where digest != ? and commitment != ? order by commitment", digest, commitment)
+    db.execute("update payloads set digest = ? where commitment = ?", (there, commitment))
+    db.execute("update payloads set digest = ? where commitment = ?", (digest, other))
+elif what == "gone":
+    db.execute("delete from payloads where commitment = ?", (commitment,))
+db.commit()
+db.execute("pragma wal_checkpoint(truncate)")
+"#;
+
+fn tampered(user: User) {
+    let (world, server, _outside) = web::scene_of(user, &["node", "-e", COUNTING]);
+    let url = format!("https://host.internal:{}", server.port);
+    let (session, output) =
+        recorded(&world, &["sh", "-c", &format!("curl -sS {url}/a >a; curl -sS {url}/b >b")], &server.ca);
+    assert_eq!(session["exit"], 0, "{}", said(&output));
+    let port = server.port;
+    drop(server);
+    let counter = Counter::at(port);
+    let exchange = entries(&world, &session).into_iter().find(|e| e["body"]["http"]["answer"].is_object()).unwrap();
+    let kept = exchange["body"]["http"]["answer"]["body"]["commitment"].as_str().unwrap();
+    let hex = kept.strip_prefix("sha256:").unwrap_or(kept);
+    matches(&world, &session, "4");
+    let sessions = world.ok(&["ps", "--json"]).lines().count();
+    for what in ["content", "which", "gone"] {
+        let ledger = world.ledger.join("ledger.db");
+        let changed = std::process::Command::new("/usr/bin/python3")
+            .args(["-c", TAMPER, ledger.to_str().unwrap(), what, hex])
+            .output()
+            .unwrap();
+        assert!(changed.status.success(), "{changed:?}");
+        world.user.own(&world.ledger).unwrap();
+        for level in ["4", "5"] {
+            let (told, output) = replay(&world, &session, level);
+            assert_eq!(
+                (told["result"].as_str(), output.status.code()),
+                (Some("inconclusive"), Some(1)),
+                "{what}: {told:#}"
+            );
+            assert!(told["rerun"].is_null(), "{what}: nothing was run: {told:#}");
+            let why = told["levels"].to_string();
+            assert!(why.contains(hex) || why.contains(&exchange["seq"].to_string()), "{what}: {why}");
+        }
+        assert_eq!(world.ok(&["ps", "--json"]).lines().count(), sessions, "{what}: no session was made");
+    }
     counter.nobody_came();
 }
 
