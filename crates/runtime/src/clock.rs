@@ -15,6 +15,11 @@ impl Clock {
         Self { last_ns }
     }
 
+    /// It is at least that late now.
+    pub(crate) fn reach(&mut self, at_ns: u64) {
+        self.last_ns = self.last_ns.max(at_ns);
+    }
+
     /// Now, or just after the last reading where the machine's clock was set back.
     pub fn now_ns(&mut self) -> u64 {
         self.last_ns = wall_ns().max(self.last_ns.saturating_add(1));

@@ -33,6 +33,11 @@ pub fn cases() -> Vec<Case> {
             run: reaches_out,
         },
         Case { name: "people_are_not_asked_again", needs: nothing, run: answered },
+        Case {
+            name: "what_nobody_answered_in_time_is_late_again",
+            needs: |_| program_of_all("/usr/bin/python3"),
+            run: late,
+        },
         Case { name: "what_a_key_signed_is_answered_again", needs: keygen, run: signed },
         Case { name: "acts_that_a_key_signed_are_copied_to_forks", needs: keygen, run: signed_acts },
         Case { name: "a_fork_goes_on_from_a_step", needs: nothing, run: fork },
@@ -287,6 +292,58 @@ fn answered(user: User) {
         assert!(reason.contains("looked at") && reason.contains(session["session"].as_str().unwrap()), "{reason}");
     }
     assert_eq!(world.ok(&["asks", "--json"]).trim(), "");
+}
+
+/// Without that time going by: a tier lets it pass and hands on, the next answers; another question is refused by its deadline.
+fn late(user: User) {
+    let world = World::new(user);
+    world.init(
+        "[escalation.first]\nask = \"maintainer\"\nwithin = \"3s\"\nthen = \"second\"\n[escalation.second]\nask = \"maintainer\"\nwithin = \"10m\"\nthen = \"deny\"\n[escalation.only]\nask = \"maintainer\"\nwithin = \"4s\"\nthen = \"deny\"\n[facts]\nlong_ago = 'once[3s] did fs.write(path like \"**/before\")'\n",
+        "@id(\"handed-on\") @owner(\"maintainer\") @reason(\"ask\") @escalate(\"first\")\nforbid (principal, action == Action::\"fs.write\", resource) when { resource.path like \"*.asked\" };\n\
+         @id(\"refused\") @owner(\"maintainer\") @reason(\"ask\") @escalate(\"only\")\nforbid (principal, action == Action::\"fs.write\", resource) when { resource.path like \"*.late\" };\n\
+         @id(\"soon\") @owner(\"maintainer\") @reason(\"too soon\")\nforbid (principal, action == Action::\"fs.write\", resource) when { resource.path like \"*.after\" && context.fact.long_ago };\n",
+    );
+    // What a script says is asked about together, what this one does each by itself.
+    let text = "import os, subprocess, time\n\
+                def put(name):\n\
+                \x20   try: open(name, 'w').write(name + ' ')\n\
+                \x20   except OSError as e: print(name, e.errno)\n\
+                for name in ('before', 'a.late', 'b.asked', 'c.asked', 'd.after'): put(name)\n\
+                try: subprocess.run(['/bin/sh', '-c', 'echo 5 > e.late; echo 6 > f.late'])\n\
+                except OSError as e: print('sh', e.errno)\n\
+                print(*sorted(n for n in os.listdir('.') if n[1] == '.'), time.time())\n";
+    std::fs::write(world.repo.workspace().join("agent.py"), text).unwrap();
+    let running = world
+        .flyball(&["run", "--json", "--record", "--apply", "never", "--", "/usr/bin/python3", "agent.py"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Whoever is asked second answers.
+    for verdict in ["allow", "deny"] {
+        let id = loop {
+            asked(&world);
+            let asks = world.ok(&["asks", "--json"]);
+            let asks = asks.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            if let Some(ask) = asks.into_iter().find(|ask| ask["tier"] == "second") {
+                break ask["id"].as_str().unwrap().to_owned();
+            }
+        };
+        world.ok(&["answer", &id, verdict, "--reason", "looked at"]);
+    }
+    let output = running.wait_with_output().unwrap();
+    let session = summary(&output);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!((&session["held"], &session["exit"]), (&4.into(), &0.into()), "{session}\n{}", stderr(&output));
+    assert!(text.contains("a.late 13\nc.asked 13\nsh 13\nb.asked d.after "), "{text}");
+    let ticks = |log: &[Value]| log.iter().filter(|e| e["kind"] == "tick").count();
+    assert_eq!(ticks(&entries(&world, &session)), 4);
+    matches(&world, &session, "5");
+    let log = world.log();
+    assert_eq!(ticks(&log), 4, "{log:#?}");
+    assert!(!log.iter().any(|e| e.to_string().contains("nobody answered this in the recorded session")), "{log:#?}");
+    world.verifies();
+    matches(&world, &session, "4");
 }
 
 /// Somebody who is no contact was not heard then, and whoever has the key was.

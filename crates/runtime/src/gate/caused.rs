@@ -39,6 +39,11 @@ impl Gate {
         Ok(rulings)
     }
 
+    /// In a replay: it is that late now, as it was then, though nobody waited for it.
+    pub(crate) fn pass_time(&mut self, at_ns: u64) {
+        self.clock.reach(at_ns);
+    }
+
     /// The autonomy levels that the charter has, from the least.
     #[must_use]
     pub fn autonomy_levels(&self) -> Vec<&'static str> {

@@ -192,6 +192,11 @@ impl Question {
         std::iter::once(self.deadline_ns).chain(others)
     }
 
+    /// When the first of them is over.
+    pub(crate) fn ends_ns(&self) -> u64 {
+        self.deadlines_ns().min().unwrap_or(self.deadline_ns)
+    }
+
     /// Those who were asked before and whose time is not over still have to agree, beside whoever is asked in another's place.
     fn keep_tiers(&mut self, old: &Question, ruling: &Ruling) {
         let is_late = |tier: &str| {

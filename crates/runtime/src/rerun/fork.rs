@@ -175,6 +175,8 @@ impl Fork {
         let is_final = question.governance.as_ref().is_none_or(|g| g.reversibility == Reversibility::Irreversible);
         let mut parts = question.parts();
         parts.find_map(|(of, action, _)| {
+            // That nobody was in time there takes nobody's time here.
+            while answers.was_late(action) {}
             answers.take(of, action, &self.parent).filter(|answer| answer.verdict == Verdict::Deny || !is_final)
         })
     }

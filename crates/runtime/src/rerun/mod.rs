@@ -393,6 +393,11 @@ impl Again {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.take(of, action, &self.parent)
     }
+
+    /// Whether nobody said anything more in time when this was asked.
+    pub(crate) fn was_late(&self, action: &str) -> bool {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).was_late(action)
+    }
 }
 
 /// Replays a session at level 4 or 5: its record first, then its program.
