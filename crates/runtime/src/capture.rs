@@ -6,6 +6,7 @@
 
 mod linked;
 
+use crate::attest::{self, COMMIT_BYTES_MAX};
 use crate::scratch::Scratch;
 use crate::state::{Change, Kept, State};
 use crate::translate;
@@ -344,8 +345,8 @@ impl Capture {
         let path = translate::text(rel);
         self.watch_below(rel, &path, &node);
         let was = self.state.node(&path).or_else(|| self.state.base(&path));
-        let keep = keep_bytes.filter(|_| keep_base).map(|max| (ledger, max));
-        let change = self.changed(look, rel, path, node.clone(), keep)?;
+        let keep = keep_bytes.filter(|_| keep_base);
+        let change = self.changed(look, rel, path, node.clone(), ledger, keep)?;
         let was = match (was, &change) {
             (Some(was), _) => was,
             (None, Some(Change { base: Some(base), .. })) => base.clone(),
@@ -382,14 +383,15 @@ impl Capture {
         }
     }
 
-    /// Takes a change into the state. With a ledger, what the real tree has there is kept as well: it may have to be put back.
+    /// Takes a change into the state. Of a file that is not longer than `keep`, what the real tree has there is kept as well: it may have to be put back.
     fn changed(
         &mut self,
         look: &mut Look,
         rel: &Path,
         path: String,
         node: Node,
-        keep: Option<(&Ledger, usize)>,
+        ledger: &Ledger,
+        keep: Option<usize>,
     ) -> Result<Option<Change>, CaptureError> {
         if self.state.has(&path, &node) {
             return Ok(None);
@@ -402,8 +404,13 @@ impl Capture {
             return Ok(None);
         }
         let kept = match (&base, keep) {
-            (Some(Node::File { size, .. }), Some((ledger, max))) if *size <= max as u64 => {
-                keep_base(&self.layers, rel, ledger, max)?
+            (Some(Node::File { size, .. }), Some(max)) if *size <= max as u64 => {
+                keep_base(&self.layers, rel, ledger, max, |_| true)?
+            }
+            // Else who attests the session could not say of a commit whether it stood there before.
+            (Some(Node::File { size, .. }), None) if *size <= COMMIT_BYTES_MAX && attest::is_object_path(&path) => {
+                let max = usize::try_from(COMMIT_BYTES_MAX).unwrap_or(usize::MAX);
+                keep_base(&self.layers, rel, ledger, max, |file| !attest::is_other_object(file))?
             }
             _ => None,
         };
@@ -439,7 +446,7 @@ impl Capture {
                 continue;
             }
             let (node, _) = capture(look.at(&path)?.what, &path, ledger, None)?;
-            found.extend(self.changed(&mut look, &path, translate::text(&path), node, None)?);
+            found.extend(self.changed(&mut look, &path, translate::text(&path), node, ledger, None)?);
         }
         Ok(found)
     }
@@ -520,11 +527,17 @@ fn beginning(file: &std::fs::File, max: usize) -> std::io::Result<Vec<u8>> {
 }
 
 /// Keeps what the real tree has at a path: the user may change it there while the session runs.
-fn keep_base(layers: &Layers, rel: &Path, ledger: &Ledger, max: usize) -> Result<Option<Kept>, CaptureError> {
+fn keep_base(
+    layers: &Layers,
+    rel: &Path,
+    ledger: &Ledger,
+    max: usize,
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> Result<Option<Kept>, CaptureError> {
     let Ok(file) = workspace::lower_file(layers, rel) else { return Ok(None) };
     // It may be longer by now, and then it is not what was there.
     let content = beginning(&file, max).map_err(|cause| CaptureError::Look { path: rel.to_path_buf(), cause })?;
-    if content.len() > max {
+    if content.len() > max || !is_wanted(&content) {
         return Ok(None);
     }
     Ok(Some(Kept { blob: ledger.put_blob(&content)?.to_string() }))

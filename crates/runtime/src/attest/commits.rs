@@ -13,8 +13,8 @@ const PACK_BYTES_MAX: u64 = 64 << 20;
 /// Of all packs together.
 const PACKS_BYTES_MAX: u64 = 256 << 20;
 
-/// Of the indexes of packs that stood before the session.
-const BEFORE_BYTES_MAX: u64 = 64 << 20;
+/// Of the packs that stood before the session, with their indexes.
+const BEFORE_BYTES_MAX: u64 = 256 << 20;
 
 /// Where objects came to stand among changes, before any was read. What one repository has says nothing of another: a path is known by
 /// the folder of objects that it is in as well.
@@ -24,16 +24,40 @@ pub(super) struct Commits {
     loose: BTreeMap<(String, String), BTreeSet<Digest>>,
     /// Packs, by path without its ending: as often as one was written anew.
     packs: BTreeMap<String, Pack>,
-    /// What stood alone before the session, by folder and id.
-    before: BTreeMap<(String, String), Digest>,
-    /// The indexes of packs that stood before the session, which it changed or took away, and their length.
-    before_packs: BTreeMap<String, (Digest, u64)>,
+    /// What stood alone before the session, by folder and id, and its length.
+    before: BTreeMap<(String, String), (Digest, u64)>,
+    /// Packs that stood before the session, which it changed or took away.
+    before_packs: BTreeMap<String, Pack>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Pack {
     pack: Option<(Digest, u64)>,
     index: Option<(Digest, u64)>,
+}
+
+impl Pack {
+    fn take(&mut self, file: Option<(Digest, u64)>, is_index: bool) {
+        *(if is_index { &mut self.index } else { &mut self.pack }) = file;
+    }
+
+    /// Both of its files, and their length together.
+    fn both(self) -> Option<(Digest, Digest, u64)> {
+        let ((pack, bytes), (index, of_index)) = self.pack.zip(self.index)?;
+        Some((pack, index, bytes.saturating_add(of_index)))
+    }
+
+    /// The commits in it, if it can be read and the bytes of both files, and what may be done, are enough for it.
+    fn commits(self, ledger: &Ledger, left: &mut u64, work: &mut u64) -> Result<Option<BTreeSet<String>>, LedgerError> {
+        let Some((pack, index, bytes)) = self.both() else { return Ok(None) };
+        let is_small = bytes <= PACK_BYTES_MAX && bytes <= *left;
+        *left = left.saturating_sub(bytes);
+        let both = match is_small {
+            true => at_hand(ledger, &pack)?.zip(at_hand(ledger, &index)?),
+            false => None,
+        };
+        Ok(both.and_then(|(pack, index)| objects::commits(&pack, &index, work)))
+    }
 }
 
 /// What was read of them.
@@ -59,45 +83,53 @@ impl Commits {
         let (base, now) = (change.base.as_ref().and_then(file), file(&change.node));
         let is_kept = base.is_some() && base == now;
         if let Some(at) = object_id(&change.path) {
-            if let Some((base, _)) = base {
+            if let Some(base) = base {
                 self.before.insert(at.clone(), base);
             }
             if let Some((digest, _)) = now.filter(|(_, size)| *size <= objects::COMMIT_BYTES_MAX && !is_kept) {
                 self.loose.entry(at).or_default().insert(digest);
             }
         } else if let Some((stem, is_index)) = pack(&change.path) {
-            if let Some(base) = base.filter(|_| is_index) {
-                self.before_packs.insert(stem.to_owned(), base);
+            if base.is_some() {
+                self.before_packs.entry(stem.to_owned()).or_default().take(base, is_index);
             }
             if now.is_some() && !is_kept {
-                let pack = self.packs.entry(stem.to_owned()).or_default();
-                *(if is_index { &mut pack.index } else { &mut pack.pack }) = now;
+                self.packs.entry(stem.to_owned()).or_default().take(now, is_index);
             }
         }
     }
 
     /// The contents that tell which of them are commits.
     pub fn wanted(&self) -> BTreeSet<Digest> {
-        let packs = self.packs.values().flat_map(|pack| [pack.pack, pack.index]).flatten();
-        let packs = packs.filter(|(_, bytes)| *bytes <= PACK_BYTES_MAX).map(|(digest, _)| digest);
-        let before = self.before_read().map(|(_, digest)| digest);
-        self.loose.values().flatten().copied().chain(packs).chain(before).collect()
+        let mut left = BEFORE_BYTES_MAX;
+        let before = self.before_packs.values().filter_map(|pack| pack.both());
+        let before = before.take_while(|(.., bytes)| {
+            let rest = left.checked_sub(*bytes);
+            left = rest.unwrap_or_default();
+            rest.is_some()
+        });
+        let packs = self.packs.values().filter_map(|pack| pack.both()).chain(before);
+        let packs = packs.filter(|(.., bytes)| *bytes <= PACK_BYTES_MAX).flat_map(|(pack, index, _)| [pack, index]);
+        let alone = self.before.values().filter(|(_, bytes)| *bytes <= objects::COMMIT_BYTES_MAX);
+        self.loose.values().flatten().copied().chain(packs).chain(alone.map(|(digest, _)| *digest)).collect()
     }
 
-    /// The indexes from before that are read, as far as all of them together are of a bounded length.
-    fn before_read(&self) -> impl Iterator<Item = (&String, Digest)> {
-        let mut left = BEFORE_BYTES_MAX;
-        self.before_packs.iter().map_while(move |(stem, (digest, bytes))| {
-            left = left.checked_sub(*bytes)?;
-            Some((stem, *digest))
-        })
+    /// Whether this commit stood alone in that folder before the session: a path says nothing, the bytes do. Nothing where they are
+    /// not at hand.
+    fn was_alone(&self, ledger: &Ledger, folder: &str, id: &str) -> Result<Option<bool>, LedgerError> {
+        match self.before.get(&(folder.to_owned(), id.to_owned())) {
+            Some((digest, bytes)) if *bytes <= objects::COMMIT_BYTES_MAX => {
+                Ok(at_hand(ledger, digest)?.map(|bytes| objects::is_commit(&bytes, id)))
+            }
+            _ => Ok(Some(false)),
+        }
     }
 
     /// Reads them.
     pub fn read(&self, ledger: &Ledger) -> Result<Told, LedgerError> {
         let mut told = Told::default();
         for ((folder, id), contents) in &self.loose {
-            let was = self.before.get(&(folder.clone(), id.clone()));
+            let was = self.before.get(&(folder.clone(), id.clone())).map(|(digest, _)| digest);
             for digest in contents.iter().filter(|digest| was != Some(*digest)) {
                 match at_hand(ledger, digest)? {
                     Some(bytes) if objects::is_commit(&bytes, id) => _ = told.ids.insert(id.clone()),
@@ -110,38 +142,32 @@ impl Commits {
         if self.packs.is_empty() {
             return Ok(told.bounded());
         }
-        // What a repack took over was there before.
-        let mut before: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
-        for (stem, index) in self.before_read() {
-            let bytes = at_hand(ledger, &index)?.filter(|bytes| objects::is_index(bytes));
-            before.entry(folder_of(stem)).or_default().extend(bytes);
+        // What a repack took over was there before: in packs of the same folder, all of which have to be read to say so.
+        let mut work = objects::WORK_MAX;
+        let (mut left, mut before) = (BEFORE_BYTES_MAX, BTreeMap::<&str, Option<BTreeSet<String>>>::new());
+        for (stem, pack) in &self.before_packs {
+            let commits = pack.commits(ledger, &mut left, &mut work)?;
+            let known = before.entry(folder_of(stem)).or_insert_with(|| Some(BTreeSet::new()));
+            *known = known.take().zip(commits).map(|(mut known, commits)| {
+                known.extend(commits);
+                known
+            });
         }
-        // An index that is not at hand, or one too many.
-        let is_known = |folder: &str| {
-            let wanted = self.before_packs.keys().filter(|stem| folder_of(stem) == folder).count();
-            before.get(folder).map_or(0, Vec::len) == wanted
-        };
-        let was_there = |folder: &str, id: &String| {
-            self.before.contains_key(&(folder.to_owned(), id.clone()))
-                || before.get(folder).into_iter().flatten().any(|index| objects::lists(index, id))
-        };
-        let (mut left, mut work) = (PACKS_BYTES_MAX, objects::WORK_MAX);
+        let mut left = PACKS_BYTES_MAX;
         for (stem, pack) in &self.packs {
-            let (Some((pack, bytes)), Some((index, of_index))) = (pack.pack, pack.index) else {
+            let folder = folder_of(stem);
+            let commits = pack.commits(ledger, &mut left, &mut work)?;
+            let none = Some(BTreeSet::new());
+            let (Some(commits), Some(known)) = (commits, before.get(folder).unwrap_or(&none)) else {
                 told.unread.insert(stem.clone());
                 continue;
             };
-            let folder = folder_of(stem);
-            let bytes = bytes.saturating_add(of_index);
-            let is_small = bytes <= PACK_BYTES_MAX && bytes <= left && is_known(folder);
-            let both = match is_small {
-                true => at_hand(ledger, &pack)?.zip(at_hand(ledger, &index)?),
-                false => None,
-            };
-            left = left.saturating_sub(bytes);
-            match both.and_then(|(pack, index)| objects::commits(&pack, &index, &mut work)) {
-                Some(ids) => told.ids.extend(ids.into_iter().filter(|id| !was_there(folder, id))),
-                None => _ = told.unread.insert(stem.clone()),
+            for id in commits.into_iter().filter(|id| !known.contains(id)) {
+                match self.was_alone(ledger, folder, &id)? {
+                    Some(true) => {}
+                    Some(false) => _ = told.ids.insert(id),
+                    None => _ = told.unread.insert(stem.clone()),
+                }
             }
         }
         Ok(told.bounded())
@@ -167,7 +193,7 @@ fn at_hand(ledger: &Ledger, digest: &Digest) -> Result<Option<Vec<u8>>, LedgerEr
 }
 
 /// The folder of objects and the id of one that stands alone in it, by its path: `…/objects/ab/cdef…`, SHA-1 or SHA-256.
-fn object_id(path: &str) -> Option<(String, String)> {
+pub(super) fn object_id(path: &str) -> Option<(String, String)> {
     let mut parts = path.rsplitn(3, '/');
     let (rest, first, folder) = (parts.next()?, parts.next()?, parts.next()?);
     let is_hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -365,6 +391,65 @@ mod tests {
         let then_junk: Vec<Change> =
             real.iter().map(|c| Change { node: junk.clone(), base: None, ..c.clone() }).collect();
         assert_eq!(told(&ledger, &[came, then_junk].concat()).ids, wanted, "it was added, whatever came of it");
+        let after_junk: Vec<Change> = real.iter().map(|c| with(c, c.path.clone(), &junk, &Node::Absent)).collect();
+        let came: Vec<Change> = real.iter().map(|c| Change { base: None, ..c.clone() }).collect();
+        assert_eq!(told(&ledger, &[after_junk, came].concat()).ids, wanted, "after something else");
+        // What was at its place was no such commit, and it comes in a pack.
+        git(dir.path(), &["gc", "-q"]);
+        let packed = changes(&ledger, dir.path(), false);
+        let read = |before: &Node| {
+            let went = real.iter().map(|c| with(c, c.path.clone(), &Node::Absent, before));
+            told(&ledger, &went.chain(packed.clone()).collect::<Vec<_>>())
+        };
+        assert_eq!(read(&junk).ids, wanted, "in a pack");
+        let other = real.iter().find(|c| c.path.contains("/objects/")).unwrap().node.clone();
+        assert!(read(&other).ids.len() + 1 >= wanted.len(), "another object's bytes at each place");
+        // Nor can it be said where the bytes are not at hand: then that is.
+        let lost = Node::File { digest: Digest::of(b"nobody has them").to_string(), size: 15, mode: 0o644 };
+        let lost = read(&lost);
+        assert_eq!((lost.ids.len(), lost.unread.len()), (0, 1), "not told as if they had been there");
+        // Longer than a commit is: it was none, whatever it was.
+        let long = Node::File { digest: Digest::of(b"").to_string(), size: objects::COMMIT_BYTES_MAX + 1, mode: 0o644 };
+        assert_eq!(read(&long).ids, wanted);
+    }
+
+    /// An index lists what it likes: what its pack had counts.
+    #[test]
+    fn an_index_from_before_hides_no_commit() {
+        let (dir, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ledger = Ledger::open(store.path()).unwrap();
+        repository(dir.path(), "sha1");
+        git(dir.path(), &["gc", "-q"]);
+        let was = changes(&ledger, dir.path(), true);
+        git(dir.path(), &["commit", "-q", "--allow-empty", "-m", "hidden"]);
+        let one = git(dir.path(), &["rev-parse", "HEAD"]);
+        git(dir.path(), &["gc", "-q"]);
+        let is = changes(&ledger, dir.path(), false);
+        let of = |all: &[Change], ending: &str| {
+            let node = |c: &Change| if c.node == Node::Absent { c.base.clone().unwrap() } else { c.node.clone() };
+            all.iter().find(|change| change.path.ends_with(ending)).map(node).unwrap()
+        };
+        let before = |pack: Option<Node>, index: Node| -> Vec<Change> {
+            let files = pack.map(|pack| (".pack", pack)).into_iter().chain([(".idx", index)]);
+            files
+                .map(|(ending, node)| Change {
+                    path: format!(".git/objects/pack/pack-0{ending}"),
+                    node: Node::Absent,
+                    base: Some(node),
+                    blob: None,
+                    kept: None,
+                })
+                .collect()
+        };
+        let read = |before: Vec<Change>| told(&ledger, &[before, is.clone()].concat());
+        assert_eq!(read(was.clone()).ids, BTreeSet::from([one.clone()]), "what the true one had is not the session's");
+        // One that lists it: beside a pack that has it not, with none, and with one that is not at hand.
+        for pack in [Some(of(&was, ".pack")), None] {
+            let read = read(before(pack, of(&is, ".idx")));
+            assert!(read.ids.contains(&one) || !read.unread.is_empty(), "{read:?}");
+        }
+        let both = read(before(Some(of(&is, ".pack")), of(&is, ".idx")));
+        assert!(both.ids.is_empty() && both.unread.is_empty(), "it was there: {both:?}");
     }
 
     #[test]
@@ -384,10 +469,21 @@ mod tests {
         let over: Vec<Change> =
             [".pack", ".idx"].map(|ending| Change { node: of(&is, ending).node, ..of(&was, ending) }).to_vec();
         assert_eq!(told(&ledger, &over).ids, BTreeSet::from([one.clone()]));
-        // Another repository's index lists it: that says nothing here.
-        let index = of(&is, ".idx");
-        let theirs = Change { path: format!("a/{}", index.path), base: Some(index.node), node: Node::Absent, ..index };
-        assert!(told(&ledger, &[vec![theirs], was, is].concat()).ids.contains(&one));
+        // Another repository had it before: that says nothing here.
+        for folder in ["+", "a"] {
+            let theirs = [".pack", ".idx"].map(|ending| {
+                let Change { path, node, .. } = of(&is, ending);
+                Change {
+                    path: format!("{folder}/{path}"),
+                    base: Some(node),
+                    node: Node::Absent,
+                    blob: None,
+                    kept: None,
+                }
+            });
+            let read = told(&ledger, &[theirs.to_vec(), was.clone(), is.clone()].concat());
+            assert_eq!((read.ids, read.unread.len()), (BTreeSet::from([one.clone()]), 0), "{folder}");
+        }
     }
 
     #[test]
@@ -399,19 +495,38 @@ mod tests {
         let is = changes(&ledger, dir.path(), false);
         // Names of contents that are not even there: nothing of them is asked for.
         let large = |n: u64| {
-            let node = Node::File {
-                digest: Digest::of(&n.to_le_bytes()).to_string(),
-                size: BEFORE_BYTES_MAX / 4,
+            let node = |of: &str| Node::File {
+                digest: Digest::of(format!("{n}.{of}").as_bytes()).to_string(),
+                size: PACK_BYTES_MAX / 2,
                 mode: 0o644,
             };
-            let path = format!(".git/objects/pack/pack-{n:02}.idx");
-            Change { path, node: Node::Absent, base: Some(node), blob: None, kept: None }
+            let path = |ending: &str| format!(".git/objects/pack/pack-{n:02}.{ending}");
+            let change = |ending: &str| Change {
+                path: path(ending),
+                node: Node::Absent,
+                base: Some(node(ending)),
+                blob: None,
+                kept: None,
+            };
+            [change("idx"), change("pack")]
         };
         let mut commits = Commits::default();
-        (0..9).map(large).chain(is.clone()).for_each(|change| commits.take(&change));
-        assert_eq!(commits.wanted().len(), 4 + 2, "four of them, the pack and its index");
+        (0..9).flat_map(large).chain(is.clone()).for_each(|change| commits.take(&change));
+        // Each is as long as may be read, and all of them are longer than what is read of all.
+        assert_eq!(commits.wanted().len(), 4 * 2 + 2, "four of them, the pack and its index");
         let read = commits.read(&ledger).unwrap();
         assert_eq!((read.ids.len(), read.unread.len()), (0, 1), "and the pack is said to be unread");
+        // So are those that came: as many as are read of all, and of no more is it said what is in them.
+        let long = |n: u64| {
+            is.iter().filter(|c| c.path.ends_with(".pack") || c.path.ends_with(".idx")).map(move |c| {
+                let Node::File { digest, mode, .. } = c.node.clone() else { return c.clone() };
+                let node = Node::File { digest, size: PACK_BYTES_MAX / 2, mode };
+                let ending = c.path.rsplit('.').next().unwrap();
+                Change { path: format!(".git/objects/pack/pack-{n}.{ending}"), node, ..c.clone() }
+            })
+        };
+        let read = told(&ledger, &(0..6).flat_map(long).collect::<Vec<_>>());
+        assert_eq!((read.ids.is_empty(), read.unread.len()), (false, 2), "{:?}", read.unread);
         // Commits that are too many to be named are counted.
         let ids = (0..COMMITS_MAX + 3).map(|n| format!("{n:040x}")).collect();
         let told = Told { ids, ..Told::default() }.bounded();

@@ -156,6 +156,19 @@ pub fn commits_in_pack(pack: &[u8], index: &[u8]) -> Option<usize> {
     Some(commits.iter().filter(|id| objects::lists(index, id)).count())
 }
 
+/// A longer file is no commit that stands alone.
+pub(crate) use objects::COMMIT_BYTES_MAX;
+
+/// Whether git has an object that stands alone at such a path.
+pub(crate) fn is_object_path(path: &str) -> bool {
+    commits::object_id(path).is_some()
+}
+
+/// Whether a file at such a path says of itself that it is an object, and no commit.
+pub(crate) fn is_other_object(object: &[u8]) -> bool {
+    objects::says_other(object)
+}
+
 /// The statement that an envelope holds, by its standard.
 fn statement_of(envelope: &Envelope) -> Result<Json, AttestError> {
     let foreign = |why: String| AttestError::Foreign(why);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 /// A larger object is no commit that anybody writes.
-pub(super) const COMMIT_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const COMMIT_BYTES_MAX: u64 = 1 << 20;
 /// What may be done for all packs of one attestation: bytes that are inflated or copied, and what a step costs beside them.
 pub(super) const WORK_MAX: u64 = 4 << 30;
 /// A stream that is inflated takes so much beside its bytes; a look at what an object is.
@@ -33,9 +33,11 @@ pub(super) fn is_commit(object: &[u8], id: &str) -> bool {
     said == Some(inflated.len() - end - 1) && digest(&inflated, id.len() / 2) == id
 }
 
-/// Whether this is a pack's index.
-pub(super) fn is_index(index: &[u8]) -> bool {
-    Index::parse(index, 20).or_else(|| Index::parse(index, 32)).is_some()
+/// Whether a file that stands where an object does says of itself that it is one, and no commit.
+pub(super) fn says_other(object: &[u8]) -> bool {
+    let mut start = Vec::new();
+    let _ = ZlibDecoder::new(object).take(5).read_to_end(&mut start);
+    [&b"tree "[..], b"blob ", b"tag "].iter().any(|kind| start.starts_with(kind))
 }
 
 /// Whether a pack has this object, by its index.
@@ -306,7 +308,7 @@ mod tests {
         pack.push(0x70);
         pack.extend([7; 20]);
         pack.extend([9; 20]);
-        assert!(is_index(&index));
+        assert!(Index::parse(&index, 20).is_some());
         assert_eq!(commits(&pack, &index, &mut WORK_MAX.clone()), None, "an object that is a delta of itself");
         for cut in 0..index.len() {
             assert_eq!(commits(&pack, index.get(..cut).unwrap_or_default(), &mut WORK_MAX.clone()), None);
