@@ -44,6 +44,15 @@ pub struct Sent {
     pub because: Option<String>,
 }
 
+/// Where the spans of a session are to go that has nobody beside it who waits for its end, and who is told what was not taken.
+#[derive(Clone, Debug)]
+pub struct Sending {
+    /// As `--otlp` has it: an address, or `env`.
+    pub url: String,
+    /// Hears of it once, at the session's end.
+    pub tell: fn(url: &str, sent: &Sent),
+}
+
 /// A sender beside a session.
 pub struct Live {
     stop: Sender<()>,
@@ -133,7 +142,7 @@ impl Live {
         let (stop, stopped) = channel();
         let (dir, session) = (ledger.to_owned(), session.to_owned());
         let sender =
-            Sending { dir, spans: Spans::new(&session), session, to, next: 1, sent: Sent::default(), rest: None };
+            Following { dir, spans: Spans::new(&session), session, to, next: 1, sent: Sent::default(), rest: None };
         let thread = std::thread::Builder::new().name("otlp".into()).spawn(move || sender.run(&stopped));
         Ok(Self { stop, thread: thread.map_err(|e| e.to_string())? })
     }
@@ -147,7 +156,7 @@ impl Live {
     }
 }
 
-struct Sending {
+struct Following {
     dir: PathBuf,
     session: String,
     to: Poster,
@@ -159,7 +168,7 @@ struct Sending {
     rest: Option<Instant>,
 }
 
-impl Sending {
+impl Following {
     fn run(mut self, stopped: &Receiver<()>) -> Sent {
         let mut ledger = None;
         loop {
@@ -272,6 +281,8 @@ struct Spans {
     lives: BTreeMap<u64, Life>,
     /// Attempts, and whether each was begun or asked about by now.
     known: BTreeMap<u64, bool>,
+    /// The attempts that entries which came of them belong to.
+    came_of: BTreeMap<u64, u64>,
     /// Model calls that ended; their answers are yet to be recorded.
     answers_due: BTreeSet<u64>,
     usage: Usage,
@@ -289,6 +300,7 @@ impl Spans {
             last: None,
             lives: BTreeMap::new(),
             known: BTreeMap::new(),
+            came_of: BTreeMap::new(),
             answers_due: BTreeSet::new(),
             usage: Usage::default(),
             ended: VecDeque::new(),
@@ -336,6 +348,10 @@ impl Spans {
 
     fn lived(&mut self, entry: Entry) {
         let Some(of) = entry.body.get("of").and_then(Json::as_u64) else { return };
+        self.came_of.insert(entry.seq, of);
+        if self.came_of.len() > KNOWN_MAX {
+            self.came_of.pop_first();
+        }
         if matches!(entry.kind, Kind::Question | Kind::Dispatch | Kind::Outcome)
             && let Some(is_begun) = self.known.get_mut(&of)
         {
@@ -361,11 +377,17 @@ impl Spans {
         self.usage.forget(of);
     }
 
+    /// The attempt that an entry is, or came of.
+    fn attempt_of(&self, seq: u64) -> Option<u64> {
+        let of = self.came_of.get(&seq).copied().unwrap_or(seq);
+        self.known.contains_key(&of).then_some(of)
+    }
+
     /// What caused an attempt: the first of the same call, which stands last among its causes; else what it names first.
     fn parent(&self, attempt: &Entry) -> Option<u64> {
-        let implied = attempt.cause.last().filter(|seq| self.known.get(*seq) == Some(&false));
-        let named = attempt.cause.first().filter(|seq| self.known.contains_key(*seq));
-        implied.or(named).copied().filter(|seq| *seq < attempt.seq).or(self.open.as_ref().map(|open| open.seq))
+        let implied = attempt.cause.last().copied().filter(|seq| self.known.get(seq) == Some(&false));
+        let named = attempt.cause.first().and_then(|seq| self.attempt_of(*seq));
+        implied.or(named).filter(|seq| *seq < attempt.seq).or(self.open.as_ref().map(|open| open.seq))
     }
 
     fn emit(&mut self, Life { parent, entries: life }: Life) {
@@ -376,7 +398,9 @@ impl Spans {
             .flat_map(|ruling| ruling.body.get("reasons").and_then(Json::as_array).into_iter().flatten())
             .flat_map(|reason| reason.get("witnesses").and_then(Json::as_array).into_iter().flatten())
             .filter_map(Json::as_u64)
-            .filter(|seq| self.known.contains_key(seq) && *seq != attempt.seq && Some(*seq) != parent)
+            .chain(attempt.cause.iter().skip(1).copied())
+            .filter_map(|seq| self.attempt_of(seq))
+            .filter(|seq| *seq != attempt.seq && Some(*seq) != parent)
             .collect();
         let history = History::new(&self.session, self.open.iter().cloned().chain(life).collect());
         let made = span(&history, &attempt, parent, &links.into_iter().collect::<Vec<_>>(), &self.usage);
@@ -404,3 +428,6 @@ impl Spans {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,3 +67,6 @@ fn line(to: &mut dyn Write, object: &Json) -> Result<(), ExportError> {
 fn text<'j>(value: &'j Json, pointer: &str) -> &'j str {
     value.pointer(pointer).and_then(Json::as_str).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;
