@@ -265,3 +265,6 @@ fn uncovered(charter: &Charter, opening: Option<&Json>, has_gaps: bool) -> Optio
     (!open.is_empty())
         .then(|| format!("not each action of these rules is ruled on in this session: {}", open.join("; ")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,9 @@ fn requests(user: User) {
     let port = server.port;
     drop(server);
     let counter = Counter::at(port);
-    matches(&world, &session, "4");
+    // What was answered from the record was not done again.
+    let told = matches(&world, &session, "4");
+    assert_eq!(told["rerun"]["in_the_copy"], serde_json::json!([]), "{told:#}");
     matches(&world, &session, "5");
     counter.nobody_came();
     world.verifies();

@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "an_attestation_is_read_by_others", needs: readers, run: others },
         Case { name: "an_attestation_is_held_against_the_record", needs: crate::support::nothing, run: against },
+        Case { name: "a_forged_tree_in_a_bundle_is_refused", needs: crate::support::nothing, run: forged_tree },
         Case { name: "a_session_in_a_file_has_all_of_it", needs: crate::support::nothing, run: in_a_file },
         Case {
             name: "what_is_forgotten_is_gone_unless_another_entry_relies_on_it",
@@ -219,7 +220,7 @@ fn in_a_file(user: User) {
     let not_shown = report["bundle"]["not_shown"].to_string();
     assert!(not_shown.contains("which commits were made") && not_shown.contains("(1 are taken"), "{not_shown}");
 
-    forged(&world, user, &elsewhere);
+    forged(&world, &elsewhere);
     packed(&world, &elsewhere);
 }
 
@@ -245,38 +246,49 @@ fn packed(world: &World, elsewhere: &[&str]) {
     );
 }
 
-/// Attestations that stand in the record and in the bundle as true ones do, and lie: each lie is told by its place in the
-/// statement and by the entry that keeps it.
-fn forged(world: &World, user: User, elsewhere: &[&str]) {
+/// An attestation that stands in the record and in the bundle as true ones do, and lies: what `verify` says of the entry that keeps it.
+fn lie(
+    world: &World,
+    elsewhere: &[&str],
+    said: &Value,
+    lies: &[(&str, Value)],
+    theirs: Option<&flyball_ledger::Ledger>,
+) -> String {
+    let session = world.log()[0]["stream"].as_str().unwrap().to_owned();
+    let file = world.repo.scratch().join("forged.flyball");
+    let ledger = flyball_ledger::Ledger::open(&world.ledger).unwrap();
+    let mut lie = said.clone();
+    for (pointer, value) in lies {
+        *lie.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value.clone();
+    }
+    let sealer = theirs.unwrap_or(&ledger);
+    let envelope = sealer.seal("application/vnd.in-toto+json", lie.to_string().into_bytes()).unwrap();
+    let blob = ledger.put_blob(&envelope.to_bytes().unwrap()).unwrap();
+    let body = json!({"attestation": {"blob": blob.to_string(), "of": said["predicate"]["head"]["seq"]}});
+    let stream = ledger.stream(&session).unwrap();
+    let at_ns = stream.last_at_ns() + 1;
+    let kind = flyball_ledger::Kind::Observe;
+    let draft = flyball_ledger::Draft { at_ns, kind, actor: "user:x".into(), cause: vec![], body };
+    let seq = stream.append(draft).unwrap();
+    stream.flush().unwrap();
+    drop((stream, ledger));
+    world.user.own(&world.ledger).unwrap();
+    world.ok(&["export", "@", "-o", file.to_str().unwrap()]);
+    let (report, output) = verify(world, &file, elsewhere);
+    assert_eq!(output.status.code(), Some(103), "{lies:?}: {report}");
+    let found = report["problems"].as_array().unwrap().iter().filter(|p| p["seq"] == seq);
+    let found: Vec<&str> = found.map(|problem| problem["message"].as_str().unwrap()).collect();
+    assert!(!found.is_empty(), "{lies:?}: entry {seq} is not named: {report}");
+    found.join("\n")
+}
+
+/// Each lie is told by its place in the statement and by the entry that keeps it.
+fn forged(world: &World, elsewhere: &[&str]) {
     let theirs = tempfile::tempdir().unwrap();
     let theirs = flyball_ledger::Ledger::open(theirs.path()).unwrap();
-    let session = world.log()[0]["stream"].as_str().unwrap().to_owned();
     let said = payload(&world.repo.scratch().join("attestation.dsse.json"));
-    let file = world.repo.scratch().join("forged.flyball");
     let lie = |pointer: &str, value: Value, is_ours: bool| {
-        let ledger = flyball_ledger::Ledger::open(&world.ledger).unwrap();
-        let mut lie = said.clone();
-        *lie.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
-        let sealer = if is_ours { &ledger } else { &theirs };
-        let envelope = sealer.seal("application/vnd.in-toto+json", lie.to_string().into_bytes()).unwrap();
-        let bytes = envelope.to_bytes().unwrap();
-        let blob = ledger.put_blob(&bytes).unwrap();
-        let body = json!({"attestation": {"blob": blob.to_string(), "of": said["predicate"]["head"]["seq"]}});
-        let stream = ledger.stream(&session).unwrap();
-        let at_ns = stream.last_at_ns() + 1;
-        let kind = flyball_ledger::Kind::Observe;
-        let draft = flyball_ledger::Draft { at_ns, kind, actor: "user:x".into(), cause: vec![], body };
-        let seq = stream.append(draft).unwrap();
-        stream.flush().unwrap();
-        drop((stream, ledger));
-        user.own(&world.ledger).unwrap();
-        world.ok(&["export", "@", "-o", file.to_str().unwrap()]);
-        let (report, output) = verify(world, &file, elsewhere);
-        assert_eq!(output.status.code(), Some(103), "{pointer}: {report}");
-        let found = report["problems"].as_array().unwrap().iter().filter(|p| p["seq"] == seq);
-        let found: Vec<&str> = found.map(|problem| problem["message"].as_str().unwrap()).collect();
-        assert!(!found.is_empty(), "{pointer}: entry {seq} is not named: {report}");
-        found.join("\n")
+        lie(world, elsewhere, &said, &[(pointer, value)], (!is_ours).then_some(&theirs))
     };
     let commit = said["subject"].as_array().unwrap().iter().position(|s| s["digest"]["gitCommit"].is_string()).unwrap();
     for (pointer, value) in [
@@ -286,6 +298,8 @@ fn forged(world: &World, user: User, elsewhere: &[&str]) {
         ("/predicate/session/argv", json!(["something", "else"])),
         ("/subject/0/digest/sha256", json!("00")),
         (&format!("/subject/{commit}/digest/gitCommit"), json!("0123456789abcdef0123456789abcdef01234567")),
+        ("/subject", without(&said, "tree")),
+        ("/subject", without(&said, "workspace")),
     ] {
         let found = lie(pointer, value, true);
         assert!(found.contains(&format!("`{pointer}` ")), "{pointer} is not in {found}");
@@ -297,6 +311,49 @@ fn forged(world: &World, user: User, elsewhere: &[&str]) {
     assert!(found.contains("no entry 100000"), "{found}");
     let found = lie("/predicate/session/id", json!("another"), true);
     assert!(found.contains("another session"), "{found}");
+}
+
+/// The subjects but for one.
+fn without(said: &Value, name: &str) -> Value {
+    said["subject"].as_array().unwrap().iter().filter(|subject| subject["name"] != name).cloned().collect()
+}
+
+/// Of a session whose whole workspace is on record, what is said of the tree is recomputed from the bundle.
+fn forged_tree(user: User) {
+    let world = &World::new(user);
+    world.init("", "");
+    let key = world.ledger.join("keys/ledger.pub");
+    let elsewhere = &["--ledger", "/nonexistent", "--key", key.to_str().unwrap()][..];
+    let output =
+        world.flyball(&["run", "--record", "--apply", "never", "--", "sh", "-c", "echo t > t"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = payload(&attested(world, &[]));
+    let file = world.repo.scratch().join("tree.flyball");
+    world.ok(&["export", "@", "-o", file.to_str().unwrap()]);
+    let (report, output) = verify(world, &file, elsewhere);
+    assert!(output.status.success() && !report.to_string().contains("`tree`"), "{report}");
+    let at = said["subject"].as_array().unwrap().iter().position(|subject| subject["name"] == "tree").unwrap();
+    let (subject, told) = (format!("/subject/{at}/digest/sha256"), "/predicate/workspace/tree/digest");
+    let other = "00".repeat(32);
+    let (as_subject, as_told) = ((subject.as_str(), json!(other)), (told, json!(format!("sha256:{other}"))));
+    for lies in [vec![as_subject.clone()], vec![as_subject, as_told]] {
+        let found = lie(world, elsewhere, &said, &lies, None);
+        assert!(lies.iter().all(|(pointer, _)| found.contains(&format!("`{pointer}` "))), "{lies:?}: {found}");
+    }
+    // As of another session, for whose tree only a signature stands.
+    let left_out = json!({ "form": "flyball-tree-1", "leftOut": "x" });
+    for lies in [
+        vec![("/subject", without(&said, "tree")), ("/predicate/workspace/tree", left_out)],
+        vec![("/predicate/workspace/tree/from", json!("workspace"))],
+    ] {
+        let found = lie(world, elsewhere, &said, &lies, None);
+        assert!(found.contains("/predicate/workspace/tree"), "{lies:?}: {found}");
+    }
+    // Left out altogether is what a version says that knew nothing of it: `tree` is no subject then either.
+    let mut older = said.clone();
+    older["predicate"]["workspace"].as_object_mut().unwrap().remove("tree");
+    let found = lie(world, elsewhere, &older, &[], None);
+    assert!(found.contains("`/subject` has "), "{found}");
 }
 
 /// Two files of the same bytes, seen at two entries: the bytes go with the last that relies on them.

@@ -10,6 +10,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "contracts_are_held_against_a_session_whose_supervisor_died", needs: nothing, run: died },
         Case { name: "contracts_are_held_once_more_when_asked", needs: nothing, run: again },
+        Case { name: "a_contracts_command_that_was_never_started_is_run_later", needs: nothing, run: not_started },
         Case { name: "a_contract_runs_on_a_recorded_workspace_that_is_gone", needs: nothing, run: recorded },
         Case { name: "two_sessions_are_held_against_each_other", needs: nothing, run: two },
         Case { name: "the_whole_workspace_has_a_digest_that_others_compute", needs: nothing, run: tree },
@@ -48,6 +49,16 @@ fn two(user: User) {
     let used = state["differences"].as_array().unwrap().iter().find(|d| d["member"] == "registers/budgets/writes/used");
     assert_eq!(used.unwrap()["before"], 0, "{state:#}");
     assert!(used.unwrap()["after"].as_u64().unwrap() >= 3, "{state:#}");
+    let same = |d: &&Value| d["before"] == d["after"];
+    assert_eq!(state["differences"].as_array().unwrap().iter().find(same), None, "only what differs");
+    // Either may be at a step of its own.
+    let begun = format!("{a}:1");
+    assert!(world.ok(&["diff", &none, &begun, "--json"]).contains("\"files\":[]"));
+    let patch = world.ok(&["diff", &begun, &a]);
+    assert!(patch.contains("-as it was\n+a\n") && patch.contains("+same"), "{patch}");
+    let state: Value = serde_json::from_str(&world.ok(&["diff", &a, &begun, "--state", "--json"])).unwrap();
+    let used = state["differences"].as_array().unwrap().iter().find(|d| d["member"] == "registers/budgets/writes/used");
+    assert!(used.unwrap()["before"].as_u64().unwrap() >= 3, "{state:#}");
 }
 
 fn attest(world: &World, words: &[&str]) -> (Value, Value) {
@@ -116,6 +127,25 @@ fn died(user: User) {
     }
     assert!(!world.repo.workspace().join("made").exists());
     world.verifies();
+}
+
+/// What could not be run then, as somebody ended the session, is run later; once.
+fn not_started(user: User) {
+    let world = World::new(user);
+    contract(&world, "cat made");
+    let output = world.flyball(&["run", "--json", "--apply", "never", "--", "no-such-program"]).output().unwrap();
+    assert!(!output.status.success());
+    let started = || {
+        let log = world.log();
+        let ran = log.iter().filter_map(|entry| entry["body"].get("contract_command"));
+        ran.map(|ran| !ran["output"].is_null()).collect::<Vec<_>>()
+    };
+    assert_eq!(started(), [false]);
+    let (_, said) = attest(&world, &[]);
+    assert_eq!(started(), [false, true], "{said:#}");
+    assert_eq!(said["predicate"]["contracts"]["results"][0]["later"]["from"], "workspace", "{said:#}");
+    attest(&world, &[]);
+    assert_eq!(started(), [false, true]);
 }
 
 fn again(user: User) {

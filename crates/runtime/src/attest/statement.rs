@@ -387,3 +387,6 @@ fn sources(value: Option<&Json>) -> Sources {
 fn is_signed(body: &Json) -> bool {
     body.get("signed").is_some_and(|signed| !signed.is_null())
 }
+
+#[cfg(test)]
+mod tests;
