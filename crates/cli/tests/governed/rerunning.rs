@@ -3,7 +3,7 @@
 use crate::answering::{key, keygen, only};
 use crate::support::{Case, World, nothing, stderr, summary};
 use flyball_testkit::user::User;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -420,6 +420,20 @@ fn signed_acts(user: User) {
     world.flyball(&["replay", &id, "--until", &last, "--then", "--", "true"]).output().unwrap();
     assert_eq!(world.log()[0]["body"]["forked_from"]["session"], id.as_str());
     world.verifies();
+    // And in a fork of that one, also where it is all that there is.
+    let child = world.log()[0]["stream"].as_str().unwrap().to_owned();
+    let last = (world.log().last().unwrap()["seq"].as_u64().unwrap() - 1).to_string();
+    world.flyball(&["replay", &child, "--until", &last, "--then", "--", "true"]).output().unwrap();
+    let from = &world.log()[0]["body"]["forked_from"];
+    assert_eq!((&from["session"], &from["forked_from"]["session"]), (&json!(child), &json!(id)), "{from}");
+    world.verifies();
+    let bundle = world.repo.scratch().join("grandchild.flyball");
+    let name = bundle.to_str().unwrap();
+    world.ok(&["export", "@", "-o", name]);
+    let key = world.ledger.join("keys/ledger.pub");
+    let report = world.ok(&["verify", name, "--json", "--ledger", "/nonexistent", "--key", key.to_str().unwrap()]);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["ok"], &report["problems"]), (&json!(true), &json!([])), "{report:#}");
 }
 
 /// The question that is open, once there is one.
@@ -658,6 +672,11 @@ fn push(user: User) {
     let done = told["rerun"]["in_the_copy"].as_array().unwrap();
     let pushed = done.iter().filter(|done| done["verb"] == "git.push").count();
     assert_eq!(pushed, 1, "{told:#}");
+    let copy = entries(&world, &told["rerun"]);
+    for done in done {
+        let entry = &copy[usize::try_from(done["seq"].as_u64().unwrap()).unwrap() - 1];
+        assert_eq!((&entry["kind"], &entry["body"]["verb"]), (&json!("attempt"), &done["verb"]), "{told:#}");
+    }
     let (_, output) = (told, world.flyball(&["replay", session["session"].as_str().unwrap(), "--level", "4"]).output());
     let said = String::from_utf8(output.unwrap().stdout).unwrap();
     assert!(said.contains("done in its copy only") && said.contains("git.push"), "{said}");

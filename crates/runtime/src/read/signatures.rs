@@ -4,7 +4,7 @@ use super::ReadError;
 use super::session::text;
 use crate::signed::{self, ActStatement, SignatureError, Signed, Statement};
 use flyball_kernel::Action;
-use flyball_ledger::{Entry, Filter, Kind, Ledger};
+use flyball_ledger::{Entry, Filter, Kind, Ledger, LedgerError};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -89,7 +89,7 @@ fn checked(ledger: &Ledger, session: Option<&str>, is_brought: bool) -> Result<S
             let held = if is_answer {
                 holds(&entry, &asked)
             } else {
-                act_holds(&entry, &made_in(ledger, &stream, entry.seq)?, after)
+                act_holds(&entry, &made_in(ledger, &stream, entry.seq)?.0, after)
             };
             match held {
                 Ok(()) if is_answer => found.hold += 1,
@@ -161,21 +161,27 @@ fn act_holds(entry: &Entry, session: &str, after: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// The session that an entry was made in: a fork begins with copies of another's.
-fn made_in(ledger: &Ledger, stream: &str, seq: u64) -> Result<String, ReadError> {
-    let mut session = stream.to_owned();
-    for _ in 0..GIVEN_AGAIN_MAX {
+/// The session that an entry was made in, and what is known of its opening: a fork begins with copies of another's entries, and its
+/// opening says what that one's said of its own.
+fn made_in(ledger: &Ledger, stream: &str, seq: u64) -> Result<(String, Option<Json>), ReadError> {
+    let opened = |session: &str| match ledger.entry(session, 1) {
+        Ok(opening) => super::history::whole_body(ledger, &opening).map(Some),
         // Of a bundle's own session, what it was copied from is not at hand.
-        let Ok(opening) = ledger.entry(&session, 1) else { break };
-        let opening = super::history::whole_body(ledger, &opening)?;
-        let Some(from) = opening.get("forked_from") else { break };
+        Err(LedgerError::NoEntry { .. } | LedgerError::NoStream(_)) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let (mut session, mut opening) = (stream.to_owned(), opened(stream)?);
+    for _ in 0..GIVEN_AGAIN_MAX {
+        let Some(from) = opening.as_ref().and_then(|opening| opening.get("forked_from")) else { break };
         let until = from.get("until").and_then(Json::as_u64).unwrap_or_default();
         if !(2..=until).contains(&seq) {
             break;
         }
         session = text(from, "session");
+        let told = from.get("forked_from").or(from.get("replay_of")).map(|_| from.clone());
+        opening = opened(&session)?.or(told);
     }
-    Ok(session)
+    Ok((session, opening))
 }
 
 /// What became of following an answer that was given again.
@@ -197,7 +203,8 @@ fn said_before(ledger: &Ledger, entry: &Entry, said_in: &Json) -> Result<Before,
     let heads: std::collections::BTreeSet<String> = ledger.heads()?.into_iter().map(|head| head.id).collect();
     for _ in 0..GIVEN_AGAIN_MAX {
         let (session, seq) = (text(&said_in, "session"), said_in.get("seq").and_then(Json::as_u64).unwrap_or_default());
-        let opening = super::history::whole_body(ledger, &ledger.entry(&entry.stream, 1)?)?;
+        let (made_in, opening) = made_in(ledger, &entry.stream, entry.seq)?;
+        let Some(opening) = opening else { return Ok(Before::Elsewhere(made_in)) };
         let mut of = ["/replay_of/session", "/forked_from/session"].into_iter().filter_map(|at| opening.pointer(at));
         if !of.any(|of| of.as_str() == Some(session.as_str())) {
             return Ok(Before::Not(format!(

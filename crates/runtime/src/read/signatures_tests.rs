@@ -154,6 +154,85 @@ fn an_answer_given_again_stands_where_it_is_said_to() {
     assert_eq!((of.problems.len(), of.elsewhere.len()), (0, 1), "{of:?}");
 }
 
+/// A fork of a fork of a session that a person changed and answered, in its ledger and alone.
+#[test]
+fn what_a_fork_of_a_fork_copied_was_signed_where_it_was_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(file) = key(dir.path()) else {
+        println!("skipped: ssh-keygen can't be run");
+        return;
+    };
+    let (first, second, third) = ("0samp1esess1", "0samp1esess2", "0samp1esess3");
+    let at_ns = crate::clock::wall_ns();
+    let act = crate::control::Request::Autonomy { level: "bounded".into(), reason: "why".into() };
+    let acted = |session: &str, after: u64| {
+        let signed = signed::sign_act(&act, session, after, &file).unwrap();
+        let (by, _) = signed::act_signer(&signed).unwrap();
+        json!({ "act": "autonomy", "level": "bounded", "by": by, "reason": "why", "signed": signed })
+    };
+    let expires = crate::clock::rfc3339(at_ns + 60_000_000_000);
+    let statement = Statement::of("q-1@3", ["sha256:a"].into_iter(), Verdict::Allow, None, "why", &expires);
+    let signed = signed::sign(&statement, &file).unwrap();
+    let (by, _) = signed::signer(&signed).unwrap();
+    let answer = |key: &str, value: Json| {
+        let mut body = json!({ "question": "q-1", "action": "sha256:a", "verdict": "allow", "by": by, "reason": "why", "with": null });
+        body[key] = value;
+        body
+    };
+    let of_first = |until: u64| json!({ "session": first, "until": until });
+    // The second has the act and the question, and gives the answer again; the third has all of that.
+    let first_has = [
+        (Kind::Open, json!({})),
+        (Kind::Intervention, acted(first, 0)),
+        (Kind::Question, json!({ "id": "q-1", "of": 1 })),
+        (Kind::Answer, answer("signed", json!(signed))),
+    ];
+    let again = (Kind::Answer, answer("said_in", json!({ "session": first, "seq": 4 })));
+    let opened = |from: Json| (Kind::Open, json!({ "forked_from": from }));
+    let second_has = [opened(of_first(3)), first_has[1].clone(), first_has[2].clone(), again.clone()];
+    let told = json!({ "session": second, "until": 4, "forked_from": of_first(3) });
+    let third_has = |from: Json| [opened(from), first_has[1].clone(), first_has[2].clone(), again.clone()];
+    let put = |ledger: &Ledger, session: &str, entries: &[(Kind, Json)]| {
+        let stream = ledger.stream(session).unwrap();
+        for (kind, body) in entries {
+            let draft = Draft { at_ns, kind: *kind, actor: "x".into(), cause: vec![], body: body.clone() };
+            stream.append(draft).unwrap();
+        }
+        stream.flush().unwrap();
+    };
+    let whole = Ledger::open(&dir.path().join("whole")).unwrap();
+    put(&whole, first, &first_has);
+    put(&whole, second, &second_has);
+    // A fork of before this was told finds it in the openings of the others.
+    for (session, from) in [(third, told.clone()), ("0samp1esess4", json!({ "session": second, "until": 4 }))] {
+        put(&whole, session, &third_has(from));
+        let found = signed_answers(&whole, Some(session)).unwrap();
+        assert_eq!((found.problems.len(), found.acts), (0, 1), "{session}: {found:?}");
+    }
+    let alone = |name: &str, entries: &[(Kind, Json)]| {
+        let ledger = Ledger::open(&dir.path().join(name)).unwrap();
+        put(&ledger, third, entries);
+        signed_answers_brought(&ledger, third).unwrap()
+    };
+    let found = alone("alone", &third_has(told.clone()));
+    assert_eq!((found.problems.len(), found.acts), (0, 1), "{found:?}");
+    assert_eq!(found.elsewhere, [(4, first.to_owned())], "whose answer it was is said");
+    // What nobody signed for the session that it was made in does not hold there either.
+    for (name, at, body) in [
+        ("another", 1, (Kind::Intervention, acted(third, 0))),
+        ("later", 3, (Kind::Answer, answer("said_in", json!({ "session": "0samp1esess9", "seq": 4 })))),
+    ] {
+        let mut lie = third_has(told.clone());
+        lie[at] = body;
+        let found = alone(name, &lie);
+        assert_eq!(found.problems.len(), 1, "{name}: {found:?}");
+        assert_eq!(found.problems[0].1, at as u64 + 1, "{name}");
+    }
+    // Behind what was copied it is the fork's own.
+    let late = [third_has(told).to_vec(), vec![(Kind::Intervention, acted(first, 2))]].concat();
+    assert_eq!(alone("late", &late).problems.len(), 1);
+}
+
 /// A session whose writer takes one signature twice, or under another act.
 #[test]
 fn an_act_that_was_not_signed_so_or_twice_does_not_hold() {

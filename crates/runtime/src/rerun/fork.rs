@@ -37,6 +37,22 @@ pub struct Fork {
     answers: Option<Mutex<Answers>>,
 }
 
+/// Generations before the parent that a fork's opening names.
+const GENERATIONS_MAX: usize = 16;
+
+/// A member of an opening that says whose history it goes on with, cut off where that is told over too many generations.
+fn lineage(of: &str, opening: &Json) -> Option<(String, Json)> {
+    let mut found = opening.get(of)?.clone();
+    let mut last = Some(&mut found);
+    for _ in 1..GENERATIONS_MAX {
+        last = last.and_then(|from| from.get_mut("forked_from"));
+    }
+    if let Some(last) = last.and_then(Json::as_object_mut) {
+        last.remove("forked_from");
+    }
+    Some((of.to_owned(), found))
+}
+
 impl Fork {
     /// Reads it off the parent's record. `reopens`: what people answered after that step is asked again.
     ///
@@ -121,7 +137,13 @@ impl Fork {
                 body.insert(key.to_owned(), was.clone());
             }
         }
-        let from = json!({ "session": self.parent, "until": self.until, "leaf": self.leaf.to_string() });
+        let mut from = json!({ "session": self.parent, "until": self.until, "leaf": self.leaf.to_string() });
+        // What the parent itself began with is told along: somebody who has this session alone can't look there.
+        for of in ["forked_from", "replay_of"] {
+            if let (Some(of), Some(from)) = (lineage(of, &self.opening.body), from.as_object_mut()) {
+                from.extend([of]);
+            }
+        }
         body.insert("forked_from".to_owned(), from);
     }
 
