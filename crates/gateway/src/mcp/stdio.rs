@@ -56,12 +56,18 @@ enum Ended {
 
 /// Tells a gateway to end as if its client had gone.
 #[derive(Clone)]
-pub struct Stop(Sender<Ended>);
+pub struct Stop(Arc<dyn Fn() + Send + Sync>);
 
 impl Stop {
+    /// One that says to whoever serves that the client is gone.
+    pub(super) fn by<E: Send + 'static>(tell: &Sender<E>, gone: fn() -> E) -> Self {
+        let tell = tell.clone();
+        Self(Arc::new(move || _ = tell.send(gone())))
+    }
+
     /// Once is enough.
     pub fn stop(&self) {
-        let _ = self.0.send(Ended::Client);
+        self.0();
     }
 }
 
@@ -111,7 +117,7 @@ impl Started {
         ready: impl FnOnce(Stop),
     ) -> std::io::Result<i32> {
         let (tell, ended) = channel();
-        ready(Stop(tell.clone()));
+        ready(Stop::by(&tell, || Ended::Client));
         let (to, by) = (Arc::clone(proxy), tell.clone());
         std::thread::Builder::new().name("client".into()).spawn(move || {
             while let Ok(frame) = read_frame(&mut client) {
@@ -131,7 +137,7 @@ impl Started {
     /// When the thread can't be started.
     pub fn serve_until_stopped(self, proxy: &Arc<Proxy>, ready: impl FnOnce(Stop)) -> std::io::Result<i32> {
         let (tell, ended) = channel();
-        ready(Stop(tell.clone()));
+        ready(Stop::by(&tell, || Ended::Client));
         self.hear(proxy, tell, &ended)
     }
 

@@ -325,7 +325,7 @@ impl Piped {
                     many.stand(at, proxy(around, many.port(at, started.peers())));
                 }
                 let to = To::Many(Arc::clone(&many));
-                let begin = |stop: many::Stop| begin(to, Box::new(move || stop.stop()));
+                let begin = |stop: stdio::Stop| begin(to, Box::new(move || stop.stop()));
                 let _ = many::serve_until_stopped(&many, started, begin);
                 None
             }

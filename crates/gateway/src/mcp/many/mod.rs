@@ -9,7 +9,7 @@ mod merge;
 mod tests;
 
 use super::message::{Frame, Id, Kind, Message, read_frame, read_messages};
-use super::stdio::{Pipes, Started};
+use super::stdio::{Pipes, Started, Stop};
 use super::{CALLS_MAX, Peers, Proxy, clip, raw, say};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -398,17 +398,6 @@ enum Ended {
     Server,
 }
 
-/// Tells servers to end as if their client had gone.
-#[derive(Clone)]
-pub struct Stop(Sender<Ended>);
-
-impl Stop {
-    /// Once is enough.
-    pub fn stop(&self) {
-        let _ = self.0.send(Ended::Client);
-    }
-}
-
 /// Carries lines until the client or every server has ended; each server has its proxy by then. `ready` is handed what ends it from
 /// outside.
 ///
@@ -422,7 +411,7 @@ pub fn serve(
 ) -> std::io::Result<()> {
     let (tell, ended) = channel();
     let (to, by) = (Arc::clone(many), tell.clone());
-    ready(Stop(tell.clone()));
+    ready(Stop::by(&tell, || Ended::Client));
     std::thread::Builder::new().name("client".into()).spawn(move || {
         while let Ok(frame) = read_frame(&mut client) {
             if frame == Frame::End {
@@ -441,7 +430,7 @@ pub fn serve(
 /// When the threads can't be started.
 pub fn serve_until_stopped(many: &Arc<Many>, started: Vec<Started>, ready: impl FnOnce(Stop)) -> std::io::Result<()> {
     let (tell, ended) = channel();
-    ready(Stop(tell.clone()));
+    ready(Stop::by(&tell, || Ended::Client));
     hear(many, started, &tell, &ended)
 }
 
