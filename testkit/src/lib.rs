@@ -13,6 +13,7 @@
 
 pub mod claude;
 pub mod codex;
+pub mod collector;
 pub mod facts;
 pub mod faultfs;
 pub mod gemini;

@@ -452,6 +452,9 @@ pub enum Hook {
         /// The harness's process
         #[arg(long)]
         follow: Option<i32>,
+        /// Where its spans go
+        #[arg(long, value_parser = parse_collector)]
+        otlp: Option<String>,
     },
 }
 
@@ -483,7 +486,7 @@ pub struct HookSettings {
 }
 
 /// `flyball hook install`.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct HookInstall {
     /// Whose settings
     #[command(flatten)]
@@ -519,6 +522,10 @@ Examples: flyball gateway mcp -- npx -y @modelcontextprotocol/server-filesystem 
         /// waits for a tool
         #[arg(long, value_name = "SECONDS", default_value_t = 50)]
         within: u64,
+        /// Send what happens to an OpenTelemetry collector while it happens: OTLP over HTTP, such as http://127.0.0.1:4318; or `env`, as
+        /// `OTEL_EXPORTER_OTLP_ENDPOINT` says
+        #[arg(long, value_name = "URL", value_parser = parse_collector)]
+        otlp: Option<String>,
         /// Take clients over streamable HTTP here, at `/mcp`; SERVER is a command, which is started for each session of a client, or an
         /// address or more, each `http://…`, `https://…` or `NAME=http://…`
         #[arg(long, value_name = "ADDRESS")]
@@ -539,11 +546,14 @@ Examples: flyball gateway mcp -- npx -y @modelcontextprotocol/server-filesystem 
 }
 
 /// An event of a harness.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct HookEvent {
     /// How many seconds people may take to answer a question: less than the harness gives the hook
     #[arg(long, value_name = "SECONDS", default_value_t = 570)]
     pub within: u64,
+    /// Send what happens in the harness's session to an OpenTelemetry collector while it happens, as `flyball run --otlp` does
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
 }
 
 /// `flyball suggest`.

@@ -3,7 +3,7 @@
 use crate::args::Gateway;
 use crate::failure::Failure;
 use crate::place::Place;
-use crate::run::not_covered;
+use crate::run::{not_covered, sending};
 use flyball_runtime::RunError;
 use flyball_runtime::door::{self, McpError, McpListen, McpMany, McpOptions};
 use std::io::BufReader;
@@ -11,10 +11,11 @@ use std::time::Duration;
 
 /// Serves until the client or its server has ended; gives the server's exit code.
 pub fn gateway(place: &Place, args: Gateway) -> Result<u8, Failure> {
-    let Gateway::Mcp { name, charter, within, listen, servers, server } = args;
+    let Gateway::Mcp { name, charter, within, listen, servers, server, otlp } = args;
+    let sending = otlp.map(sending);
     let within = Duration::from_secs(within);
     if let Some(address) = listen {
-        let options = McpListen { address, charter, within, name, servers: server, file: servers };
+        let options = McpListen { address, charter, within, sending, name, servers: server, file: servers };
         door::mcp_listen(&place.home()?, &options, |sites| {
             for (name, url) in sites {
                 eprintln!("flyball: `{name}` is served at {url}");
@@ -27,10 +28,11 @@ pub fn gateway(place: &Place, args: Gateway) -> Result<u8, Failure> {
     let client = BufReader::with_capacity(64 * 1024, std::io::stdin());
     let to_client = Box::new(std::io::stdout());
     if let Some(servers) = servers {
-        door::mcp_many(&place.home()?, &McpMany { charter, within, servers }, client, to_client).map_err(not_begun)?;
+        door::mcp_many(&place.home()?, &McpMany { charter, within, sending, servers }, client, to_client)
+            .map_err(not_begun)?;
         return Ok(0);
     }
-    let options = McpOptions { name, charter, within, server };
+    let options = McpOptions { name, charter, within, sending, server };
     let code = door::mcp(&place.home()?, &options, client, to_client).map_err(not_begun)?;
     Ok(u8::try_from(code).unwrap_or(1))
 }

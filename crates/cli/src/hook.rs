@@ -7,6 +7,7 @@ use crate::args::{Hook, HookEvent};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::place::Place;
+use crate::run::sending;
 use flyball_gateway::hook::{EVENT_BYTES_MAX, Reply, only_tells};
 use flyball_intent::Harness;
 use flyball_runtime::door::{self, Supervise};
@@ -33,15 +34,15 @@ pub fn hook(out: Output, place: &Place, args: Hook) -> Result<u8, Failure> {
         Hook::Codex(event) => (Harness::Codex, event),
         Hook::Gemini(event) => (Harness::Gemini, event),
         Hook::Cursor(event) => (Harness::Cursor, event),
-        Hook::Supervise { harness, key, session, cwd, follow } => {
+        Hook::Supervise { harness, key, session, cwd, follow, otlp } => {
             let Some(harness) = Harness::ALL.into_iter().find(|h| h.name() == harness) else { return Ok(DENY) };
-            let done = supervise(place, &Supervise { harness, key, session, cwd, follow });
+            let done = supervise(place, &Supervise { harness, key, session, cwd, follow, sending: otlp.map(sending) });
             return Ok(done.map_or_else(|failure| deny(&failure.message), |()| 0));
         }
     };
-    end_in_time(event);
+    end_in_time(event.within);
     let mut bytes = Vec::new();
-    let reply = catch_unwind(AssertUnwindSafe(|| rule(place, harness, event, &mut bytes)));
+    let reply = catch_unwind(AssertUnwindSafe(|| rule(place, harness, &event, &mut bytes)));
     let why = match reply {
         Ok(Ok(reply)) => return Ok(say(&reply)),
         Ok(Err(failure)) => failure.message,
@@ -55,14 +56,14 @@ pub fn hook(out: Output, place: &Place, args: Hook) -> Result<u8, Failure> {
     Ok(deny(&why))
 }
 
-fn rule(place: &Place, harness: Harness, event: HookEvent, bytes: &mut Vec<u8>) -> Result<Reply, Failure> {
+fn rule(place: &Place, harness: Harness, event: &HookEvent, bytes: &mut Vec<u8>) -> Result<Reply, Failure> {
     let fail = |e: &dyn std::fmt::Display| Failure::user("FB0537", e.to_string());
     std::io::stdin().take(EVENT_BYTES_MAX as u64 + 1).read_to_end(bytes).map_err(|e| fail(&e))?;
     let within = Duration::from_secs(event.within);
     if let Some(said) = door::hook_within(bytes, within) {
         return said.map_err(|e| fail(&e));
     }
-    door::hook(&place.home()?, harness, bytes, within).map_err(|e| fail(&e))
+    door::hook(&place.home()?, harness, bytes, within, event.otlp.as_deref()).map_err(|e| fail(&e))
 }
 
 fn supervise(place: &Place, options: &Supervise) -> Result<(), Failure> {
@@ -70,9 +71,9 @@ fn supervise(place: &Place, options: &Supervise) -> Result<(), Failure> {
 }
 
 /// Denies when the time is up: a harness whose hook takes longer than it gives it goes on.
-fn end_in_time(event: HookEvent) {
+fn end_in_time(within: u64) {
     let _ = std::thread::Builder::new().name("deadline".into()).spawn(move || {
-        std::thread::sleep(Duration::from_secs(event.within) + SLACK);
+        std::thread::sleep(Duration::from_secs(within) + SLACK);
         std::process::exit(i32::from(deny("the session's supervisor does not answer")));
     });
 }

@@ -6,7 +6,7 @@ use crate::charter_dir::{self, FOLDER};
 use crate::failure::{Failure, Kind, chain};
 use crate::output::{Output, Style, visible, visible_lines};
 use crate::place::Place;
-use flyball_runtime::exports::live::{Live, Sent};
+use flyball_runtime::exports::live::{self, Live, Sent};
 use flyball_runtime::{Home, Notice, PlanError, RunError, RunOptions, Summary, Watcher};
 use flyball_sandbox::weakness_name;
 use std::io::{BufRead, IsTerminal, Write};
@@ -71,6 +71,27 @@ fn exit_code(summary: &Summary) -> u8 {
     }
 }
 
+/// What a collector did not take, if so.
+fn not_sent(url: &str, sent: &Sent) -> Option<String> {
+    let Sent { spans, dropped, because } = sent;
+    let because = because.as_ref().map(|because| format!(": {because}")).unwrap_or_default();
+    (*dropped > 0).then(|| {
+        format!(
+            "flyball: {url} took {spans} spans and not {dropped}{because}; `flyball export --format otlp` writes all"
+        )
+    })
+}
+
+/// Where the spans of a session go that nobody sees: what was not taken is said on standard error all the same.
+pub fn sending(url: String) -> live::Sending {
+    let tell = |url: &str, sent: &Sent| {
+        if let Some(said) = not_sent(url, sent) {
+            let _ = writeln!(std::io::stderr().lock(), "{}", visible_lines(&said));
+        }
+    };
+    live::Sending { url, tell }
+}
+
 /// What to run, and how.
 pub fn options(args: &Run) -> Result<RunOptions, Failure> {
     let here =
@@ -131,12 +152,8 @@ impl Screen<'_> {
     fn finish_sending(&self) {
         let Some(Sending { url, live, .. }) = &self.sending else { return };
         let live = live.lock().ok().and_then(|mut live| live.take());
-        let Some(Sent { spans, dropped, because }) = live.map(Live::finish) else { return };
-        if dropped > 0 {
-            let because = because.map(|because| format!(": {because}")).unwrap_or_default();
-            self.say(&format!(
-                "flyball: {url} took {spans} spans and not {dropped}{because}; `flyball export --format otlp` writes all"
-            ));
+        if let Some(said) = live.and_then(|live| not_sent(url, &live.finish())) {
+            self.say(&said);
         }
     }
 

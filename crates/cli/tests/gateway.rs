@@ -1,6 +1,7 @@
 //! `flyball gateway mcp` between a client and a server, as a harness starts it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, reason = "tests")]
 
+use flyball_testkit::collector::{collector, sorted, spans};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -122,6 +123,41 @@ impl Client {
         self.stdin = None;
         self.child.wait().unwrap().code().unwrap()
     }
+}
+
+/// While the gateway stands there, and then the rest: all of it is what is exported afterwards.
+#[test]
+fn spans_of_a_gateways_session_go_to_a_collector() {
+    let world = World::new();
+    let (url, taken) = collector(&[503, 200]);
+    let (server, file) = (world.path("server.py"), world.path("w/made"));
+    let words = ["gateway", "mcp", "--otlp", &url, "--name", "filesystem", "--within", "1", "--", "python3"];
+    let mut client = world.client_of(&[&words[..], &[server.to_str().unwrap()]].concat(), "writes");
+    assert!(!client.write(&file, "one").0);
+    let mut requests = Vec::new();
+    let has = |requests: &[Value]| requests.iter().flat_map(spans).any(|span| span.to_string().contains("/w/made"));
+    while !has(&requests) {
+        requests.push(taken.recv_timeout(std::time::Duration::from_secs(120)).unwrap());
+    }
+    assert!(requests.iter().flat_map(spans).all(|span| span["parentSpanId"] != ""), "its session goes on");
+    assert_eq!(client.end(), 0);
+    requests.extend(taken.try_iter());
+    let exported: Value = serde_json::from_str(&world.ok(&["export", "@", "--format", "otlp", "-o", "-"])).unwrap();
+    let live = sorted(requests.iter().flat_map(spans).collect());
+    assert_eq!(live, sorted(spans(&exported)));
+    assert!(requests.iter().all(|r| r["resourceSpans"][0]["resource"] == exported["resourceSpans"][0]["resource"]));
+
+    // One that takes nothing harms nothing, and is told of; what is no address begins nothing.
+    let (dead, _taken) = collector(&[400]);
+    let run = |url: &str| {
+        let words = ["gateway", "mcp", "--otlp", url, "--", "python3", server.to_str().unwrap()];
+        world.command(&words).stdin(Stdio::null()).output().unwrap()
+    };
+    let output = run(&dead);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("took 0 spans and not 1"), "{output:?}");
+    assert_eq!(run("collector:4318").status.code(), Some(2));
+    world.ok(&["verify"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `flyball hook` as a harness calls it: events on standard input, the verdict as exit code.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, reason = "tests")]
 
+use flyball_testkit::collector::{collector, sorted, spans};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -74,7 +75,11 @@ impl World {
 
     /// Hands an event to a hook that this test starts.
     fn send(&self, event: &[u8]) -> Output {
-        let mut command = self.command(&["hook", "claude", "--within", "1"]);
+        self.send_with(&["hook", "claude", "--within", "1"], event)
+    }
+
+    fn send_with(&self, words: &[&str], event: &[u8]) -> Output {
+        let mut command = self.command(words);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(event).unwrap();
         child.wait_with_output().unwrap()
@@ -383,6 +388,9 @@ fn installed_hooks_are_taken_out_again_byte_for_byte() {
         let written = std::fs::read_to_string(&path).unwrap();
         assert!(written.contains(env!("CARGO_BIN_EXE_flyball")) && written.contains("--within 570"), "{written}");
         world.ok(&["hook", "install", harness, "--within", "30"]);
+        world.ok(&["hook", "install", harness, "--otlp", "env"]);
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(written.contains(" --otlp env --within 570") && !written.contains("--within 30"), "{written}");
         assert!(world.ok(&["hook", "uninstall", harness]).contains("gone again"));
         assert!(!path.parent().unwrap().exists(), "{file}");
         // What was there is there again, whatever it looked like; also in the user's own settings.
@@ -565,6 +573,58 @@ fn an_address_that_nobody_reads_alike_is_not_fetched() {
 }
 
 /// Its contracts are held against a session of hooks as well; a command runs on the folder as it stands.
+/// The first hook says where to, and the session's supervisor sends, while the harness lives and at its end.
+#[test]
+fn spans_of_a_harnesss_session_go_to_a_collector() {
+    let world = World::new();
+    let (url, taken) = collector(&[200]);
+    let words = ["hook", "claude", "--otlp", &url, "--within", "1"];
+    let event = |name: &str| {
+        let mut event = world.event("Bash", &json!({"command": "ls"}));
+        event["hook_event_name"] = name.into();
+        event["tool_response"] = json!({"stdout": ""});
+        event.to_string().into_bytes()
+    };
+    for name in ["PreToolUse", "PostToolUse"] {
+        let output = world.send_with(&words, &event(name));
+        assert!(output.status.success(), "{output:?}");
+    }
+    let next = || taken.recv_timeout(std::time::Duration::from_secs(120)).unwrap();
+    let mut requests = Vec::new();
+    let names = |requests: &[Value]| -> Vec<String> {
+        requests.iter().flat_map(spans).map(|span| span["name"].as_str().unwrap().to_owned()).collect()
+    };
+    while names(&requests).is_empty() {
+        requests.push(next());
+    }
+    assert!(!names(&requests).iter().any(|name| name.starts_with("invoke_agent")), "{requests:?}");
+    let end = json!({"session_id": "s", "cwd": world.path("w"), "hook_event_name": "SessionEnd"});
+    assert!(world.send(end.to_string().as_bytes()).status.success());
+    while !names(&requests).iter().any(|name| name.starts_with("invoke_agent")) {
+        requests.push(next());
+    }
+    let exported: Value = serde_json::from_str(&world.ok(&["export", "@", "--format", "otlp", "-o", "-"])).unwrap();
+    assert_eq!(sorted(requests.iter().flat_map(spans).collect()), sorted(spans(&exported)));
+
+    // One that takes nothing keeps no harness waiting, and what it did not take is in the supervisor's log.
+    let (dead, _taken) = collector(&[400]);
+    let words = ["hook", "claude", "--otlp", &dead, "--within", "1"];
+    assert!(world.send_with(&words, &event("PreToolUse")).status.success());
+    assert!(world.send(end.to_string().as_bytes()).status.success());
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let logs = || {
+        let files = std::fs::read_dir(world.path("l/doors")).unwrap().map(|file| file.unwrap().path());
+        files
+            .filter(|path| path.extension().is_some_and(|is| is == "log"))
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect::<String>()
+    };
+    while !logs().contains("took 0 spans and not ") {
+        assert!(std::time::Instant::now() < until, "{}", logs());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn contracts_are_held_against_a_session_of_hooks() {
     if !Command::new(env!("CARGO_BIN_EXE_flyball")).arg("doctor").output().unwrap().status.success() {

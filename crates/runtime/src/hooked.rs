@@ -64,7 +64,7 @@ pub(crate) fn hooking(program: &str, home: &Path, env: &[(OsString, OsString)]) 
     }
     let exe = std::env::current_exe().ok().filter(|exe| exe.is_file());
     let program = exe.ok_or("this program's own file is not known")?;
-    let called = Called { program: HOOKS_PROGRAM.to_owned(), within: WITHIN };
+    let called = Called { program: HOOKS_PROGRAM.to_owned(), within: WITHIN, otlp: None };
     let can_not = |path: &Path, error: &SettingsError| format!("{} can't be given hooks: {error}", path.display());
     let with = install::install(harness, now(&settings)?.as_deref(), &called);
     let hooks = with.map_err(|e| can_not(&settings, &e))?;

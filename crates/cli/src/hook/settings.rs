@@ -8,6 +8,7 @@ use flyball_gateway::hook::install::trust::{Trust, trust};
 use flyball_gateway::hook::install::{self, Called};
 use flyball_intent::Harness;
 use flyball_runtime::door::settings::{self, SettingsFileError, Uninstalled};
+use flyball_runtime::exports::live;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,12 @@ pub fn install(out: Output, place: &Place, args: HookInstall) -> Result<(), Fail
     let ledger = home.dir();
     let words = [program.as_path(), Path::new("--ledger"), ledger];
     let program = words.map(|word| quoted(&word.to_string_lossy())).join(" ");
-    settings::install(&home, harness, &file, &Called { program, within: args.event.within }).map_err(fail)?;
+    // What `env` says is looked up when a session begins.
+    if let Some(url) = args.event.otlp.as_deref().filter(|url| *url != "env") {
+        live::collector(url).map_err(|why| failed(&format!("`--otlp {url}`: {why}")))?;
+    }
+    let called = Called { program, within: args.event.within, otlp: args.event.otlp.as_deref().map(quoted) };
+    settings::install(&home, harness, &file, &called).map_err(fail)?;
     let untrusted = if harness == Harness::Codex { untrusted(&file) } else { 0 };
     if out.is_json {
         out.json(&json!({"harness": harness.name(), "file": file, "untrusted": untrusted}));

@@ -2,12 +2,12 @@
 
 use crate::attesting::{python, readers};
 use crate::support::{Case, World, nothing, stderr, summary};
+use flyball_testkit::collector::{collector, sorted, spans};
 use flyball_testkit::user::User;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 pub fn cases() -> Vec<Case> {
@@ -118,44 +118,6 @@ fn others(user: User) {
     assert!(stderr(&output).contains("FB0575"), "{}", stderr(&output));
 }
 
-/// Answers requests with these statuses, one after the other and the last for ever; gives each body that was taken.
-fn collector(statuses: &'static [u16]) -> (String, Receiver<Value>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let (take, taken) = channel();
-    std::thread::spawn(move || {
-        for (at, stream) in listener.incoming().enumerate() {
-            let mut stream = BufReader::new(stream.unwrap());
-            let (mut line, mut length, mut heard) = (String::new(), 0, String::new());
-            stream.read_line(&mut line).unwrap();
-            assert_eq!(line, "POST /v1/traces HTTP/1.1\r\n");
-            while line != "\r\n" {
-                line.clear();
-                stream.read_line(&mut line).unwrap();
-                let header = line.to_ascii_lowercase();
-                heard.push_str(&line);
-                length = header.strip_prefix("content-length: ").map_or(length, |n| n.trim().parse().unwrap());
-                assert!(!header.starts_with("content-type:") || header.contains("application/json"), "{header}");
-            }
-            let mut body = vec![0; length];
-            stream.read_exact(&mut body).unwrap();
-            let status = statuses.get(at).or(statuses.last()).unwrap();
-            let _ =
-                write!(stream.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
-            let mut taken: Value = serde_json::from_slice(&body).unwrap();
-            taken["heard"] = heard.into();
-            if *status == 200 && take.send(taken).is_err() {
-                return;
-            }
-        }
-    });
-    (url, taken)
-}
-
-fn spans(request: &Value) -> Vec<Value> {
-    request["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone()
-}
-
 fn live(user: User) {
     let world = World::new(user);
     world.init("", "@id(\"none\") @owner(\"maintainer\") @reason(\"no\")\nforbid (principal, action == Action::\"fs.delete\", resource);\n");
@@ -187,10 +149,6 @@ fn live(user: User) {
     }
     // Together they are what is exported afterwards, each once.
     let exported: Value = serde_json::from_str(&world.ok(&["export", "@", "--format", "otlp", "-o", "-"])).unwrap();
-    let sorted = |mut all: Vec<Value>| {
-        all.sort_by_key(|span| span["spanId"].to_string());
-        all
-    };
     let (live, later) = (sorted(requests.iter().flat_map(spans).collect()), sorted(spans(&exported)));
     assert_eq!(live.len(), later.len());
     for (live, later) in live.iter().zip(&later) {

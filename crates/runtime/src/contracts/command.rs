@@ -3,6 +3,8 @@
 //! What it runs may be the agent's own work (its tests, say). So nothing leads out of it: no network, no socket of the host's, and
 //! its workspace is a layer over what the session left.
 
+use crate::core::OnHold;
+use crate::supervisor::RunOptions;
 use flyball_kernel::ContractCommand;
 use flyball_sandbox::{
     Attempt, Call, Decision, Done, EndedBy, Exit, Mediator, Network, Refusal, Running, Spec, Status, Terminal, Ticket,
@@ -79,6 +81,26 @@ impl Now {
 
     fn is(&self, running: Option<Running>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = running;
+    }
+}
+
+/// How a session would be run that nothing is asked of but its place.
+pub(crate) fn options(workspace: PathBuf, charter: Option<PathBuf>, accept_weaker: Vec<Weakness>) -> RunOptions {
+    RunOptions {
+        argv: vec!["sh".into()],
+        charter,
+        workspace,
+        cwd: None,
+        name: None,
+        on_hold: OnHold::Deny,
+        learn: false,
+        accept_weaker,
+        allow_pty: false,
+        hooks: false,
+        needs_contracts: false,
+        record: false,
+        again: None,
+        fork: None,
     }
 }
 

@@ -2,12 +2,10 @@
 
 use super::{ACTOR, AtEnd, ContractResult, Ended, command, commands, hold, run_all};
 use crate::clock::{Clock, wall_ns};
-use crate::core::OnHold;
 use crate::home::Home;
 use crate::replay::{self, Player};
 use crate::rerun;
 use crate::state::State;
-use crate::supervisor::RunOptions;
 use crate::{control, coverage, plan, rewind, translate};
 use flyball_kernel::analysis::SessionKind;
 use flyball_kernel::{Charter, Contract, Kernel};
@@ -225,22 +223,7 @@ pub(crate) fn plan_of(home: &Home, session: &str, opening: &Json, charter: &Char
     };
     let accept_weaker: Vec<Weakness> =
         serde_json::from_value(opening.get("accepted_weaker").cloned().unwrap_or_default()).unwrap_or_default();
-    let options = RunOptions {
-        argv: vec!["sh".into()],
-        charter: None,
-        workspace,
-        cwd: None,
-        name: None,
-        on_hold: OnHold::Deny,
-        learn: false,
-        accept_weaker,
-        allow_pty: false,
-        hooks: false,
-        needs_contracts: false,
-        record: false,
-        again: None,
-        fork: None,
-    };
+    let options = command::options(workspace, None, accept_weaker);
     let plan = plan::plan(home, session, &options, charter).map_err(|error| error.to_string())?;
     if plan.spec.home != user_home {
         let (then, now) = (user_home.display(), plan.spec.home.display());

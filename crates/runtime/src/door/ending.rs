@@ -2,10 +2,8 @@
 
 use super::{Door, State, hooks};
 use crate::contracts::{self, command};
-use crate::core::OnHold;
 use crate::home::Home;
 use crate::plan;
-use crate::supervisor::RunOptions;
 use flyball_kernel::Charter;
 use flyball_ledger::Kind;
 use flyball_sandbox::Spec;
@@ -27,22 +25,7 @@ pub(super) struct Place {
 impl Place {
     /// The sandbox for a contract's command: the folder as it stands now, under a layer that is thrown away.
     fn spec(&self, id: &str, charter: &Charter) -> Result<Spec, String> {
-        let options = RunOptions {
-            argv: vec!["sh".into()],
-            charter: self.charter.clone(),
-            workspace: self.workspace.clone(),
-            cwd: None,
-            name: None,
-            on_hold: OnHold::Deny,
-            learn: false,
-            accept_weaker: Vec::new(),
-            allow_pty: false,
-            hooks: false,
-            needs_contracts: false,
-            record: false,
-            again: None,
-            fork: None,
-        };
+        let options = command::options(self.workspace.clone(), self.charter.clone(), Vec::new());
         let plan = plan::plan(&self.home, id, &options, charter).map_err(|error| error.to_string())?;
         Ok(command::place(&plan.spec, None))
     }
@@ -93,13 +76,19 @@ impl Door {
         drop(state);
         // They are asked once more now.
         drop(self.witnesses.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // The last of its spans, its own among them, in bounded time.
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((live, sending)) = live {
+            (sending.tell)(&sending.url, &live.finish());
+        }
         self.lock().is_closed = true;
         self.settled.notify_all();
     }
 
-    /// Whether closing it takes as long as a program that the charter names.
+    /// Whether closing it takes as long as a program that the charter names, or as a collector.
     pub(super) fn closes_slowly(&self) -> bool {
-        !contracts::commands(self.lock().gate.kernel().charter()).is_empty()
+        let sends = self.live.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        sends || !contracts::commands(self.lock().gate.kernel().charter()).is_empty()
     }
 
     /// Holds the charter's contracts against the session. Its state is let go while a command runs.

@@ -9,6 +9,7 @@ use super::agent::{self, Agent};
 use super::pins::PinFiles;
 use super::{Door, DoorOptions};
 use crate::control;
+use crate::exports::live::Sending;
 use crate::git_context;
 use crate::home::{Home, HomeError};
 use crate::supervisor::RunError;
@@ -72,11 +73,18 @@ struct Header {
     wait_ms: u64,
 }
 
-/// Puts a hook's event to its session, starting that if need be, and gives what the hook's process is to print.
+/// Puts a hook's event to its session, starting that if need be, and gives what the hook's process is to print. `otlp`: where the
+/// session's spans go, if this starts it.
 ///
 /// # Errors
 /// [`HookError`], which is a denial.
-pub fn hook(home: &Home, harness: Harness, event: &[u8], wait: Duration) -> Result<Reply, HookError> {
+pub fn hook(
+    home: &Home,
+    harness: Harness,
+    event: &[u8],
+    wait: Duration,
+    otlp: Option<&str>,
+) -> Result<Reply, HookError> {
     if event.len() > EVENT_BYTES_MAX {
         return Err(HookError::Large);
     }
@@ -84,7 +92,7 @@ pub fn hook(home: &Home, harness: Harness, event: &[u8], wait: Duration) -> Resu
     let key = key(harness, &name);
     let stream = match connect(home, &key) {
         Some(stream) => stream,
-        None => start(home, harness, &key, &name, event)?,
+        None => start(home, harness, &key, &name, event, otlp)?,
     };
     put(stream, event, wait)
 }
@@ -149,7 +157,14 @@ fn has_died(home: &Home, key: &str) -> bool {
 }
 
 /// Starts the session's supervisor, unless another hook of the same session has meanwhile.
-fn start(home: &Home, harness: Harness, key: &str, name: &str, event: &[u8]) -> Result<UnixStream, HookError> {
+fn start(
+    home: &Home,
+    harness: Harness,
+    key: &str,
+    name: &str,
+    event: &[u8],
+    otlp: Option<&str>,
+) -> Result<UnixStream, HookError> {
     let doors = home.dir().join(DOORS);
     std::fs::create_dir_all(&doors)?;
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -169,6 +184,9 @@ fn start(home: &Home, harness: Harness, key: &str, name: &str, event: &[u8]) -> 
     let mut arguments: Vec<OsString> = vec!["--ledger".into(), home.dir().into(), "hook".into(), "supervise".into()];
     arguments.extend([harness.name().into(), "--key".into(), key.into(), "--session".into(), name.into()]);
     arguments.extend(["--cwd".into(), cwd.into()]);
+    if let Some(url) = otlp {
+        arguments.extend(["--otlp".into(), url.into()]);
+    }
     if let Some(pid) = agent::of_this_hook() {
         arguments.extend(["--follow".into(), pid.to_string().into()]);
     }
@@ -207,6 +225,8 @@ pub struct Supervise {
     pub cwd: PathBuf,
     /// The harness's process.
     pub follow: Option<i32>,
+    /// Where the session's spans go, if anywhere.
+    pub sending: Option<Sending>,
 }
 
 /// Supervises the session of a harness's hooks until the harness ends.
@@ -227,6 +247,7 @@ pub fn supervise(home: &Home, options: &Supervise) -> Result<(), HookError> {
                 "sandbox: there is none; what the agent does beside its hooks is not seen".to_owned(),
                 "fs, exec, net: by what a tool call says it would do, not by what it does".to_owned(),
             ],
+            sending: options.sending.clone(),
         },
     )?;
     let listener = control::with_short_path(&door.session_dir, SOCKET, |path| UnixListener::bind(path))?;

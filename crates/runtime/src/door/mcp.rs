@@ -5,6 +5,7 @@ use super::hooks::workspace;
 use super::pins::PinFiles;
 use super::servers_file::{self, ServerEntry, Servers};
 use super::{Door, DoorOptions};
+use crate::exports::live::Sending;
 use crate::git_context;
 use crate::home::Home;
 use crate::supervisor::RunError;
@@ -34,6 +35,8 @@ pub struct McpOptions {
     pub charter: Option<PathBuf>,
     /// How long people may take before the client is told to ask again.
     pub within: Duration,
+    /// Where the session's spans go, if anywhere.
+    pub sending: Option<Sending>,
     /// The server's command.
     pub server: Vec<OsString>,
 }
@@ -82,7 +85,7 @@ pub fn mcp(
     let kind = if is_known_server(&name) { name.clone() } else { derived };
     let cwd = std::env::current_dir().map_err(system("tell the working directory"))?;
     let origin = json!({ "surface": "mcp", "server": name, "known_as": kind, "argv": argv });
-    let door = open(home, &name, &cwd, options.charter.clone(), origin)?;
+    let door = open(home, &name, &cwd, options.charter.clone(), origin, options.sending.clone())?;
     // INVARIANT: before people are heard, so that the client is never taken for one of them.
     if let Some(client) = agent::of_this_hook().and_then(Agent::client) {
         let _ = door.agent.set(client);
@@ -112,6 +115,8 @@ pub struct McpMany {
     pub charter: Option<PathBuf>,
     /// How long people may take before the client is told to ask again.
     pub within: Duration,
+    /// Where the session's spans go, if anywhere.
+    pub sending: Option<Sending>,
     /// The file that says which servers, as clients have it.
     pub servers: PathBuf,
 }
@@ -135,7 +140,7 @@ pub fn mcp_many(
     let cwd = std::env::current_dir().map_err(system("tell the working directory"))?;
     let commands: Vec<_> = entries.iter().map(|entry| json!([entry.command, entry.args])).collect();
     let origin = json!({ "surface": "mcp", "servers": names, "argv": commands });
-    let door = open(home, &names.join(" "), &cwd, options.charter.clone(), origin)?;
+    let door = open(home, &names.join(" "), &cwd, options.charter.clone(), origin, options.sending.clone())?;
     // INVARIANT: before people are heard, so that the client is never taken for one of them.
     if let Some(client) = agent::of_this_hook().and_then(Agent::client) {
         let _ = door.agent.set(client);
@@ -160,7 +165,7 @@ pub fn mcp_many(
         many.stand(at, Proxy::new(around, gate, Arc::new(PinFiles::new(home)), peers));
         all.push(started);
     }
-    let end = |stop: many::Stop| at_signals(move || stop.stop());
+    let end = |stop: stdio::Stop| at_signals(move || stop.stop());
     let served = many::serve(&many, all, client, end).map_err(system("start a thread"));
     door.close("program");
     served
@@ -196,6 +201,8 @@ pub struct McpListen {
     pub charter: Option<PathBuf>,
     /// How long people may take before the client is told to ask again.
     pub within: Duration,
+    /// Where the session's spans go, if anywhere.
+    pub sending: Option<Sending>,
     /// The name of a server that is started, as rules see it; else one from its command.
     pub name: Option<String>,
     /// The servers, each its address, or its name, `=` and that; or the command of one, which is started for each session of a client.
@@ -253,7 +260,7 @@ pub fn mcp_listen(home: &Home, options: &McpListen, ready: impl FnOnce(&[(String
     let names: Vec<&String> = servers.keys().chain(&of_started).collect();
     let origin = json!({ "surface": "mcp", "servers": names, "listens": here.to_string(), "argv": argv });
     let name = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ");
-    let door = open(home, &name, &cwd, options.charter.clone(), origin)?;
+    let door = open(home, &name, &cwd, options.charter.clone(), origin, options.sending.clone())?;
     door.serve_people().map_err(system("hear people"))?;
     let is_one = servers.len() == 1 && options.file.is_none();
     let (within, mut told, mut sites) = (options.within, Vec::new(), Vec::new());
@@ -375,6 +382,7 @@ fn open(
     cwd: &Path,
     charter: Option<PathBuf>,
     origin: serde_json::Value,
+    sending: Option<Sending>,
 ) -> Result<Arc<Door>, RunError> {
     let options = DoorOptions {
         name: name.to_owned(),
@@ -386,6 +394,7 @@ fn open(
             "sandbox: there is none; what the agent does beside this server is not seen".to_owned(),
             "mcp: what the server does is taken from its tools' names and arguments".to_owned(),
         ],
+        sending,
     };
     Door::open(home, &options)
 }

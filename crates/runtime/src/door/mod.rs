@@ -22,6 +22,7 @@ pub use mcp::{McpError, McpListen, McpMany, McpOptions, mcp, mcp_listen, mcp_man
 use crate::clock::{Clock, wall_ns};
 use crate::control;
 use crate::coverage;
+use crate::exports::live::{Live, Sending};
 use crate::gate::{Gate, GateError, Settled, labelled_files};
 use crate::home::{Home, SessionLock};
 use crate::inbox::Inbox;
@@ -55,6 +56,8 @@ pub struct DoorOptions {
     pub origin: Json,
     /// What this session does not cover.
     pub uncovered: Vec<String>,
+    /// Where its spans go while it lasts, if anywhere.
+    pub sending: Option<Sending>,
 }
 
 /// `[[mcp.tool]]`, as `intent` takes it.
@@ -89,6 +92,8 @@ pub struct Door {
     over: AtomicBool,
     /// Asked meanwhile and once more at the end.
     witnesses: Mutex<Option<crate::witnessing::Beside>>,
+    /// Sends its spans; gone once the last were.
+    live: Mutex<Option<(Live, Sending)>>,
     /// Where it works and under which charter's folder, for what is run at its end.
     place: ending::Place,
     /// The agent's own process, where it is known.
@@ -151,8 +156,17 @@ impl Door {
         let own = own_tools(&charter);
         let gate = gate(charter, session, stream, clock, &id, &ledger)?;
         gate.flush().map_err(|e| RunError::Record(e.to_string()))?;
+        let live = options.sending.as_ref().map(|sending| {
+            let live = Live::start(home.dir(), &id, &sending.url).map_err(|cause| RunError::System {
+                what: "send to the collector",
+                cause: std::io::Error::other(cause),
+            });
+            live.map(|live| (live, sending.clone()))
+        });
+        let live = Mutex::new(live.transpose()?);
         Ok(Arc::new(Self {
             id,
+            live,
             session_dir,
             ledger,
             uncovered: options.uncovered.clone(),

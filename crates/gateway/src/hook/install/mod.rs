@@ -1,7 +1,7 @@
 //! A harness's settings with Flyball's hooks in them, and without: functions of bytes, which leave every byte that is not
 //! Flyball's where it was.
 //!
-//! An entry is Flyball's by its command: `PROGRAM … hook HARNESS --within SECONDS`. Before a tool call it ends with
+//! An entry is Flyball's by its command: `PROGRAM … hook HARNESS [--otlp URL] --within SECONDS`. Before a tool call it ends with
 //! `|| exit 2`, so that the shell of the harness stops the call when the program is gone or crashes.
 
 mod spans;
@@ -12,6 +12,7 @@ pub mod trust;
 use flyball_intent::Harness;
 use serde_json::{Value as Json, json};
 use spans::Node;
+use std::fmt::Write as _;
 
 /// A larger file is no settings file.
 pub const SETTINGS_BYTES_MAX: usize = 1024 * 1024;
@@ -28,6 +29,8 @@ pub struct Called {
     pub program: String,
     /// How many seconds people may take to answer.
     pub within: u64,
+    /// What `--otlp` says, as a shell reads it, if the session's spans go anywhere.
+    pub otlp: Option<String>,
 }
 
 /// The settings can't be read as what they should be; nothing was changed.
@@ -206,7 +209,11 @@ fn events(harness: Harness) -> &'static [Event] {
 }
 
 fn entry(harness: Harness, event: &Event, called: &Called) -> Json {
-    let mut command = format!("{} hook {} --within {}", called.program, harness.name(), called.within);
+    let mut command = format!("{} hook {}", called.program, harness.name());
+    if let Some(url) = &called.otlp {
+        let _ = write!(command, " --otlp {url}");
+    }
+    let _ = write!(command, " --within {}", called.within);
     if event.decides {
         command.push_str(" || exit 2");
     }
@@ -298,6 +305,8 @@ fn is_ours(harness: Harness, command: &str) -> bool {
     let command = command.strip_suffix(" || exit 2").unwrap_or(command);
     let Some((front, seconds)) = command.rsplit_once(" --within ") else { return false };
     let is_number = !seconds.is_empty() && seconds.bytes().all(|b| b.is_ascii_digit());
+    let is_word = |word: &str| !word.is_empty() && !word.contains(char::is_whitespace);
+    let front = front.rsplit_once(" --otlp ").filter(|(_, url)| is_word(url)).map_or(front, |(front, _)| front);
     is_number && front.strip_suffix(harness.name()).is_some_and(|front| front.ends_with(" hook "))
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn called() -> Called {
-    Called { program: "/x/flyball".to_owned(), within: 540 }
+    Called { program: "/x/flyball".to_owned(), within: 540, otlp: None }
 }
 
 /// What is put in can be taken out again, whatever stands around it.
