@@ -625,6 +625,50 @@ fn spans_of_a_harnesss_session_go_to_a_collector() {
     }
 }
 
+/// A witness of the ledger is asked at the end of a harness's session, which it does not keep waiting.
+#[test]
+fn a_witness_cosigns_the_session_of_a_harness() {
+    let world = World::new();
+    let end = json!({"session_id": "s", "cwd": world.path("w"), "hook_event_name": "SessionEnd"});
+    // The first one makes the ledger.
+    assert_eq!(world.before("Bash", &json!({"command": "ls"})).0, 0);
+    assert!(world.send(end.to_string().as_bytes()).status.success());
+    let key: Value = serde_json::from_str(&world.ok(&["--json", "key", "show"])).unwrap();
+    let serve = |dir: &str| {
+        let words = ["--json", "witness", "serve", "--listen", "127.0.0.1:0", "--dir", dir, "--trust"];
+        let mut serve = world.command(&[&words[..], &[key["key"].as_str().unwrap()]].concat());
+        let mut witness = serve.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(witness.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (witness, serde_json::from_str::<Value>(&line).unwrap())
+    };
+    let (mut witness, at) = serve("one");
+    world.ok(&["witness", "add", at["url"].as_str().unwrap(), at["key"].as_str().unwrap()]);
+    // Another one takes connections and never answers.
+    let (mut other, theirs) = serve("other");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    world.ok(&["witness", "add", &url, theirs["key"].as_str().unwrap()]);
+    assert_eq!(world.before("Bash", &json!({"command": "ls"})).0, 0);
+    assert!(world.send(end.to_string().as_bytes()).status.success());
+    // It was told that all is well: what the silent one says is awaited by the supervisor.
+    let waits = silent.accept().unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let report: Value = serde_json::from_str(&world.ok(&["--json", "verify"])).unwrap();
+        if report["witnessed_by"] == json!([at["key"]]) {
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "{report:#}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    drop(waits);
+    witness.kill().unwrap();
+    witness.wait().unwrap();
+}
+
 #[test]
 fn contracts_are_held_against_a_session_of_hooks() {
     if !Command::new(env!("CARGO_BIN_EXE_flyball")).arg("doctor").output().unwrap().status.success() {

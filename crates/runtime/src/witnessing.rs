@@ -152,6 +152,13 @@ pub(crate) fn beside(dir: &Path) -> Beside {
     Beside { stop: Some(stop), thread }
 }
 
+impl Beside {
+    /// Whether there is anybody to ask.
+    pub(crate) fn is_any(&self) -> bool {
+        self.thread.is_some()
+    }
+}
+
 impl Drop for Beside {
     fn drop(&mut self) {
         drop(self.stop.take());

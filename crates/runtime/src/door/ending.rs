@@ -85,10 +85,12 @@ impl Door {
         self.settled.notify_all();
     }
 
-    /// Whether closing it takes as long as a program that the charter names, or as a collector.
+    /// Whether closing it takes as long as a program that the charter names, a collector, or a witness.
     pub(super) fn closes_slowly(&self) -> bool {
         let sends = self.live.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        sends || !contracts::commands(self.lock().gate.kernel().charter()).is_empty()
+        let witnesses = self.witnesses.lock().unwrap_or_else(PoisonError::into_inner);
+        let asks = witnesses.as_ref().is_some_and(crate::witnessing::Beside::is_any);
+        sends || asks || !contracts::commands(self.lock().gate.kernel().charter()).is_empty()
     }
 
     /// Holds the charter's contracts against the session. Its state is let go while a command runs.
