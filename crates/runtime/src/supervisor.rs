@@ -419,7 +419,12 @@ fn govern(
     let passing =
         passing.transpose().map_err(|cause| RunError::System { what: "keep the program's streams", cause })?;
     let given = rerunning::given(&shared, doors.keeps_given);
-    let mediation = Box::new(Mediation { shared: Arc::clone(&shared), outward: outward.clone(), given: given.clone() });
+    let mediation = Box::new(Mediation {
+        shared: Arc::clone(&shared),
+        outward: outward.clone(),
+        given: given.clone(),
+        asker: None,
+    });
     // INVARIANT: the session's first entry is durable before anything runs.
     let started = built.and_then(|built| {
         let ready = built.ready(mediation).map_err(RunError::Start)?;
@@ -462,7 +467,11 @@ fn govern(
         relay.finish();
     }
     if let Some(passing) = passing {
-        let _ = lock(&shared).gate.note(Kind::Observe, "supervisor", &[], passing.finish(&given));
+        let mut core = lock(&shared);
+        if given.turns().is_some() {
+            core.replayable = core.replayable.map(|level| level.min(4));
+        }
+        let _ = core.gate.note(Kind::Observe, "supervisor", &[], passing.finish(&given));
     }
     let told = *shared.ended_by.lock().unwrap_or_else(PoisonError::into_inner);
     let ended_by = told.unwrap_or(match exit.by {
@@ -584,6 +593,8 @@ struct Mediation {
     outward: Option<Arc<Outward>>,
     /// Time and random bytes, where they are given.
     given: Given,
+    /// Whose call is decided next, where that is known.
+    asker: Option<Asker>,
 }
 
 /// A live session, for those who must not keep it alive.
@@ -656,7 +667,12 @@ impl Mediator for Mediation {
         self.with(Core::lull)
     }
     fn decide(&mut self, call: &Call) -> Decision {
-        self.with(|core| core.decide(call))
+        let asker = self.asker.take();
+        let (decision, attempt) = self.with(|core| (core.decide(call), core.attempt_of(call.ticket)));
+        if let (Some(asker), Some(seq)) = (asker, attempt) {
+            self.given.acted(asker, seq);
+        }
+        decision
     }
     fn done(&mut self, ticket: Ticket, pid: i32, done: Done) {
         self.with(|core| core.done(ticket, pid, &done));
@@ -669,6 +685,7 @@ impl Mediator for Mediation {
     }
     fn passed(&mut self, asker: Asker, mark: u64) {
         self.given.passed(asker, mark);
+        self.asker = Some(asker);
     }
     fn exited(&mut self, pid: i32, status: Option<i32>) {
         self.with(|core| core.exited(pid, status));

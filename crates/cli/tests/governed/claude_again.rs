@@ -108,7 +108,7 @@ impl Scene {
 fn matches(user: User) {
     let scene = Scene::new(user);
     let shown = scene.world.ok(&["show", scene.session["session"].as_str().unwrap()]);
-    assert!(shown.contains("up to level 5"), "{shown}");
+    assert!(shown.contains("up to level 4") && shown.contains("behind others of its program"), "{shown}");
     let told = scene.replay();
     assert_eq!(told["result"], "match", "{told:#}");
     assert!(told["rerun"]["made"].as_u64().unwrap() > 150, "{told:#}");

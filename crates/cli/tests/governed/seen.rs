@@ -1,7 +1,7 @@
 //! What a program sees that is recorded and is given again, or follows from what is: the order of listings, what the kernel puts beside a
 //! program's arguments, names that the kernel makes up.
 
-use crate::rerunning::{matches, program, programs};
+use crate::rerunning::{entries, matches, program, programs};
 use crate::support::{Case, World, stderr, summary};
 use flyball_testkit::user::User;
 use serde_json::Value;
@@ -15,6 +15,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "what_a_program_begins_with_is_given_again", needs: python, run: begins_with },
         Case { name: "a_listing_is_the_same_wherever_its_files_are", needs: memory, run: wherever },
         Case { name: "a_listing_of_a_recorded_run_is_a_listing", needs: python, run: is_a_listing },
+        Case { name: "threads_that_act_in_turns_are_named", needs: python, run: in_turns },
     ]
 }
 
@@ -227,4 +228,41 @@ fn is_a_listing(user: User) {
     assert!(String::from_utf8_lossy(&output.stdout).contains("as ever"), "by the kernel: {output:?}");
     let (_, said) = record(&world, &["/usr/bin/python3", "lists.py"]);
     assert!(said.contains("as ever"), "{said}");
+}
+
+/// Nothing gives back whose turn it is; these see to that themselves, which a replay shows.
+fn in_turns(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let text = "import threading\n\
+                turns = [threading.Semaphore(1), threading.Semaphore(0)]\n\
+                def work(n):\n\
+                \x20   for k in range(3):\n\
+                \x20       turns[n].acquire(); open(f't{k}{n}', 'w').close(); turns[1 - n].release()\n\
+                threads = [threading.Thread(target=work, args=(n,)) for n in (0, 1)]\n\
+                for thread in threads: thread.start()\n\
+                for thread in threads: thread.join()\n";
+    std::fs::write(world.repo.workspace().join("turns.py"), text).unwrap();
+    let (session, _) = record(&world, &["/usr/bin/python3", "turns.py"]);
+    assert_eq!(session["replay_level"], 4, "{session}");
+    let written: Vec<u64> = entries(&world, &session)
+        .iter()
+        .filter(|e| e["kind"] == "attempt" && e["body"]["verb"] == "fs.write")
+        .filter_map(|e| e["seq"].as_u64())
+        .collect();
+    let shown = world.ok(&["show", session["session"].as_str().unwrap()]);
+    assert!(shown.contains("up to level 4") && shown.contains("level 5, deterministic replay:"), "{shown}");
+    let is_named = |seq: &&u64| shown.contains(&format!("entry {seq}: here a thread acted again"));
+    assert_eq!(written.iter().filter(is_named).copied().collect::<Vec<_>>(), written[2..], "{shown}");
+    matches(&world, &session, "5");
+    // Threads one after the other are none of that.
+    std::fs::write(
+        world.repo.workspace().join("turns.py"),
+        text.replace("thread.start()", "thread.start(); thread.join()")
+            .replace(".acquire()", "")
+            .replace("turns[1 - n].release()", "pass"),
+    )
+    .unwrap();
+    let (session, _) = record(&world, &["/usr/bin/python3", "turns.py"]);
+    assert_eq!(session["replay_level"], 5, "{session}");
 }

@@ -1,7 +1,7 @@
 //! Sockets of the host's that a session sees, where the charter exposes a place to it: what is said over one is not on record.
 
 use super::Core;
-use flyball_sandbox::Attempt;
+use flyball_sandbox::{Attempt, Ticket};
 use std::path::{Path, PathBuf};
 
 /// Where such sockets may stand.
@@ -26,6 +26,11 @@ impl Core {
     /// `run --record` keeps what that takes.
     pub(crate) fn replay_level(&self) -> u8 {
         if self.has_gaps { 2 } else { self.replayable.unwrap_or(3) }
+    }
+
+    /// The first attempt that a call on its way is, where that is on record.
+    pub(crate) fn attempt_of(&self, ticket: Ticket) -> Option<u64> {
+        self.underway.get(&ticket)?.attempts.first().copied()
     }
 
     /// Why an attempt is refused that would reach a socket of the host's in a replay.

@@ -64,6 +64,9 @@ pub struct Levels {
     pub session: String,
     /// The highest level without an obstacle at it or below.
     pub level: u8,
+    /// The highest level that can be tried: what may stand in the way of it is told, and only trying shows whether it does.
+    #[serde(skip)]
+    pub tried: u8,
     /// Each level, from 1.
     pub levels: Vec<Level>,
     /// Entries looked at.
@@ -179,10 +182,10 @@ pub fn replay(ledger: &Ledger, session: &str, level: u8) -> Result<Replayed, Rep
         let seq = problem.seq.filter(|_| problem.stream.as_deref() == Some(session)).unwrap_or_default();
         found.stands_in_the_way(1, seq, format!("{}: {}", problem.code, problem.message));
     }
-    let is_in_the_way = found.level < level;
+    let is_in_the_way = found.tried < level;
     let (result, at) = match &found.difference {
         // What does not verify proves nothing either way.
-        _ if found.level == 0 => (Outcome::Inconclusive, None),
+        _ if found.tried == 0 => (Outcome::Inconclusive, None),
         Some(difference) => (Outcome::Diverged, Some(difference.seq)),
         None if is_in_the_way => (Outcome::Inconclusive, None),
         None => (Outcome::Match, None),
@@ -206,6 +209,7 @@ impl Levels {
         Self {
             session: session.to_owned(),
             level: 5,
+            tried: 5,
             levels: (1u8..).zip(names).map(level).collect(),
             entries: 0,
             rulings: 0,
@@ -216,6 +220,12 @@ impl Levels {
     }
 
     pub(crate) fn stands_in_the_way(&mut self, level: u8, seq: u64, why: String) {
+        self.tried = self.tried.min(level.saturating_sub(1));
+        self.may_stand_in_the_way(level, seq, why);
+    }
+
+    /// The level is not promised, and can be tried.
+    fn may_stand_in_the_way(&mut self, level: u8, seq: u64, why: String) {
         self.level = self.level.min(level.saturating_sub(1));
         let Some(level) = self.levels.iter_mut().find(|l| l.level == level) else { return };
         if level.obstacles.len() < NAMED_MAX {
@@ -223,6 +233,10 @@ impl Levels {
         } else {
             level.further += 1;
         }
+    }
+
+    fn further(&mut self, level: u8, more: u64) {
+        self.levels.iter_mut().filter(|l| l.level == level).for_each(|l| l.further += more);
     }
 }
 

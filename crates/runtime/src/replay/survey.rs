@@ -158,6 +158,13 @@ impl Pass {
             self.stands(3, line.seq, format!("{why}: {}", detail.chars().take(200).collect::<String>()));
             return Ok(());
         }
+        if let Some(told) = entry.body.pointer("/streams/turns").filter(|_| entry.actor == "supervisor") {
+            let (entries, more) = rerun::turns(told);
+            for seq in entries {
+                self.found.may_stand_in_the_way(5, seq, "here a thread acted again behind others of its program: which of them comes first is not given back".to_owned());
+            }
+            self.found.further(5, more);
+        }
         let told = if entry.actor == "gateway" { ledger.body(&entry).ok() } else { None };
         if let Some(why) = told.as_ref().and_then(rerun::not_kept) {
             self.stands(4, line.seq, why.to_owned());

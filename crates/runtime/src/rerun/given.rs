@@ -1,6 +1,7 @@
 //! Time and random bytes that a program was given, in the order in which each of its threads asked: kept as they are given, and given again.
 
 use super::clock::Clock;
+use super::turns::Turns;
 use crate::kept::Keeping;
 use flyball_gateway::Keep;
 use flyball_sandbox::Asker;
@@ -29,7 +30,7 @@ enum Source {
     #[default]
     Fresh,
     /// The same, kept.
-    Kept(Box<Keeping>, Names),
+    Kept(Box<Keeping>, Names, Turns),
     /// What was kept, as long as there is any, whatever else happens meanwhile.
     Again(Kept),
     /// Random bytes likewise; the time by what each thread has come to.
@@ -39,7 +40,7 @@ enum Source {
 impl Given {
     /// Keeps what it gives.
     pub fn keeping(keeping: Keeping) -> Self {
-        Self(Arc::new(Mutex::new(Source::Kept(Box::new(keeping), Names::default()))))
+        Self(Arc::new(Mutex::new(Source::Kept(Box::new(keeping), Names::default(), Turns::default()))))
     }
 
     /// Gives what was kept, each in its order. `along`: how often the time is asked for may differ.
@@ -56,7 +57,7 @@ impl Given {
     pub fn give(&self, asker: Asker, kind: u64, fresh: &mut dyn FnMut() -> Vec<u8>) -> Vec<u8> {
         match &mut *self.source() {
             Source::Fresh => fresh(),
-            Source::Kept(keeping, names) => {
+            Source::Kept(keeping, names, _) => {
                 let bytes = fresh();
                 names.write(keeping, asker, kind, &bytes);
                 bytes
@@ -73,16 +74,31 @@ impl Given {
     /// A thread attempts something.
     pub fn passed(&self, asker: Asker, mark: u64) {
         match &mut *self.source() {
-            Source::Kept(keeping, names) => names.write(keeping, asker, MARK, &mark.to_le_bytes()),
+            Source::Kept(keeping, names, _) => names.write(keeping, asker, MARK, &mark.to_le_bytes()),
             Source::Along(_, clock) => clock.passed(asker, mark),
             Source::Fresh | Source::Again(_) => {}
+        }
+    }
+
+    /// A thread did what that entry tells.
+    pub fn acted(&self, asker: Asker, seq: u64) {
+        if let Source::Kept(.., turns) = &mut *self.source() {
+            turns.acted(asker, seq);
+        }
+    }
+
+    /// Where threads of one program acted in turns, for the record; `None`: nowhere.
+    pub fn turns(&self) -> Option<Json> {
+        match &*self.source() {
+            Source::Kept(.., turns) => turns.told(),
+            Source::Fresh | Source::Again(_) | Source::Along(..) => None,
         }
     }
 
     /// What was kept, for the record.
     pub fn finish(&self) -> Option<Json> {
         match std::mem::take(&mut *self.source()) {
-            Source::Kept(keeping, _) => keeping.finish(),
+            Source::Kept(keeping, ..) => keeping.finish(),
             Source::Fresh | Source::Again(_) | Source::Along(..) => None,
         }
     }

@@ -15,6 +15,7 @@ mod network;
 mod program;
 mod refusals;
 mod streams;
+mod turns;
 
 use crate::core::Watcher;
 use crate::home::{Home, HomeError};
@@ -39,6 +40,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use streams::{Input, Streams, make as make_streams};
+pub(crate) use turns::turns;
 
 /// In a replay's folder: the workspace that it begins with.
 pub(crate) const FIRST: &str = "first";

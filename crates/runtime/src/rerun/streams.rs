@@ -120,7 +120,8 @@ impl Passing {
         let outputs = self.outputs.map(|(_, told)| told.recv_timeout(OUTPUT_WAIT_MAX).unwrap_or_default());
         let all =
             NAMES.iter().zip(std::iter::once(input).chain(outputs)).map(|(name, told)| ((*name).to_owned(), told));
+        let turns = given.turns().map(|told| ("turns".to_owned(), told));
         let given = given.finish().map(|told| ("given".to_owned(), told));
-        json!({ "streams": all.chain(given).collect::<serde_json::Map<_, _>>() })
+        json!({ "streams": all.chain(given).chain(turns).collect::<serde_json::Map<_, _>>() })
     }
 }
