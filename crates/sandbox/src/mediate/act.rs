@@ -21,7 +21,11 @@ pub(crate) enum Answer {
     /// It made this descriptor.
     Descriptor { file: OwnedFd, is_cloexec: bool },
     /// It may block: done on a thread of its own, answered later.
-    Later(Box<dyn FnOnce() -> Answer + Send>),
+    Later {
+        work: Box<dyn FnOnce() -> Answer + Send>,
+        /// The socket that it connects: see [`super::socket::Left`].
+        connects: Option<u64>,
+    },
 }
 
 impl From<Result<(), Errno>> for Answer {
@@ -304,12 +308,11 @@ fn open(at: &Place, flags: i32, mode: u32, is_fifo: bool) -> Answer {
     }
     // Opening a FIFO waits for its other end.
     match at.handle() {
-        Ok(file) => Answer::Later(Box::new(move || {
-            descriptor(
-                sys::openat(libc::AT_FDCWD, &descriptor_path(&file), flags & !libc::O_CREAT | libc::O_NOCTTY, 0),
-                flags,
-            )
-        })),
+        Ok(file) => {
+            let again = flags & !libc::O_CREAT | libc::O_NOCTTY;
+            let open = move || descriptor(sys::openat(libc::AT_FDCWD, &descriptor_path(&file), again, 0), flags);
+            Answer::Later { work: Box::new(open), connects: None }
+        }
         Err(errno) => Answer::Errno(errno),
     }
 }

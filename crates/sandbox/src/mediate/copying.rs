@@ -147,7 +147,8 @@ impl Loop {
             return self.fail(id, libc::EAGAIN);
         }
         let waiting = Waiting { call: call.clone(), act, files };
-        self.later.insert(id, Later { tid, ticket: Some((call.ticket, call.pid)), waiting: Some(waiting) });
+        self.later
+            .insert(id, Later { tid, ticket: Some((call.ticket, call.pid)), waiting: Some(waiting), connects: None });
     }
 
     /// The copies are made. The names that were judged may have moved meanwhile.

@@ -163,6 +163,8 @@ struct Later {
     ticket: Option<(Ticket, i32)>,
     /// What is done when the thread is through with a copy.
     waiting: Option<copying::Waiting>,
+    /// The socket that it connects.
+    connects: Option<u64>,
 }
 
 struct Loop {
@@ -177,6 +179,7 @@ struct Loop {
     held: HashMap<Ticket, Held>,
     held_looked: Instant,
     later: HashMap<u64, Later>,
+    left: socket::Left,
     copied: copying::Copied,
     traces: Traces,
     tickets: u64,
@@ -232,6 +235,7 @@ impl Loop {
             held: HashMap::new(),
             held_looked: Instant::now(),
             later: HashMap::new(),
+            left: socket::Left::default(),
             copied: copying::Copied::default(),
             traces: Traces::new(!parts.exits_are_told),
             tickets: 0,
@@ -479,7 +483,7 @@ impl Loop {
                     }
                 }
             }
-            Answer::Later(work) => {
+            Answer::Later { work, connects } => {
                 if self.later.len() >= LATER_MAX {
                     self.fail(id, libc::EAGAIN);
                     return Some(Done::Failed(libc::EAGAIN));
@@ -488,7 +492,7 @@ impl Loop {
                 let thread = std::thread::Builder::new().name("flyball-later".into()).stack_size(128 << 10);
                 match thread.spawn(move || mailbox.send(Control::Done(id, work()))) {
                     Ok(_) => {
-                        self.later.insert(id, Later { tid, ticket: who, waiting: None });
+                        self.later.insert(id, Later { tid, ticket: who, waiting: None, connects });
                         None
                     }
                     Err(_) => {
@@ -524,6 +528,7 @@ impl Loop {
             Control::Interrupt => self.end_held(libc::EINTR),
             Control::Done(id, answer) => {
                 let Some(later) = self.later.remove(&id) else { return };
+                let answer = self.left.hears(later.connects, answer);
                 if let (Some(done), Some((ticket, pid))) = (self.answer(id, later.tid, None, answer), later.ticket) {
                     self.parts.mediator.done(ticket, pid, done);
                 }
@@ -563,6 +568,7 @@ impl Loop {
         }
         for (id, later) in std::mem::take(&mut self.later) {
             self.fail(id, errno);
+            self.left.leaves(later.connects);
             if let Some((ticket, pid)) = later.ticket {
                 self.parts.mediator.done(ticket, pid, Done::Failed(libc::EINTR));
             }
@@ -595,7 +601,9 @@ impl Loop {
         }
         for id in later {
             self.fail(id, ERESTARTSYS);
-            if let Some((ticket, pid)) = self.later.remove(&id).and_then(|later| later.ticket) {
+            let later = self.later.remove(&id);
+            self.left.leaves(later.as_ref().and_then(|later| later.connects));
+            if let Some((ticket, pid)) = later.and_then(|later| later.ticket) {
                 self.parts.mediator.done(ticket, pid, Done::Failed(libc::EINTR));
             }
         }

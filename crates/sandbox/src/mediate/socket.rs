@@ -7,11 +7,14 @@ use super::resolve::{Found, Last, Place, View};
 use super::sys::{self, Errno};
 use crate::call::Attempt;
 use rustix::fd::AsFd;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// `sizeof(struct sockaddr_storage)`.
 const ADDRESS_BYTES_MAX: usize = 128;
+/// Sockets whose callers have left, at most.
+const LEFT_MAX: usize = 1024;
 /// Where the path starts in `sockaddr_un`.
 const UNIX_PATH_AT: usize = 2;
 
@@ -110,7 +113,8 @@ pub(super) fn connect_unix(socket: OwnedFd, file: OwnedFd) -> Answer {
         return connect_to(&socket, &unix_address(&file));
     }
     // The address names a descriptor of the thread that connects.
-    Answer::Later(Box::new(move || connect_to(&socket, &unix_address(&file))))
+    let connects = number(&socket);
+    Answer::Later { work: Box::new(move || connect_to(&socket, &unix_address(&file))), connects }
 }
 
 /// Connects to this address in the caller's place.
@@ -118,7 +122,37 @@ pub(super) fn connect_raw(socket: OwnedFd, address: Vec<u8>) -> Answer {
     if !may_wait(&socket) {
         return connect_to(&socket, &address);
     }
-    Answer::Later(Box::new(move || connect_to(&socket, &address)))
+    let connects = number(&socket);
+    Answer::Later { work: Box::new(move || connect_to(&socket, &address)), connects }
+}
+
+/// What tells a socket from all others.
+fn number(socket: &OwnedFd) -> Option<u64> {
+    sys::fstat(socket.as_fd()).ok().map(|stat| stat.st_ino)
+}
+
+/// Sockets that are being connected for a caller whom a signal has called away. The kernel keeps that in mind: whoever comes back
+/// hears how it went, and not that the socket is connected.
+#[derive(Default)]
+pub(super) struct Left(BTreeSet<u64>);
+
+impl Left {
+    /// Its caller went away meanwhile.
+    pub fn leaves(&mut self, socket: Option<u64>) {
+        if self.0.len() >= LEFT_MAX {
+            self.0.pop_first();
+        }
+        self.0.extend(socket);
+    }
+
+    /// What a caller hears of it.
+    pub fn hears(&mut self, socket: Option<u64>, answer: Answer) -> Answer {
+        let has_left = socket.is_some_and(|socket| self.0.remove(&socket));
+        match answer {
+            Answer::Errno(libc::EISCONN) if has_left => Answer::Value(0),
+            answer => answer,
+        }
+    }
 }
 
 fn connect_to(socket: &OwnedFd, address: &[u8]) -> Answer {

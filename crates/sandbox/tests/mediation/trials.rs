@@ -22,6 +22,7 @@ pub fn all() -> Vec<Trial> {
         trial("a_held_call_whose_asker_dies_is_withdrawn", withdrawn),
         trial("nothing_nameless_is_run_and_no_memory_is_opened", nameless),
         trial("every_call_is_the_same_as_alone", same),
+        trial("a_connection_that_signals_interrupt_is_made_once", interrupted),
         trial("a_file_made_new_asks_nobody_and_one_made_old_does", touched),
         trial("git_and_shell_pipelines_work", git),
         trial("a_program_runs_and_is_recorded", runs),
@@ -163,6 +164,13 @@ fn same() {
     assert_eq!(expect.lines().count(), got.lines().count(), "{got}");
     assert!(expect.lines().count() > 280, "{expect}");
     assert!(!log.iter().any(|event| matches!(event, Event::Breached(_))));
+}
+
+fn interrupted() {
+    let scene = Scene::new();
+    scene.compile("interrupted", include_str!("inside/interrupted.c"));
+    let (exit, _) = scene.shell("./interrupted > out", allow);
+    assert_eq!((exit.status, scene.text("out")), (Status::Code(0), "0\n".repeat(12)));
 }
 
 fn path_race() {
