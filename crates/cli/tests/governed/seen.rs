@@ -190,6 +190,16 @@ for _ in range(2):
     stays = [name for name in all if not name.startswith((b'come', b'went'))]
     assert sorted(stays) == sorted(names | {b'.', b'..'})
 stop.set(); thread.join()
+# Somebody moves the place all the time: what is told is nobody's to say, and it ends.
+over = threading.Event()
+def moves():
+    while not over.is_set():
+        libc.lseek(fd, ctypes.c_long(0), 0); libc.lseek(fd, ctypes.c_long(1 << 61), 0)
+thread = threading.Thread(target=moves); thread.start()
+for _ in range(20):
+    told = call(fd, 2000)
+    assert isinstance(told, list) and {name for name, _ in told} <= names | {b'.', b'..'}, told
+over.set(); thread.join()
 # One is taken away while it is listed, and as it is read.
 os.lseek(fd, 0, os.SEEK_SET)
 gone = set()

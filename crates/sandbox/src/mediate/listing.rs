@@ -30,6 +30,7 @@ const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 pub(super) const CALLS: [i64; 2] = [libc::SYS_getdents64, libc::SYS_getdents];
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(test, derive(Debug))]
 struct Entry {
     number: u64,
     name: Vec<u8>,
@@ -149,7 +150,7 @@ impl Listings {
         };
         if !self.held.as_ref().is_some_and(is_it) {
             self.held = None;
-            let (entries, is_all) = read(folder, behind)?;
+            let (entries, is_all) = read(folder, behind, HELD_MAX)?;
             self.held = Some(Held { folder: id, changes, behind, entries, is_all });
         }
         let entries = self.held.as_ref().map_or(&[][..], |held| held.entries.as_slice());
@@ -162,18 +163,18 @@ fn seek(folder: &OwnedFd, to: u64) -> Result<(), Errno> {
     rustix::fs::seek(folder, SeekFrom::Start(to)).map(drop).map_err(rustix::io::Errno::raw_os_error)
 }
 
-/// Reads a folder: the first names behind a number, in order, and whether these are all.
-fn read(folder: &OwnedFd, behind: u64) -> Result<(Vec<Entry>, bool), Errno> {
+/// Reads a folder: the first names behind a number, so many at most, in order, and whether these are all.
+fn read(folder: &OwnedFd, behind: u64, most: usize) -> Result<(Vec<Entry>, bool), Errno> {
     let again = libc::O_RDONLY | libc::O_DIRECTORY;
     match sys::openat(libc::AT_FDCWD, &descriptor_path(folder), again, 0) {
-        Ok(fresh) => read_all(fresh.as_fd(), behind),
+        Ok(fresh) => read_all(fresh.as_fd(), behind, most),
         // It can't be opened any more and is open: its own position is put back by who asked.
-        Err(libc::EACCES) => seek(folder, 0).and_then(|()| read_all(folder.as_fd(), behind)),
+        Err(libc::EACCES) => seek(folder, 0).and_then(|()| read_all(folder.as_fd(), behind, most)),
         Err(errno) => Err(errno),
     }
 }
 
-fn read_all(folder: BorrowedFd<'_>, behind: u64) -> Result<(Vec<Entry>, bool), Errno> {
+fn read_all(folder: BorrowedFd<'_>, behind: u64, most: usize) -> Result<(Vec<Entry>, bool), Errno> {
     let mut buffer = vec![MaybeUninit::uninit(); READ_BYTES];
     let mut all = RawDir::new(folder, &mut buffer);
     let (mut first, mut is_all, mut looked_at) = (BinaryHeap::new(), true, 0_usize);
@@ -193,7 +194,7 @@ fn read_all(folder: BorrowedFd<'_>, behind: u64) -> Result<(Vec<Entry>, bool), E
             kind => (kind.as_raw_mode() >> 12) as u8,
         };
         first.push(Entry { number, name: name.to_vec(), inode: entry.ino(), kind });
-        if first.len() > HELD_MAX {
+        if first.len() > most {
             first.pop();
             is_all = false;
         }
@@ -286,7 +287,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             made.for_each(|n| std::fs::write(dir.path().join(n.to_string()), "").unwrap());
             let folder = OwnedFd::from(std::fs::File::open(dir.path()).unwrap());
-            let (entries, is_all) = read(&folder, 0).unwrap();
+            let (entries, is_all) = read(&folder, 0, HELD_MAX).unwrap();
             assert!(is_all && entries[0].name == b"." && entries[1].name == b"..");
             entries.into_iter().map(|entry| entry.name).collect::<Vec<_>>()
         };
@@ -294,6 +295,26 @@ mod tests {
         assert_eq!(up, names(&mut (0..300).rev()));
         assert_eq!(up.len(), 302);
         assert!(!up.is_sorted());
+    }
+
+    #[test]
+    fn of_a_folder_with_more_than_is_held_each_name_comes_once() {
+        let dir = tempfile::tempdir().unwrap();
+        (0..300).for_each(|n| std::fs::write(dir.path().join(n.to_string()), "").unwrap());
+        let folder = OwnedFd::from(std::fs::File::open(dir.path()).unwrap());
+        let (whole, _) = read(&folder, 0, HELD_MAX).unwrap();
+        let (mut parts, mut behind, mut times) = (Vec::new(), 0, 0);
+        loop {
+            let (part, is_all) = read(&folder, behind, 50).unwrap();
+            assert!(part.len() <= 50 && !part.is_empty());
+            behind = part.last().unwrap().number;
+            parts.extend(part);
+            times += 1;
+            if is_all {
+                break;
+            }
+        }
+        assert!(times > 6 && parts == whole);
     }
 
     #[test]
