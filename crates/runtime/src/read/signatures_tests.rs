@@ -217,6 +217,9 @@ fn what_a_fork_of_a_fork_copied_was_signed_where_it_was_made() {
     let found = alone("alone", &third_has(told.clone()));
     assert_eq!((found.problems.len(), found.acts), (0, 1), "{found:?}");
     assert_eq!(found.elsewhere, [(4, first.to_owned())], "whose answer it was is said");
+    // Of one whose opening does not say what its parent's said, no more is known than that it was not made here.
+    let found = alone("untold", &third_has(json!({ "session": second, "until": 4 })));
+    assert_eq!(found.elsewhere, [(4, second.to_owned())], "{found:?}");
     // What nobody signed for the session that it was made in does not hold there either.
     for (name, at, body) in [
         ("another", 1, (Kind::Intervention, acted(third, 0))),

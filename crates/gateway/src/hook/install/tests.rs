@@ -130,3 +130,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn entries_that_send_are_flyballs_as_well() {
+    for harness in Harness::ALL {
+        let sends = Called { otlp: Some("'http://127.0.0.1:4318'".to_owned()), ..called() };
+        let with = install(harness, Some(b"{}"), &sends).unwrap();
+        assert!(String::from_utf8_lossy(&with).contains(" --otlp 'http://127.0.0.1:4318' --within 540"));
+        assert_eq!(entries(harness, &with).unwrap().len(), events(harness).len());
+        // Installed otherwise they are written over, and never stand beside each other.
+        let other = install(harness, Some(&with), &called()).unwrap();
+        assert_eq!(entries(harness, &other).unwrap().len(), events(harness).len());
+        assert!(!String::from_utf8_lossy(&other).contains("--otlp"));
+        assert_eq!(uninstall(harness, &with).unwrap().1, events(harness).len());
+        let more = String::from_utf8(with).unwrap().replace("4318' --within", "4318' --mine x --within");
+        assert_eq!(entries(harness, more.as_bytes()).unwrap().len(), 0, "somebody's own is somebody's own");
+    }
+}
