@@ -3,6 +3,7 @@
 mod hooks;
 mod http;
 mod mcp;
+mod recording;
 mod sessions;
 mod temporal;
 mod workloads;
@@ -16,7 +17,7 @@ use crate::{Failure, exec};
 const CRATES: [&str; 3] = ["kernel", "ledger", "sandbox"];
 
 /// Benches of the whole program.
-const WHOLE: [&str; 5] = ["hooks", "http", "mcp", "sessions", "workloads"];
+const WHOLE: [&str; 6] = ["hooks", "http", "mcp", "recording", "sessions", "workloads"];
 
 /// Benches that take long, or stand beside engines that are built for the purpose: only where they are named.
 const BESIDE: [&str; 2] = ["replay", "temporal"];
@@ -37,6 +38,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
             "hooks" => hooks::measure(asked.flyball.clone(), asked.rounds)?,
             "http" => http::measure(asked.flyball.clone(), asked.rounds)?,
             "mcp" => mcp::measure(asked.flyball.clone(), asked.rounds)?,
+            "recording" => recording::measure(asked.flyball.clone(), asked.rounds)?,
             "sessions" => sessions::measure(asked.flyball.clone(), asked.rounds)?,
             "workloads" => workloads::measure(asked.flyball.clone(), asked.rounds)?,
             "temporal" => temporal::measure(asked.rounds)?,
@@ -66,7 +68,7 @@ impl Asked {
                 }
                 other => {
                     return Err(format!(
-                        "no bench is named `{other}`: kernel, ledger, sandbox, hooks, http, mcp, sessions, workloads, replay, temporal"
+                        "no bench is named `{other}`: kernel, ledger, sandbox, hooks, http, mcp, recording, sessions, workloads, replay, temporal"
                     )
                     .into());
                 }

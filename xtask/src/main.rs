@@ -40,7 +40,7 @@ cargo xtask CHORE
   agentdojo FILE    rule on recorded runs of AgentDojo (.jsonl, .gz) by charters/agentdojo-*; --rulings PATH writes each
                     call's ruling, --debug builds no release
   bench [NAME…]     measure beside the baselines and write docs/benchmarks.md: kernel, ledger,
-                    sandbox, hooks, mcp, sessions, workloads, temporal; --flyball PATH picks the binary, --rounds N (5)
+                    sandbox, hooks, http, mcp, recording, sessions, workloads, temporal; --flyball PATH picks the binary, --rounds N (5)
 ";
 
 fn main() -> ExitCode {

@@ -3,6 +3,7 @@
 use crate::{
     Digest, Entry, Ledger, LedgerError,
     digest::Hasher,
+    pieces::{Both, Pieces},
     writer::{Item, to_sql},
 };
 use rusqlite::OptionalExtension as _;
@@ -18,6 +19,9 @@ use std::{
 pub const CHUNK_BYTES: usize = 1 << 20;
 /// Up to here content is queued without asking whether it is stored already.
 const UNASKED_BYTES_MAX: usize = 16 << 10;
+/// From here on content that is kept as it passes is committed before anything that relies on it is queued: a commit of its own costs
+/// less than to write it into the file of what is in flight as well.
+const UNFILED_BYTES_MIN: u64 = CHUNK_BYTES as u64;
 /// The longest payload that stands in its entry.
 pub const INLINE_BYTES_MAX: usize = 4096;
 
@@ -54,25 +58,49 @@ impl Ledger {
         let spool = options.read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
         // Without a name it goes away with this process, however that ends.
         fs::remove_file(&path).map_err(fail)?;
-        let (digest, bytes) = copy(&mut reader, Some(&spool)).map_err(fail)?;
-        self.put_blob_file(digest, bytes, spool)?;
+        let (digest, bytes) = copy(&mut reader, &spool).map_err(fail)?;
+        self.put_blob_file(Stored { digest, bytes, payload: None }, spool, true)?;
         Ok((digest, bytes))
     }
 
-    /// Queues a file's content, of which digest and length are known.
-    fn put_blob_file(&self, digest: Digest, bytes: u64, mut file: File) -> Result<(), LedgerError> {
-        if self.has_blob(&digest)? {
-            return Ok(());
-        }
+    /// Queues a file's content, of which digest and length are known, and who commits to it.
+    fn put_blob_file(&self, content: Stored, mut file: File, is_filed: bool) -> Result<(), LedgerError> {
         let fail = |e| LedgerError::io("read content for", self.dir(), e);
         file.rewind().map_err(fail)?;
-        for piece in 0..bytes.div_ceil(CHUNK_BYTES as u64) {
+        let bytes = content.bytes;
+        let chunks = (0..bytes.div_ceil(CHUNK_BYTES as u64)).map(|piece| {
             let left = bytes.saturating_sub(piece * CHUNK_BYTES as u64);
             let mut chunk = Vec::with_capacity(left.min(CHUNK_BYTES as u64) as usize);
-            (&file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).map_err(fail)?;
-            self.queue()?.push([Item::Chunk { digest, piece, bytes: chunk }])?;
+            (&file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).map(|_| chunk).map_err(fail)
+        });
+        self.put_chunks(content, chunks, is_filed)
+    }
+
+    /// Queues content in its pieces; what is not filed is committed when this returns.
+    fn put_chunks(
+        &self,
+        content: Stored,
+        chunks: impl IntoIterator<Item = Result<Vec<u8>, LedgerError>>,
+        is_filed: bool,
+    ) -> Result<(), LedgerError> {
+        let Stored { digest, bytes, payload } = content;
+        let payload = payload.map(|(commitment, salt)| Item::Payload { commitment, salt, digest });
+        let queue = self.queue()?;
+        if self.has_blob(&digest)? {
+            queue.push(payload)?;
+            return Ok(());
         }
-        self.queue()?.push([Item::Blob { digest, bytes }])?;
+        let push = |item| if is_filed { queue.push([item]) } else { queue.push_unfiled([item]) };
+        for (piece, chunk) in (0..).zip(chunks) {
+            push(Item::Chunk { digest, piece, bytes: chunk? })?;
+        }
+        let last = [Item::Blob { digest, bytes }].into_iter().chain(payload);
+        if is_filed {
+            queue.push(last)?;
+        } else {
+            let ticket = queue.push_unfiled(last)?;
+            queue.wait(ticket)?;
+        }
         self.remember(digest)
     }
 
@@ -147,13 +175,39 @@ impl Ledger {
             return self.payload(&head);
         }
         let salt = self.new_salt()?;
-        let mut hasher = Hasher::new();
-        hasher.update(&salt);
-        let mut hashed = Hashed { reader: head.as_slice().chain(&file), hasher: &mut hasher };
-        let (digest, bytes) = copy(&mut hashed, None).map_err(fail)?;
-        let commitment = hasher.finish();
-        self.put_blob_file(digest, bytes, file)?;
-        self.queue()?.push([Item::Payload { commitment, salt, digest }])?;
+        let (mut both, mut buffer, mut bytes) = (Both::new(&salt), vec![0; 256 << 10], head.len() as u64);
+        both.update(&head);
+        loop {
+            match (&file).read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => {
+                    both.update(buffer.get(..read).unwrap_or_default());
+                    bytes += read as u64;
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(fail(e)),
+            }
+        }
+        let (digest, commitment) = both.finish();
+        let content = Stored { digest, bytes, payload: Some((commitment, salt)) };
+        self.put_blob_file(content, file, bytes < UNFILED_BYTES_MIN)?;
+        self.remember(commitment)?;
+        Ok(json!({ "bytes": bytes, "commitment": commitment.to_string() }))
+    }
+
+    /// The same of content that is in memory. Long content is committed when this returns.
+    ///
+    /// # Errors
+    /// As for [`Ledger::put_blob`].
+    pub fn payload_of(&self, pieces: Pieces) -> Result<Value, LedgerError> {
+        let bytes = pieces.bytes();
+        if bytes <= INLINE_BYTES_MAX as u64 {
+            return self.payload(&pieces.into_vecs().concat());
+        }
+        let salt = self.new_salt()?;
+        let (digest, commitment) = pieces.digests(&salt);
+        let content = Stored { digest, bytes, payload: Some((commitment, salt)) };
+        self.put_chunks(content, pieces.into_vecs().into_iter().map(Ok), bytes < UNFILED_BYTES_MIN)?;
         self.remember(commitment)?;
         Ok(json!({ "bytes": bytes, "commitment": commitment.to_string() }))
     }
@@ -257,18 +311,12 @@ impl Ledger {
     }
 }
 
-/// Hashes what is read through it.
-struct Hashed<'h, R> {
-    reader: R,
-    hasher: &'h mut Hasher,
-}
-
-impl<R: Read> Read for Hashed<'_, R> {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.reader.read(into)?;
-        self.hasher.update(into.get(..read).unwrap_or_default());
-        Ok(read)
-    }
+/// Content that is to be stored.
+struct Stored {
+    digest: Digest,
+    bytes: u64,
+    /// Commitment and salt of the payload that it is.
+    payload: Option<(Digest, [u8; 32])>,
 }
 
 static NEXT_SPOOL: AtomicU64 = AtomicU64::new(0);
@@ -283,7 +331,7 @@ pub fn commit(salt: &[u8; 32], bytes: &[u8]) -> Digest {
 }
 
 /// Digest and length of what is read, which goes into the spool.
-fn copy(reader: &mut impl Read, spool: Option<&File>) -> std::io::Result<(Digest, u64)> {
+fn copy(reader: &mut impl Read, mut spool: &File) -> std::io::Result<(Digest, u64)> {
     let (mut hasher, mut total, mut buffer) = (Hasher::new(), 0, vec![0; 256 << 10]);
     loop {
         let read = match reader.read(&mut buffer) {
@@ -294,9 +342,7 @@ fn copy(reader: &mut impl Read, spool: Option<&File>) -> std::io::Result<(Digest
         };
         let bytes = buffer.get(..read).unwrap_or_default();
         hasher.update(bytes);
-        if let Some(mut spool) = spool {
-            spool.write_all(bytes)?;
-        }
+        spool.write_all(bytes)?;
         total += read as u64;
     }
 }

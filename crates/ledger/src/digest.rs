@@ -1,7 +1,7 @@
 //! SHA-256 digests: 32 bytes, written `sha256:` and 64 lower-case hexadecimal digits.
 
 use crate::LedgerError;
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 use std::{fmt, str::FromStr};
 
 const PREFIX: &str = "sha256:";
@@ -15,7 +15,9 @@ impl Digest {
     /// The digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
+        let mut hasher = Hasher::new();
+        hasher.update(bytes);
+        hasher.finish()
     }
 
     /// Whether that is its text.
@@ -111,11 +113,11 @@ fn hex(bits: u8) -> u8 {
 }
 
 /// A SHA-256 over several pieces.
-pub(crate) struct Hasher(Sha256);
+pub(crate) struct Hasher(Context);
 
 impl Hasher {
     pub(crate) fn new() -> Self {
-        Self(Sha256::new())
+        Self(Context::new(&SHA256))
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
@@ -123,6 +125,8 @@ impl Hasher {
     }
 
     pub(crate) fn finish(self) -> Digest {
-        Digest(self.0.finalize().into())
+        let mut digest = Digest([0; 32]);
+        digest.0.iter_mut().zip(self.0.finish().as_ref()).for_each(|(to, from)| *to = *from);
+        digest
     }
 }

@@ -39,6 +39,7 @@ mod line;
 pub mod merkle;
 pub mod multiproof;
 mod note;
+mod pieces;
 mod proof;
 mod read;
 #[doc(hidden)]
@@ -68,6 +69,7 @@ pub use keychain::{Keychain, Rotation};
 pub use ledger::Ledger;
 pub use line::Line;
 pub use note::{Checkpoint, Note, NoteVerifier};
+pub use pieces::Pieces;
 pub use proof::Proof;
 pub use read::{Entries, Filter, StreamHead, StreamInfo};
 pub use references::References;

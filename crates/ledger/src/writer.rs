@@ -129,6 +129,17 @@ impl Queue {
 
     /// Queues items, together and in order; waits while the queue is full. Returns the ticket for [`Queue::wait`].
     pub(crate) fn push(&self, items: impl IntoIterator<Item = Item>) -> Result<u64, LedgerError> {
+        self.add(items, true)
+    }
+
+    /// The same of what need not outlive its process before it is committed.
+    ///
+    /// INVARIANT: whoever queues so waits for the ticket before anything is queued, or said, that relies on it.
+    pub(crate) fn push_unfiled(&self, items: impl IntoIterator<Item = Item>) -> Result<u64, LedgerError> {
+        self.add(items, false)
+    }
+
+    fn add(&self, items: impl IntoIterator<Item = Item>, is_filed: bool) -> Result<u64, LedgerError> {
         let mut state = self.lock();
         while state.stopped.is_none() && state.is_full() {
             self.hurry(&mut state);
@@ -137,7 +148,7 @@ impl Queue {
         self.check(&state)?;
         let mut written = Ok(());
         for item in items {
-            if let (Ok(()), Some(inflight)) = (&written, state.inflight.as_mut()) {
+            if let (Ok(()), Some(inflight)) = (&written, state.inflight.as_mut().filter(|_| is_filed)) {
                 written = inflight.add(&item);
             }
             state.bytes += item.bytes();

@@ -1,7 +1,7 @@
 //! What passes through a session and is kept for its record: models' calls and answers, however long, with little of them in memory.
 
 use flyball_gateway::Keep;
-use flyball_ledger::Ledger;
+use flyball_ledger::{CHUNK_BYTES, Ledger, Pieces};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
@@ -9,15 +9,17 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of one body that are kept, at most. Of a longer one the beginning is, and the record says how long it was.
 const KEPT_BYTES_MAX: u64 = if cfg!(test) { 4 << 20 } else { 64 << 20 };
 /// Bytes of all bodies of a session that are kept. Of one that begins later the record has its length and digest.
 const KEPT_ALL_BYTES_MAX: u64 = if cfg!(test) { 32 << 20 } else { 4 << 30 };
-/// Bytes of it that are in memory; the rest waits in a file without a name.
-const MEMORY_BYTES_MAX: usize = 64 << 10;
+/// Bytes of all bodies that are in memory at a time; beyond it, and of more, a body waits in a file without a name.
+const MEMORY_ALL_BYTES_MAX: usize = if cfg!(test) { 2 << 20 } else { 16 << 20 };
+/// Bytes of each that are in memory whatever others take.
+const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Calls of tools that are remembered; of more, the oldest are forgotten.
 const TOOL_CALLS_MAX: usize = 4096;
 
@@ -26,6 +28,8 @@ pub(crate) struct Kept {
     calls: Mutex<ToolCalls>,
     /// Bytes that were kept so far.
     all: Arc<AtomicU64>,
+    /// Bytes that are in memory beside each body's head.
+    memory: Arc<AtomicUsize>,
 }
 
 /// Which model's call made a tool call.
@@ -37,7 +41,7 @@ struct ToolCalls {
 
 impl Kept {
     pub fn new(ledger: &Arc<Ledger>) -> Self {
-        Self { ledger: Arc::clone(ledger), calls: Mutex::default(), all: Arc::default() }
+        Self { ledger: Arc::clone(ledger), calls: Mutex::default(), all: Arc::default(), memory: Arc::default() }
     }
 
     /// Room for one body.
@@ -47,6 +51,8 @@ impl Kept {
             ledger: Arc::clone(&self.ledger),
             all: Arc::clone(&self.all),
             head: Vec::new(),
+            room: Room { taken: 0, of: Arc::clone(&self.memory) },
+            pieces: Pieces::default(),
             file: None,
             bytes: 0,
             is_lost: false,
@@ -78,8 +84,11 @@ impl Kept {
 /// One body, as it passes.
 pub(crate) struct Keeping {
     ledger: Arc<Ledger>,
-    /// All of it until there is a file, then what is not there yet.
+    /// All of it as long as it is short; of what is in a file, what is not there yet.
     head: Vec<u8>,
+    /// All of it once it is longer, until there is a file.
+    pieces: Pieces,
+    room: Room,
     file: Option<File>,
     bytes: u64,
     is_lost: bool,
@@ -88,21 +97,67 @@ pub(crate) struct Keeping {
     all: Arc<AtomicU64>,
 }
 
+/// A part of the memory that all bodies share.
+struct Room {
+    taken: usize,
+    of: Arc<AtomicUsize>,
+}
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> bool {
+        let add = |all: usize| all.checked_add(bytes).filter(|all| *all <= MEMORY_ALL_BYTES_MAX);
+        let is_taken = self.of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
+        self.taken += if is_taken { bytes } else { 0 };
+        is_taken
+    }
+
+    fn give_back(&mut self) {
+        self.of.fetch_sub(std::mem::take(&mut self.taken), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 impl Keeping {
+    fn add(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let is_short = self.pieces.bytes() == 0 && self.head.len().saturating_add(bytes.len()) <= HEAD_BYTES_MAX;
+        if self.file.is_none() && !is_short {
+            let coming = self.head.len().saturating_add(bytes.len());
+            let more = coming.saturating_sub(self.pieces.free()).div_ceil(CHUNK_BYTES).saturating_mul(CHUNK_BYTES);
+            if self.room.take(more) {
+                self.pieces.add(&std::mem::take(&mut self.head));
+                self.pieces.add(bytes);
+                return Ok(());
+            }
+            self.spill()?;
+        }
+        self.head.extend_from_slice(bytes);
+        if self.head.len() > HEAD_BYTES_MAX { self.spill() } else { Ok(()) }
+    }
+
+    /// Into the file, and no longer in memory.
     fn spill(&mut self) -> std::io::Result<()> {
-        let head = std::mem::take(&mut self.head);
         let mut file = match self.file.take() {
             Some(file) => file,
             None => nameless(self.ledger.dir())?,
         };
-        file.write_all(&head)?;
+        std::mem::take(&mut self.pieces).write_to(&mut file)?;
+        self.room.give_back();
+        file.write_all(&self.head)?;
+        self.head.clear();
         self.file = Some(file);
         Ok(())
     }
 
     fn payload(&mut self) -> Option<Json> {
         if self.file.is_none() {
-            return self.ledger.payload(&self.head).ok();
+            let pieces = std::mem::take(&mut self.pieces);
+            return if pieces.bytes() == 0 { self.ledger.payload(&self.head) } else { self.ledger.payload_of(pieces) }
+                .ok();
         }
         self.spill().ok()?;
         let file = self.file.take()?;
@@ -122,10 +177,7 @@ impl Keep for Keeping {
             return;
         }
         self.all.fetch_add(kept.len() as u64, Ordering::Relaxed);
-        self.head.extend_from_slice(kept);
-        if self.head.len() > MEMORY_BYTES_MAX && self.spill().is_err() {
-            self.is_lost = true;
-        }
+        self.is_lost = self.add(kept).is_err();
     }
 
     fn finish(mut self: Box<Self>) -> Option<Json> {
@@ -165,7 +217,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(Ledger::open(dir.path()).unwrap());
         let kept = Kept::new(&ledger);
-        for length in [0, 10, 4096, 4097, MEMORY_BYTES_MAX, MEMORY_BYTES_MAX + 1, 3 << 20] {
+        for length in [0, 10, 4096, 4097, HEAD_BYTES_MAX, HEAD_BYTES_MAX + 1, 1 << 20, (1 << 20) + 1, 2 << 20, 3 << 20]
+        {
             let bytes: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
             let mut keeping = Box::new(kept.begin());
             bytes.chunks(1000).for_each(|piece| keeping.write(piece));

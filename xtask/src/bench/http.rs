@@ -117,14 +117,7 @@ pub(super) fn measure(flyball: Option<PathBuf>, rounds: usize) -> Result<String,
     let workspace = scratch.join("w");
     std::fs::create_dir_all(&workspace)?;
     let program = find_flyball(flyball, &scratch)?;
-    init(&program, &workspace)?;
-    let rules = workspace.join(".flyball/rules.cedar");
-    let text = std::fs::read_to_string(&rules)?;
-    std::fs::write(&rules, text.replacen("[\"localhost\",", "[\"host.internal\", \"localhost\",", 1))?;
-    let charter = workspace.join(".flyball/charter.toml");
-    let text = std::fs::read_to_string(&charter)?;
-    std::fs::write(&charter, text + "\n[http]\nopen = true\n")?;
-    certificates(&scratch)?;
+    open_workspace(&program, &scratch, &workspace)?;
     std::fs::write(scratch.join("origin.js"), ORIGIN)?;
     std::fs::write(workspace.join("client.js"), CLIENT)?;
     let (mut origin, port) = started(Command::new("node").arg("origin.js").current_dir(&scratch))?;
@@ -133,6 +126,18 @@ pub(super) fn measure(flyball: Option<PathBuf>, rounds: usize) -> Result<String,
     origin.wait()?;
     std::fs::remove_dir_all(scratch)?;
     table
+}
+
+/// A charter that opens TLS to the server of a test, and what that server shows.
+pub(super) fn open_workspace(program: &Path, scratch: &Path, workspace: &Path) -> Result<(), Failure> {
+    init(program, workspace)?;
+    let rules = workspace.join(".flyball/rules.cedar");
+    let text = std::fs::read_to_string(&rules)?;
+    std::fs::write(&rules, text.replacen("[\"localhost\",", "[\"host.internal\", \"localhost\",", 1))?;
+    let charter = workspace.join(".flyball/charter.toml");
+    let text = std::fs::read_to_string(&charter)?;
+    std::fs::write(&charter, text + "\n[http]\nopen = true\n")?;
+    certificates(scratch)
 }
 
 /// An authority for the test, and a server's certificate by it.
@@ -144,7 +149,7 @@ fn certificates(dir: &Path) -> Result<(), Failure> {
     exec::run(Command::new("sh").args(["-ec", script]).current_dir(dir).stderr(Stdio::null()))
 }
 
-fn started(command: &mut Command) -> Result<(Child, u16), Failure> {
+pub(super) fn started(command: &mut Command) -> Result<(Child, u16), Failure> {
     let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn()?;
     let mut line = String::new();
     BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;

@@ -3,7 +3,7 @@
 use super::ModelApi;
 use flyball_kernel::ModelSettings;
 use memchr::memchr2;
-use memchr::memmem::Finder;
+use memchr::memmem::{Finder, FinderRev};
 use serde_json::Value as Json;
 use std::sync::LazyLock;
 
@@ -70,6 +70,8 @@ pub struct ModelAnswer {
     bytes: Vec<u8>,
     /// The event's data so far.
     data: Vec<u8>,
+    /// What was read ends with a `\r`, of which a `\n` that comes next is a part.
+    is_half_end: bool,
     /// Whether something was too long to be read.
     is_cut: bool,
     usage: ModelUsage,
@@ -89,6 +91,7 @@ impl ModelAnswer {
             is_events,
             bytes: Vec::new(),
             data: Vec::new(),
+            is_half_end: false,
             is_cut: false,
             usage: ModelUsage::default(),
             is_final: false,
@@ -102,8 +105,19 @@ impl ModelAnswer {
         if !self.is_events {
             return self.keep(bytes);
         }
-        let mut rest = bytes;
-        while let Some(at) = memchr2(b'\n', b'\r', rest) {
+        if bytes.is_empty() {
+            return;
+        }
+        let is_half = std::mem::replace(&mut self.is_half_end, bytes.ends_with(b"\r"));
+        let mut rest = bytes.strip_prefix(b"\n").filter(|_| is_half).unwrap_or(bytes);
+        let mut is_looked_at = false;
+        loop {
+            // Between two events: those that have nothing to tell are passed over together. Once, or an answer could make this long.
+            if !is_looked_at && self.bytes.is_empty() && self.data.is_empty() {
+                is_looked_at = true;
+                rest = rest.get(silent(self.api, rest)..).unwrap_or_default();
+            }
+            let Some(at) = memchr2(b'\n', b'\r', rest) else { break };
             let (line, after) = rest.split_at(at);
             match self.bytes.is_empty() && line.len() <= PIECE_BYTES_MAX {
                 true => self.line(line),
@@ -112,7 +126,6 @@ impl ModelAnswer {
                     self.kept_line();
                 }
             }
-            // The `\n` of a `\r\n` is one more empty line, and ends what has ended.
             let is_pair = after.starts_with(b"\r\n");
             rest = after.get(if is_pair { 2 } else { 1 }..).unwrap_or_default();
         }
@@ -343,16 +356,28 @@ fn emptied(mut room: Vec<u8>) -> Vec<u8> {
     room
 }
 
+/// How much of what begins with an event are whole events that have nothing to tell.
+///
+/// INVARIANT: no sign holds a line's end, so one that an event's data would have stands in these bytes too.
+fn silent(api: ModelApi, bytes: &[u8]) -> usize {
+    // Where lines end otherwise, or one may be too long, they are read one by one.
+    let Some(end) = EVENT_END.rfind(bytes).map(|at| at + 2).filter(|end| *end <= PIECE_BYTES_MAX) else { return 0 };
+    let events = bytes.get(..end).unwrap_or_default();
+    let tells = DONE.find(events).is_some() || may_tell(api, events);
+    if tells { 0 } else { end }
+}
+
 /// Whether an event may say anything of use or tools: most only carry text.
 ///
 /// INVARIANT: `false` only where [`ModelAnswer::part`] would take nothing from it. Names that it looks for stand in the bytes as they
-/// are, unless a letter of theirs is written as an escape.
+/// are, unless a letter of theirs is written as an escape; so of several events together it is `false` only where it is of each.
 fn may_tell(api: ModelApi, data: &[u8]) -> bool {
     let has = |signs: &[Finder]| signs.iter().any(|sign| sign.find(data).is_some());
     // Most of this API's have a use that is null.
     let is_null = |at: usize| {
         let after = data.get(at..).unwrap_or_default().strip_prefix(b"usage\":");
-        after.is_some_and(|after| after.trim_ascii_start().starts_with(b"null"))
+        // A space, and no line's end: behind that another event may begin.
+        after.is_some_and(|after| after.strip_prefix(b" ").unwrap_or(after).starts_with(b"null"))
     };
     match api {
         ModelApi::AnthropicMessages => has(&*ANTHROPIC),
@@ -366,8 +391,10 @@ fn may_tell(api: ModelApi, data: &[u8]) -> bool {
 type Signs<const N: usize> = LazyLock<[Finder<'static>; N]>;
 /// How an escape of a letter begins.
 const ESCAPE: &str = "\\u00";
-static ANTHROPIC: Signs<3> = LazyLock::new(|| ["message", "content_block_start", ESCAPE].map(Finder::new));
-static CHAT: Signs<2> = LazyLock::new(|| ["tool_calls", ESCAPE].map(Finder::new));
+static EVENT_END: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new("\n\n"));
+static DONE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("[DONE]"));
+static ANTHROPIC: Signs<3> = LazyLock::new(|| ["\"message", "\"content_block_start", ESCAPE].map(Finder::new));
+static CHAT: Signs<2> = LazyLock::new(|| ["\"tool_calls", ESCAPE].map(Finder::new));
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("usage"));
 static RESPONSES: Signs<5> =
     LazyLock::new(|| ["\"item\"", "\"response\"", "\"output\"", "\"usage\"", ESCAPE].map(Finder::new));
@@ -457,6 +484,109 @@ mod tests {
         })
     }
 
+    /// Every event read, line by line.
+    fn naive(api: ModelApi, stream: &str) -> ModelAnswer {
+        let mut read = ModelAnswer::new(api, "text/event-stream");
+        let mut data: Vec<&str> = Vec::new();
+        for line in stream.replace("\r\n", "\n").replace('\r', "\n").split('\n').chain([""]) {
+            match line.strip_prefix("data:") {
+                Some(more) => data.push(more.strip_prefix(' ').unwrap_or(more)),
+                None if line.is_empty() => {
+                    let whole = std::mem::take(&mut data).join("\n");
+                    read.is_over |= whole == "[DONE]";
+                    serde_json::from_str::<Json>(&whole).iter().for_each(|part| read.part(part));
+                }
+                None => {}
+            }
+        }
+        read
+    }
+
+    fn told(read: &ModelAnswer) -> String {
+        format!("{:?} {:?} {:?} {}", read.usage(), read.usage_so_far(), read.tool_uses(), read.is_over())
+    }
+
+    fn in_pieces(api: ModelApi, stream: &str, at: &[usize]) -> ModelAnswer {
+        let mut read = ModelAnswer::new(api, "text/event-stream");
+        let mut rest = stream.as_bytes();
+        for at in at {
+            let (piece, after) = rest.split_at((*at).min(rest.len()));
+            read.read(piece);
+            rest = after;
+        }
+        read.read(rest);
+        read.end();
+        read
+    }
+
+    const ANTHROPIC_USE: &str = r#"{"type":"message_delta","usage":{"output_tokens":9}}"#;
+    const CHAT_USE: &str = r#"{"choices":[],"usage":{"completion_tokens":9}}"#;
+
+    /// Each sign alone is enough to have its event read, plain or with a letter as an escape; and one letter less tells nothing.
+    #[test]
+    fn each_sign_is_looked_for() {
+        use ModelApi::{AnthropicMessages as A, OpenaiChat as C, OpenaiResponses as R};
+        for (api, event) in [
+            (A, ANTHROPIC_USE),
+            (A, r#"{"type":"message_start","message":{"usage":{"input_tokens":5}}}"#),
+            (A, r#"{"type":"message_stop"}"#),
+            (A, r#"{"type":"content_block_start","content_block":{"type":"tool_use","id":"i","name":"n"}}"#),
+            (A, r#"{"type":"mess\u0061ge_stop"}"#),
+            (A, r#"{"type":"content_block_st\u0061rt","content_block":{"type":"tool_use","id":"i"}}"#),
+            (C, CHAT_USE),
+            (C, r#"{"choices":[],"usage":{"completion_tokens":9},"x":{"usage":null}}"#),
+            (C, r#"{"choices":[],"x":{"usage":null},"usage": {"completion_tokens":9}}"#),
+            (C, r#"{"choices":[],"us\u0061ge":{"completion_tokens":9}}"#),
+            (C, r#"{"choices":[{"delta":{"tool_calls":[{"id":"i","function":{"name":"n"}}]}}],"usage":null}"#),
+            (C, r#"{"choices":[{"delta":{"tool_c\u0061lls":[{"id":"i"}]}}],"usage": null}"#),
+            (C, "[DONE]"),
+            (A, "[DONE]"),
+            (R, r#"{"type":"t","item":{"type":"function_call","call_id":"i","name":"n"}}"#),
+            (R, r#"{"type":"response.completed","response":{"usage":{"output_tokens":9}}}"#),
+            (R, r#"{"output":[{"type":"function_call","call_id":"i"}]}"#),
+            (R, r#"{"usage":{"output_tokens":9}}"#),
+            (R, r#"{"us\u0061ge":{"output_tokens":9}}"#),
+            (R, r#"{"type":"t","it\u0065m":{"type":"function_call","call_id":"i"}}"#),
+            (ModelApi::Gemini, r#"{"usageMetadata":{"promptTokenCount":3}}"#),
+        ] {
+            let stream = format!(": a comment\n\nevent: x\ndata: {event}\n\ndata: {{}}\n\n");
+            let read = in_pieces(api, &stream, &[]);
+            assert_ne!(told(&read), told(&ModelAnswer::new(api, "text/event-stream")), "{api:?} {event}");
+            assert_eq!(told(&read), told(&naive(api, &stream)), "{api:?} {event}");
+        }
+    }
+
+    /// A `\r\n` that comes in two pieces ends one line.
+    #[test]
+    fn a_line_s_end_may_be_cut() {
+        let stream = "data: {\"usage\":\r\ndata: {\"output_tokens\":9}}\r\n\r\n";
+        for at in 0..stream.len() {
+            let read = in_pieces(ModelApi::OpenaiResponses, stream, &[at, 0, 1]);
+            assert_eq!(read.usage().map(|usage| usage.output), Some(9), "{at}");
+        }
+    }
+
+    /// What is passed over costs what it takes to look through it, and a sign in the words of an answer does not change what is told.
+    #[test]
+    fn events_that_tell_nothing_are_passed_over() {
+        let delta = r#"data: {"type":"content_block_delta","delta":{"text":"a message about usage"}}"#;
+        for (api, end) in [(ModelApi::AnthropicMessages, ANTHROPIC_USE), (ModelApi::OpenaiResponses, r#"{"usage":{}}"#)]
+        {
+            let silent_ones = format!("{delta}\n\n{delta}\n\n");
+            assert_eq!(silent(api, format!("{silent_ones}data: {{").as_bytes()), silent_ones.len(), "{api:?}");
+            assert_eq!(silent(api, format!("{silent_ones}data: {end}\n\n").as_bytes()), 0, "{api:?}");
+            assert_eq!(silent(api, silent_ones.replace('\n', "\r\n").as_bytes()), 0, "{api:?}");
+        }
+        let null = "data: {\"usage\":null}\n\ndata: {\"usage\": null}\n\n";
+        assert_eq!(silent(ModelApi::OpenaiChat, null.as_bytes()), null.len());
+        // Over the end of a line it is no null: the line between is no data.
+        let split = "data:{\"usage\":\nnull\ndata:{\"completion_tokens\":9}}\n\n";
+        assert_eq!(silent(ModelApi::OpenaiChat, split.as_bytes()), 0);
+        assert_eq!(in_pieces(ModelApi::OpenaiChat, split, &[]).usage_so_far().output, 9);
+        let long = format!("data: {}\n\n", "x".repeat(PIECE_BYTES_MAX));
+        assert_eq!(silent(ModelApi::AnthropicMessages, long.as_bytes()), 0);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
@@ -469,6 +599,23 @@ mod tests {
                 read.part(&serde_json::from_str(&event).unwrap());
                 let changes = format!("{read:?}") != format!("{fresh:?}");
                 prop_assert!(!changes || may_tell(api, event.as_bytes()), "{api:?} {event}");
+            }
+        }
+
+        /// However a stream is cut into pieces, and however its lines end, it tells what every event of it tells.
+        #[test]
+        fn a_stream_tells_what_its_events_tell(
+            events in prop::collection::vec((value(), prop::sample::select(&["\n", "\r\n", "\r"][..]), any::<bool>()), 0..6),
+            at in prop::collection::vec(0..60usize, 0..12),
+        ) {
+            let event = |(value, end, is_split): &(String, &str, bool)| {
+                // A value may go over two lines wherever JSON has a comma.
+                let data = if *is_split { value.replacen(',', &format!(",{end}data:"), 1) } else { value.clone() };
+                format!("event: e{end}data: {data}{end}{end}")
+            };
+            let stream: String = events.iter().map(event).collect();
+            for api in ModelApi::ALL {
+                prop_assert_eq!(told(&in_pieces(api, &stream, &at)), told(&naive(api, &stream)), "{:?} {}", api, stream);
             }
         }
     }
