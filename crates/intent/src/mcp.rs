@@ -18,10 +18,10 @@ use crate::{Content, ContentWanted, Exec, GitContext, ToolCallError, command_act
 use flyball_kernel::{Action, AttrType, Resource, ResourceKind, Surface, Value, Verb};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use table::{Step, Text};
+use table::Step;
 
 pub use table::is_known_server;
-pub(crate) use table::is_known_tool;
+pub(crate) use table::{Text, is_known_tool};
 
 /// A call that a client is about to make.
 #[derive(Clone, Copy)]
@@ -449,7 +449,7 @@ fn edited(old: Vec<u8>, edits: &[Json]) -> Option<Vec<u8>> {
     Some(text.into_bytes())
 }
 
-fn typed(ty: AttrType, value: &Json) -> Option<Value> {
+pub(crate) fn typed(ty: AttrType, value: &Json) -> Option<Value> {
     match (ty, value) {
         (AttrType::Bool, Json::Bool(b)) => Some(Value::Bool(*b)),
         (AttrType::Long, Json::Number(n)) => n.as_i64().map(Value::Long),

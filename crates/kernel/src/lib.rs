@@ -39,8 +39,8 @@ pub use budget::{SharedFound, SharedWant};
 pub use charter::{
     Autonomy, CODES, Charter, ContentReading, Contract, ContractCommand, Credential, CredentialSource, DefaultVerdict,
     Example, ExampleOutcome, FactType, HomeKeep, HttpSettings, Level, Limits, MODEL_APIS, ModelHost, ModelPrice,
-    ModelSettings, Owner, RequestReading, Rule, RuleEffect, SandboxSettings, ServerSettings, ServerTool, Servers,
-    Sources, Tier, ToolReading, check_examples,
+    ModelSettings, Owner, RequestEffect, RequestReading, Rule, RuleEffect, SandboxSettings, ServerSettings, ServerTool,
+    Servers, Sources, Tier, ToolReading, check_examples,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Related, Severity, Span};
 pub use facts::{FactBound, History, Moment, Phase};

@@ -63,7 +63,7 @@ pub(super) async fn asked(egress: &Egress, place: &Place, request: Request<Incom
         beginning,
     };
     let (settings, upgrades) = (&egress.models.settings, head.headers.contains_key(header::UPGRADE));
-    let changes = methods.iter().any(|method| !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS"));
+    let changes = methods.iter().any(|method| changes_by(method));
     let call = model_target(&read(head.method.as_str(), None, None), changes, upgrades, settings);
     let packing = head.headers.get_all(header::CONTENT_ENCODING);
     let is_plain = packing.iter().all(|packing| packing.as_bytes().eq_ignore_ascii_case(b"identity"));
@@ -95,7 +95,13 @@ pub(super) async fn asked(egress: &Egress, place: &Place, request: Request<Incom
     for method in &all_methods {
         actions.extend(http_actions(&read(method, small, beginning)).map_err(denied)?);
     }
-    let told = fields.map(|fields| told(&fields, &head.headers, body.is_end(), is_plain, small));
+    let told = fields.map(|fields| {
+        let told = told(&fields, &head.headers, body.is_end(), is_plain, small)?;
+        if all_methods.iter().any(|method| changes_by(method)) {
+            actions.extend(fields.actions(small.unwrap_or_default())?);
+        }
+        Ok(told)
+    });
     let unread = match told {
         None => None,
         Some(told) => fill(&mut actions, told)?,
@@ -124,6 +130,10 @@ pub(super) async fn asked(egress: &Egress, place: &Place, request: Request<Incom
     }
     hop_by_hop(&mut head.headers);
     Ok(Asked { actions, request: Request::from_parts(head, body), model, unread })
+}
+
+fn changes_by(method: &str) -> bool {
+    !matches!(method, "GET" | "HEAD" | "OPTIONS")
 }
 
 /// What the charter has read of it; or why that can't be told.

@@ -15,6 +15,10 @@ fn rows(text: &str) -> Vec<RequestReading> {
 }
 
 fn world() -> World {
+    world_of(READ)
+}
+
+fn world_of(read: &str) -> World {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -22,7 +26,7 @@ fn world() -> World {
             std::thread::spawn(move || answer(stream));
         }
     });
-    World::reading(port, rows(READ))
+    World::reading(port, rows(read))
 }
 
 const READ: &str =
@@ -125,6 +129,61 @@ fn what_can_t_be_read_does_not_go_out_whatever_the_gate_says() {
     }
     let (status, _) = sent(&world, "/api/x", "", b"{\"role\":\"user\"}");
     assert!(status.contains("200"), "the next is served: {status}");
+}
+
+const DOES: &str = "[[http.read]]\nhost = \"server.test\"\npath = \"/valves/**\"\nis = \"control.actuate\"\n\
+    with = { name = \"valve/{/valve}\", value = \"/set/value\" }\n";
+
+/// A request that the charter says is a setpoint is ruled on as one, by the value that its body has in any spelling; one of which that
+/// can't be told in one way does not go out.
+#[test]
+fn a_request_is_what_the_charter_says_that_it_does() {
+    let world = world_of(DOES);
+    let put = |head: &str, body: &str| sent(&world, "/valves/north", head, body.as_bytes());
+    let actuates = |asked: &[String], what: &str| {
+        asked.iter().any(|a| a.split_once("control.actuate").is_some_and(|(_, act)| act.contains(what)))
+    };
+    let (status, asked) = put("", r#"{"valve":"north","set":{"value":50}}"#);
+    assert!(
+        status.contains("200") && actuates(&asked, "valve/north") && actuates(&asked, "value=Long(50)"),
+        "{status} {asked:?}"
+    );
+    for body in
+        [r#"{"Valve":"north","SET":{"v\u0061lue":150}}"#, r#"{"set":{"x":[{"value":1}],"value":150},"valve":"north"}"#]
+    {
+        let (status, asked) = put("", body);
+        assert!(status.contains("200") && actuates(&asked, "value=Long(150)"), "{body}: {status} {asked:?}");
+    }
+    // Without a value, or a valve, it is one that rules know too little of.
+    let (_, asked) = put("", r#"{"valve":"north"}"#);
+    assert!(actuates(&asked, "valve/north") && !actuates(&asked, "value=Long"), "{asked:?}");
+    for body in ["", "{}", r#"{"valve":null,"set":{"value":150}}"#, r#"{"valve":["north"],"set":{"value":1}}"#] {
+        let (_, asked) = put("", body);
+        assert!(actuates(&asked, "opaque="), "{body}: {asked:?}");
+    }
+    for body in [
+        r#"{"valve":"north","set":{"value":"50"}}"#,
+        r#"{"valve":"north","set":{"value":50.5}}"#,
+        r#"{"valve":"north","set":{"value":[50,150]}}"#,
+        r#"{"valve":"north","set":{"value":{"value":50}}}"#,
+        r#"{"valve":"north","set":{"value":50},"Set":{"value":150}}"#,
+        r#"{"valve":"north","set":{"value":50,"value":150}}"#,
+        r#"{"valve":"north","set":{"value":9007199254740993}}"#,
+        "value=150",
+    ] {
+        let (status, _) = put("", body);
+        assert!(status.contains(" 400"), "{body}: {status}");
+    }
+    let (status, asked) = put("Content-Encoding: gzip\r\n", "\u{1f}");
+    assert!(status.contains(" 4") && !actuates(&asked, "value=Long"), "{status} {asked:?}");
+    // Another place, and what only reads.
+    let (_, asked) = sent(&world, "/else", "", br#"{"valve":"north","set":{"value":150}}"#);
+    assert!(!actuates(&asked, ""), "{asked:?}");
+    let host = format!("{HOST}:{}", world.port);
+    world.raw(format!("GET /valves/north HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes());
+    assert!(!actuates(&world.asked(), ""));
+    let (_, asked) = sent(&world, "/%76alves//x", "", br#"{"valve":"north","set":{"value":150}}"#);
+    assert!(actuates(&asked, "value=Long(150)"), "{asked:?}");
 }
 
 /// The same over HTTP/2, which has heads of its own and no lengths.

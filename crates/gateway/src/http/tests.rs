@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::gate::{Answered, Asking, Gate};
-use flyball_kernel::{ModelSettings, Value};
+use flyball_kernel::{Action, ModelSettings, Value};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -26,8 +26,12 @@ struct Ruler(Mutex<Vec<String>>);
 
 impl Gate for Ruler {
     fn ask(&self, asking: Asking) -> Answered {
-        let said: Vec<String> = asking.actions.iter().map(|a| format!("{} {}", a.verb, a.resource.id())).collect();
-        let said = said.join(" + ");
+        let said = |a: &Action| {
+            let more = ["value", "opaque"].map(|name| a.attr(name).map(|value| format!(" {name}={value:?}")));
+            let more = more.into_iter().flatten().filter(|_| a.verb.name() == "control.actuate");
+            format!("{} {}{}", a.verb, a.resource.id(), more.collect::<String>())
+        };
+        let said = asking.actions.iter().map(said).collect::<Vec<_>>().join(" + ");
         let named = asking.actions.iter().flat_map(|a| [a.attr("json"), a.attr("headers")]).flatten();
         let named: Vec<String> = named.map(|value| format!("{value:?}")).collect();
         let said = if named.is_empty() { said } else { format!("{said} {}", named.join(" ")) };

@@ -3,8 +3,10 @@
 //! INVARIANT: what readers could take in two ways is not read, but an error, which denies: another charset, a field twice (also in
 //! another case, as Go's reader takes it), a number beyond what a double holds, whatever is not JSON to the letter.
 
-use super::{HttpRequest, json};
-use flyball_kernel::RequestReading;
+use super::{HttpRequest, implied, json};
+use crate::mcp::{Text, typed};
+use flyball_kernel::{Action, RequestEffect, RequestReading, Resource};
+use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Values of one request, at most, and bytes of one of them: a longer one has none that a rule could name.
@@ -23,6 +25,7 @@ const HIDDEN: &str = "(not recorded)";
 pub struct WantedFields {
     headers: BTreeSet<String>,
     json: BTreeSet<String>,
+    does: Vec<RequestEffect>,
 }
 
 impl WantedFields {
@@ -39,6 +42,7 @@ impl WantedFields {
             let out: &mut Self = out.get_or_insert_default();
             out.headers.extend(row.headers().iter().cloned());
             out.json.extend(row.json().iter().cloned());
+            out.does.extend(row.does().cloned());
         }
         out
     }
@@ -47,6 +51,15 @@ impl WantedFields {
     #[must_use]
     pub fn wants_body(&self) -> bool {
         !self.json.is_empty()
+    }
+
+    /// What a request that changes something does, as the charter says, by its body; of which [`WantedFields::json`] must have told.
+    ///
+    /// # Errors
+    /// Why it can't be told.
+    pub fn actions(&self, body: &[u8]) -> Result<Vec<Action>, String> {
+        let body = if self.does.is_empty() { None } else { json::read(body) };
+        self.does.iter().map(|does| action(does, body.as_ref())).collect()
     }
 
     /// `NAME=VALUE` of each named header that is there, and of each part of it between commas.
@@ -111,6 +124,41 @@ impl WantedFields {
         walk.value()?;
         Ok(walk.out.into_iter().collect())
     }
+}
+
+/// INVARIANT: a field whose type is another is an error: what a server makes of it nobody can say. One of the resource's that is not
+/// there makes it opaque.
+fn action(does: &RequestEffect, body: Option<&Json>) -> Result<Action, String> {
+    let spec = does.verb.spec();
+    let fail = |e: flyball_kernel::ActionError| e.to_string();
+    let (mut resource, mut attrs, mut is_known) = (Resource::new(spec.resource), Vec::new(), true);
+    for (name, template) in &does.fields {
+        let of_resource = spec.resource.fields().iter().find(|field| field.name == name);
+        let Some(field) = of_resource.or_else(|| spec.attrs.iter().find(|field| field.name == name)) else { continue };
+        let Some(found) = Text::new(template).value_by(|pointer| at(body?, pointer)) else {
+            is_known &= of_resource.is_none();
+            continue;
+        };
+        let value = typed(field.ty, &found).ok_or_else(|| {
+            format!("its body's `{template}`, the `{name}` of a `{}`, has another type", does.verb.name())
+        })?;
+        match of_resource {
+            Some(_) => resource = resource.with(field.name, value).map_err(fail)?,
+            None => attrs.push((field.name, value)),
+        }
+    }
+    let mut action = implied(does.verb.name(), resource, "charter", is_known).map_err(fail)?;
+    attrs.into_iter().try_for_each(|(name, value)| action.set(name, value)).map_err(fail)?;
+    Ok(action)
+}
+
+/// What stands at a pointer, keys in any case: [`Walk`] has seen that none is there twice.
+fn at<'j>(body: &'j Json, pointer: &str) -> Option<&'j Json> {
+    steps(pointer).iter().try_fold(body, |at, step| match at {
+        Json::Object(members) => members.iter().find(|(key, _)| folded(key) == *step).map(|(_, value)| value),
+        Json::Array(items) => items.get(step.parse::<usize>().ok()?),
+        _ => None,
+    })
 }
 
 fn add(out: &mut BTreeSet<String>, name: &str, value: &str) -> Result<(), String> {

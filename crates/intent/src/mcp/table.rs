@@ -90,7 +90,7 @@ fn server(name: &str) -> Option<&'static Server> {
 }
 
 /// A pointer, `/a/b`; or a text with pointers in it, `x-{/a}` or `{/a|/b}`. One that ends with `?` may be missing.
-pub(super) struct Text<'a>(&'a str);
+pub(crate) struct Text<'a>(&'a str);
 
 impl<'a> Text<'a> {
     pub fn new(text: &'a str) -> Self {
@@ -102,15 +102,20 @@ impl<'a> Text<'a> {
     }
 
     pub fn value(&self, input: &Json) -> Option<Json> {
+        self.value_by(|pointer| input.pointer(pointer))
+    }
+
+    /// The same of whatever finds what stands at a pointer.
+    pub fn value_by<'j>(&self, at: impl Fn(&str) -> Option<&'j Json>) -> Option<Json> {
         if self.0.starts_with('/') {
-            return input.pointer(self.0.trim_end_matches('?')).filter(|value| !value.is_null()).cloned();
+            return at(self.0.trim_end_matches('?')).filter(|value| !value.is_null()).cloned();
         }
         let mut out = String::new();
         let mut rest = self.0;
         while let Some((before, after)) = rest.split_once('{') {
             out.push_str(before);
             let (pointers, after) = after.split_once('}')?;
-            match pointers.split('|').find_map(|pointer| input.pointer(pointer))? {
+            match pointers.split('|').find_map(&at)? {
                 Json::String(text) => out.push_str(text),
                 Json::Number(number) => out.push_str(&number.to_string()),
                 _ => return None,

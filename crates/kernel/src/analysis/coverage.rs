@@ -59,12 +59,15 @@ fn is_named(verb: Verb, names: &[&str]) -> bool {
     names.iter().any(|n| *n == verb.name() || *n == verb.group())
 }
 
-/// The surfaces that bring a verb, and how far: this version's, and those by which tools come of which the charter says what they are.
+/// The surfaces that bring a verb, and how far: this version's, and those by which tools and requests come of which the charter says
+/// what they are.
 pub(super) fn brought(verb: Verb, charter: &Charter) -> impl Iterator<Item = (Surface, Reach)> {
     let own = charter.servers().tools.iter().any(|row| row.verb == verb);
     let by_tools = [Surface::Hook, Surface::Mcp].into_iter().filter(move |_| own).map(|surface| (surface, Reach::Told));
+    let asked = charter.http().reads.iter().any(|row| row.does().is_some_and(|does| does.verb == verb));
+    let by_requests = asked.then_some((Surface::Http, Reach::Each));
     let rows = MEDIATED.iter().filter(move |(_, _, names)| is_named(verb, names));
-    rows.map(|(surface, reach, _)| (*surface, *reach)).chain(by_tools)
+    rows.map(|(surface, reach, _)| (*surface, *reach)).chain(by_tools).chain(by_requests)
 }
 
 /// How far each surface brings a verb in some kind of session; none for a verb that nothing mediates in this version.

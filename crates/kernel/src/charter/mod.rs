@@ -49,7 +49,7 @@ pub(crate) use examples::default_surface;
 pub use examples::{Example, ExampleOutcome, check_examples};
 pub(crate) use examples::{before, example_session};
 pub use models::{Credential, CredentialSource, MODEL_APIS, ModelHost, ModelPrice, ModelSettings};
-pub use requests::RequestReading;
+pub use requests::{RequestEffect, RequestReading};
 pub use schema::FactType;
 pub(crate) use schema::rule_attrs;
 pub use servers::{ServerSettings, ServerTool, Servers};

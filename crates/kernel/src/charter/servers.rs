@@ -109,7 +109,7 @@ fn tool_rows(report: &mut Report, rows: Vec<Keys<'_>>) -> Vec<ServerTool> {
     out
 }
 
-fn verb(report: &mut Report, is: &At<String>) -> Option<Verb> {
+pub(super) fn verb(report: &mut Report, is: &At<String>) -> Option<Verb> {
     let found = Verb::named(&is.value);
     if found.is_none() {
         let hint = nearest(&is.value, verbs().map(|verb| verb.name()));
@@ -118,7 +118,13 @@ fn verb(report: &mut Report, is: &At<String>) -> Option<Verb> {
     found
 }
 
-fn fields(report: &mut Report, verb: Verb, row: &super::report::Place, with: Option<Keys>) -> BTreeMap<String, String> {
+/// What `with` says of each field of the verb's resource, and of its attributes.
+pub(super) fn fields(
+    report: &mut Report,
+    verb: Verb,
+    row: &super::report::Place,
+    with: Option<Keys>,
+) -> BTreeMap<String, String> {
     let spec = verb.spec();
     let known: Vec<&str> = spec.resource.fields().iter().chain(spec.attrs).map(|field| field.name).collect();
     let mut out = BTreeMap::new();
@@ -130,13 +136,14 @@ fn fields(report: &mut Report, verb: Verb, row: &super::report::Place, with: Opt
         } else if let Some(text) = text {
             out.insert(name.value, text.to_owned());
         } else {
-            let hint = "a JSON pointer into the call's arguments, `/path`, or a text with some in it, `item/{/id}`";
+            let hint =
+                "a JSON pointer into the arguments or the body, `/path`, or a text with some in it, `item/{/id}`";
             report.error("FB0103", &name.place, format!("`{}` is to be a text", clip(&name.value)), hint);
         }
     }
     // INVARIANT: a rule that names what it is about finds that named.
     for field in spec.resource.fields().iter().filter(|field| !out.contains_key(field.name)) {
-        let message = format!("nothing says which `{}` a call is about", field.name);
+        let message = format!("nothing says which `{}` it is about", field.name);
         report.error("FB0104", row, message, format!("add `{} = \"/…\"` to `with`", field.name));
     }
     out

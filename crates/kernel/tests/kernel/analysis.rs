@@ -402,4 +402,7 @@ fn a_verb_that_only_the_charters_own_tools_bring_is_mediated() {
     };
     assert_eq!(surfaces(""), (vec![], true));
     assert_eq!(surfaces(tool), (vec!["hook", "mcp"], false));
+    let request = "[http]\nopen = true\n[[http.read]]\nhost = \"plant.example\"\nis = \"control.actuate\"\nwith = { name = \"/name\", value = \"/value\" }\n";
+    assert_eq!(surfaces(request), (vec!["http"], false));
+    assert_eq!(surfaces(&request.replace("true", "false")), (vec![], true));
 }

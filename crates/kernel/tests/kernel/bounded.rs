@@ -157,6 +157,26 @@ fn case_globs_that_explode() {
     ] {
         refused(&format!("[[mcp.tool]]\n{row}\n"), ALL, code);
     }
+    let with = "with = { name = \"/n\", value = \"/v\" }";
+    for (row, code) in [
+        ("is = \"control.actuated\"", "FB0103"),
+        ("is = \"control.actuate\"", "FB0104"),
+        ("is = \"control.actuate\"\nwith = { name = \"/n\", values = \"/v\" }", "FB0103"),
+        // It has to be one place, found in one way.
+        ("is = \"control.actuate\"\nwith = { name = \"n\", value = \"/*/v\" }", "FB0103"),
+        ("is = \"control.actuate\"\nwith = { name = \"{/a|/b}\" }", "FB0103"),
+        ("is = \"control.actuate\"\nwith = { name = \"{/a\" }", "FB0103"),
+        ("is = \"control.actuate\"\nwith = { name = \"/a?\" }", "FB0103"),
+        // A path has a form that no body brings with it.
+        ("is = \"fs.write\"\nwith = { path = \"/p\" }", "FB0103"),
+        ("is = \"http.request\"\nwith = { method = \"PUT\", host = \"h\", path = \"/p\" }", "FB0103"),
+        ("is = \"git.push\"\nwith = { remote = \"o\", name = \"/b\" }", "FB0103"),
+        (with, "FB0104"),
+    ] {
+        refused(&format!("[[http.read]]\nhost = \"h.example\"\n{row}\n"), ALL, code);
+    }
+    let reads = format!("[[http.read]]\nhost = \"h.example\"\nis = \"control.actuate\"\n{with}\n");
+    assert_eq!(charter(&reads, ALL).http().reads[0].json(), ["/n", "/v"]);
     for (row, code) in [
         ("labels = [\"nobodys\"]", "FB0105"),
         ("labels = 3", "FB0103"),

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 fn wanted(json: &[&str], headers: &[&str]) -> WantedFields {
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    WantedFields { headers: set(headers), json: set(json) }
+    WantedFields { headers: set(headers), json: set(json), does: Vec::new() }
 }
 
 fn read(pointers: &[&str], body: &str) -> Result<Vec<String>, String> {
