@@ -35,11 +35,16 @@ const PYTHON: &str = r#"
 import asyncio, json, os, sys
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
 
 async def main():
     calls, command, *args = sys.argv[1:]
-    server = StdioServerParameters(command=command, args=args, env=dict(os.environ))
-    async with stdio_client(server) as (read, write), ClientSession(read, write) as session:
+    is_http = command.startswith("http:")
+    server = None if is_http else StdioServerParameters(command=command, args=args, env=dict(os.environ))
+    async with (
+        streamable_http_client(command) if is_http else stdio_client(server) as (read, write, *_),
+        ClientSession(read, write) as session,
+    ):
         told = await session.initialize()
         told = told.model_dump(by_alias=True, exclude_none=True)
         tools = (await session.list_tools()).tools
@@ -77,6 +82,48 @@ const one = async (name) => {
   return { session: way.sessionId ?? "", told, echoes: echoes.map((it) => it.content[0].text), roots: roots.content[0].text };
 };
 console.log(JSON.stringify(await Promise.all([one("left"), one("right")])));
+"#;
+
+/// Calls a tool, goes away after the first event of the answer's stream, and goes on behind it until the answer has come: what came.
+const GOES_ON: &str = r#"
+import http.client, json, sys, time
+port, path = int(sys.argv[1]), "/mcp"
+def ask(method, body=None, **headers):
+    to = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    kind = {"accept": "application/json, text/event-stream" if body else "text/event-stream", "content-type": "application/json"}
+    to.request(method, path, body and json.dumps({"jsonrpc": "2.0", **body}), {**kind, **headers})
+    return to, to.getresponse()
+client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+_, answer = ask("POST", {"id": 1, "method": "initialize", "params": client})
+session = {"mcp_session_id": answer.getheader("mcp-session-id"), "mcp_protocol_version": "2025-11-25"}
+answer.read()
+ask("POST", {"method": "notifications/initialized"}, **session)[1].read()
+call = {"name": "trigger-long-running-operation", "arguments": {"duration": 1, "steps": 4}, "_meta": {"progressToken": "p"}}
+to, answer = ask("POST", {"id": 2, "method": "tools/call", "params": call}, **session)
+last, line = "", b""
+while not line.startswith(b"data: {"):
+    line = answer.readline()
+    assert line, "the stream ended"
+    if line.startswith(b"id:"):
+        last = line[3:].decode().strip()
+answer.close()
+to.close()
+until = time.monotonic() + 60
+while True:
+    assert time.monotonic() < until, "the answer does not come"
+    came = []
+    try:
+        _, answer = ask("GET", last_event_id=last, **session)
+        for line in answer:
+            if line.startswith(b"data: {"):
+                message = json.loads(line[5:])
+                came.append(message.get("result") or message["params"])
+                if message.get("id") == 2:
+                    print(json.dumps(came))
+                    sys.exit()
+    except TimeoutError:
+        pass
 "#;
 
 struct World {
@@ -145,25 +192,25 @@ impl World {
         }
     }
 
+    fn client(&self, sdk: Sdk) -> Command {
+        let (program, script) = match sdk {
+            Sdk::TypeScript => ("node".into(), "client.mjs"),
+            Sdk::Python => (self.installed.join("py/bin/python"), "client.py"),
+        };
+        let mut command = Command::new(program);
+        command.arg(self.path(script));
+        command.env("SDK", self.installed.join("node_modules/@modelcontextprotocol/sdk"));
+        command
+    }
+
     /// What a client gets of a server's calls, with the gateway in between or without.
     fn calls(&self, sdk: Sdk, is_governed: bool, server: &str, calls: &Value) -> Value {
-        let mut command = match sdk {
-            Sdk::TypeScript => {
-                let mut command = Command::new("node");
-                command.arg(self.path("client.mjs"));
-                command
-            }
-            Sdk::Python => {
-                let mut command = Command::new(self.installed.join("py/bin/python"));
-                command.arg(self.path("client.py"));
-                command
-            }
-        };
+        let mut command = self.client(sdk);
         command.arg(calls.to_string());
         if is_governed {
             command.arg(env!("CARGO_BIN_EXE_flyball")).args(["gateway", "mcp", "--within", "0", "--"]);
         }
-        command.args(self.server(server)).env("SDK", self.installed.join("node_modules/@modelcontextprotocol/sdk"));
+        command.args(self.server(server));
         self.around(&mut command);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{sdk:?} {server}: {output:?}");
@@ -268,21 +315,22 @@ fn a_server_over_pipes_is_to_clients_over_http_what_it_is_over_pipes() {
         {"name": "write_file", "arguments": {"path": "/etc/flyball-test", "content": "x"}},
     ]);
     let (_gateway, at) = listening(&world, "filesystem");
-    let mut client = Command::new("node");
-    client.arg(world.path("client.mjs")).arg(calls.to_string()).arg(&at);
-    client.env("SDK", world.installed.join("node_modules/@modelcontextprotocol/sdk"));
-    let output = client.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(text(&told["calls"][0]) == "one\n" && told["calls"][1]["isError"] != true, "{told}");
-    assert_eq!(std::fs::read_to_string(here.join("b.txt")).unwrap(), "two\n");
-    assert!(text(&told["calls"][2]).contains("ci-is-asked-about") && !ci.exists(), "{told}");
-    assert!(text(&told["calls"][3]).contains("outside-the-workspace"), "{told}");
-    // But for what names the attempt, which is another one.
-    let over_pipes = world.calls(Sdk::TypeScript, true, "filesystem", &calls);
-    assert_eq!((&told["tools"], &told["server"]), (&over_pipes["tools"], &over_pipes["server"]));
-    assert_eq!(told["calls"][0], over_pipes["calls"][0]);
-    assert_eq!(told["calls"][1], over_pipes["calls"][1]);
+    for sdk in [Sdk::TypeScript, Sdk::Python] {
+        let _ = std::fs::remove_file(here.join("b.txt"));
+        let mut client = world.client(sdk);
+        let output = client.arg(calls.to_string()).arg(&at).output().unwrap();
+        assert!(output.status.success(), "{sdk:?} {output:?}");
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(text(&told["calls"][0]) == "one\n" && told["calls"][1]["isError"] != true, "{sdk:?} {told}");
+        assert_eq!(std::fs::read_to_string(here.join("b.txt")).unwrap(), "two\n");
+        assert!(text(&told["calls"][2]).contains("ci-is-asked-about") && !ci.exists(), "{sdk:?} {told}");
+        assert!(text(&told["calls"][3]).contains("outside-the-workspace"), "{sdk:?} {told}");
+        // But for what names the attempt, which is another one.
+        let over_pipes = world.calls(sdk, true, "filesystem", &calls);
+        assert_eq!((&told["tools"], &told["server"]), (&over_pipes["tools"], &over_pipes["server"]), "{sdk:?}");
+        assert_eq!(told["calls"][0], over_pipes["calls"][0], "{sdk:?}");
+        assert_eq!(told["calls"][1], over_pipes["calls"][1], "{sdk:?}");
+    }
 }
 
 #[test]
@@ -307,6 +355,44 @@ fn two_clients_of_a_server_over_pipes_have_nothing_of_each_other() {
     // The clients have ended their sessions, and so the processes.
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while world.log().matches("\"process ended\"").count() < 2 {
+        assert!(std::time::Instant::now() < until, "{}", world.log());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    drop(gateway);
+}
+
+/// What a server keeps of a stream is given to a client that goes on at `Last-Event-ID`, as without the gateway.
+#[test]
+fn a_client_goes_on_behind_the_last_event_that_it_has_seen() {
+    let Some(world) = World::new() else { return };
+    std::fs::write(world.path("goes_on.py"), GOES_ON).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let [node, everything] = <[String; 2]>::try_from(world.server("everything")).unwrap();
+    let mut server = Command::new(node);
+    server.args([&everything, "streamableHttp"]).env("PORT", &free);
+    let (_server, _) = started(server, "listening on port");
+    let site = format!("everything=http://127.0.0.1:{free}/mcp");
+    let gateway = world.flyball(&["gateway", "mcp", "--within", "0", "--listen", "127.0.0.1:0", "--", &site]);
+    let (gateway, line) = started(gateway, "is served at ");
+    let through = line.trim().trim_end_matches("/mcp").rsplit_once(':').unwrap().1.to_owned();
+    let came = |port: &str| {
+        let mut client = Command::new(world.installed.join("py/bin/python"));
+        let output = client.arg(world.path("goes_on.py")).arg(port).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let behind = came(&through);
+    assert_eq!(behind.as_array().unwrap().len(), 4, "three steps and the answer: {behind}");
+    assert_eq!(came(&free), behind);
+    // What became of the call is known, though nobody waited on the stream on which it began.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let is_done = |log: &str| {
+        let entries: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let calls = entries.iter().filter(|e| e["kind"] == "attempt" && e["body"]["verb"] == "tool.call");
+        let of = calls.filter_map(|e| e["seq"].as_u64()).next_back();
+        entries.iter().any(|e| e["kind"] == "outcome" && e["body"]["of"].as_u64() == of && e["body"]["ok"] == true)
+    };
+    while !is_done(&world.log()) {
         assert!(std::time::Instant::now() < until, "{}", world.log());
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
