@@ -551,7 +551,7 @@ pub struct HookEvent {
     /// How many seconds people may take to answer a question: less than the harness gives the hook
     #[arg(long, value_name = "SECONDS", default_value_t = 570)]
     pub within: u64,
-    /// Send what happens in the harness's session to an OpenTelemetry collector while it happens, as `flyball run --otlp` does
+    /// Send what happens in the harness's session to an OpenTelemetry collector while it happens, as `--otlp` of `run` does
     #[arg(long, value_name = "URL")]
     pub otlp: Option<String>,
 }
