@@ -425,9 +425,10 @@ impl Gate {
     /// # Errors
     /// [`GateError`] when it can't be recorded.
     pub fn outcome(&mut self, of: u64, ok: bool, attrs: BTreeMap<String, Value>) -> Result<u64, GateError> {
-        let seq = self.outcome_staged(of, ok, attrs)?;
+        let seq = self.outcome_staged(of, ok, attrs);
+        // It is on record whatever followed from it.
         self.stream()?.queue_staged()?;
-        Ok(seq)
+        seq
     }
 
     /// The same, queued with what is noted next, which its caller does at once.
