@@ -1,7 +1,7 @@
 //! An attacker with the database file and no key: whatever is changed is found, and the entry is named.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-use flyball_ledger::{Draft, Kind, Ledger, LedgerError, Problem, Report, merkle};
+use flyball_ledger::{Digest, Draft, Kind, Ledger, LedgerError, Problem, Report, merkle};
 use rusqlite::Connection;
 use serde_json::json;
 use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::OnceLock};
@@ -25,6 +25,14 @@ fn build_anew(dir: &Path) {
             if n == 50 && name == "a" {
                 body["blob"] = json!(blob);
                 body["stdin"] = payload.clone();
+            }
+            // The same content again: in another's payload, and as a file that it was written into.
+            match (name, n) {
+                ("b", 47) => body["answer"] = ledger.payload(&[b'p'; 9000]).unwrap(),
+                ("a", 55) => body["blob"] = json!(Digest::of(&[b'p'; 9000])),
+                ("b", 60) => body["blob"] = json!(ledger.put_blob(&[b'o'; 9000]).unwrap()),
+                ("b", 100..120) => body["blob"] = json!(ledger.put_blob(b"many").unwrap()),
+                _ => {}
             }
             let cause = if n > 1 { vec![n - 1] } else { vec![] };
             let draft = Draft { at_ns: 1_000_000 * n, kind, actor: "agent".into(), cause, body };
@@ -378,6 +386,58 @@ fn blobs_and_payloads() {
         db.execute("UPDATE payloads SET digest = (SELECT digest FROM blobs WHERE bytes > 1000000)", []).unwrap();
     });
     names(&problems, "FB0341", "aaa", 50);
+}
+
+/// Holds those who are named for this code against those who should be.
+#[track_caller]
+fn names_all(problems: &[Problem], code: &str, expected: &[(&str, u64)]) {
+    let named = problems.iter().filter(|p| p.code == code);
+    let mut named: Vec<_> = named.map(|p| (p.stream.as_deref().unwrap_or_default(), p.seq.unwrap_or(0))).collect();
+    named.sort_unstable();
+    assert_eq!(named, expected, "{code} of {problems:#?}");
+}
+
+#[test]
+fn every_entry_that_relies_on_content_is_named() {
+    let own = format!("x'{}'", Digest::of(&[b'p'; 9000]).to_hex());
+    let other = format!("x'{}'", Digest::of(&[b'o'; 9000]).to_hex());
+    let (all, both) = ([("aaa", 50), ("aaa", 55), ("bbb", 47)], [("aaa", 50), ("bbb", 47)]);
+    let run = |sql: String| attacked(move |db| db.execute_batch(&sql).unwrap());
+    // Altered and cut: the payloads' commitments tell as well.
+    for change in ["substr(data, 1, 4000) || x'00' || substr(data, 4002)", "substr(data, 1, 8999)"] {
+        let problems = run(format!("UPDATE chunks SET data = CAST({change} AS BLOB) WHERE digest = {own}"));
+        names_all(&problems, "FB0340", &all);
+        names_all(&problems, "FB0341", &both);
+        says(&problems, "FB0340", &Digest::of(&[b'p'; 9000]).to_string());
+    }
+    // Its length with it.
+    let problems = run(format!(
+        "UPDATE chunks SET data = CAST(substr(data, 1, 8999) AS BLOB) WHERE digest = {own}; UPDATE blobs SET bytes = 8999 WHERE digest = {own}"
+    ));
+    names_all(&problems, "FB0340", &all);
+    // Swapped with another's: both are wrong.
+    let problems = run(format!(
+        "UPDATE chunks SET piece = -1 WHERE digest = {own}; UPDATE chunks SET digest = {own} WHERE digest = {other};
+        UPDATE chunks SET digest = {other}, piece = 0 WHERE piece = -1"
+    ));
+    names_all(&problems, "FB0340", &[all.as_slice(), &[("bbb", 60)]].concat());
+    // Said to be another, which is whole: only the commitments show it.
+    let problems = run(format!("UPDATE payloads SET digest = {other} WHERE digest = {own}"));
+    names_all(&problems, "FB0340", &[]);
+    names_all(&problems, "FB0341", &both);
+    // Gone: its pieces, its row, the payloads' rows.
+    names_all(&run(format!("DELETE FROM chunks WHERE digest = {own}")), "FB0340", &all);
+    names_all(&run(format!("DELETE FROM blobs WHERE digest = {own}")), "FB0340", &all);
+    names_all(&run("DELETE FROM payloads".into()), "FB0341", &both);
+    // One payload's row: its entry alone, and not who relies on the same content.
+    let problems = run("DELETE FROM payloads WHERE commitment = (SELECT max(commitment) FROM payloads)".to_string());
+    assert_eq!(problems.iter().filter(|p| p.code == "FB0341").count(), 1, "{problems:#?}");
+    names_all(&problems, "FB0340", &[]);
+    // Of very many, the first.
+    let many = format!("DELETE FROM blobs WHERE digest = x'{}'", Digest::of(b"many").to_hex());
+    let problems = run(many);
+    names_all(&problems, "FB0340", &(100..116).map(|seq| ("bbb", seq)).collect::<Vec<_>>());
+    says(&problems, "FB0340", "; 4 more entries rely on it");
 }
 
 #[test]

@@ -181,10 +181,20 @@ digest, = one("select digest from payloads where commitment = ?", commitment)
 if what == "content":
     piece, data = one("select piece, data from chunks where digest = ? order by piece desc", digest)
     db.execute("update chunks set data = ? where digest = ? and piece = ?", (flip(data), digest, piece))
+elif what == "cut":
+    piece, data = one("select piece, data from chunks where digest = ? order by piece desc", digest)
+    db.execute("update chunks set data = ? where digest = ? and piece = ?", (data[:-1], digest, piece))
+elif what == "swapped":
+    other, = one("select digest from blobs where digest != ? order by digest", digest)
+    db.execute("update chunks set digest = zeroblob(32) where digest = ?", (digest,))
+    db.execute("update chunks set digest = ? where digest = ?", (digest, other))
+    db.execute("update chunks set digest = ? where digest = zeroblob(32)", (other,))
 elif what == "which":
     other, there = one("select commitment, digest from payloads where digest != ? and commitment != ? order by commitment", digest, commitment)
     db.execute("update payloads set digest = ? where commitment = ?", (there, commitment))
     db.execute("update payloads set digest = ? where commitment = ?", (digest, other))
+elif what == "lost":
+    db.execute("delete from blobs where digest = ?", (digest,))
 elif what == "gone":
     db.execute("delete from payloads where commitment = ?", (commitment,))
 db.commit()
@@ -205,8 +215,13 @@ fn tampered(user: User) {
     let hex = kept.strip_prefix("sha256:").unwrap_or(kept);
     matches(&world, &session, "4");
     let sessions = world.ok(&["ps", "--json"]).lines().count();
-    for what in ["content", "which", "gone"] {
-        let ledger = world.ledger.join("ledger.db");
+    let (ledger, whole) = (world.ledger.join("ledger.db"), world.ledger.join("ledger.whole"));
+    std::fs::copy(&ledger, &whole).unwrap();
+    for what in ["content", "cut", "swapped", "which", "lost", "gone"] {
+        for beside in ["ledger.db-wal", "ledger.db-shm"] {
+            let _ = std::fs::remove_file(world.ledger.join(beside));
+        }
+        std::fs::copy(&whole, &ledger).unwrap();
         let changed = std::process::Command::new("/usr/bin/python3")
             .args(["-c", TAMPER, ledger.to_str().unwrap(), what, hex])
             .output()
@@ -221,9 +236,14 @@ fn tampered(user: User) {
                 "{what}: {told:#}"
             );
             assert!(told["rerun"].is_null(), "{what}: nothing was run: {told:#}");
-            let why = told["levels"].to_string();
-            assert!(why.contains(hex) || why.contains(&exchange["seq"].to_string()), "{what}: {why}");
+            let named = |o: &Value| o["seq"] == exchange["seq"];
+            let why = &told["levels"][0]["obstacles"];
+            assert!(why.as_array().unwrap().iter().any(named), "{what}: entry {}: {why:#}", exchange["seq"]);
         }
+        let verified = world.flyball(&["verify", session["session"].as_str().unwrap(), "--json"]).output().unwrap();
+        let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
+        let named = |p: &Value| p["stream"] == exchange["stream"] && p["seq"] == exchange["seq"];
+        assert!(report["problems"].as_array().unwrap().iter().any(named), "{what}: {report:#}");
         assert_eq!(world.ok(&["ps", "--json"]).lines().count(), sessions, "{what}: no session was made");
     }
     counter.nobody_came();

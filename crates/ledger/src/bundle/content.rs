@@ -4,12 +4,15 @@ use super::{PayloadLine, read::Reading};
 use crate::{
     CHUNK_BYTES, Digest, LedgerError,
     digest::Hasher,
-    verify::{Found, Place, content::Relied},
+    verify::{
+        Found, Place,
+        content::{Relied, tell},
+    },
     writer::to_sql,
 };
 use rusqlite::Connection;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     io::{BufRead as _, BufReader, Read},
 };
 
@@ -65,12 +68,7 @@ impl Content {
     }
 
     /// Reads the salts.
-    pub(super) fn payloads<R: Read>(
-        &mut self,
-        reading: &mut Reading<R>,
-        session: &str,
-        found: &mut Found,
-    ) -> Result<(), LedgerError> {
+    pub(super) fn payloads<R: Read>(&mut self, reading: &mut Reading<R>, found: &mut Found) -> Result<(), LedgerError> {
         let bytes = reading.from.left();
         let mut lines = BufReader::new((&mut reading.from).take(bytes));
         let (mut line, mut last, mut count) = (Vec::new(), None, 0u64);
@@ -102,10 +100,10 @@ impl Content {
                 continue;
             }
             if self.relied.erased.has_payload(&payload.commitment)
-                && let Some((_, seq)) = self.relied.payloads.get(&payload.commitment)
+                && let Some(users) = self.relied.payloads.get(&payload.commitment)
             {
                 let message = format!("its payload {} was erased, and is here", payload.commitment);
-                found.add("FB0349", Place::Entry(session, *seq, None), message);
+                tell("FB0349", users, &message, found);
             }
             self.committed.entry(payload.blob).or_default().push((payload.commitment, salt));
         };
@@ -127,11 +125,9 @@ impl Content {
         found: &mut Found,
     ) -> Result<(), LedgerError> {
         let committed = self.committed.get(&digest).map(Vec::as_slice).unwrap_or_default();
-        let users = committed.iter().filter_map(|(commitment, _)| self.relied.payloads.get(commitment));
-        let user = users.chain(self.relied.blobs.get(&digest)).min_by_key(|(_, seq)| *seq);
-        let place = user.map_or(Place::Ledger, |(stream, seq)| Place::Entry(stream, *seq, None));
-        if user.is_none() {
-            found.add("FB0349", place, format!("it brings the blob {digest}, which no entry names"));
+        let users = self.relied.users(&digest, committed.iter().map(|(commitment, _)| commitment));
+        if users.is_empty() {
+            found.add("FB0349", Place::Ledger, format!("it brings the blob {digest}, which no entry names"));
         }
         let is_kept = self.has_spilled
             && !committed.is_empty()
@@ -158,13 +154,12 @@ impl Content {
             }
         }
         if hasher.finish() != digest {
-            found.add("FB0340", place, format!("the {bytes} bytes of blob {digest} are others"));
+            tell("FB0340", &users, &format!("the {bytes} bytes of blob {digest} are others"), found);
         }
         for (hasher, (commitment, salt)) in salted.into_iter().zip(committed) {
             if hasher.finish() != *commitment {
-                let user = self.relied.payloads.get(commitment);
-                let place = user.map_or(Place::Ledger, |(stream, seq)| Place::Entry(stream, *seq, None));
-                found.add("FB0341", place, format!("payload and salt do not give the commitment {commitment}"));
+                let message = format!("payload and salt do not give the commitment {commitment}");
+                self.relied.tell_of_payload(commitment, &message, found);
             } else if is_kept {
                 let sql = "INSERT INTO payloads (commitment, salt, digest) VALUES (?1, ?2, ?3)";
                 db.execute(sql, (commitment.0, salt, digest.0)).map_err(fail)?;
@@ -175,7 +170,7 @@ impl Content {
             let sql = "INSERT INTO blobs (digest, bytes) VALUES (?1, ?2)";
             db.execute(sql, (digest.0, to_sql(bytes))).map_err(fail)?;
         }
-        if user.is_some() {
+        if !users.is_empty() {
             self.brought.insert(digest);
         }
         self.blobs += 1;
@@ -183,31 +178,23 @@ impl Content {
     }
 
     /// What entries rely on and is not here, though the rest is and nobody erased it.
-    pub(super) fn missing(&self, session: &str, found: &mut Found) {
+    pub(super) fn missing(&self, found: &mut Found) {
         if !self.is_there {
             return;
         }
         let salted: HashSet<&Digest> = self.committed.values().flatten().map(|(commitment, _)| commitment).collect();
-        let mut gone: Vec<(u64, &'static str, String)> = Vec::new();
-        for (commitment, (_, seq)) in &self.relied.payloads {
-            if !salted.contains(commitment) && !self.relied.erased.has_payload(commitment) {
-                gone.push((*seq, "FB0341", format!("its payload {commitment} is gone")));
-            }
+        let relied = &self.relied;
+        let lost = |commitment: &&Digest| !salted.contains(commitment) && !relied.erased.has_payload(commitment);
+        for commitment in relied.payloads.keys().filter(lost).collect::<BTreeSet<_>>() {
+            relied.tell_of_payload(commitment, &format!("its payload {commitment} is gone"), found);
         }
-        for (digest, (_, seq)) in &self.relied.blobs {
-            if !self.brought.contains(digest) && !self.relied.gave_up(digest) {
-                gone.push((*seq, "FB0340", format!("its blob {digest} is not here")));
+        let named = relied.blobs.keys().chain(self.committed.keys());
+        for digest in named.filter(|digest| !self.brought.contains(*digest)).collect::<BTreeSet<_>>() {
+            let committed = self.committed.get(digest).map(Vec::as_slice).unwrap_or_default();
+            let users = relied.hurt(digest, committed.iter().map(|(commitment, _)| commitment));
+            if !users.is_empty() && (!relied.gave_up(digest) || !committed.is_empty()) {
+                tell("FB0340", &users, &format!("its blob {digest} is not here"), found);
             }
-        }
-        for (digest, committed) in self.committed.iter().filter(|(digest, _)| !self.brought.contains(*digest)) {
-            let users = committed.iter().filter_map(|(commitment, _)| self.relied.payloads.get(commitment));
-            for (_, seq) in users {
-                gone.push((*seq, "FB0340", format!("its blob {digest} is not here")));
-            }
-        }
-        gone.sort();
-        for (seq, code, message) in gone {
-            found.add(code, Place::Entry(session, seq, None), message);
         }
     }
 }

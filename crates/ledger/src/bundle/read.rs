@@ -87,7 +87,7 @@ pub fn read(from: impl Read, path: &Path, limits: Limits) -> Result<Opened, Ledg
     name = reading.next()?;
     if manifest.payloads {
         reading.is(&name, member::PAYLOADS)?;
-        content.payloads(&mut reading, &manifest.session, &mut found)?;
+        content.payloads(&mut reading, &mut found)?;
         name = reading.next()?;
     }
     while let Some((member, bytes)) = name {
@@ -117,7 +117,7 @@ pub fn read(from: impl Read, path: &Path, limits: Limits) -> Result<Opened, Ledg
     if reading.left > 0 {
         return Err(reading.broken(format!("its manifest speaks of {} bytes more", reading.left)));
     }
-    let mut relied = content.finish(&manifest.session, &mut found);
+    let mut relied = content.finish(&mut found);
     db.execute_batch("COMMIT").map_err(|e| LedgerError::store(path, e))?;
 
     let problems = found.finish();
@@ -440,8 +440,8 @@ fn numbered(line: &[u8], begins: &str) -> Option<u64> {
 
 impl Content {
     /// What entries relied on.
-    fn finish(&mut self, session: &str, found: &mut Found) -> Relied {
-        self.missing(session, found);
+    fn finish(&mut self, found: &mut Found) -> Relied {
+        self.missing(found);
         std::mem::take(&mut self.relied)
     }
 }

@@ -3,37 +3,112 @@
 use super::{Found, Place, erased::Erasures};
 use crate::{CHUNK_BYTES, Digest, References, digest::Hasher};
 use rusqlite::Connection;
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
-/// What entries rely on, each with the first entry that does.
+/// Of the entries that rely on one content, so many are named; how many more do is told.
+const USERS_NAMED_MAX: usize = 16;
+
+/// The entries that rely on one content, in the order of the tree.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Users {
+    named: Vec<(Arc<str>, u64)>,
+    more: usize,
+}
+
+impl Users {
+    fn note(&mut self, stream: &Arc<str>, seq: u64) {
+        if self.named.len() < USERS_NAMED_MAX {
+            self.named.push((Arc::clone(stream), seq));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+
+    /// Those of both, each once.
+    fn and(mut self, other: &Self) -> Self {
+        for user in &other.named {
+            if !self.named.contains(user) {
+                self.note(&user.0, user.1);
+            }
+        }
+        self.more += other.more;
+        self
+    }
+}
+
+/// What entries rely on, each with who does.
 #[derive(Default)]
 pub(crate) struct Relied {
-    pub(crate) blobs: HashMap<Digest, (String, u64)>,
-    pub(crate) payloads: HashMap<Digest, (String, u64)>,
-    /// How many entries rely on a blob, where it is more than one.
-    more: HashMap<Digest, usize>,
+    pub(crate) blobs: HashMap<Digest, Users>,
+    pub(crate) payloads: HashMap<Digest, Users>,
+    /// The stream of the entry before, since most entries follow one of their own stream.
+    stream: Arc<str>,
     pub(crate) erased: Erasures,
 }
 
 impl Relied {
     pub(super) fn note(&mut self, stream: &str, seq: u64, refs: &References) {
+        if refs.is_empty() {
+            return;
+        }
+        if *self.stream != *stream {
+            self.stream = stream.into();
+        }
         for digest in &refs.payloads {
-            self.payloads.entry(*digest).or_insert_with(|| (stream.to_owned(), seq));
+            self.payloads.entry(*digest).or_default().note(&self.stream, seq);
         }
         for digest in &refs.blobs {
-            if self.blobs.contains_key(digest) {
-                *self.more.entry(*digest).or_insert(1) += 1;
-            } else {
-                self.blobs.insert(*digest, (stream.to_owned(), seq));
-            }
+            self.blobs.entry(*digest).or_default().note(&self.stream, seq);
         }
+    }
+
+    /// Who relies on that blob: by its digest, or by one of the commitments to it.
+    pub(crate) fn users<'a>(&self, blob: &Digest, commitments: impl IntoIterator<Item = &'a Digest>) -> Users {
+        let by_commitment = commitments.into_iter().filter_map(|commitment| self.payloads.get(commitment));
+        self.blobs.get(blob).into_iter().chain(by_commitment).fold(Users::default(), Users::and)
+    }
+
+    /// Of them, those who did not give it up; all, where too many rely on it to tell.
+    pub(crate) fn hurt<'a>(&self, blob: &Digest, commitments: impl IntoIterator<Item = &'a Digest>) -> Users {
+        let mut users = self.users(blob, commitments);
+        if users.more == 0 {
+            users.named.retain(|(stream, seq)| !self.erased.gave_up(blob, stream, *seq));
+        }
+        users
+    }
+
+    /// Tells all who rely on a payload what is wrong with it.
+    pub(crate) fn tell_of_payload(&self, commitment: &Digest, message: &str, found: &mut Found) {
+        tell("FB0341", self.payloads.get(commitment).unwrap_or(&Users::default()), message, found);
     }
 
     /// Whether nobody was hurt by the loss of this blob: all who relied on it gave it up.
     pub(crate) fn gave_up(&self, digest: &Digest) -> bool {
-        let relied = self.more.get(digest).copied().unwrap_or(1);
-        self.blobs.contains_key(digest) && self.erased.has_blob(digest, relied)
+        self.blobs.get(digest).is_some_and(|users| self.erased.has_blob(digest, users.named.len() + users.more))
     }
+}
+
+/// What is wrong with content is wrong with each entry that relies on it. Nobody relying on it, it is wrong with the ledger.
+pub(crate) fn tell(code: &'static str, users: &Users, message: &str, found: &mut Found) {
+    let Some((last, others)) = users.named.split_last() else {
+        return found.add(code, Place::Ledger, message.to_owned());
+    };
+    for (stream, seq) in others {
+        found.add(code, Place::Entry(stream, *seq, None), message.to_owned());
+    }
+    let more = match users.more {
+        0 => String::new(),
+        1 => "; 1 more entry relies on it".to_owned(),
+        more => format!("; {more} more entries rely on it"),
+    };
+    found.add(code, Place::Entry(&last.0, last.1, None), format!("{message}{more}"));
 }
 
 /// A payload's row, by the digest of its content.
@@ -47,43 +122,38 @@ pub(super) fn check(db: &Connection, relied: &Relied, found: &mut Found) {
 
 fn check_stored(db: &Connection, relied: &Relied, found: &mut Found) -> rusqlite::Result<()> {
     let mut commitments = Commitments::new();
-    let mut payloads = HashMap::new();
+    let mut payloads = HashSet::new();
     {
         let mut statement = db.prepare("SELECT commitment, salt, digest FROM payloads")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let (commitment, digest) = (Digest(row.get(0)?), Digest(row.get(2)?));
             commitments.entry(digest).or_default().push((commitment, row.get(1)?));
-            payloads.insert(commitment, digest);
+            payloads.insert(commitment);
         }
     }
-    // Who is hurt if this blob is wrong.
-    let mut users = relied.blobs.clone();
-    for (commitment, user) in &relied.payloads {
-        match payloads.get(commitment) {
-            Some(digest) => _ = users.entry(*digest).or_insert_with(|| user.clone()),
-            None if relied.erased.has_payload(commitment) => {}
-            None => {
-                let message = format!("its payload {commitment} is gone");
-                found.add("FB0341", Place::Entry(&user.0, user.1, None), message);
-            }
-        }
+    let mut gone: Vec<&Digest> = relied.payloads.keys().filter(|commitment| !payloads.contains(*commitment)).collect();
+    gone.sort();
+    for commitment in gone.into_iter().filter(|commitment| !relied.erased.has_payload(commitment)) {
+        relied.tell_of_payload(commitment, &format!("its payload {commitment} is gone"), found);
     }
     let mut statement = db.prepare("SELECT digest, bytes FROM blobs")?;
     let mut rows = statement.query([])?;
-    let mut stored = std::collections::HashSet::new();
+    let mut stored = HashSet::new();
     while let Some(row) = rows.next()? {
         let (digest, bytes) = (Digest(row.get(0)?), row.get::<_, i64>(1)?.unsigned_abs());
         stored.insert(digest);
         let committed = commitments.get(&digest).map(Vec::as_slice).unwrap_or_default();
-        let place = users.get(&digest).map_or(Place::Ledger, |(stream, seq)| Place::Entry(stream, *seq, None));
-        check_blob(db, digest, bytes, committed, place, found)?;
+        check_blob(db, digest, bytes, committed, relied, found)?;
     }
-    for (digest, (stream, seq)) in users.iter().filter(|(digest, _)| !stored.contains(*digest)) {
-        if relied.gave_up(digest) && !commitments.contains_key(digest) {
-            continue;
+    let named = relied.blobs.keys().chain(commitments.keys());
+    for digest in named.filter(|digest| !stored.contains(*digest)).collect::<BTreeSet<_>>() {
+        let committed = commitments.get(digest).map(Vec::as_slice).unwrap_or_default();
+        let users = relied.hurt(digest, committed.iter().map(|(commitment, _)| commitment));
+        // A row of a payload that nobody relies on says nothing.
+        if !users.is_empty() && (!relied.gave_up(digest) || !committed.is_empty()) {
+            tell("FB0340", &users, &format!("its blob {digest} is not stored"), found);
         }
-        found.add("FB0340", Place::Entry(stream, *seq, None), format!("its blob {digest} is not stored"));
     }
     Ok(())
 }
@@ -93,7 +163,7 @@ fn check_blob(
     digest: Digest,
     bytes: u64,
     committed: &[(Digest, Vec<u8>)],
-    place: Place<'_>,
+    relied: &Relied,
     found: &mut Found,
 ) -> rusqlite::Result<()> {
     let mut hasher = Hasher::new();
@@ -110,11 +180,14 @@ fn check_blob(
         salted.iter_mut().for_each(|hasher| hasher.update(data));
     }
     if read != bytes || hasher.finish() != digest {
-        found.add("FB0340", place, format!("the {read} stored bytes of blob {digest} (of {bytes}) are others"));
+        let users = relied.users(&digest, committed.iter().map(|(commitment, _)| commitment));
+        let message = format!("the {read} stored bytes of blob {digest} (of {bytes}) are others");
+        tell("FB0340", &users, &message, found);
     }
     for (hasher, (commitment, _)) in salted.into_iter().zip(committed) {
         if hasher.finish() != *commitment {
-            found.add("FB0341", place, format!("payload and salt do not give the commitment {commitment}"));
+            let message = format!("payload and salt do not give the commitment {commitment}");
+            relied.tell_of_payload(commitment, &message, found);
         }
     }
     Ok(())

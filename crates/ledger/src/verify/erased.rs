@@ -107,6 +107,10 @@ impl Erasures {
         self.blobs.get(digest).is_some_and(|gave_up| gave_up.len() >= relied)
     }
 
+    pub(crate) fn gave_up(&self, digest: &Digest, stream: &str, seq: u64) -> bool {
+        self.blobs.get(digest).is_some_and(|gave_up| gave_up.contains(&(stream.to_owned(), seq)))
+    }
+
     pub(crate) fn take(&mut self) -> Vec<Erased> {
         std::mem::take(&mut self.all)
     }
