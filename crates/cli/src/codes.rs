@@ -69,7 +69,9 @@ Something that the run needs is missing or wrong: the command, your home folder,
     ("FB0526", "run ended in an error", "\
 The supervisor could not go on: what could not be recorded or confined was not allowed. Nothing ran ungoverned."),
     ("FB0527", "session is not running", "\
-People can act only on a session whose supervisor lives. `flyball ps` shows how each stands."),
+People can act only on a session whose supervisor lives. `flyball ps` shows how each stands. Where the message says that it ended
+meanwhile, it ended while the request was on its way; `flyball log` says whether it was still done. `flyball kill` has then what it wanted,
+and says so."),
     ("FB0528", "supervisor can't be reached", "\
 The session's control socket is only for the account that started it. If that is you, the supervisor may be ending."),
     ("FB0529", "supervisor refused", "\

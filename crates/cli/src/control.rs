@@ -51,8 +51,12 @@ impl Verb {
 /// `flyball pause|resume|quarantine|kill S`.
 pub fn act(out: Output, place: &Place, verb: Verb, args: &Act) -> Result<(), Failure> {
     let (_, id) = place.session(&args.session.session)?;
-    let reply = send(&place.home()?, &id, &verb.request(args.reason().to_owned())).map_err(|e| refused(&e))?;
-    say(out, &id, verb.name(), &reply, verb.done());
+    let (reply, done) = match send(&place.home()?, &id, &verb.request(args.reason().to_owned())) {
+        // It is over, which is all that was wanted.
+        Err(ControlError::Ended(_)) if verb == Verb::Kill => (Reply::default(), "ended meanwhile"),
+        reply => (reply.map_err(|e| refused(&e))?, verb.done()),
+    };
+    say(out, &id, verb.name(), &reply, done);
     Ok(())
 }
 
@@ -135,6 +139,7 @@ fn say(out: Output, id: &str, act: &str, reply: &Reply, done: &str) {
 pub fn refused(error: &ControlError) -> Failure {
     let (code, hint) = match error {
         ControlError::NotRunning(_) => ("FB0527", "`flyball ps` shows which sessions run"),
+        ControlError::Ended(_) => ("FB0527", "`flyball log` of it says whether it was still done"),
         ControlError::Unreachable { .. } => {
             ("FB0528", "only the account that started the session can act on it; `flyball ps` shows how it stands")
         }

@@ -5,7 +5,7 @@ use crate::home::Home;
 use crate::status::Status;
 use flyball_kernel::{Action, Verdict};
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +18,9 @@ const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// A supervisor that does not answer in this time is reported, not waited for.
 const REPLY_SECONDS_MAX: u64 = 60;
+
+/// How often it is looked whether one who closed a connection is still there.
+const LOOKS_MAX: usize = 8;
 
 /// One act on a session, one JSON object on a line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +133,9 @@ pub enum ControlError {
     /// Its supervisor is not running.
     #[error("session `{0}` is not running")]
     NotRunning(String),
+    /// It was there, and was gone before it answered. Whether it did what was asked, its record says.
+    #[error("session `{0}` ended meanwhile, before it answered")]
+    Ended(String),
     /// The supervisor is there and can't be talked to.
     #[error("can't reach the supervisor of session `{session}`: {cause}")]
     Unreachable {
@@ -171,11 +177,42 @@ fn exchange(session_dir: &Path, session: &str, request: &Request, wait: Duration
     stream.set_read_timeout(Some(wait)).map_err(unreachable)?;
     let mut line = serde_json::to_vec(request).map_err(|e| unreachable(e.into()))?;
     line.push(b'\n');
-    stream.write_all(&line).map_err(unreachable)?;
-    let mut reply = String::new();
-    BufReader::new(stream.take(MESSAGE_BYTES_MAX)).read_line(&mut reply).map_err(unreachable)?;
-    let reply: Reply = serde_json::from_str(&reply).map_err(|e| unreachable(e.into()))?;
+    let answered = match ask(&mut stream, &line) {
+        Ok(answered) => answered,
+        Err(error) if is_closed(&error) && is_gone(session_dir, wait) => {
+            return Err(ControlError::Ended(session.to_owned()));
+        }
+        Err(error) => return Err(unreachable(error)),
+    };
+    let reply: Reply = serde_json::from_str(&answered).map_err(|e| unreachable(e.into()))?;
     if reply.ok { Ok(reply) } else { Err(ControlError::Refused(reply.message)) }
+}
+
+/// Sends a line and reads the answer's.
+fn ask(stream: &mut UnixStream, line: &[u8]) -> std::io::Result<String> {
+    stream.write_all(line)?;
+    let mut reply = String::new();
+    BufReader::new(stream.take(MESSAGE_BYTES_MAX)).read_line(&mut reply)?;
+    if reply.is_empty() { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(reply) }
+}
+
+/// Whether the other side closed the connection. What waits for a supervisor that ends is reset by the system.
+fn is_closed(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof)
+}
+
+/// Whether nobody hears this session's people any more. One who closed a connection without an answer may still be there, and says so
+/// when it is asked how it stands; while it ends, it may take another one and close that as well.
+fn is_gone(session_dir: &Path, wait: Duration) -> bool {
+    let line = b"{\"do\":\"status\"}\n";
+    for _ in 0..LOOKS_MAX {
+        let Ok(mut stream) = connect(session_dir) else { return true };
+        let asked = stream.set_read_timeout(Some(wait)).and_then(|()| ask(&mut stream, line));
+        if !asked.is_err_and(|error| is_closed(&error)) {
+            return false;
+        }
+    }
+    false
 }
 
 /// Connects through the folder's descriptor: a socket's path may be at most 107 bytes, a ledger's folder may be deeper.
@@ -259,6 +296,69 @@ pub fn this_user() -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    const ID: &str = "s";
+
+    fn killed(dir: &Path) -> Result<Reply, ControlError> {
+        let request = Request::Kill { reason: "enough".into() };
+        exchange(dir, ID, &request, Duration::from_secs(60))
+    }
+
+    #[test]
+    fn who_is_gone_before_the_answer_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(killed(dir.path()), Err(ControlError::NotRunning(_))));
+        // Waits with others for a supervisor that ends: nobody ever takes it, and it is reset.
+        let listener = listen(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| killed(dir.path()));
+            // It is there, and left to itself.
+            rustix::event::poll(
+                &mut [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)],
+                None::<&rustix::event::Timespec>,
+            )
+            .unwrap();
+            drop(listener);
+            assert!(matches!(asked.join().unwrap(), Err(ControlError::Ended(_))));
+        });
+        // Taken, and closed unread; taken, read and closed unanswered: then it is gone.
+        for is_read in [false, true] {
+            let listener = listen(dir.path()).unwrap();
+            std::thread::scope(|scope| {
+                let asked = scope.spawn(|| killed(dir.path()));
+                let stream = listener.accept().unwrap().0;
+                if is_read {
+                    receive(&stream).unwrap();
+                }
+                drop((listener, stream));
+                assert!(matches!(asked.join().unwrap(), Err(ControlError::Ended(_))), "{is_read}");
+            });
+        }
+        // The next is taken as well, and only then it is gone.
+        let listener = listen(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| killed(dir.path()));
+            drop(listener.accept().unwrap());
+            drop(listener.accept().unwrap());
+            drop(listener);
+            assert!(matches!(asked.join().unwrap(), Err(ControlError::Ended(_))));
+        });
+    }
+
+    #[test]
+    fn who_closed_a_connection_and_still_answers_has_not_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = listen(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| killed(dir.path()));
+            drop(listener.accept().unwrap());
+            serve(listener.accept().unwrap().0, |request, _| match request {
+                Request::Status => Ok(Reply { ok: true, ..Reply::default() }),
+                _ => Err("an act is not asked for twice".into()),
+            });
+            assert!(matches!(asked.join().unwrap(), Err(ControlError::Unreachable { .. })));
+        });
+    }
 
     #[test]
     fn a_connection_that_could_not_be_taken_is_not_the_last() {

@@ -4,6 +4,7 @@ use crate::answering::{key, keygen, only};
 use crate::support::{Case, World, nothing, stderr, summary};
 use flyball_testkit::user::User;
 use serde_json::{Value, json};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -402,10 +403,14 @@ fn signed_acts(user: User) {
     let (file, contact) = key(&world, "ann");
     only(&world, &[&contact]);
     let mut running = world
-        .flyball(&["run", "--json", "--apply", "never", "--", "sh", "-c", "while ! test -e over; do sleep 0.1; done"])
+        .flyball(&["run", "--json", "--apply", "never", "--", "sh", "-c", "echo ready; read over"])
+        .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
+    // At that level nothing begins any more, its program neither: it has to run already.
+    let mut said = std::io::BufReader::new(running.stdout.take().unwrap());
+    said.read_line(&mut String::new()).unwrap();
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let words = ["autonomy", "@", "observe", "--reason", "seen", "--key", file.to_str().unwrap()];
     while !world.flyball(&words).output().unwrap().status.success() {
