@@ -305,6 +305,26 @@ fn steps(now: &State, target: &State) -> Vec<(String, Node)> {
     removals
 }
 
+/// Makes a layer that nothing runs in yet show that state; says of which path it could not, and why.
+///
+/// Nothing can be set below what is gone: so what goes does so first, deepest first, also where something of another kind comes in
+/// its place.
+pub(crate) fn lay_over(state: &State, ledger: &Ledger, layers: &Layers) -> Result<(), (String, String)> {
+    let set = |path: &str, node: &Node| {
+        let rel = translate::path(path);
+        let content = content(ledger, layers, &rel, node).map_err(|e| (path.to_owned(), e.to_string()))?;
+        workspace::set_upper(layers, &rel, node, || Ok(content)).map_err(|e| (path.to_owned(), e.to_string()))
+    };
+    let changed: Vec<_> = state.changed().collect();
+    for (path, node) in changed.iter().rev() {
+        let was = state.base(path).unwrap_or(Node::Absent);
+        if was != Node::Absent && std::mem::discriminant(&was) != std::mem::discriminant(node) {
+            set(path, &Node::Absent)?;
+        }
+    }
+    changed.iter().filter(|(_, node)| *node != Node::Absent).try_for_each(|(path, node)| set(path, node))
+}
+
 /// The workspace as the program sees it below its root, held open from outside.
 pub(crate) fn merged_view(root: BorrowedFd<'_>, workspace: &Path) -> rustix::io::Result<OwnedFd> {
     let below_root = workspace.strip_prefix("/").unwrap_or(workspace);
@@ -328,5 +348,46 @@ pub(crate) fn content(ledger: &Ledger, layers: &Layers, rel: &Path, node: &Node)
             Ok(Box::new(workspace::lower_file(layers, rel).map_err(|e| other(&e))?))
         }
         _ => Err(other(&format!("the content of `{}` as of that step is not in the ledger", rel.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn folders_that_went_and_what_came_in_their_place_are_laid_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger")).unwrap();
+        let (lower, upper) = (dir.path().join("lower"), dir.path().join("upper"));
+        fs::create_dir_all(lower.join("gone/deep")).unwrap();
+        fs::create_dir(lower.join("file")).unwrap();
+        fs::create_dir(&upper).unwrap();
+        for name in ["gone/a", "gone/deep/b", "file/c", "folder"] {
+            fs::write(lower.join(name), name).unwrap();
+        }
+        let layers = Layers::new(lower, upper);
+        let digest = ledger.put_blob(b"new").unwrap().to_string();
+        ledger.flush().unwrap();
+        let (file, folder) = (Node::File { digest, size: 3, mode: 0o644 }, Node::Directory { mode: 0o755 });
+        let mut state = State::default();
+        let wanted = [
+            ("file", file.clone()),
+            ("file/c", Node::Absent),
+            ("folder", folder),
+            ("folder/d", file),
+            ("gone", Node::Absent),
+            ("gone/a", Node::Absent),
+            ("gone/deep", Node::Absent),
+            ("gone/deep/b", Node::Absent),
+        ];
+        for (path, node) in wanted {
+            let base = Some(workspace::lower_node(&layers, Path::new(path)).unwrap_or(Node::Absent));
+            state.take(&Change { path: path.into(), node, base, blob: None, kept: None });
+        }
+        lay_over(&state, &ledger, &layers).unwrap();
+        assert_eq!(workspace::digest(&layers, &workspace::Scratch::default()).unwrap(), state.digest());
     }
 }

@@ -82,6 +82,8 @@ struct Found {
     changes: Vec<Change>,
     /// Another entry goes on with what that look found.
     is_part: bool,
+    /// The real tree is another one from here on, and has what the changes say it had.
+    is_rebased: bool,
     /// The digest of the whole.
     digest: Option<String>,
 }
@@ -91,12 +93,19 @@ fn found(ledger: &Ledger, entry: &Entry) -> Result<Found, StateError> {
     let Some(changes) = body.pointer("/workspace/changes") else { return Ok(Found::default()) };
     let is_part = body.pointer("/workspace/part").and_then(|part| part.as_bool()) == Some(true);
     let digest = body.pointer("/workspace/state").and_then(|state| state.as_str()).map(str::to_owned);
+    let is_rebased = is_rebased(&body);
     let changes = Vec::deserialize(changes).map_err(|e| StateError::Unreadable {
         session: entry.stream.clone(),
         seq: entry.seq,
         cause: e.to_string(),
     })?;
-    Ok(Found { changes, is_part, digest })
+    Ok(Found { changes, is_part, is_rebased, digest })
+}
+
+/// Whether this entry says that the real tree is another one from here on: a session that goes on from another's step, and the real
+/// tree has that one's changes already.
+pub(crate) fn is_rebased(body: &serde_json::Value) -> bool {
+    body.pointer("/workspace/rebased").and_then(serde_json::Value::as_bool) == Some(true)
 }
 
 /// A digest of the workspace that is on record.
@@ -135,6 +144,14 @@ impl State {
                 let stands = Stands { now, base: Base::of(change.base.as_ref()) };
                 self.paths.insert(change.path.as_str().into(), stands);
             }
+        }
+    }
+
+    /// Takes one in that also says what the real tree has there by now.
+    pub(crate) fn rebase(&mut self, change: &Change) {
+        self.take(change);
+        if let Some(stands) = self.paths.get_mut(change.path.as_str()) {
+            stands.base = Base::of(change.base.as_ref());
         }
     }
 
@@ -268,7 +285,7 @@ impl State {
         let only_observed = Filter { kinds: vec![Kind::Observe], ..Filter::default() };
         for entry in ledger.entries(stream, 1..=seq, only_observed)? {
             let entry = entry?;
-            let Found { changes, is_part, digest } = found(ledger, &entry)?;
+            let Found { changes, is_part, is_rebased, digest } = found(ledger, &entry)?;
             if goes_on.take().is_some_and(|(next, actor)| next != entry.seq || actor != entry.actor) {
                 parts.clear();
             }
@@ -280,7 +297,8 @@ impl State {
             if let Some(told) = told.as_mut().filter(|_| !parts.is_empty()) {
                 told.is_of_all = false;
             }
-            parts.drain(..).for_each(|c| state.take(&c));
+            let take = if is_rebased { Self::rebase } else { Self::take };
+            parts.drain(..).for_each(|c| take(&mut state, &c));
             if let Some(digest) = digest {
                 told = Some(Told { seq: entry.seq, digest, is_of_all: true });
             }
@@ -379,6 +397,33 @@ mod tests {
         assert_eq!(at(look[2]), after);
         assert_eq!([at(lost[0]), at(lost[1])], [after.clone(), after]);
         assert_eq!((at(found[0]), at(last[0])), (recovered, state));
+    }
+
+    #[test]
+    fn from_where_the_real_tree_is_another_one_changes_are_changes_to_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let stream = ledger.stream("s").unwrap();
+        append(&stream, Kind::Open, "user:a", serde_json::json!({}));
+        let mut state = State::default();
+        let changes = [change("a", file("1"), Some(Node::Absent)), change("b", file("2"), Some(file("0")))];
+        let first = observe(&stream, &mut state, "barrier", &[&changes], false)[0];
+        let before = state.clone();
+        // The real tree has `a` as it is, another `b`, and a `c` that was not there then.
+        let by_now = [
+            change("a", file("1"), Some(file("1"))),
+            change("b", file("2"), Some(file("3"))),
+            change("c", Node::Absent, Some(file("4"))),
+        ];
+        by_now.iter().for_each(|change| state.rebase(change));
+        let body = serde_json::json!({ "workspace": { "changes": by_now, "state": state.digest(), "rebased": true } });
+        let second = append(&stream, Kind::Observe, "supervisor", body);
+        ledger.flush().unwrap();
+        assert_eq!(State::as_recorded(&ledger, "s", first).unwrap(), before);
+        assert_eq!(State::as_recorded(&ledger, "s", second).unwrap(), state);
+        assert_eq!(state.digest(), naive(&state));
+        let changes: Vec<_> = state.changes().collect();
+        assert_eq!(changes, [("b", "modified"), ("c", "deleted")], "what is in the real tree is no change any more");
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod coverage;
 mod demo;
 mod exporting;
 mod fleet;
+mod forking;
 mod hostile;
 mod labels;
 mod lacking;
@@ -86,6 +87,7 @@ fn main() {
         programs::cases(),
         questions::cases(),
         registers::cases(),
+        forking::cases(),
         rerunning::cases(),
         seen::cases(),
         terminal::cases(),

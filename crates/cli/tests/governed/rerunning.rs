@@ -463,7 +463,7 @@ pub fn entries(world: &World, session: &Value) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn forked(world: &World, session: &Value, until: u64, words: &[&str]) -> (Value, Output) {
+pub fn forked(world: &World, session: &Value, until: u64, words: &[&str]) -> (Value, Output) {
     let (session, until) = (session["session"].as_str().unwrap(), until.to_string());
     let mut all = vec!["replay", session, "--json", "--until", until.as_str(), "--then", "--"];
     all.extend(words);

@@ -212,7 +212,8 @@ impl Fold {
                     self.contract(entry);
                 }
                 let changes = state::changes(ledger, entry).map_err(|e| AttestError::Foreign(e.to_string()))?;
-                for change in &changes {
+                // What another session brought to the real tree did not stand there before this one's history began.
+                for change in changes.iter().filter(|_| !state::is_rebased(body)) {
                     self.commits.take(change);
                 }
             }

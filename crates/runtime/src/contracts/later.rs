@@ -206,11 +206,7 @@ impl Laid {
             true => _ = workspace::copy(&layers, &self.spec.hide).map_err(|error| error.to_string())?,
             false => like(&lower, &upper).map_err(|e| format!("no folder for it could be made: {e}"))?,
         }
-        for (path, node) in state.changed() {
-            let rel = translate::path(path);
-            let content = rewind::content(ledger, &layers, &rel, &node).map_err(|e| format!("`{path}`: {e}"))?;
-            workspace::set_upper(&layers, &rel, &node, || Ok(content)).map_err(|e| format!("`{path}`: {e}"))?;
-        }
+        rewind::lay_over(&state, ledger, &layers).map_err(|(path, why)| format!("`{path}`: {why}"))?;
         Ok(upper)
     }
 }

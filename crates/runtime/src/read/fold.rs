@@ -65,11 +65,16 @@ pub(super) fn fold(history: &History, seq: u64) -> Result<BTreeMap<String, Touch
             seq: entry.seq,
             what: e.to_string(),
         })?;
+        let is_rebased = crate::state::is_rebased(&entry.body);
         for Change { path, node, base } in changes {
             // INVARIANT: the first change of a path carries what stood there before the session.
             let base = base.unwrap_or_else(|| Node { kind: "absent".to_owned(), ..Node::default() });
-            let touched = tree.entry(path).or_insert_with(|| Touched { node: base.clone(), base, since: None });
+            let first = || Touched { node: base.clone(), base: base.clone(), since: None };
+            let touched = tree.entry(path).or_insert_with(first);
             if entry.seq <= seq {
+                if is_rebased {
+                    touched.base = base;
+                }
                 touched.node = node;
                 touched.since = Some(entry.seq);
             }

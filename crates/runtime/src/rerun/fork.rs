@@ -8,15 +8,15 @@
 use super::{Answers, RerunError};
 use crate::gate::{Answer, Question};
 use crate::replay::Player;
-use crate::state::State;
+use crate::state::{Change, State};
 use crate::{rewind, translate};
 use flyball_kernel::{Charter, Kernel, Reversibility, Sources, Verdict};
 use flyball_ledger::{Digest, Draft, Entry, Filter, Ledger, Stream};
-use flyball_sandbox::workspace::{self, Layers, Node};
+use flyball_sandbox::workspace::{self, Layers, Node, Scratch};
 use serde_json::{Value as Json, json};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A session's state at a step.
 #[derive(Debug)]
@@ -32,8 +32,10 @@ pub struct Fork {
     learns: Option<Vec<String>>,
     pub(crate) agent: String,
     state: State,
-    /// What the real tree had at paths that the parent touched later.
-    later: BTreeMap<String, Node>,
+    /// As the parent left it.
+    end: State,
+    /// Where the real tree has what the parent left by now, since that was applied: what stood there at the step, over that.
+    rebased: OnceLock<Vec<Change>>,
     answers: Option<Mutex<Answers>>,
 }
 
@@ -85,7 +87,6 @@ impl Fork {
         let unread = |error: crate::state::StateError| RerunError::State(error.to_string());
         let state = State::as_recorded(ledger, parent, until).map_err(unread)?;
         let end = State::at(ledger, parent, last).map_err(unread)?;
-        let later = end.bases().filter(|(path, _)| state.node(path).is_none());
         let answers = match reopens {
             true => None,
             false => Some(Mutex::new(Answers::of(ledger, parent, until + 1)?)),
@@ -95,7 +96,8 @@ impl Fork {
             until,
             leaf: leaf.ok_or_else(|| lost(until, "there is no such entry"))?,
             agent: body.get("agent").and_then(Json::as_str).unwrap_or_default().to_owned(),
-            later: later.map(|(path, node)| (path.to_owned(), node)).collect(),
+            end,
+            rebased: OnceLock::new(),
             opening: Entry { body, ..opening },
             kernel,
             sources,
@@ -126,7 +128,9 @@ impl Fork {
 
     /// The workspace as it stood, as changes to the real tree.
     pub(crate) fn state(&self) -> State {
-        self.state.clone()
+        let mut state = self.state.clone();
+        self.rebased.get().into_iter().flatten().for_each(|change| state.rebase(change));
+        state
     }
 
     /// What the fork's first entry says: as the parent's, with its own name and place, and whose the next ones are.
@@ -166,7 +170,13 @@ impl Fork {
 
     /// What the entry behind the copied ones says.
     pub(crate) fn told(&self) -> Json {
-        json!({ "forked": { "session": self.parent, "until": self.until } })
+        let mut told = json!({ "forked": { "session": self.parent, "until": self.until } });
+        let rebased = self.rebased.get().filter(|changes| !changes.is_empty());
+        if let (Some(changes), Some(told)) = (rebased, told.as_object_mut()) {
+            let workspace = json!({ "changes": changes, "state": self.state().digest(), "rebased": true });
+            told.insert("workspace".to_owned(), workspace);
+        }
+        told
     }
 
     /// Lays the state out in a layer that nothing runs in yet.
@@ -174,20 +184,56 @@ impl Fork {
         let failed =
             |path: &str, why: String| RerunError::Workspace { path: layers.lower.join(translate::path(path)), why };
         std::fs::create_dir_all(&layers.upper).map_err(|e| failed("", e.to_string()))?;
-        // INVARIANT: the real tree is what the parent began with, wherever that one touched it, before or after the step.
-        let later = self.later.iter().map(|(path, node)| (path.as_str(), node.clone()));
-        for (path, was) in self.state.bases().chain(later).filter(|(_, node)| *node != Node::Other) {
-            let is = workspace::lower_node(layers, &translate::path(path)).map_err(|e| failed(path, e.to_string()))?;
-            if is != was {
-                return Err(RerunError::Changed { path: path.to_owned(), session: self.parent.clone() });
+        let rebased = self.rebase(ledger, layers)?;
+        let is_rebased = !rebased.is_empty();
+        let _ = self.rebased.set(rebased);
+        let state = self.state();
+        rewind::lay_over(&state, ledger, layers).map_err(|(path, why)| failed(&path, why))?;
+        // What others put into a folder that is to go would go with it.
+        if is_rebased {
+            let known: BTreeSet<_> = state.changed().map(|(path, _)| translate::path(path)).collect();
+            let laid = workspace::changes(layers, &Scratch::default()).map_err(|e| failed("", e.to_string()))?;
+            if let Some(more) = laid.iter().find(|change| !known.contains(&change.path)) {
+                return Err(RerunError::Changed { path: translate::text(&more.path), session: self.parent.clone() });
             }
         }
-        for (path, node) in self.state.changed() {
-            let rel = translate::path(path);
-            let content = rewind::content(ledger, layers, &rel, &node).map_err(|e| failed(path, e.to_string()))?;
-            workspace::set_upper(layers, &rel, &node, || Ok(content)).map_err(|e| failed(path, e.to_string()))?;
-        }
         Ok(())
+    }
+
+    /// What the step had, over the real tree, wherever that is not what the parent began with.
+    ///
+    /// INVARIANT: it is then what the parent left, whether that touched it before or after the step. What somebody else made of it
+    /// since would be lost by an `apply` of the fork.
+    fn rebase(&self, ledger: &Ledger, layers: &Layers) -> Result<Vec<Change>, RerunError> {
+        let mut rebased = Vec::new();
+        for (path, was) in self.end.bases().filter(|(_, node)| *node != Node::Other) {
+            let is = workspace::lower_node(layers, &translate::path(path)).map_err(|e| RerunError::Workspace {
+                path: layers.lower.join(translate::path(path)),
+                why: e.to_string(),
+            })?;
+            if is == was {
+                continue;
+            }
+            let of = || (path.to_owned(), self.parent.clone());
+            if self.end.node(path).as_ref() != Some(&is) {
+                let (path, session) = of();
+                return Err(RerunError::Changed { path, session });
+            }
+            let node = self.state.node(path).unwrap_or(was);
+            let blob = match &node {
+                Node::File { digest, .. } => match digest.parse::<Digest>() {
+                    Ok(named) if ledger.has_blob(&named)? => Some(digest.clone()),
+                    _ if node == is => None,
+                    _ => {
+                        let (path, session) = of();
+                        return Err(RerunError::NotKept { path, session });
+                    }
+                },
+                _ => None,
+            };
+            rebased.push(Change { path: path.to_owned(), node, base: Some(is), blob, kept: None });
+        }
+        Ok(rebased)
     }
 
     /// What people said of this in the parent after the step, once. An irreversible act that was allowed once is asked about again.

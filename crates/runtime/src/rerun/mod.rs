@@ -135,9 +135,19 @@ pub enum RerunError {
     },
     /// The real tree is not what the session began with.
     #[error(
-        "`{path}` in the real workspace is not what session {session} began with: it was applied, or changed since"
+        "`{path}` in the real workspace is neither what session {session} began with nor what it left: it was changed since"
     )]
     Changed {
+        /// Where, relative to the workspace.
+        path: String,
+        /// The session.
+        session: String,
+    },
+    /// The session was applied, and what stood there before is gone.
+    #[error(
+        "what `{path}` held at that step is in no record: the real workspace has what session {session} made of it"
+    )]
+    NotKept {
         /// Where, relative to the workspace.
         path: String,
         /// The session.
@@ -164,7 +174,7 @@ impl RerunError {
             Self::Workspace { .. } | Self::TooLarge { .. } => "FB0605",
             Self::Record { .. } | Self::State(_) => "FB0606",
             Self::Home(_) | Self::Run(_) => "FB0607",
-            Self::NoStep { .. } | Self::Changed { .. } => "FB0608",
+            Self::NoStep { .. } | Self::Changed { .. } | Self::NotKept { .. } => "FB0608",
         }
     }
 
@@ -181,6 +191,10 @@ impl RerunError {
             Self::Record { .. } | Self::State(_) => "`flyball show S` names what stands in the way".into(),
             Self::NoStep { .. } => "`flyball log S` shows the session's entries".into(),
             Self::Changed { .. } => "take it back there to what it was, or run in a workspace that has it so".into(),
+            Self::NotKept { .. } => {
+                "go on from a step after the session changed it; `run --record` keeps what a workspace begins with"
+                    .into()
+            }
             Self::Home(_) | Self::Run(_) => "nothing was run; `flyball doctor` may say more".into(),
         }
     }
@@ -199,9 +213,9 @@ not be done; the message says where and why. Nothing was run."),
 Something that a replay needs is not in the record, or is not what it should be; the message names the entry. `flyball show S` says which levels the
 record supports."),
     ("FB0608", "no state to go on from", "\
-`flyball replay S --until SEQ --then -- CMD` runs another program in the state that a session had at a step before its end. There is no such step, or the real
-workspace is not what that session began with (its changes were applied, or somebody changed the same paths since), so that its state
-can't be laid over it. The message says which. Nothing was run."),
+`flyball replay S --until SEQ --then -- CMD` runs another program in the state that a session had at a step before its end. There is no such step, or
+somebody changed paths of the real workspace since that the session touched, so that its state can't be laid over it; or the session was applied, and
+what a file held at that step is not in the ledger. The message says which. Nothing was run."),
     ("FB0607", "the replay did not start", "\
 The sandbox for the replay could not be built; the message says why. Nothing was run."),
 ];
