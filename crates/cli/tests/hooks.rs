@@ -625,6 +625,46 @@ fn spans_of_a_harnesss_session_go_to_a_collector() {
     }
 }
 
+/// What a collector leaves unanswered is waited for by the session's supervisor, and not by the harness.
+#[test]
+fn a_collector_that_never_answers_keeps_no_harness_waiting() {
+    let world = World::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1/traces", silent.local_addr().unwrap());
+    let mut event = world.event("Bash", &json!({"command": "ls"}));
+    event["hook_event_name"] = "PreToolUse".into();
+    let words = ["hook", "claude", "--otlp", &url, "--within", "1"];
+    assert!(world.send_with(&words, event.to_string().as_bytes()).status.success());
+    let end = json!({"session_id": "s", "cwd": world.path("w"), "hook_event_name": "SessionEnd"});
+    assert!(world.send(end.to_string().as_bytes()).status.success());
+    // It was told that all is well, and somebody is still waiting here.
+    silent.set_nonblocking(true).unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let is_open = |mut stream: std::net::TcpStream| {
+        stream.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 4096];
+        loop {
+            match std::io::Read::read(&mut stream, &mut buffer) {
+                Ok(1..) => {}
+                Ok(0) => return false,
+                Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+            }
+        }
+    };
+    loop {
+        match silent.accept() {
+            Ok((stream, _)) => {
+                if is_open(stream) {
+                    break;
+                }
+            }
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+        }
+        assert!(std::time::Instant::now() < until, "nobody waits for the collector any more");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 /// A witness of the ledger is asked at the end of a harness's session, which it does not keep waiting.
 #[test]
 fn a_witness_cosigns_the_session_of_a_harness() {

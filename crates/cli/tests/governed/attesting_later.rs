@@ -45,6 +45,16 @@ fn two(user: User) {
     let patch = world.ok(&["diff", &none, &a]);
     assert!(patch.contains("-as it was\n+a\n") && patch.contains("+same"), "{patch}");
     assert!(world.ok(&["diff", &a, &a, "--json"]).contains("\"files\":[]"));
+    // Where nothing differs, the sessions are named, each by its own name.
+    let said = |words: &[&str]| {
+        let output = world.flyball(words).output().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output))
+    };
+    let other = run("true");
+    let text = said(&["diff", &none, &other]);
+    assert!(text.contains(&format!("sessions {none} and {other} were the same")), "{text}");
+    let text = said(&["diff", &none, &other, "--state"]);
+    assert!(text.contains(&format!("state of session {none} was that of session {other}")), "{text}");
     let state: Value = serde_json::from_str(&world.ok(&["diff", &none, &a, "--state", "--json"])).unwrap();
     let used = state["differences"].as_array().unwrap().iter().find(|d| d["member"] == "registers/budgets/writes/used");
     assert_eq!(used.unwrap()["before"], 0, "{state:#}");

@@ -237,3 +237,43 @@ fn like(of: &Path, new: &Path) -> std::io::Result<()> {
     let _ = std::os::unix::fs::lchown(new, Some(meta.uid()), Some(meta.gid()));
     std::fs::set_permissions(new, meta.permissions())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use crate::replay::recorded::{Recording, files, write};
+
+    #[test]
+    fn facts_are_held_against_the_end_and_not_against_what_was_heard_last() {
+        let toml = r#"[charter]
+name = "w"
+default = "allow"
+[owners]
+dev = ["user:alice"]
+[facts]
+recent = 'once[10m] did fs.write'
+[[contract]]
+name = "facts"
+facts = ["recent"]
+"#;
+        for (minutes, holds) in [(1, true), (60, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let home = Home::open(dir.path()).unwrap();
+            let mut it = Recording::new(dir.path(), "s", files(toml, ""), None);
+            it.does(vec![write("a")], &[]);
+            it.gate.flush().unwrap();
+            it.gate.end();
+            // Its supervisor died, and the next start closed it later.
+            let stream = it.ledger.stream("s").unwrap();
+            let at_ns = stream.last_at_ns() + minutes * 60_000_000_000;
+            let body = json!({ "ended_by": "error", "recovered": true });
+            let (kind, actor) = (Kind::Close, "recovery".to_owned());
+            stream.append(Draft { at_ns, kind, actor, cause: Vec::new(), body }).unwrap();
+            stream.flush().unwrap();
+            let results = settle(&home, &it.ledger, &stream, false, &|_, _| {}).unwrap();
+            let check = results[0].checks.iter().find(|check| check.of.as_deref() == Some("recent")).unwrap();
+            assert_eq!(check.holds, holds, "{minutes} minutes");
+        }
+    }
+}

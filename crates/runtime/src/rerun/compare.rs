@@ -348,3 +348,46 @@ fn differs(seq: u64, recorded: &Json, again: &Json) -> Difference {
     let (field, recorded, recomputed) = differ::first(recorded, again);
     Difference { seq, field, recorded, recomputed }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use flyball_ledger::Draft;
+
+    #[test]
+    fn what_cannot_be_undone_is_what_was_let_through_and_done_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let stream = ledger.stream("s").unwrap();
+        let append = |kind, body: Json| {
+            let actor = "a".to_owned();
+            stream.append(Draft { at_ns: 1, kind, actor, cause: Vec::new(), body }).unwrap()
+        };
+        append(Kind::Open, json!({}));
+        let mut expected = Vec::new();
+        for (verb, surface, reversibility, verdict, outcome, counts) in [
+            ("git.push", "exec", "irreversible", "allow", json!({ "ok": true }), true),
+            ("git.push", "exec", "irreversible", "modify", json!({ "exit": 1 }), true),
+            // Refused: also where somebody closed it as if it might have been done.
+            ("git.push", "exec", "irreversible", "deny", json!({ "ok": null, "unknown": true }), false),
+            ("git.push", "exec", "irreversible", "hold", json!({ "ok": false }), false),
+            ("git.push", "exec", "irreversible", "allow", json!({ "withdrawn": "not carried out" }), false),
+            ("fs.write", "fs", "reversible", "allow", json!({ "ok": true }), false),
+            ("http.write", "http", "irreversible", "allow", json!({ "status": 200 }), false),
+            ("fs.delete", "fs", "irreversible", "allow", json!({ "ok": true }), true),
+        ] {
+            let of = append(Kind::Attempt, json!({ "verb": verb, "surface": surface }));
+            let governance = json!({ "reversibility": reversibility });
+            append(Kind::Ruling, json!({ "of": of, "verdict": verdict, "governance": governance, "reasons": [] }));
+            let mut outcome = outcome;
+            outcome.as_object_mut().unwrap().insert("of".to_owned(), of.into());
+            append(Kind::Outcome, outcome);
+            if counts {
+                expected.push((of, verb.to_owned()));
+            }
+        }
+        ledger.flush().unwrap();
+        assert_eq!(Done::read(&ledger, "s").unwrap().irreversible(), expected);
+    }
+}
