@@ -670,7 +670,7 @@ impl Mediator for Mediation {
         let asker = self.asker.take();
         let (decision, attempt) = self.with(|core| (core.decide(call), core.attempt_of(call.ticket)));
         if let (Some(asker), Some(seq)) = (asker, attempt) {
-            self.given.acted(asker, seq);
+            self.given.acted(asker, seq, call);
         }
         decision
     }

@@ -41,6 +41,11 @@ pub fn cases() -> Vec<Case> {
         },
         Case { name: "what_a_key_signed_is_answered_again", needs: keygen, run: signed },
         Case { name: "acts_that_a_key_signed_are_copied_to_forks", needs: keygen, run: signed_acts },
+        Case {
+            name: "processes_that_write_a_file_at_once_are_named",
+            needs: |_| program_of_all("/usr/bin/python3"),
+            run: at_once,
+        },
         Case { name: "a_fork_goes_on_from_a_step", needs: nothing, run: fork },
         Case { name: "a_fork_has_what_people_said_unless_it_is_reopened", needs: nothing, run: fork_answered },
     ]
@@ -580,6 +585,39 @@ fn given_again(world: &World, words: &[&str]) -> (Value, String) {
     assert_ne!(said(&output), said(&other), "they say what is random");
     matches(world, &first, "5");
     (first, said(&output))
+}
+
+/// Two processes that see to their order themselves, which nobody else can know; and some that follow each other.
+const AT_ONCE: &str = r#"
+import os
+(from_a, to_b), (from_b, to_a) = os.pipe(), os.pipe()
+a = os.fork()
+if a == 0:
+    open("f", "w").write("a"); os.write(to_b, b"x"); os.read(from_b, 1); os._exit(0)
+b = os.fork()
+if b == 0:
+    os.read(from_a, 1); open("f", "a").write("b"); os.write(to_a, b"x"); os._exit(0)
+os.waitpid(a, 0); os.waitpid(b, 0)
+"#;
+
+fn at_once(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let file = programs(&world).join("agent");
+    program(&file, "echo 1 > f; sh -c 'echo 2 > f; date >> f'; date >> f; echo 3 >> f; cp f g; mv g f");
+    world.user.own(&file).unwrap();
+    let (session, _) = record(&world, &[file.to_str().unwrap()]);
+    let shown = world.ok(&["show", session["session"].as_str().unwrap()]);
+    assert!(session["replay_level"] == 5 && shown.contains("up to level 5"), "{session}\n{shown}");
+    let (session, output) = record(&world, &["/usr/bin/python3", "-c", AT_ONCE]);
+    assert_eq!((&session["exit"], &session["replay_level"]), (&json!(0), &json!(4)), "{session}\n{}", stderr(&output));
+    let log = entries(&world, &session);
+    let mut writes = log.iter().filter(|e| e["kind"] == "attempt" && e["body"]["verb"] == "fs.write");
+    let last = writes.next_back().unwrap()["seq"].as_u64().unwrap();
+    let shown = world.ok(&["show", session["session"].as_str().unwrap()]);
+    assert!(shown.contains("up to level 4") && shown.contains("which went on as well"), "{shown}");
+    assert!(shown.contains(&format!("{last}")), "entry {last}: {shown}");
+    matches(&world, &session, "5");
 }
 
 fn shell(user: User) {

@@ -10,6 +10,10 @@ use std::collections::BTreeSet;
 /// Contents that are looked for in the ledger; a record that names more is looked at no further.
 const CONTENTS_MAX: usize = 1 << 20;
 
+const IN_TURNS: &str =
+    "here a thread acted again behind others of its program: which of them comes first is not given back";
+const AT_ONCE: &str = "here a process wrote where another one, which went on as well, had written: which of them comes first is not given back";
+
 /// Looks at a session's record as far as `level` needs.
 pub(super) fn survey(ledger: &Ledger, session: &str, level: u8) -> Result<Levels, LedgerError> {
     let mut pass = Pass {
@@ -159,11 +163,10 @@ impl Pass {
             return Ok(());
         }
         if let Some(told) = entry.body.pointer("/streams/turns").filter(|_| entry.actor == "supervisor") {
-            let (entries, more) = rerun::turns(told);
-            for seq in entries {
-                self.found.may_stand_in_the_way(5, seq, "here a thread acted again behind others of its program: which of them comes first is not given back".to_owned());
+            for ((entries, more), why) in [(rerun::turns(told), IN_TURNS), (rerun::beside(told), AT_ONCE)] {
+                entries.into_iter().for_each(|seq| self.found.may_stand_in_the_way(5, seq, why.to_owned()));
+                self.found.further(5, more);
             }
-            self.found.further(5, more);
         }
         let told = if entry.actor == "gateway" { ledger.body(&entry).ok() } else { None };
         if let Some(why) = told.as_ref().and_then(rerun::not_kept) {

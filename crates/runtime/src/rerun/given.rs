@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::turns::Turns;
 use crate::kept::Keeping;
 use flyball_gateway::Keep;
-use flyball_sandbox::Asker;
+use flyball_sandbox::{Asker, Call};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,13 +81,13 @@ impl Given {
     }
 
     /// A thread did what that entry tells.
-    pub fn acted(&self, asker: Asker, seq: u64) {
+    pub fn acted(&self, asker: Asker, seq: u64, call: &Call) {
         if let Source::Kept(.., turns) = &mut *self.source() {
-            turns.acted(asker, seq);
+            turns.acted(asker, seq, call);
         }
     }
 
-    /// Where threads of one program acted in turns, for the record; `None`: nowhere.
+    /// Where threads of one program acted in turns, or processes wrote at once, for the record; `None`: nowhere.
     pub fn turns(&self) -> Option<Json> {
         match &*self.source() {
             Source::Kept(.., turns) => turns.told(),

@@ -40,7 +40,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use streams::{Input, Streams, make as make_streams};
-pub(crate) use turns::turns;
+pub(crate) use turns::{beside, turns};
 
 /// In a replay's folder: the workspace that it begins with.
 pub(crate) const FIRST: &str = "first";
