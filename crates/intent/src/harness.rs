@@ -193,7 +193,12 @@ fn read(call: &ToolCall<'_>) -> Result<Vec<Action>, ToolCallError> {
             let name = input.optional(&["subagent_type", "agent_type", "agent", "name"]).unwrap_or("general");
             let task = input.optional(&["prompt", "message", "task", "objective", "description"]).unwrap_or_default();
             let agent = Resource::new(ResourceKind::Agent).with("name", name)?;
-            Ok(vec![Action::new("agent.spawn", agent, Surface::Hook)?.with("task", clip(task))?])
+            let spawn = Action::new("agent.spawn", agent, Surface::Hook)?.with("task", clip(task))?;
+            let rights = input.optional(&["mode", "permission_mode"]).map(programs::agents::rights_of_mode);
+            Ok(vec![match rights.filter(|rights| !rights.is_empty()) {
+                Some(rights) => spawn.with("rights", rights)?,
+                None => spawn,
+            }])
         }
         "save_memory" => {
             let bytes = input.text(&["fact"])?.len();

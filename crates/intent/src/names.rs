@@ -19,7 +19,17 @@ pub(crate) fn program(path: &str, zeroth: Option<&str>) -> String {
     {
         return plain(called).to_owned();
     }
-    plain(name).to_owned()
+    of_package(path).unwrap_or_else(|| plain(name)).to_owned()
+}
+
+/// Programs that are a file of a common name in a package of their own.
+fn of_package(path: &str) -> Option<&'static str> {
+    let within = |package: &str| path.contains(&format!("/{package}/"));
+    match base(path) {
+        "cli.js" if within("@anthropic-ai/claude-code") => Some("claude"),
+        "index.js" if within("@google/gemini-cli") => Some("gemini"),
+        _ => None,
+    }
 }
 
 /// One name for the many that a well-known program's file has.
@@ -30,6 +40,9 @@ fn plain(name: &str) -> &str {
         "pnpm.cjs" | "pnpm.mjs" => "pnpm",
         "yarn.js" | "yarnpkg" => "yarn",
         "nodejs" => "node",
+        "claude.exe" => "claude",
+        "codex.js" => "codex",
+        "gemini.js" => "gemini",
         _ if is_numbered(name, "python") => "python3",
         _ if is_numbered(name, "pip") => "pip",
         _ => name,
@@ -59,6 +72,10 @@ mod tests {
             ("/usr/lib/node_modules/npm/bin/npm-cli.js", "npm", "npm"),
             ("/usr/bin/pip3", "pip3", "pip"),
             ("/usr/bin/pipx", "pipx", "pipx"),
+            ("/usr/lib/node_modules/@anthropic-ai/claude-code/cli.js", "claude", "claude"),
+            ("/usr/lib/node_modules/@anthropic-ai/claude-code/bin/claude.exe", "rg", "claude"),
+            ("/usr/lib/node_modules/@google/gemini-cli/dist/index.js", "gemini", "gemini"),
+            ("/home/me/cli.js", "claude", "cli.js"),
             ("", "", ""),
         ] {
             assert_eq!(program(path, Some(zeroth)), is, "{path} as {zeroth}");

@@ -2,6 +2,7 @@
 
 use crate::reading::{Command, Reading};
 
+pub(crate) mod agents;
 mod deploy;
 mod effects;
 mod files;
@@ -18,7 +19,8 @@ pub(crate) fn read(to: &mut Reading<'_>, command: &Command) {
         "git" => git::read(to, command),
         "gh" => github::read(to, command),
         "npm" | "pnpm" | "yarn" | "bun" | "pip" | "pipx" | "uv" | "poetry" | "cargo" | "go" => {
-            packages::read(to, command)
+            agents::of_runner(to, command);
+            packages::read(to, command);
         }
         "kubectl" | "oc" | "helm" | "terraform" | "tofu" | "docker" | "podman" | "docker-compose" => {
             deploy::read(to, command);
@@ -29,7 +31,7 @@ pub(crate) fn read(to: &mut Reading<'_>, command: &Command) {
         "sh" | "bash" | "dash" | "zsh" | "ash" | "ksh" => wrappers::shell(to, command),
         "python3" | "node" | "perl" | "ruby" | "php" => wrappers::interpreter(to, command),
         _ => {
-            if !wrappers::read(to, command) && !effects::read(to, command) {
+            if !wrappers::read(to, command) && !agents::read(to, command) && !effects::read(to, command) {
                 files::read(to, command);
             }
         }

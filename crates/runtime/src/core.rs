@@ -1,9 +1,11 @@
 //! A live session's state, shared by the mediation thread and the control socket under one lock.
 
 mod acts;
+mod agents;
 mod answered;
 mod content;
 mod labels;
+mod notice;
 mod outgoing;
 pub(crate) mod outside;
 mod point;
@@ -14,21 +16,23 @@ mod underway;
 
 use crate::asking;
 use crate::capture::{Capture, CaptureError};
-use crate::gate::{Answer, Asked, Gate, GateError, Question, Settled};
+use crate::gate::{Answer, Asked, Gate, GateError, Settled};
 use crate::git_context;
 use crate::inbox::Inbox;
 use crate::refusal;
 use crate::rerun::Refusals;
 use crate::scratch::Scratch;
 use crate::translate;
+use agents::Agents;
 pub(crate) use content::Contents;
 use content::Met;
 use flyball_intent::{Exec, Script};
 use flyball_kernel::{Action, ContentReading, Effect, Value, Verdict};
 use flyball_ledger::{Kind, Ledger};
 use flyball_sandbox::workspace::{self, Node};
-use flyball_sandbox::{Attempt, Call, Decision, Done, MetadataChange, Refusal, Ticket, Weakness};
+use flyball_sandbox::{Attempt, Call, Decision, Done, MetadataChange, Refusal, Ticket};
 use labels::Written;
+pub use notice::{Notice, Watcher};
 pub(crate) use outgoing::Outgoing;
 use outgoing::Requests;
 use serde_json::json;
@@ -37,62 +41,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tool_calls::ToolCalls;
 use underway::{Underway, is_alone, touched, underway};
-
-/// What a person at the terminal or another program may want to hear of while a session runs.
-#[derive(Clone, Debug)]
-pub enum Notice {
-    /// The session is recorded and about to start.
-    Started {
-        /// Its id.
-        session: String,
-        /// Its name.
-        name: String,
-        /// What this run does not cover.
-        uncovered: Vec<String>,
-        /// Layers that are missing: accepted ones, and those that something as good stands in for.
-        weaker: Vec<Weakness>,
-    },
-    /// An attempt was refused.
-    Refused {
-        /// Its entry.
-        seq: u64,
-        /// What the program reads.
-        text: String,
-    },
-    /// People are asked.
-    Asked(Box<Question>),
-    /// A question was answered, or its time ran out.
-    Answered {
-        /// The attempt's entry.
-        seq: u64,
-        /// What was said.
-        verdict: Verdict,
-    },
-    /// A file's content was refused, and the file is what it was before.
-    PutBack {
-        /// The attempt's entry.
-        seq: u64,
-        /// The file, relative to the workspace.
-        path: String,
-        /// What the agent reads.
-        text: String,
-    },
-    /// A contract's command is run on the final workspace.
-    Checking {
-        /// The contract.
-        contract: String,
-        /// The command.
-        command: Vec<String>,
-    },
-    /// Something that a person must know: the boundary was attacked, the record can't explain a change, …
-    Alert(String),
-}
-
-/// Hears what happens in a session, from several threads.
-pub trait Watcher: Sync {
-    /// Called as it happens; be quick.
-    fn notice(&self, notice: Notice);
-}
 
 /// What to do with an attempt that needs an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +68,7 @@ pub struct Core {
     opened: u64,
     /// The exec that each process runs under: its first attempt and all that it implied.
     processes: BTreeMap<i32, Process>,
+    agents: Agents,
     underway: BTreeMap<Ticket, Underway>,
     told: refusal::Told,
     held: BTreeMap<u64, Ticket>,
@@ -157,6 +106,8 @@ struct Process {
     attempts: Vec<u64>,
     /// It, or what started it, runs the command of a harness's tool call.
     is_of_tool_call: bool,
+    /// The agent that it is, as its start was read.
+    agent: Option<Arc<Action>>,
 }
 
 /// What a session is made of, for [`Core::new`].
@@ -197,6 +148,7 @@ impl Core {
             on_hold: parts.on_hold,
             opened: parts.opened,
             processes: BTreeMap::new(),
+            agents: Agents::default(),
             underway: BTreeMap::new(),
             told: refusal::Told::default(),
             held: BTreeMap::new(),
@@ -235,7 +187,7 @@ impl Core {
             let touched = if is_of_times { Vec::new() } else { touched(&call.attempt) };
             let is_alone = is_alone(&call.attempt);
             let unrecorded =
-                Underway { attempts: Vec::new(), touched, is_recorded: false, moves: false, is_exec: false, is_alone };
+                Underway { touched, is_recorded: false, moves: false, is_exec: false, is_alone, ..Underway::default() };
             self.underway.insert(call.ticket, unrecorded);
             return Decision::Allow;
         }
@@ -258,7 +210,10 @@ impl Core {
             }
         }
         let actions = match self.actions(&call.attempt) {
-            Ok(actions) => actions,
+            Ok(actions) => {
+                let caller = self.processes.get(&call.pid).and_then(|process| process.agent.as_deref());
+                self.agents.others(caller, actions)
+            }
             Err(error) => return deny(format!("flyball: denied, it could not be read: {error}\n")),
         };
         if self.gate.wants_capture(&actions)
@@ -272,13 +227,14 @@ impl Core {
 
     fn conclude(&mut self, call: &Call, asked: Asked) -> Decision {
         self.take_effects(&asked.effects);
+        let agent = self.agents.take();
         match asked.verdict {
             Verdict::Allow => match self.follow_taint() {
                 Ok(()) => {
                     if let (Attempt::Connect { address, name }, Some(&of)) = (&call.attempt, asked.attempts.first()) {
                         self.connects(name.as_deref(), *address, of);
                     }
-                    self.underway.insert(call.ticket, underway(&call.attempt, asked.attempts));
+                    self.underway.insert(call.ticket, underway(&call.attempt, asked.attempts, agent));
                     Decision::Allow
                 }
                 Err(error) => {
@@ -288,7 +244,7 @@ impl Core {
             },
             Verdict::Hold if self.on_hold == OnHold::Wait => {
                 self.held.insert(asked.group, call.ticket);
-                self.underway.insert(call.ticket, underway(&call.attempt, asked.attempts));
+                self.underway.insert(call.ticket, underway(&call.attempt, asked.attempts, agent));
                 for question in asked.questions {
                     self.hear(Notice::Asked(Box::new(question)));
                 }
@@ -424,7 +380,10 @@ impl Core {
             attempts.extend(underway.attempts);
             let beyond = attempts.len().saturating_sub(OPEN_OF_ONE_MAX);
             self.close_unknown(attempts.drain(..beyond).collect());
-            self.processes.insert(pid, Process { exec, attempts, is_of_tool_call });
+            if let Some(agent) = &underway.agent {
+                self.agents.has_started(agent);
+            }
+            self.processes.insert(pid, Process { exec, attempts, is_of_tool_call, agent: underway.agent });
             return;
         }
         let mut attrs = BTreeMap::new();
@@ -631,11 +590,12 @@ impl Core {
         for _ in 0..64 {
             if let Some(process) = self.processes.get(&at) {
                 let Process { exec, is_of_tool_call, .. } = *process;
+                let agent = process.agent.clone();
                 if at != pid {
                     if self.processes.len() > PROCESSES_MAX {
                         self.processes.retain(|_, p| !p.attempts.is_empty());
                     }
-                    self.processes.insert(pid, Process { exec, attempts: Vec::new(), is_of_tool_call });
+                    self.processes.insert(pid, Process { exec, attempts: Vec::new(), is_of_tool_call, agent });
                 }
                 return exec;
             }

@@ -132,11 +132,6 @@ fn sizes(world: &World, log: &[Value]) {
     );
 }
 
-const RULES: &str = r#"
-@id("helpers-are-fine") @owner("maintainer") @reason("They are under the same rules.")
-permit (principal, action == Action::"agent.spawn", resource);
-"#;
-
 fn hooks(user: User) {
     let world = World::new(user);
     let forged = r#"{"session_id":"s","cwd":"/","hook_event_name":"PreToolUse","tool_name":"Bash","tool_use_id":"f","tool_input":{"command":"true"}}"#;
@@ -162,7 +157,7 @@ fn hooks(user: User) {
         vec![Turn::bash("echo part >part"), Turn::say("part done")],
     )
     .unwrap();
-    world.init("", RULES);
+    world.init("", "");
     world.edit("rules.cedar", "[\"localhost\",", "[\"host.internal\", \"localhost\",");
     let claude = Claude::find().unwrap();
     let invocation = Invocation::new(&claude, &endpoint, &world.repo, user, "push").unwrap();

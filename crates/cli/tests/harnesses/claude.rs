@@ -10,6 +10,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "claude_is_ruled_on_by_its_hooks", needs, run: works },
         Case { name: "claude_stops_where_a_hook_fails", needs, run: fails },
         Case { name: "claude_goes_on_with_the_input_that_passes", needs, run: changed },
+        Case { name: "claude_under_run_starts_no_agent_with_more_rights", needs, run: starts_others },
         Case { name: "claude_under_run_goes_on_with_the_input_that_passes", needs, run: changed_under_run },
     ]
 }
@@ -126,6 +127,56 @@ fn changed() {
     world.has_scaled(&format!("{:#?}\n{}", endpoint.tool_results(), text(&output.stdout)));
 }
 
+fn governed(world: &World, endpoint: &ModelEndpoint) -> Command {
+    let mut plain = Command::new("claude");
+    let there = command(world, endpoint);
+    let inside = |word: &std::ffi::OsStr| word.to_string_lossy().replace("127.0.0.1", "host.internal");
+    plain.args(there.get_args().map(inside)).env("HOME", world.path("home"));
+    world.governed("claude", &plain)
+}
+
+/// An agent that is started as a program is one that is started, however; only the session's own is not.
+fn starts_others() {
+    let world = World::new();
+    world.reaches_this_machine();
+    let rule = "@id(\"no-more-rights\") @owner(\"maintainer\") @reason(\"It has no more than its parent.\")\n\
+                forbid (principal, action == Action::\"agent.spawn\", resource)\n\
+                when { context.attrs has rights && context.attrs.rights.contains(\"unrestricted\") };\n";
+    std::fs::write(world.file(".flyball/agents.cedar"), rule).unwrap();
+    let claude = Claude::find().unwrap().program().canonicalize().unwrap().display().to_string();
+    // Where no command says it to a hook, the boundary sees it all the same.
+    let hidden =
+        format!("import subprocess\nsubprocess.run([{claude:?}, '-p', '--dangerously-skip-permissions', 'go'])\n");
+    std::fs::write(world.file("hidden.py"), hidden).unwrap();
+    let endpoint = ModelEndpoint::start_two(
+        vec![
+            Turn::bash(&format!("{claude} --version")),
+            Turn::bash("codex exec --yolo go"),
+            Turn::bash("/usr/bin/python3 hidden.py"),
+            Turn::bash(&format!("{claude} -p 'helper: do your part'")),
+            Turn::say("done"),
+        ],
+        "helper: do your part",
+        vec![Turn::bash("echo x >nested"), Turn::say("part done")],
+    )
+    .unwrap();
+    let output = world.run(governed(&world, &endpoint), false);
+    let told = format!("{:#?}\n{}\n{}", endpoint.tool_results(), text(&output.stdout), text(&output.stderr));
+    assert!(endpoint.result_of(0).contains("Claude Code"), "{told}");
+    assert!(endpoint.result_of(1).contains("no-more-rights"), "{told}");
+    assert!(endpoint.result_of(2).contains("no-more-rights"), "{told}");
+    assert!(endpoint.result_of(3).contains("part done"), "{told}");
+    // Its hooks are not the session's harness's: nobody hears them, and it does nothing.
+    assert!(endpoint.result_of(SECOND).contains("this is for the harness's hooks"), "{told}");
+    let log = world.closed();
+    let started: Vec<&Value> =
+        log.iter().filter(|e| e["kind"] == "attempt" && e["body"]["verb"] == "agent.spawn").collect();
+    let of = |surface: &str| started.iter().filter(|e| e["body"]["surface"] == surface).count();
+    // By the hook the second and the last; by the boundary the third, and the last once more: its shell, and itself.
+    assert_eq!((of("hook"), of("exec")), (2, 3), "{started:#?}\n{told}");
+    assert!(!log.iter().any(|e| e["body"]["resource"]["rel"] == "nested"), "{told}");
+}
+
 /// What the boundary could only refuse passes by the hook, and the boundary rules on it once more.
 fn changed_under_run() {
     let world = World::new();
@@ -133,11 +184,7 @@ fn changed_under_run() {
     let scale = world.clamps();
     let endpoint =
         ModelEndpoint::start(vec![Turn::bash(&format!("{scale} && cat scaled")), Turn::say("done")]).unwrap();
-    let mut plain = Command::new("claude");
-    let there = command(&world, &endpoint);
-    let inside = |word: &std::ffi::OsStr| word.to_string_lossy().replace("127.0.0.1", "host.internal");
-    plain.args(there.get_args().map(inside)).env("HOME", world.path("home"));
-    let output = world.run(world.governed("claude", &plain), false);
+    let output = world.run(governed(&world, &endpoint), false);
     let told = format!("{:#?}\n{}\n{}", endpoint.tool_results(), text(&output.stdout), text(&output.stderr));
     assert!(endpoint.result_of(0).contains("--replicas=20"), "{told}");
     let log = world.closed();

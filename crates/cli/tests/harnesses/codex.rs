@@ -99,6 +99,9 @@ fn governed() {
     let told = || format!("{:#?}\n{}\n{}", endpoint.tool_results(), text(&output.stdout), text(&output.stderr));
     let log = world.closed();
     assert_eq!(log[0]["body"]["hooks"], "codex", "{}", told());
+    // Its launcher starts it anew, and that is no other agent.
+    let started: Vec<_> = log.iter().filter(|e| e["body"]["verb"] == "agent.spawn").collect();
+    assert!(started.is_empty(), "{started:#?}\n{}", told());
     // One chain: the tool's use, the shell that runs its command, the program in it, the file.
     let chain = is_caused(&log, "fs.write", "/made", "PreToolUse", &told());
     let verbs: Vec<&str> = chain.iter().filter_map(|e| e["body"]["verb"].as_str()).collect();

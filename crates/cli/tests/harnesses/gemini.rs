@@ -78,6 +78,9 @@ fn governed() {
     let told = || format!("{:#?}\n{}\n{}", endpoint.tool_results(), text(&output.stdout), text(&output.stderr));
     let log = world.closed();
     assert_eq!(log[0]["body"]["hooks"], "gemini", "{}", told());
+    // Its launcher starts it anew, and that is no other agent.
+    let started: Vec<_> = log.iter().filter(|e| e["body"]["verb"] == "agent.spawn").collect();
+    assert!(started.is_empty(), "{started:#?}\n{}", told());
     assert!(endpoint.result_of(1).contains("no-forbidden-file"), "{}", told());
     is_caused(&log, "fs.write", "/made", "BeforeTool", &told());
     assert_eq!(std::fs::read_to_string(settings).unwrap(), Gemini::settings().to_string());

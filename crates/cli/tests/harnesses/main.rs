@@ -44,9 +44,6 @@ fn main() {
 const RULE: &str = r#"
 @id("no-forbidden-file") @owner("maintainer") @reason("Nobody writes that file.")
 forbid (principal, action == Action::"fs.write", resource) when { resource.path like "*forbidden*" };
-
-@id("helpers-are-fine") @owner("maintainer") @reason("They are under the same rules.")
-permit (principal, action == Action::"agent.spawn", resource);
 "#;
 
 /// A repository with a charter and a remote, a home and a ledger.

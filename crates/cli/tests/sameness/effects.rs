@@ -821,17 +821,53 @@ fn tool() -> Effect {
 fn agent() -> Effect {
     let task = json!({"subagent_type": "admin", "prompt": "p", "description": "d"});
     let start = json!({"role": "admin", "task": "p"});
+    let mut ways: Vec<Way> = [
+        "claude -p --agent admin p",
+        "claude --agent=admin -p p",
+        "claude -p p --dangerously-skip-permissions",
+        "claude --permission-mode bypassPermissions -p p",
+        "claude --settings '{\"permissions\": {\"defaultMode\": \"bypassPermissions\"}}' -p p",
+        "claude -d mcp --agent admin",
+        "codex exec --dangerously-bypass-approvals-and-sandbox p",
+        "codex --yolo exec p",
+        "codex exec -s danger-full-access p",
+        "codex -c sandbox_mode='\"danger-full-access\"' exec p",
+        "gemini -y -p p",
+        "gemini --approval-mode=yolo -p p",
+        "cursor-agent -f -p p",
+        "bin/claude -p --agent admin p",
+        "bash -c 'claude -p --agent admin p'",
+        "env X=1 timeout 9 claude -p --agent admin p",
+        "nohup setsid claude -p --agent admin p",
+        "echo p | xargs claude --agent admin -p",
+        "claude -p --agent admin <<EOF\np\nEOF",
+        "W=admin; claude -p --agent $W p",
+        "find . -maxdepth 1 -name README.md -exec claude --agent admin -p p \\;",
+        "(exec -a other claude -p --agent admin p)",
+        "node bin/codex.js exec --yolo p",
+    ]
+    .map(read)
+    .into();
+    ways.push(opaque("/usr/bin/python3 -c 'import os; os.execvp(\"claude\", [\"x\", \"--agent\", \"admin\", \"p\"])'"));
     Effect {
         name: "agent",
         title: "spawn an agent with more rights",
         rule: "agents-have-less",
-        verbs: "`agent.spawn` of `admin`",
+        verbs: "`agent.spawn` of `admin`, or `unrestricted` among its `rights`",
         setup: String::new(),
-        happened: "false".into(),
-        ways: vec![],
+        happened: "[ -e ran ]".into(),
+        ways,
         calls: vec![
             ("claude", "Task", task.clone()),
             ("claude", "Agent", task.clone()),
+            (
+                "claude",
+                "Agent",
+                json!({"subagent_type": "reviewer", "prompt": "p", "description": "d", "mode": "bypassPermissions"}),
+            ),
+            ("codex", "shell", json!({"command": ["codex", "exec", "--yolo", "p"]})),
+            ("gemini", "run_shell_command", json!({"command": "gemini -y -p p"})),
+            ("cursor", "Shell", json!({"command": "cursor-agent -f -p p"})),
             ("codex", "spawn_agent", json!({"agent_type": "admin", "message": "p"})),
             ("gemini", "delegate_to_agent", json!({"agent_name": "admin", "name": "admin", "objective": "p"})),
             ("cursor", "Task", task),
@@ -842,8 +878,8 @@ fn agent() -> Effect {
         // As the charter says of its own server's tool.
         tools: vec![("crew", "start_agent", start)],
         not_mediated: vec![
-            "sandbox: an agent that is started as a program is `process.exec` of it, in the same sandbox and under the same rules",
-            "rights that the new agent's own settings give it: the verb's `rights` is told by no harness",
+            "sandbox: a harness that is not known by name, or goes by another, is `process.exec` of it, under the same rules",
+            "rights that the new agent's own settings give it: the verb's `rights` are those of the command line, and a file of settings or a profile named there makes it opaque",
             "HTTP, tool servers that the charter says nothing of: no known one starts agents",
         ],
     }

@@ -105,10 +105,27 @@ impl Scene {
             std::fs::write(workspace.join(name), text).unwrap();
         }
         // By their names they are known; what they would do is that they ran.
-        for name in ["npm", "yarn", "pnpm", "pip", "cargo", "uv", "gh", "kubectl", "helm"] {
+        let shell = [
+            "npm",
+            "yarn",
+            "pnpm",
+            "pip",
+            "cargo",
+            "uv",
+            "gh",
+            "kubectl",
+            "helm",
+            "claude",
+            "codex",
+            "gemini",
+            "cursor-agent",
+        ];
+        let shell = shell.map(|name| (name, "#!/bin/sh\n: > ran\n"));
+        let script = [("codex.js", "require('fs').writeFileSync('ran', '')\n")];
+        for (name, text) in shell.into_iter().chain(script) {
             let file = workspace.join("bin").join(name);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(&file, "#!/bin/sh\n: > ran\n").unwrap();
+            std::fs::write(&file, text).unwrap();
             std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         }
         let outside = tempfile::tempdir().unwrap();

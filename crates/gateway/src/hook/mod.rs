@@ -253,7 +253,9 @@ impl Hooks {
             gate.observe("hook", &attempts, json!({ "hook": "unread", "tool_use_id": asked.id, "verbs": unread }));
         }
         let surely = attempts.iter().zip(asked.surely(actions)).filter(|(_, is)| *is).map(|(of, _)| *of).collect();
-        let spawn = actions.iter().position(|a| a.verb.name() == "agent.spawn");
+        // An agent that a command starts tells nobody of itself.
+        let is_subagent = |a: &Action| a.verb.name() == "agent.spawn" && a.attr("implied_by").is_none();
+        let spawn = actions.iter().position(is_subagent);
         let spawn = spawn.and_then(|n| attempts.get(n)).map(|of| (*of, asked.agent));
         let given = given.map(|given| (given.clone(), wire::id_of(&asked.tool, &given)));
         self.remember(Call { id: asked.id, given, attempts, surely, spawn }, gate);

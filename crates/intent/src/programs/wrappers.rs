@@ -1,7 +1,7 @@
 //! Programs that run another: the other is what counts.
 
 use super::super::shell;
-use super::packages;
+use super::{agents, packages};
 
 mod items;
 use crate::options::Table;
@@ -371,8 +371,12 @@ pub(super) fn interpreter(to: &mut Reading<'_>, by: &Command) {
                     return to.is_opaque = true;
                 }
             }
-            // The same of a program in a file.
-            Some(_) => return to.is_opaque |= to.commands,
+            // The same of a program in a file, but for those that are known.
+            Some(file) => {
+                let is_known =
+                    by.program == "node" && agents::runs_file(to, by, file, by.args.get(at + 1..).unwrap_or_default());
+                return to.is_opaque |= to.commands && !is_known;
+            }
         }
     }
     // No program named: it comes on the standard input.

@@ -23,7 +23,7 @@ pub const SURFACES: &[Surface] =
 /// What each surface brings. The one place that says so: a surface that is built adds itself here.
 const MEDIATED: &[(Surface, Reach, &[&str])] = &[
     (Surface::Exec, Reach::Each, &["process.exec"]),
-    (Surface::Exec, Reach::Told, &["fs", "git", "pr", "deploy", "dependency", "http.request"]),
+    (Surface::Exec, Reach::Told, &["fs", "git", "pr", "deploy", "dependency", "http.request", "agent.spawn"]),
     (Surface::Fs, Reach::Each, &["fs"]),
     (Surface::Fs, Reach::Told, &["dependency"]),
     (Surface::Net, Reach::Each, &["net"]),

@@ -130,44 +130,47 @@ fn a_workspace_in_memory_is_governed_like_any_other() {
     assert!(matches!(decided(Path::new("/dev/shm/other")), Decision::Allow));
 }
 
+/// A program is allowed to run, and does.
+#[track_caller]
+fn runs(core: &mut Core, ticket: u64, pid: i32, argv: &[&str]) {
+    let attempt = Attempt::Exec {
+        path: format!("/usr/bin/{}", argv[0]).into(),
+        argv: argv.iter().map(Into::into).collect(),
+        cwd: core.workspace.clone(),
+        script: None,
+        file: FileId { dev: 0, ino: 0, size: 0, mtime_ns: 0 },
+    };
+    let call = Call { ticket: Ticket(ticket), pid, attempt };
+    assert!(matches!(core.decide(&call), Decision::Allow));
+    core.done(call.ticket, pid, &Done::Ok);
+}
+
 #[test]
 fn an_image_that_is_replaced_ends_with_its_process() {
     let dir = tempfile::tempdir().unwrap();
     let mut core = session(dir.path());
-    let exec = |core: &mut Core, ticket, pid, argv: &[&str]| {
-        let attempt = Attempt::Exec {
-            path: format!("/usr/bin/{}", argv[0]).into(),
-            argv: argv.iter().map(Into::into).collect(),
-            cwd: dir.path().join("w"),
-            script: None,
-            file: FileId { dev: 0, ino: 0, size: 0, mtime_ns: 0 },
-        };
-        let call = Call { ticket: Ticket(ticket), pid, attempt };
-        assert!(matches!(core.decide(&call), Decision::Allow));
-        core.done(call.ticket, pid, &Done::Ok);
-    };
     let outcomes = |core: &Core| -> Vec<serde_json::Value> {
         core.gate.flush().unwrap();
         let only = flyball_ledger::Filter { kinds: vec![Kind::Outcome], ..Default::default() };
         let entries = core.ledger.entries("s", 1.., only).unwrap();
         entries.map(|entry| core.ledger.body(&entry.unwrap()).unwrap()).collect()
     };
-    exec(&mut core, 1, 40_001, &["sh", "-c", "exec env git push origin main"]);
-    exec(&mut core, 2, 40_001, &["env", "git", "push", "origin", "main"]);
-    exec(&mut core, 3, 40_001, &["git", "push", "origin", "main"]);
+    runs(&mut core, 1, 40_001, &["sh", "-c", "exec env git push origin main"]);
+    runs(&mut core, 2, 40_001, &["env", "git", "push", "origin", "main"]);
+    runs(&mut core, 3, 40_001, &["git", "push", "origin", "main"]);
     assert!(outcomes(&core).is_empty(), "none of them has ended, and nothing was pushed");
     core.exited(40_001, Some(1 << 8));
     let ended = outcomes(&core);
     assert_eq!(ended.len(), 6, "three programs, and the push that each implies: {ended:?}");
     assert!(ended.iter().all(|body| body["ok"] == false && body["exit"] == 1), "{ended:?}");
     // Whose end nobody saw is not called well, nor ill.
-    exec(&mut core, 4, 40_002, &["true"]);
+    runs(&mut core, 4, 40_002, &["true"]);
     core.exited(40_002, None);
     let last = outcomes(&core).pop().unwrap();
     assert_eq!((&last["ok"], &last["unknown"]), (&json!(null), &json!(true)));
     // One that replaces itself for ever does not fill the memory.
     for round in 0..OPEN_OF_ONE_MAX as u64 + 10 {
-        exec(&mut core, 10 + round, 40_003, &["true"]);
+        runs(&mut core, 10 + round, 40_003, &["true"]);
     }
     assert_eq!(outcomes(&core).len(), 7 + 10);
 }
@@ -184,7 +187,7 @@ fn only_the_harness_is_heard_at_the_hooks_door() {
     };
     assert!(tell(&mut core) && tell(&mut core));
     // Run by a tool call's command, it may not say how that call ended.
-    let run = |is_of_tool_call| Process { exec: 1, attempts: Vec::new(), is_of_tool_call };
+    let run = |is_of_tool_call| Process { exec: 1, attempts: Vec::new(), is_of_tool_call, agent: None };
     core.processes.insert(pid, run(true));
     assert!(!tell(&mut core));
     core.processes.insert(pid, run(false));
@@ -252,4 +255,40 @@ fn a_changed_request_has_its_own_point_to_go_back_to() {
     let get = Action::new("http.request", Resource::new(ResourceKind::Request), Surface::Http).unwrap();
     assert!(matches!(core.outgoing(vec![get], &[opened], false), outgoing::Outgoing::Allowed(_)));
     assert_eq!(points(&core).len(), 1);
+}
+
+#[test]
+fn the_sessions_own_agent_is_none_that_it_starts() {
+    let started = |execs: &[(i32, &[&str])]| -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = session(dir.path());
+        for (n, (pid, argv)) in execs.iter().enumerate() {
+            runs(&mut core, n as u64, *pid, argv);
+        }
+        core.gate.flush().unwrap();
+        let only = flyball_ledger::Filter { kinds: vec![Kind::Attempt], ..Default::default() };
+        let entries = core.ledger.entries("s", 1.., only).unwrap();
+        let bodies = entries.map(|entry| core.ledger.body(&entry.unwrap()).unwrap());
+        let spawned = bodies.filter(|body| body["verb"] == "agent.spawn");
+        spawned.map(|body| body["attrs"]["task"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    // PIDs above what the kernel gives: none has a parent that is known.
+    let (one, two) = (5_000_001, 5_000_002);
+    assert!(started(&[(one, &["claude", "-p", "x"])]).is_empty());
+    assert!(started(&[(one, &["bash", "-c", "claude -p x"]), (one, &["claude", "-p", "x"])]).is_empty());
+    assert!(started(&[(one, &["env", "claude", "-p", "x"]), (two, &["claude", "-p", "x"])]).is_empty());
+    // A launcher that becomes the agent itself.
+    let anew: &[(i32, &[&str])] =
+        &[(one, &["codex", "exec", "x"]), (one, &["codex", "exec", "x"]), (one, &["node", "/x/codex.js", "exec", "x"])];
+    assert!(started(anew).is_empty());
+    // Another task, other rights, another agent, a shell between, and another session's.
+    assert_eq!(started(&[(one, &["claude", "-p", "x"]), (one, &["claude", "-p", "y"])]), ["y"]);
+    assert_eq!(started(&[(one, &["codex", "exec", "x"]), (one, &["codex", "exec", "--yolo", "x"])]), ["x"]);
+    assert_eq!(started(&[(one, &["claude", "x"]), (one, &["codex", "x"])]), ["x"]);
+    assert_eq!(started(&[(one, &["claude", "x"]), (two, &["claude", "x"])]), ["x"]);
+    assert_eq!(
+        started(&[(one, &["claude", "x"]), (one, &["sh", "-c", "claude x"]), (one, &["claude", "x"])]),
+        ["x", "x"]
+    );
+    assert_eq!(started(&[(one, &["sh", "f"]), (one, &["claude", "x"])]), ["x"]);
 }

@@ -1,8 +1,11 @@
 //! Calls that were let go on, until the system says what came of them.
 
+use flyball_kernel::Action;
 use flyball_sandbox::{Attempt, FileKind};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+#[derive(Default)]
 pub(super) struct Underway {
     pub attempts: Vec<u64>,
     pub touched: Vec<PathBuf>,
@@ -13,6 +16,8 @@ pub(super) struct Underway {
     pub is_exec: bool,
     /// What stands there afterwards has no other name, or nothing does.
     pub is_alone: bool,
+    /// The agent that it starts, where it is the start of one.
+    pub agent: Option<Arc<Action>>,
 }
 
 /// What a call that changes something changes.
@@ -31,14 +36,14 @@ pub(super) fn touched(attempt: &Attempt) -> Vec<PathBuf> {
     }
 }
 
-pub(super) fn underway(attempt: &Attempt, attempts: Vec<u64>) -> Underway {
+pub(super) fn underway(attempt: &Attempt, attempts: Vec<u64>, agent: Option<Arc<Action>>) -> Underway {
     let moves = match attempt {
         Attempt::Rename { kind, exchange, .. } => *kind == FileKind::Directory || *exchange,
         _ => false,
     };
     let is_exec = matches!(attempt, Attempt::Exec { .. });
     let (touched, is_alone) = (touched(attempt), is_alone(attempt));
-    Underway { attempts, touched, is_recorded: true, moves, is_exec, is_alone }
+    Underway { attempts, touched, is_recorded: true, moves, is_exec, is_alone, agent }
 }
 
 /// Whether nothing that other names lead to can stand where the call was done.

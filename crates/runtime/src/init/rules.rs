@@ -242,6 +242,9 @@ fn examples(it: &Repository) -> String {
     example("", "net.connect(host: 'paste.example', port: 443)", "hold network-elsewhere-is-asked-about");
     example("", "tool.inject(server: 'tickets', name: 'search', was: '')", "allow");
     example("", "tool.inject(server: 'tickets', name: 'search', was: 'absent')", "hold changed-tools-are-asked-about");
+    example("", "agent.spawn(name: 'reviewer', surface: 'hook')", "allow");
+    let unrestricted = "agent.spawn(name: 'codex', rights: ['unrestricted'], surface: 'hook')";
+    example("", unrestricted, "hold agents-that-ask-nobody-are-asked-about");
     if it.is_git {
         let push = format!("git.push(remote: 'origin', name: '{}')", it.default_branch);
         example("", &push, "hold default-branch-is-asked-about");
@@ -295,6 +298,10 @@ permit (principal, action in [Action::"fs", Action::"state"], resource);
 @id("run-programs") @owner("maintainer")
 @reason("What a program does is decided when it does it.")
 permit (principal, action in Action::"process", resource);
+
+@id("start-agents") @owner("maintainer")
+@reason("What another agent does meets the same rules.")
+permit (principal, action in Action::"agent", resource);
 
 @id("work-with-git") @owner("maintainer")
 @reason("Commits, branches, tags and pushes of topic branches are ordinary work.")
@@ -384,6 +391,11 @@ when { context.attrs has secrets && !context.attrs.secrets.isEmpty() };
 @reason("The model believes what a tool's text says; this text is new or another than when the tool was first seen.")
 forbid (principal, action == Action::"tool.inject", resource)
 when { context.attrs has was && context.attrs.was != "" };
+
+@id("agents-that-ask-nobody-are-asked-about") @owner("maintainer") @escalate("maintainer")
+@reason("Where only hooks hold an agent, one that is told to ask nobody may not be told of them either.")
+forbid (principal, action == Action::"agent.spawn", resource)
+when { context.surface == "hook" && context.attrs has rights && context.attrs.rights.contains("unrestricted") };
 
 @id("deploys-are-asked-about") @owner("maintainer") @escalate("maintainer")
 @reason("Deploys and merges act on what others use.")
