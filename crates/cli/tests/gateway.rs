@@ -80,11 +80,16 @@ impl World {
     }
 
     fn client_of(&self, words: &[&str], says: &str) -> Client {
+        self.client_with(words, says, &[])
+    }
+
+    fn client_with(&self, words: &[&str], says: &str, env: &[(&str, &Path)]) -> Client {
         // A program that is no shell by its name: what a gateway takes for the agent.
         let agent = self.path("agent");
         let mut command = Command::new(agent);
         command.args(["-c", "\"$@\"; exit $?", "agent", env!("CARGO_BIN_EXE_flyball")]).args(words);
         command.current_dir(self.path("w")).env("FLYBALL_HOME", self.path("l")).env("HOME", self.path("home"));
+        command.envs(env.iter().copied());
         let mut child = command.env("SAYS", says).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
         Client { child, asked: 0, stdin, stdout }
@@ -123,6 +128,97 @@ impl Client {
         self.stdin = None;
         self.child.wait().unwrap().code().unwrap()
     }
+}
+
+/// Takes TLS off, for a server that speaks without.
+const TLS: &str = r#"
+import socket, ssl, sys, threading
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+def pass_on(a, b):
+    try:
+        while data := a.recv(65536): b.sendall(data)
+        b.shutdown(socket.SHUT_WR)
+    except OSError: pass
+def serve(stream):
+    try: stream = context.wrap_socket(stream, server_side=True)
+    except (OSError, ssl.SSLError): return
+    other = socket.create_connection(("127.0.0.1", int(sys.argv[3])))
+    threading.Thread(target=pass_on, args=(stream, other), daemon=True).start()
+    pass_on(other, stream)
+    stream.close()
+while True: threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"#;
+
+/// Starts a server that goes with this; gives the first line that it says.
+fn serving(command: &mut Command) -> (Running, String) {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (Running(child), line)
+}
+
+/// A gateway's session is cosigned when it ends, by a witness that is asked over TLS, and only where this machine trusts that.
+#[test]
+fn a_gateways_session_is_cosigned_by_a_witness_behind_tls() {
+    if Command::new("openssl").arg("version").output().is_err() {
+        eprintln!("skipped: openssl is not installed");
+        return;
+    }
+    let world = World::new();
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "cert.pem"])
+        .current_dir(world.path("home"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let (cert, key) = (world.path("home/cert.pem"), world.path("home/key.pem"));
+    // The first one makes the ledger.
+    assert_eq!(world.client("writes").end(), 0);
+    let ledger: Value = serde_json::from_str(&world.ok(&["--json", "key", "show"])).unwrap();
+    let words = ["--json", "witness", "serve", "--listen", "127.0.0.1:0", "--dir", "one", "--trust"];
+    let words = [&words[..], &[ledger["key"].as_str().unwrap()]].concat();
+    let (_witness, said) = serving(&mut world.command(&words));
+    let at: Value = serde_json::from_str(&said).unwrap();
+    let plain = at["url"].as_str().unwrap().rsplit(':').next().unwrap();
+    let mut front = Command::new("python3");
+    let (_front, port) = serving(front.args(["-c", TLS]).arg(&cert).arg(&key).arg(plain));
+    let url = format!("https://localhost:{}", port.trim());
+    world.ok(&["witness", "add", &url, at["key"].as_str().unwrap()]);
+
+    let cosigned = || {
+        let report: Value = serde_json::from_str(&world.ok(&["--json", "verify"])).unwrap();
+        let size =
+            report["witnessed"].as_array().and_then(|by| by.first()).map_or(0, |by| by["size"].as_u64().unwrap());
+        (size, report["entries"].as_u64().unwrap())
+    };
+    // Nobody here vouches for that certificate.
+    let output = world.command(&["witness", "ask"]).output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(!output.status.success() && said.contains("localhost") && said.contains("certificate"), "{said}");
+    assert_eq!(cosigned().0, 0);
+
+    let (server, file) = (world.path("server.py"), world.path("w/made"));
+    let words = ["gateway", "mcp", "--name", "filesystem", "--within", "1", "--", "python3", server.to_str().unwrap()];
+    let mut client = world.client_with(&words, "writes", &[("SSL_CERT_FILE", &cert)]);
+    assert!(!client.write(&file, "one").0);
+    assert_eq!(client.end(), 0);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let (size, entries) = cosigned();
+        if size == entries {
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "{size} of {entries} entries are cosigned");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let output = world.command(&["witness", "ask"]).env("SSL_CERT_FILE", &cert).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    world.ok(&["verify", "@"]);
 }
 
 /// While the gateway stands there, and then the rest: all of it is what is exported afterwards.
