@@ -159,6 +159,9 @@ fn known_host(host: &str) -> Option<&'static Known> {
 fn is_like(pattern: &str, text: &str) -> bool {
     let Some((begin, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(begin) else { return false };
+    if !rest.contains('*') {
+        return text.ends_with(rest);
+    }
     // Shortest first: of what is left of the pattern only the end is bound to a place.
     (0..=text.len()).any(|at| text.get(at..).is_some_and(|text| is_like(rest, text)))
 }
@@ -185,6 +188,9 @@ pub fn model_target(
     upgrades: bool,
     settings: &ModelSettings,
 ) -> Option<ModelTarget> {
+    if !changes && !upgrades {
+        return None;
+    }
     let host = request.host.trim_end_matches('.').to_ascii_lowercase();
     let own = settings.hosts.iter().find(|own| own.host == host);
     let known = known_host(&host);
@@ -199,9 +205,6 @@ pub fn model_target(
     };
     if upgrades {
         return if is_known || shape.is_some() { target(None, None, false) } else { None };
-    }
-    if !changes {
-        return None;
     }
     if let Some((api, path)) = shape {
         return match api {

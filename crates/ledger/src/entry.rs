@@ -3,10 +3,12 @@
 use crate::{Digest, LedgerError, References, time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt;
+use std::{cell::RefCell, fmt};
 
 /// The longest entry, in bytes: entry bundles of C2SP tlog-tiles have 16-bit lengths.
 pub const ENTRY_BYTES_MAX: usize = 65_535;
+/// Of the room in which entries are encoded, so much stays.
+const ROOM_BYTES_MAX: usize = 64 << 10;
 
 /// What an entry records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -213,12 +215,18 @@ pub(crate) struct Head<'a> {
 
 pub(crate) fn encode<B: Serialize>(head: &Head<'_>, body: &B, refs: &References) -> Result<Vec<u8>, LedgerError> {
     let Head { stream, seq, at_ns, kind, actor, cause } = *head;
-    let mut bytes = Vec::with_capacity(1024);
+    thread_local! {
+        /// Grown once: what waits for its commit is kept, and takes what it is long.
+        static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
     let wire = WireRef { stream, seq, at: time::format_ns(at_ns), kind: kind.as_str(), actor, cause, body, refs };
-    serde_json::to_writer(&mut bytes, &wire).map_err(malformed)?;
-    // What waits for its commit is kept in memory.
-    bytes.shrink_to_fit();
-    Ok(bytes)
+    ROOM.with_borrow_mut(|room| {
+        let written = serde_json::to_writer(&mut *room, &wire);
+        let bytes = written.map(|()| room.as_slice().to_vec());
+        room.clear();
+        room.shrink_to(ROOM_BYTES_MAX);
+        bytes.map_err(malformed)
+    })
 }
 
 pub(crate) fn malformed(cause: impl ToString) -> LedgerError {

@@ -416,12 +416,13 @@ impl Writer {
         let mut is_kept = false;
         let mut touched: HashMap<i64, Touched> = HashMap::new();
         let mut grown = tiles::Grown::default();
+        let sql = "INSERT INTO entries (leaf, stream, seq, digest, data) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let mut insert = tx.prepare_cached(sql).map_err(fail)?;
         let mut leaf = |stream: &Progress, seq: u64, kind: Kind, bytes: &[u8]| -> Result<(), LedgerError> {
             let id = stream_id(&tx, &mut self.streams, &stream.name).map_err(fail)?;
             let digest = merkle::leaf_digest(bytes);
-            let sql = "INSERT INTO entries (leaf, stream, seq, digest, data) VALUES (?1, ?2, ?3, ?4, ?5)";
             let row = (to_sql(frontier.size()), id, to_sql(seq), digest.0, bytes);
-            tx.prepare_cached(sql).and_then(|mut s| s.execute(row)).map_err(fail)?;
+            insert.execute(row).map_err(fail)?;
             frontier.append(digest, |level, index, digest| grown.note(level, index, digest));
             touched.entry(id).or_default().note(seq, kind);
             is_kept |= matches!(kind, Kind::Open | Kind::Close | Kind::Checkpoint);
@@ -451,6 +452,7 @@ impl Writer {
                 }
             }
         }
+        drop(insert);
         if frontier.size() > size_before {
             for (id, touched) in touched {
                 touched.write(&tx, id).map_err(fail)?;

@@ -5,6 +5,9 @@
 /// that. A path without such characters has one.
 pub(crate) fn readings(path: &str) -> Vec<String> {
     let mut out = vec![canonical(path)];
+    if !path.bytes().any(|byte| matches!(byte, b'%' | b'\\' | b';')) {
+        return out;
+    }
     let has_slash = |path: &str| ["%2f", "%2F", "%5c", "%5C", "\\"].iter().any(|slash| path.contains(slash));
     let has_parameter = |path: &str| [";", "%3b", "%3B"].iter().any(|sign| path.contains(sign));
     if !path.starts_with('/') || !(has_slash(path) || has_parameter(path)) {
@@ -33,6 +36,16 @@ fn bare(path: &str) -> String {
 /// The path as servers read it, by RFC 3986, section 6.2.2: no `.` and `..`, no escapes of what needs none, those that are needed in
 /// capitals; and no empty segments, which most servers pass over.
 fn canonical(path: &str) -> String {
+    if is_canonical(path) { path.to_owned() } else { resolved(path) }
+}
+
+/// Whether nothing in it would be resolved, as in most.
+fn is_canonical(path: &str) -> bool {
+    let is_kept = |pair: &[u8]| pair != b"//" && pair != b"/.";
+    !path.contains('%') && (!path.starts_with('/') || path.as_bytes().windows(2).all(is_kept))
+}
+
+fn resolved(path: &str) -> String {
     let path = unreserved(path);
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -63,4 +76,23 @@ fn unreserved(path: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_as_it_is_has_nothing_to_resolve() {
+        const SIGNS: &[char] = &['/', '.', '%', '2', 'e', ';'];
+        let mut paths = vec![String::new()];
+        for _ in 0..6 {
+            let longer = |path: &String| SIGNS.iter().map(|sign| format!("{path}{sign}")).collect::<Vec<_>>();
+            let more: Vec<String> = paths.iter().flat_map(longer).collect();
+            for path in &more {
+                assert_eq!(canonical(path), resolved(path), "{path}");
+            }
+            paths = more;
+        }
+    }
 }
