@@ -7,7 +7,7 @@ use super::sys::{self, Errno};
 use crate::call::{Attempt, FileKind};
 use rustix::fd::AsFd;
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// How a call is answered.
@@ -200,6 +200,18 @@ impl Act {
             }
             (Act::Truncate { at, .. }, _) => now(at) == Some(FileKind::File),
             _ => true,
+        }
+    }
+
+    /// The one folder in which names come or go by this; `None`: there may be others, or one goes itself.
+    pub(super) fn folder(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Act::Open { at, .. }
+            | Act::Mkdir { at, .. }
+            | Act::Mknod { at, .. }
+            | Act::Symlink { at, .. }
+            | Act::Unlink { at, kind: FileKind::File, .. } => Some(at.parent.as_fd()),
+            _ => None,
         }
     }
 

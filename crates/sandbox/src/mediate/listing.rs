@@ -41,8 +41,6 @@ struct Entry {
 /// What comes in a folder behind a number, in order.
 struct Held {
     folder: (u64, u64),
-    /// See [`Listings::changes`].
-    changes: u64,
     behind: u64,
     entries: Vec<Entry>,
     /// There is nothing behind these.
@@ -52,8 +50,6 @@ struct Held {
 /// What was listed last.
 pub(super) struct Listings {
     held: Option<Held>,
-    /// Acts that could have changed what is in a folder.
-    changes: u64,
     /// Every thread's descriptors can be reached; where not, some listings would mix both orders.
     is_able: bool,
 }
@@ -82,12 +78,16 @@ impl Listings {
     pub(super) fn new() -> Self {
         // Asked of this thread, which is not its process's first.
         let own = rustix::thread::gettid().as_raw_nonzero().get();
-        Self { held: None, changes: 0, is_able: sys::pidfd_open_thread(own).is_ok() }
+        Self { held: None, is_able: sys::pidfd_open_thread(own).is_ok() }
     }
 
-    /// Names may have come or gone.
-    pub(super) fn changed(&mut self) {
-        self.changes = self.changes.wrapping_add(1);
+    /// Names may have come or gone: in that folder alone, or anywhere.
+    pub(super) fn changed(&mut self, folder: Option<BorrowedFd<'_>>) {
+        let Some(held) = &self.held else { return };
+        let stat = folder.and_then(|folder| sys::fstat(folder).ok());
+        if stat.is_none_or(|stat| (stat.st_dev, stat.st_ino) == held.folder) {
+            self.held = None;
+        }
     }
 
     /// Writes what comes next to the caller. `None`: the kernel's own listing goes on.
@@ -140,18 +140,17 @@ impl Listings {
     fn entries(&mut self, folder: &OwnedFd, behind: u64) -> Result<&[Entry], Errno> {
         let stat = sys::fstat(folder.as_fd())?;
         let id = (stat.st_dev, stat.st_ino);
-        let changes = self.changes;
         // From the beginning it is always as it is now: others than callers may have changed it.
         let is_it = |held: &Held| {
             behind > 0
-                && (held.folder, held.changes) == (id, changes)
+                && held.folder == id
                 && held.behind <= behind
                 && (held.is_all || held.entries.last().is_some_and(|last| behind < last.number))
         };
         if !self.held.as_ref().is_some_and(is_it) {
             self.held = None;
             let (entries, is_all) = read(folder, behind, HELD_MAX)?;
-            self.held = Some(Held { folder: id, changes, behind, entries, is_all });
+            self.held = Some(Held { folder: id, behind, entries, is_all });
         }
         let entries = self.held.as_ref().map_or(&[][..], |held| held.entries.as_slice());
         let from = entries.partition_point(|entry| entry.number <= behind);
@@ -295,6 +294,35 @@ mod tests {
         assert_eq!(up, names(&mut (0..300).rev()));
         assert_eq!(up.len(), 302);
         assert!(!up.is_sorted());
+    }
+
+    #[test]
+    fn what_is_held_of_a_folder_goes_when_that_may_have_changed_and_not_for_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+        for folder in [&one, &other] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        (0..10).for_each(|n| std::fs::write(one.join(n.to_string()), "").unwrap());
+        let open = |path: &std::path::Path| OwnedFd::from(std::fs::File::open(path).unwrap());
+        let (folder, beside) = (open(&one), open(&other));
+        let mut listings = Listings::new();
+        let left = |listings: &mut Listings, behind| listings.entries(&folder, behind).unwrap().len();
+        assert_eq!(left(&mut listings, 0), 12);
+        // Nobody told of it: so that it shows whether the folder is read again.
+        let remove = |n: u32| std::fs::remove_file(one.join(n.to_string())).unwrap();
+        remove(0);
+        listings.changed(Some(beside.as_fd()));
+        assert_eq!(left(&mut listings, 2), 10);
+        let here = open(&one);
+        listings.changed(Some(here.as_fd()));
+        assert_eq!(left(&mut listings, 2), 9);
+        remove(1);
+        assert_eq!(left(&mut listings, 2), 9);
+        listings.changed(None);
+        assert_eq!(left(&mut listings, 2), 8);
+        remove(2);
+        assert_eq!(left(&mut listings, 0), 9, "from its beginning it is as it is now");
     }
 
     #[test]

@@ -440,7 +440,7 @@ impl Loop {
             }
         }
         act.forgets(&self.view);
-        self.listings.changed();
+        self.listings.changed(act.folder());
         match act {
             Act::ConnectInet { socket, address, raw } => {
                 match self.parts.broker.as_ref().map(|broker| broker.admit(address)) {
