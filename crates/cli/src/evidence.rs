@@ -226,7 +226,7 @@ pub fn forget(out: Output, place: &Place, wanted: &str, seqs: &[u64], reason: &s
             out.line(&format!("  the same bytes stay, as they are relied on by {}{more}", visible(&who.join(", "))));
         }
         if !done.is_out_of_log {
-            out.warn("another process has the ledger open: what was erased may stay in `ledger.db-wal` or `inflight` until it ends");
+            out.warn("another process has the ledger open: what was erased may stay in `ledger.db-wal`, `inflight` or `blobs/coming` until it ends");
         }
     }
     out.note("the session's own folder, its workspace and bundles that were exported before are not touched");

@@ -163,6 +163,7 @@ pub trait Keep: Send {
     /// What comes next. Quick, and never an error: what can't be kept is told at the end.
     fn write(&mut self, bytes: &[u8]);
 
-    /// What stands for them in an entry; `None` when they could not be kept.
-    fn finish(self: Box<Self>) -> Option<Json>;
+    /// What stands for them in an entry; `None` when they could not be kept. `sha256` is the digest of all of them, where whoever wrote
+    /// them has it at hand.
+    fn finish(self: Box<Self>, sha256: Option<[u8; 32]>) -> Option<Json>;
 }

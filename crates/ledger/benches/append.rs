@@ -24,6 +24,7 @@ fn main() {
     durable(disk);
     many_writers(disk);
     callers_share(disk);
+    long_content(disk);
     verification(disk);
     large(disk);
 }
@@ -111,6 +112,53 @@ fn callers_share(disk: &Path) {
         times.sort_by(f64::total_cmp);
         let at = |share: f64| times[(times.len() as f64 * share) as usize];
         println!("append to an {name}        p50 {:>6.1} us, p99 {:>6.1} us", at(0.5), at(0.99));
+    }
+}
+
+/// Processor time of this process in ms, the system's own for it included (proc(5), `stat`, fields 14 and 15).
+fn processor_ms() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    ticks as f64 * 10.0
+}
+
+/// A payload in the database beside one in a file of its own, each waited for until it is on the disk.
+fn long_content(disk: &Path) {
+    const MIB: usize = 64;
+    for kib in [256, 512, 1024, 4096] {
+        let (mut processor, mut until) = ([vec![], vec![]], [vec![], vec![]]);
+        for round in 0..2 * ROUNDS {
+            let is_filed = round % 2 == 1;
+            let dir = tempfile::tempdir_in(disk).unwrap();
+            let ledger = Ledger::open(&dir.path().join("ledger")).unwrap();
+            let stream = ledger.stream("s").unwrap();
+            let (mut bytes, count) = (vec![b'x'; kib << 10], (MIB << 10) / kib);
+            let before = processor_ms();
+            for n in 0..count {
+                bytes[..8].copy_from_slice(&n.to_le_bytes());
+                let start = Instant::now();
+                let payload = if is_filed {
+                    let mut content = ledger.begin_content().unwrap();
+                    bytes.chunks(16 << 10).for_each(|piece| content.add(piece).unwrap());
+                    content.store_payload(None).unwrap()
+                } else {
+                    ledger.payload(&bytes).unwrap()
+                };
+                let body = json!({ "answer": payload });
+                let seq = stream.append(Draft { body, ..draft(stream.last_seq() + 1) }).unwrap();
+                stream.on_disk(seq).unwrap();
+                until[usize::from(is_filed)].push(start.elapsed().as_secs_f64() * 1e3);
+            }
+            ledger.flush().unwrap();
+            processor[usize::from(is_filed)].push((processor_ms() - before) / MIB as f64);
+        }
+        for ((name, processor), until) in ["database", "file"].into_iter().zip(processor).zip(until) {
+            let (processor, until) = (median(processor), median(until));
+            println!(
+                "{kib:>4} KiB in a {name:<9} {processor:>5.2} ms of processor a MiB, on the disk after {until:>6.2} ms"
+            );
+        }
     }
 }
 

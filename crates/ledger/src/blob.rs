@@ -1,27 +1,19 @@
 //! Content beside the entries: blobs by digest, and payloads that an entry commits to without telling their digest.
 
 use crate::{
-    Digest, Entry, Ledger, LedgerError,
+    Digest, Entry, FILED_BYTES_MIN, Ledger, LedgerError,
     digest::Hasher,
-    pieces::{Both, Pieces},
+    filed,
     writer::{Item, to_sql},
 };
 use rusqlite::OptionalExtension as _;
 use serde_json::{Value, json};
-use std::{
-    fs::{self, File},
-    io::{Read, Seek as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::io::Read;
 
-/// A piece of a blob, as a row: the most that is in memory at a time of a blob that is put from a reader.
+/// A piece of a blob, as a row and as it is read.
 pub const CHUNK_BYTES: usize = 1 << 20;
 /// Up to here content is queued without asking whether it is stored already.
 const UNASKED_BYTES_MAX: usize = 16 << 10;
-/// From here on content that is kept as it passes is committed before anything that relies on it is queued: a commit of its own costs
-/// less than to write it into the file of what is in flight as well.
-const UNFILED_BYTES_MIN: u64 = CHUNK_BYTES as u64;
 /// The longest payload that stands in its entry.
 pub const INLINE_BYTES_MAX: usize = 4096;
 
@@ -48,60 +40,29 @@ impl Ledger {
     /// [`Ledger::put_blob`].
     ///
     /// # Errors
-    /// Those of the reader and of the copy that is made while the digest is not known yet, as [`LedgerError::Io`];
-    /// otherwise as for [`Ledger::put_blob`].
+    /// Those of the reader, as [`LedgerError::Io`]; otherwise as for [`Ledger::put_blob`].
     pub fn put_blob_from(&self, mut reader: impl Read) -> Result<(Digest, u64), LedgerError> {
-        let path =
-            self.dir().join(format!("spool-{}-{}", std::process::id(), NEXT_SPOOL.fetch_add(1, Ordering::Relaxed)));
-        let fail = |e| LedgerError::io("copy content into", &path, e);
-        let mut options = fs::OpenOptions::new();
-        let spool = options.read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
-        // Without a name it goes away with this process, however that ends.
-        fs::remove_file(&path).map_err(fail)?;
-        let (digest, bytes) = copy(&mut reader, &spool).map_err(fail)?;
-        self.put_blob_file(Stored { digest, bytes, payload: None }, spool, true)?;
-        Ok((digest, bytes))
-    }
-
-    /// Queues a file's content, of which digest and length are known, and who commits to it.
-    fn put_blob_file(&self, content: Stored, mut file: File, is_filed: bool) -> Result<(), LedgerError> {
+        let mut head = Vec::new();
         let fail = |e| LedgerError::io("read content for", self.dir(), e);
-        file.rewind().map_err(fail)?;
-        let bytes = content.bytes;
-        let chunks = (0..bytes.div_ceil(CHUNK_BYTES as u64)).map(|piece| {
-            let left = bytes.saturating_sub(piece * CHUNK_BYTES as u64);
-            let mut chunk = Vec::with_capacity(left.min(CHUNK_BYTES as u64) as usize);
-            (&file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).map(|_| chunk).map_err(fail)
-        });
-        self.put_chunks(content, chunks, is_filed)
-    }
-
-    /// Queues content in its pieces; what is not filed is committed when this returns.
-    fn put_chunks(
-        &self,
-        content: Stored,
-        chunks: impl IntoIterator<Item = Result<Vec<u8>, LedgerError>>,
-        is_filed: bool,
-    ) -> Result<(), LedgerError> {
-        let Stored { digest, bytes, payload } = content;
-        let payload = payload.map(|(commitment, salt)| Item::Payload { commitment, salt, digest });
-        let queue = self.queue()?;
-        if self.has_blob(&digest)? {
-            queue.push(payload)?;
-            return Ok(());
+        (&mut reader).take(FILED_BYTES_MIN as u64).read_to_end(&mut head).map_err(fail)?;
+        if head.len() < FILED_BYTES_MIN {
+            return Ok((self.put_blob(&head)?, head.len() as u64));
         }
-        let push = |item| if is_filed { queue.push([item]) } else { queue.push_unfiled([item]) };
-        for (piece, chunk) in (0..).zip(chunks) {
-            push(Item::Chunk { digest, piece, bytes: chunk? })?;
+        let (mut content, mut hasher) = (self.begin_content()?, Hasher::new());
+        let mut read = head.len();
+        // The room for its beginning serves for the rest.
+        while read > 0 {
+            let bytes = head.get(..read).unwrap_or_default();
+            hasher.update(bytes);
+            content.add(bytes)?;
+            read = loop {
+                match reader.read(&mut head) {
+                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                    other => break other.map_err(fail)?,
+                }
+            };
         }
-        let last = [Item::Blob { digest, bytes }].into_iter().chain(payload);
-        if is_filed {
-            queue.push(last)?;
-        } else {
-            let ticket = queue.push_unfiled(last)?;
-            queue.wait(ticket)?;
-        }
-        self.remember(digest)
+        content.store(Some(hasher.finish()))
     }
 
     /// The whole content of a blob, once it is committed.
@@ -162,56 +123,6 @@ impl Ledger {
         })
     }
 
-    /// The same of all of a file that nobody changes any more, however long: no more than a piece of it is in memory at a time.
-    ///
-    /// # Errors
-    /// Those of the file, as [`LedgerError::Io`]; otherwise as for [`Ledger::put_blob`].
-    pub fn payload_from(&self, mut file: File) -> Result<Value, LedgerError> {
-        let fail = |e| LedgerError::io("read content for", self.dir(), e);
-        file.rewind().map_err(fail)?;
-        let mut head = Vec::new();
-        (&file).take(INLINE_BYTES_MAX as u64 + 1).read_to_end(&mut head).map_err(fail)?;
-        if head.len() <= INLINE_BYTES_MAX {
-            return self.payload(&head);
-        }
-        let salt = self.new_salt()?;
-        let (mut both, mut buffer, mut bytes) = (Both::new(&salt), vec![0; 256 << 10], head.len() as u64);
-        both.update(&head);
-        loop {
-            match (&file).read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => {
-                    both.update(buffer.get(..read).unwrap_or_default());
-                    bytes += read as u64;
-                }
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(fail(e)),
-            }
-        }
-        let (digest, commitment) = both.finish();
-        let content = Stored { digest, bytes, payload: Some((commitment, salt)) };
-        self.put_blob_file(content, file, bytes < UNFILED_BYTES_MIN)?;
-        self.remember(commitment)?;
-        Ok(json!({ "bytes": bytes, "commitment": commitment.to_string() }))
-    }
-
-    /// The same of content that is in memory. Long content is committed when this returns.
-    ///
-    /// # Errors
-    /// As for [`Ledger::put_blob`].
-    pub fn payload_of(&self, pieces: Pieces) -> Result<Value, LedgerError> {
-        let bytes = pieces.bytes();
-        if bytes <= INLINE_BYTES_MAX as u64 {
-            return self.payload(&pieces.into_vecs().concat());
-        }
-        let salt = self.new_salt()?;
-        let (digest, commitment) = pieces.digests(&salt);
-        let content = Stored { digest, bytes, payload: Some((commitment, salt)) };
-        self.put_chunks(content, pieces.into_vecs().into_iter().map(Ok), bytes < UNFILED_BYTES_MIN)?;
-        self.remember(commitment)?;
-        Ok(json!({ "bytes": bytes, "commitment": commitment.to_string() }))
-    }
-
     /// The bytes of a member that [`Ledger::payload`] made.
     ///
     /// # Errors
@@ -262,7 +173,7 @@ impl Ledger {
         Ok((json!({ "payload": payload }), commitment))
     }
 
-    fn new_salt(&self) -> Result<[u8; 32], LedgerError> {
+    pub(crate) fn new_salt(&self) -> Result<[u8; 32], LedgerError> {
         let mut salt = [0u8; 32];
         let no_salt = |e: getrandom::Error| std::io::Error::other(e.to_string());
         getrandom::fill(&mut salt).map_err(|e| LedgerError::io("draw a salt for", self.dir(), no_salt(e)))?;
@@ -300,7 +211,10 @@ impl Ledger {
         let db = self.db();
         let found = db.prepare_cached("SELECT data FROM chunks WHERE digest = ?1 AND piece = ?2");
         let found = found.and_then(|mut s| s.query_row((digest.0, to_sql(piece)), |row| row.get(0)).optional());
-        found.map_err(|e| self.fail(e))
+        match found.map_err(|e| self.fail(e))? {
+            None => filed::piece(self.dir(), digest, piece.saturating_mul(CHUNK_BYTES as u64), CHUNK_BYTES),
+            found => Ok(found),
+        }
     }
 
     pub(crate) fn blob_bytes(&self, digest: &Digest) -> Result<Option<u64>, LedgerError> {
@@ -311,16 +225,6 @@ impl Ledger {
     }
 }
 
-/// Content that is to be stored.
-struct Stored {
-    digest: Digest,
-    bytes: u64,
-    /// Commitment and salt of the payload that it is.
-    payload: Option<(Digest, [u8; 32])>,
-}
-
-static NEXT_SPOOL: AtomicU64 = AtomicU64::new(0);
-
 /// The salted commitment to a payload.
 #[must_use]
 pub fn commit(salt: &[u8; 32], bytes: &[u8]) -> Digest {
@@ -328,21 +232,4 @@ pub fn commit(salt: &[u8; 32], bytes: &[u8]) -> Digest {
     hasher.update(salt);
     hasher.update(bytes);
     hasher.finish()
-}
-
-/// Digest and length of what is read, which goes into the spool.
-fn copy(reader: &mut impl Read, mut spool: &File) -> std::io::Result<(Digest, u64)> {
-    let (mut hasher, mut total, mut buffer) = (Hasher::new(), 0, vec![0; 256 << 10]);
-    loop {
-        let read = match reader.read(&mut buffer) {
-            Ok(0) => return Ok((hasher.finish(), total)),
-            Ok(read) => read,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        let bytes = buffer.get(..read).unwrap_or_default();
-        hasher.update(bytes);
-        spool.write_all(bytes)?;
-        total += read as u64;
-    }
 }

@@ -7,7 +7,7 @@
 //! for longer than until the next pause, and nothing is read from it but after a crash.
 
 use crate::{
-    Digest, Entry, Ledger, LedgerError, merkle,
+    Digest, Entry, Ledger, LedgerError, filed, merkle,
     writer::{Item, Progress},
 };
 use std::{
@@ -76,11 +76,16 @@ impl Inflight {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(|e| LedgerError::io("make the folder", &folder, e))?;
         let _turn = turn(dir)?;
-        let path = folder.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        let (path, file) = loop {
+            let path = folder.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+            match fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path) {
+                Ok(file) => break (path, file),
+                // A killed process that had this one's number left it, and it is yet to be taken in.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(LedgerError::io("make the file", &path, e)),
+            }
+        };
         let fail = |e| LedgerError::io("make the file", &path, e);
-        // One of that name is of a process that had this one's number, and of which all was taken in by now.
-        let _ = fs::remove_file(&path);
-        let file = fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
         file.try_lock().map_err(|e| fail(e.into()))?;
         (&file).write_all(MAGIC).map_err(fail)?;
         let (file, bytes) = (Arc::new(file), MAGIC.len() as u64);
@@ -144,8 +149,22 @@ impl Inflight {
 
 /// Takes in what processes that were killed left behind. Must be done before the tip of a stream is read.
 pub(crate) fn take_in(ledger: &Ledger) -> Result<(), LedgerError> {
+    let _turn = turn(ledger.dir())?;
+    take_in_turn(ledger).map(drop)
+}
+
+/// The same when the ledger is being opened: nobody puts anything through this handle yet.
+pub(crate) fn take_in_first(ledger: &Ledger) -> Result<(), LedgerError> {
+    let _turn = turn(ledger.dir())?;
+    let was_any = take_in_turn(ledger)?;
+    // Others that live may be about to commit what they named; who comes is waiting for the turn.
+    if was_any && files(ledger.dir())?.len() == 1 { filed::sweep_settled(ledger) } else { Ok(()) }
+}
+
+/// Whether there was any.
+fn take_in_turn(ledger: &Ledger) -> Result<bool, LedgerError> {
     let dir = ledger.dir();
-    let turn = turn(dir)?;
+    let mut was_any = false;
     for path in files(dir)? {
         let fail = |e| LedgerError::io("read what a killed process left in", &path, e);
         let file = match File::open(&path) {
@@ -161,16 +180,18 @@ pub(crate) fn take_in(ledger: &Ledger) -> Result<(), LedgerError> {
         (&file).rewind().map_err(fail)?;
         take_in_one(ledger, &file, committed)?;
         fs::remove_file(&path).map_err(fail)?;
+        was_any = true;
     }
-    drop(turn);
-    Ok(())
+    filed::sweep_coming(dir, |handle| !folder(dir).join(handle).exists())?;
+    Ok(was_any)
 }
 
 /// Whether living processes have anything in files of theirs.
 pub(crate) fn others_hold_any(ledger: &Ledger) -> Result<bool, LedgerError> {
     let own = ledger.queue()?.file_path();
     let others = files(ledger.dir())?.into_iter().filter(|path| Some(path) != own.as_ref());
-    Ok(others.filter_map(|path| fs::metadata(path).ok()).any(|meta| meta.len() > MAGIC.len() as u64))
+    let is_any = others.filter_map(|path| fs::metadata(path).ok()).any(|meta| meta.len() > MAGIC.len() as u64);
+    Ok(is_any || filed::is_any_coming(ledger.dir())?)
 }
 
 /// What stands at the beginning of it.
@@ -292,6 +313,12 @@ fn encode(item: &Item, into: &mut Vec<u8>) {
             into.extend(bytes.to_le_bytes());
             b'B'
         }
+        Item::Filed { digest, bytes, name } => {
+            into.extend(digest.0);
+            into.extend(bytes.to_le_bytes());
+            into.extend(name.as_bytes());
+            b'F'
+        }
         Item::Payload { commitment, salt, digest } => {
             into.extend(commitment.0);
             into.extend(salt);
@@ -337,6 +364,10 @@ pub(crate) fn decode(tag: u8, payload: Vec<u8>) -> Option<(Found, usize)> {
             Found::Item(Item::Chunk { digest, piece, bytes: payload.get(40..)?.to_vec() })
         }
         b'B' => Found::Item(Item::Blob { digest: digest(0)?, bytes: number(32)? }),
+        b'F' => {
+            let name = String::from_utf8(payload.get(40..)?.to_vec()).ok().filter(|name| filed::is_name(name))?;
+            Found::Item(Item::Filed { digest: digest(0)?, bytes: number(32)?, name })
+        }
         b'P' => {
             let (commitment, salt, digest) = (digest(0)?, payload.get(32..64)?.try_into().ok()?, digest(64)?);
             Found::Item(Item::Payload { commitment, salt, digest })

@@ -1,7 +1,9 @@
 //! A ledger on this machine: one folder with the store, the keys, and the marks of who writes which stream.
 
 use crate::{
-    Digest, LedgerError, Stream, head, inflight, key,
+    Digest, LedgerError, Stream,
+    filed::Folders,
+    head, inflight, key,
     keychain::Keychain,
     merkle,
     note::{Checkpoint, NoteVerifier},
@@ -28,6 +30,7 @@ struct Inner {
     db: Mutex<Connection>,
     /// What was put through this handle lately.
     known: Mutex<HashSet<Digest>>,
+    folders: Folders,
     // Both none in a handle for reading.
     queue: Option<Arc<Queue>>,
     writer: Option<JoinHandle<()>>,
@@ -65,8 +68,16 @@ impl Ledger {
         let thread = thread.map_err(|e| LedgerError::io("start the writer of", &dir, e))?;
         let (queue, writer) = (Some(queue), Some(thread));
         let db = Mutex::new(reader);
-        let opened = Self(Arc::new(Inner { dir, keys, db, known: Mutex::default(), queue, writer }));
-        inflight::take_in(&opened)?;
+        let opened = Self(Arc::new(Inner {
+            dir,
+            keys,
+            db,
+            known: Mutex::default(),
+            folders: Folders::default(),
+            queue,
+            writer,
+        }));
+        inflight::take_in_first(&opened)?;
         Ok(opened)
     }
 
@@ -83,7 +94,15 @@ impl Ledger {
             other => other?,
         };
         let dir = dir.canonicalize().map_err(|e| LedgerError::io("open the folder", dir, e))?;
-        Ok(Self(Arc::new(Inner { dir, keys, db: Mutex::new(db), known: Mutex::default(), queue: None, writer: None })))
+        Ok(Self(Arc::new(Inner {
+            dir,
+            keys,
+            db: Mutex::new(db),
+            known: Mutex::default(),
+            folders: Folders::default(),
+            queue: None,
+            writer: None,
+        })))
     }
 
     /// The ledger's folder.
@@ -162,7 +181,15 @@ impl Ledger {
     /// A handle for reading what a bundle brought: `db` is as [`schema`] makes it, and holds the bundle's entries.
     pub(crate) fn of_bundle(path: &Path, keys: Keychain, db: Connection) -> Self {
         let known = Mutex::default();
-        Self(Arc::new(Inner { dir: path.to_owned(), keys, db: Mutex::new(db), known, queue: None, writer: None }))
+        Self(Arc::new(Inner {
+            dir: path.to_owned(),
+            keys,
+            db: Mutex::new(db),
+            known,
+            folders: Folders::default(),
+            queue: None,
+            writer: None,
+        }))
     }
 
     /// The latest signed checkpoint, as a note; `None` while the ledger is empty.
@@ -264,6 +291,10 @@ impl Ledger {
 
     pub(crate) fn queue(&self) -> Result<&Queue, LedgerError> {
         self.0.queue.as_deref().ok_or_else(|| LedgerError::ReadOnly(self.dir().to_owned()))
+    }
+
+    pub(crate) fn folders(&self) -> &Folders {
+        &self.0.folders
     }
 
     pub(crate) fn known_mutex(&self) -> &Mutex<HashSet<Digest>> {

@@ -4,8 +4,11 @@ use crate::LedgerError;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use std::{os::unix::fs::FileExt as _, path::Path, time::Duration};
 
-/// The format that this version writes, in `user_version`.
-pub(crate) const VERSION: i64 = 1;
+/// The format that this version writes, in `user_version`. Since 2 long blobs have files of their own; a ledger of an earlier version is
+/// of this one from when it is first opened for writing.
+pub(crate) const VERSION: i64 = 2;
+/// The first format; what is in one is the same.
+const FIRST_VERSION: i64 = 1;
 /// `FLYB`: tells a ledger from any other SQLite file.
 const APPLICATION: i64 = 0x464c_5942;
 /// How long a connection waits for another process's transaction.
@@ -19,7 +22,8 @@ const BUSY: Duration = Duration::from_secs(30);
 /// - `head`: the frontier, the signed checkpoint of the latest commit, and how many checkpoints are kept; one row.
 /// - `checkpoints`: signed checkpoints that are kept, numbered from 1.
 /// - `registers`: numbers that sessions share; what changed one stands in an entry of the same transaction.
-/// - `chunks`, `blobs`: content by digest, in pieces; a blob is there once its row in `blobs` is.
+/// - `chunks`, `blobs`: content by digest, in pieces; a blob is there once its row in `blobs` is. One that has no pieces is in a file
+///   (`crate::filed`).
 /// - `payloads`: salted commitments of entries, to salt and blob.
 pub(crate) const TABLES: &[(&str, &str)] = &[
     (
@@ -122,6 +126,9 @@ fn try_open_write(dir: &Path, may_make: bool) -> Result<Connection, LedgerError>
         let made = TABLES.iter().find(|(table, _)| *table == REGISTERS).map_or("", |(_, sql)| sql);
         let made = made.replace("CREATE TABLE registers", "CREATE TABLE IF NOT EXISTS registers");
         db.execute(&made, []).map_err(fail)?;
+    }
+    if pragma(&db, dir, "PRAGMA user_version")? < VERSION {
+        db.pragma_update(None, "user_version", VERSION).map_err(fail)?;
     }
     db.pragma_update(None, "wal_autocheckpoint", 4000).map_err(fail)?;
     // What is erased is not to be read from free pages.
@@ -270,7 +277,7 @@ fn check_version(db: &Connection, dir: &Path) -> Result<(), LedgerError> {
     if found > VERSION {
         return Err(LedgerError::Newer { path: dir.to_owned(), found, known: VERSION });
     }
-    if found < VERSION {
+    if found < FIRST_VERSION {
         return Err(LedgerError::damaged(dir, format!("its format is {found}, which no version has")));
     }
     for (table, _) in TABLES {

@@ -90,7 +90,7 @@ impl Ledger {
         let mut signed = Signed::load(&db, dir, self.keys(), &mut found);
         let (entries, mut relied, registers) = scan(&db, streams, &mut signed, &mut found);
         let checkpoints = signed.confirmed;
-        content::check(&db, &relied, &mut found);
+        content::check(self, &db, &relied, &mut found);
 
         let witnessed = std::mem::take(&mut signed.witnessed);
         let witnessed_by = witnessed.iter().map(|by| by.witness.clone()).collect();

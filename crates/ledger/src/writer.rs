@@ -1,7 +1,7 @@
 //! The one thread that writes: it takes what has queued up, and commits it as one transaction.
 
 use crate::{
-    Digest, Kind, LedgerError, head,
+    Digest, Kind, LedgerError, filed, head,
     inflight::{FILE_BYTES_MAX, Inflight, KEPT_BYTES_MAX},
     key::{self, LedgerKey},
     merkle,
@@ -58,6 +58,12 @@ pub(crate) enum Item {
         digest: Digest,
         bytes: u64,
     },
+    /// A blob that is in `blobs/coming` and belongs into `blobs`.
+    Filed {
+        digest: Digest,
+        bytes: u64,
+        name: String,
+    },
     Payload {
         commitment: Digest,
         salt: [u8; 32],
@@ -76,7 +82,7 @@ impl Item {
         128 + match self {
             Self::Entry { bytes, .. } | Self::Chunk { bytes, .. } => bytes.len(),
             Self::Shared(item) => item.bytes(),
-            Self::Blob { .. } | Self::Payload { .. } => 0,
+            Self::Blob { .. } | Self::Filed { .. } | Self::Payload { .. } => 0,
             Self::Erase { payloads, blobs } => 32 * (payloads.len() + blobs.len()),
         }
     }
@@ -129,17 +135,6 @@ impl Queue {
 
     /// Queues items, together and in order; waits while the queue is full. Returns the ticket for [`Queue::wait`].
     pub(crate) fn push(&self, items: impl IntoIterator<Item = Item>) -> Result<u64, LedgerError> {
-        self.add(items, true)
-    }
-
-    /// The same of what need not outlive its process before it is committed.
-    ///
-    /// INVARIANT: whoever queues so waits for the ticket before anything is queued, or said, that relies on it.
-    pub(crate) fn push_unfiled(&self, items: impl IntoIterator<Item = Item>) -> Result<u64, LedgerError> {
-        self.add(items, false)
-    }
-
-    fn add(&self, items: impl IntoIterator<Item = Item>, is_filed: bool) -> Result<u64, LedgerError> {
         let mut state = self.lock();
         while state.stopped.is_none() && state.is_full() {
             self.hurry(&mut state);
@@ -148,7 +143,7 @@ impl Queue {
         self.check(&state)?;
         let mut written = Ok(());
         for item in items {
-            if let (Ok(()), Some(inflight)) = (&written, state.inflight.as_mut().filter(|_| is_filed)) {
+            if let (Ok(()), Some(inflight)) = (&written, state.inflight.as_mut()) {
                 written = inflight.add(&item);
             }
             state.bytes += item.bytes();
@@ -303,6 +298,11 @@ impl Queue {
         }
     }
 
+    /// The name of that file.
+    pub(crate) fn file_name(&self) -> Option<String> {
+        Some(self.file_path()?.file_name()?.to_str()?.to_owned())
+    }
+
     /// The file of what is in flight.
     pub(crate) fn file_path(&self) -> Option<PathBuf> {
         self.lock().inflight.as_ref().map(|file| file.path().to_owned())
@@ -428,8 +428,21 @@ impl Writer {
             is_kept |= matches!(kind, Kind::Open | Kind::Close | Kind::Checkpoint);
             Ok(())
         };
+        let mut is_named = true;
         for item in items {
             match item {
+                Item::Filed { digest, bytes, name } => {
+                    let sql = "SELECT count(*) FROM blobs WHERE digest = ?1";
+                    let count =
+                        tx.prepare_cached(sql).and_then(|mut s| s.query_row([digest.0], |row| row.get::<_, i64>(0)));
+                    if count.map_err(fail)? > 0 {
+                        filed::drop_coming(&dir, name)?;
+                    } else if filed::settle(&dir, name, digest)? {
+                        is_named = false;
+                        let sql = "INSERT INTO blobs (digest, bytes) VALUES (?1, ?2)";
+                        tx.prepare_cached(sql).and_then(|mut s| s.execute((digest.0, to_sql(*bytes)))).map_err(fail)?;
+                    }
+                }
                 Item::Entry { stream, seq, kind, bytes } => leaf(stream, *seq, *kind, bytes)?,
                 Item::Shared(item) => {
                     let bytes = item.write(&tx).map_err(fail)?;
@@ -453,6 +466,10 @@ impl Writer {
             }
         }
         drop(insert);
+        if !is_named {
+            // INVARIANT: before the row is committed. Until then nobody else makes or takes such a name.
+            filed::sync_names(&dir)?;
+        }
         if frontier.size() > size_before {
             for (id, touched) in touched {
                 touched.write(&tx, id).map_err(fail)?;
@@ -478,7 +495,28 @@ impl Writer {
         } else {
             tx.commit().map_err(fail)?;
         }
-        Ok(())
+        let erased =
+            items.iter().filter_map(|item| if let Item::Erase { blobs, .. } = item { Some(blobs) } else { None });
+        self.erase_files(&mut erased.flatten())
+    }
+
+    /// INVARIANT: after the rows went for good, so that no row is ever without its file; and while nobody else can write, so that a
+    /// file that is here for another's row stays.
+    fn erase_files(&mut self, blobs: &mut dyn Iterator<Item = &Digest>) -> Result<(), LedgerError> {
+        let mut blobs = blobs.peekable();
+        if blobs.peek().is_none() {
+            return Ok(());
+        }
+        let fail = |e| LedgerError::store(&self.dir, e);
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+        let mut is_any = false;
+        for blob in blobs {
+            let sql = "SELECT count(*) FROM blobs WHERE digest = ?1";
+            if tx.query_row(sql, [blob.0], |row| row.get::<_, i64>(0)).map_err(fail)? == 0 {
+                is_any |= filed::erase(&self.dir, blob)?;
+            }
+        }
+        if is_any { filed::sync_names(&self.dir) } else { Ok(()) }
     }
 }
 

@@ -8,8 +8,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Entries that a child appends; every third is waited for (in the tree or in what stands for it), every fifth names a blob.
+/// Entries that a child appends; every third is waited for (in the tree or in what stands for it), every fifth names a blob, every
+/// fourth content in a file.
 const ENTRIES: u64 = 24;
+
+fn filed(n: u64) -> Vec<u8> {
+    format!("content {n} in a file of its own, ").repeat(200).into_bytes()
+}
 
 fn draft(n: u64) -> Draft {
     let kind = if n == 1 { Kind::Open } else { Kind::Attempt };
@@ -36,6 +41,11 @@ fn child() {
             if n % 5 == 0 {
                 draft.body["payload"] = ledger.payload(&vec![n as u8; 9_000])?;
             }
+            if n % 4 == 0 {
+                let mut content = ledger.begin_content()?;
+                content.add(&filed(n))?;
+                draft.body["filed"] = content.store_payload(None)?;
+            }
             stream.append(draft)?;
             if n % 3 == 0 {
                 if n % 2 == 0 {
@@ -48,6 +58,12 @@ fn child() {
         }
         stream.flush()?;
         say(format!("durable {}", stream.last_seq()));
+        if std::env::var_os("LEDGER_ERASES").is_some() {
+            for seq in [4, 12] {
+                ledger.erase(&stream, seq, "user:ann", "asked", 1_000)?;
+                say(format!("erased {seq}"));
+            }
+        }
         Ok(())
     })();
     if let Err(error) = done {
@@ -83,10 +99,15 @@ impl Bench {
 
     /// Runs the child in the layer, on a ledger in `root/ledger`.
     fn run(&self, fail: Option<&str>) -> Output {
+        self.run_with(fail, |_| {})
+    }
+
+    fn run_with(&self, fail: Option<&str>, set: impl FnOnce(&mut Command)) -> Output {
         std::fs::create_dir_all(&self.root).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--ignored", "--exact", "child", "--nocapture", "--test-threads=1"]);
         command.env("LEDGER_DIR", self.root.join("ledger"));
+        set(&mut command);
         faultfs::wrap(&mut command, &self.library, &self.root, &self.log, fail);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{fail:?}: {output:?}");
@@ -133,6 +154,9 @@ fn holds(dir: &Path, acknowledged: u64, what: &str) {
             if let Some(payload) = entry.body.get("payload") {
                 assert_eq!(ledger.payload_bytes(payload).unwrap(), vec![last as u8; 9_000], "{what}");
             }
+            if let Some(content) = entry.body.get("filed") {
+                assert_eq!(ledger.payload_bytes(content).unwrap(), filed(last), "{what}");
+            }
         }
     }
     assert!(last >= acknowledged, "{what}: {acknowledged} acknowledged, {last} there");
@@ -143,10 +167,11 @@ fn each_failing_call_stops_the_store_and_loses_nothing_acknowledged() {
     let Some(bench) = Bench::new() else { return };
     let mut stopped = 0;
     for (kind, errno, most) in [
-        ("sync", 5, 24),
+        ("sync", 5, 60),
         ("write", 28, 120),
         ("write", 5, 120),
-        ("create", 28, 12),
+        ("create", 28, 24),
+        ("rename", 5, 8),
         ("truncate", 5, 3),
         ("unlink", 5, 4),
     ] {
@@ -178,6 +203,65 @@ fn each_failing_call_stops_the_store_and_loses_nothing_acknowledged() {
         }
     }
     assert!(stopped > 20, "{stopped}");
+}
+
+/// What was erased by our word is nowhere, whatever fails or forgets; before that it is there whole, or its erasure is on record.
+#[track_caller]
+fn is_erased(dir: &Path, erased: &[u64], what: &str) {
+    let ledger = match Ledger::open(dir) {
+        Ok(ledger) => ledger,
+        Err(error) => panic!("{what}: {error}"),
+    };
+    let report = ledger.verify(None).unwrap();
+    assert!(report.ok, "{what}: {:#?}", report.problems);
+    let there = |seq: u64| dir.join("blobs").join(flyball_ledger::Digest::of(&filed(seq)).to_hex()).exists();
+    for seq in erased {
+        assert!(report.erased.iter().any(|erased| erased.seq == *seq) && !there(*seq), "{what}: {seq}");
+    }
+    for gone in report.erased {
+        let entry = ledger.entry("s", gone.seq).unwrap();
+        let read = ledger.payload_bytes(&entry.body["filed"]);
+        // Recorded and not done yet: asked for again, it is.
+        if let Ok(bytes) = read {
+            assert_eq!(bytes, filed(gone.seq), "{what}");
+            ledger.erase(&ledger.stream("s").unwrap(), gone.seq, "user:ann", "again", 2_000).unwrap();
+        }
+        assert!(!there(gone.seq), "{what}: {}", gone.seq);
+    }
+    if dir.join("blobs/coming").exists() {
+        assert_eq!(std::fs::read_dir(dir.join("blobs/coming")).unwrap().count(), 0, "{what}");
+    }
+}
+
+fn erased<'a>(told: impl Iterator<Item = &'a str>) -> Vec<u64> {
+    told.flat_map(str::lines).filter_map(|line| line.strip_prefix("erased ")?.trim().parse().ok()).collect()
+}
+
+#[test]
+fn an_erasure_that_fails_or_forgets_on_its_way_is_done_or_said_not_to_be() {
+    let Some(bench) = Bench::new() else { return };
+    let erases = |command: &mut Command| _ = command.env("LEDGER_ERASES", "1");
+    bench.run_with(None, erases);
+    let ops = bench.ops();
+    assert_eq!(erased(told(&ops)), [4, 12]);
+    let first = ops.iter().position(|op| matches!(op, Op::Told(text) if text.contains("durable 24"))).unwrap();
+    let seed = u64::from(std::process::id());
+    eprintln!("seed {seed}");
+    let mut random = dice(seed);
+    for upto in first..=ops.len() {
+        let folder = tempfile::tempdir().unwrap();
+        faultfs::power_loss(&ops, upto, &bench.root, folder.path(), &mut random).unwrap();
+        let erased = erased(told(&ops[..upto]));
+        is_erased(&folder.path().join("ledger"), &erased, &format!("cut at {upto} of {}", ops.len()));
+    }
+    let unlinks = |ops: &[Op]| ops.iter().filter(|op| matches!(op, Op::Unlink(_))).count();
+    for n in unlinks(&ops[..first]) + 1..=unlinks(&ops) {
+        bench.clear();
+        let what = format!("unlink:{n}:5");
+        let output = bench.run_with(Some(&what), erases);
+        let erased = erased(String::from_utf8_lossy(&output.stdout).lines());
+        is_erased(&bench.root.join("ledger"), &erased, &what);
+    }
 }
 
 fn dice(mut seed: u64) -> impl FnMut(u64) -> u64 {

@@ -1,7 +1,7 @@
 //! The ledger as its users see it: what is appended is read back, across handles, restarts and processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-use flyball_ledger::{Digest, Draft, ENTRY_BYTES_MAX, Filter, Kind, Ledger, LedgerError, Pieces};
+use flyball_ledger::{Digest, Draft, ENTRY_BYTES_MAX, Filter, Kind, Ledger, LedgerError};
 use serde_json::{Value, json};
 
 fn draft(at_ns: u64, kind: Kind, body: Value) -> Draft {
@@ -190,35 +190,6 @@ fn blobs_payloads_and_large_bodies() {
     assert_eq!(ledger.blob(&empty).unwrap(), b"");
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("spool")), "{left:?}");
-}
-
-/// Long content that was kept as it passed is committed before it can be named, as no file of what is in flight has it.
-#[test]
-fn long_content_is_there_for_others_before_anything_names_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(dir.path()).unwrap();
-    for (n, length) in [(1 << 20) - 1, 1 << 20, (3 << 20) + 5].into_iter().enumerate() {
-        let bytes: Vec<u8> = (0..length).map(|at| (at % 253 + n) as u8).collect();
-        let pieces = || {
-            let mut pieces = Pieces::default();
-            bytes.chunks(70_001).for_each(|piece| pieces.add(piece));
-            pieces
-        };
-        let mut file = tempfile::tempfile().unwrap();
-        pieces().write_to(&mut file).unwrap();
-        let member = ledger.payload_of(pieces()).unwrap();
-        if length >= 1 << 20 {
-            // Nobody waited, and another process could read it.
-            let other = Ledger::open_read(dir.path()).unwrap();
-            assert!(other.payload_bytes(&member).unwrap() == bytes, "{length}");
-        }
-        ledger.flush().unwrap();
-        assert_eq!(ledger.payload_bytes(&member).unwrap(), bytes);
-        let again = ledger.payload_from(file).unwrap();
-        ledger.flush().unwrap();
-        assert_ne!(again["commitment"], member["commitment"]);
-        assert_eq!(ledger.payload_bytes(&again).unwrap(), bytes);
-    }
 }
 
 #[test]

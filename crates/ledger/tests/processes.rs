@@ -227,6 +227,27 @@ fn a_full_disk_stops_the_store_and_keeps_what_was_acknowledged() {
     assert!(refused.to_string().contains(&*dir.path().to_string_lossy()));
 }
 
+/// What is too long for the disk is refused before anything relies on it: the store itself goes on.
+#[test]
+fn long_content_that_fills_the_disk_is_refused_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(_mount) = Tmpfs::mount(dir.path()) else { return };
+    let ledger = Ledger::open(dir.path()).unwrap();
+    let stream = ledger.stream("s").unwrap();
+    stream.durable(stream.append(draft(1)).unwrap()).unwrap();
+    for _ in 0..2 {
+        let mut content = ledger.begin_content().unwrap();
+        let error = (0..64).find_map(|_| content.add(&[7; 100_000]).err()).unwrap();
+        assert_eq!(error.code(), "FB0304", "{error}");
+        drop(content);
+        let error = ledger.put_blob_from(std::io::Read::take(std::io::repeat(7), 6 << 20)).unwrap_err();
+        assert_eq!(error.code(), "FB0304", "{error}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path().join("blobs/coming")).unwrap().count(), 0);
+    stream.durable(stream.append(draft(2)).unwrap()).unwrap();
+    assert!(ledger.verify(None).unwrap().ok);
+}
+
 fn failed_and_kept(dir: &Path, output: &std::process::Output) {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("\nerror FB") && text.contains("\nstopped"), "{text}");

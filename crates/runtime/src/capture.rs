@@ -100,7 +100,7 @@ pub enum CaptureError {
 /// Of a larger file the record says only that it is there ([`Node::Other`], with an alert): reading it at each barrier would
 /// keep the whole session waiting.
 const FILE_BYTES_MAX: u64 = 256 << 20;
-/// Up to here a file is read in one piece; a larger one goes through a spool.
+/// Up to here a file is read in one piece; a larger one goes into its file as it is read.
 const AT_ONCE_BYTES_MAX: u64 = 4 << 20;
 /// Two changes within one tick of the operating system's clock have one time: only an older time tells that there was none.
 const CLOCK_TICK: Duration = Duration::from_millis(50);

@@ -1,14 +1,10 @@
 //! What passes through a session and is kept for its record: models' calls and answers, however long, with little of them in memory.
 
 use flyball_gateway::Keep;
-use flyball_ledger::{CHUNK_BYTES, Ledger, Pieces};
+use flyball_ledger::{Digest, FILED_BYTES_MIN, Incoming, Ledger, LedgerError};
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const KEPT_BYTES_MAX: u64 = if cfg!(test) { 4 << 20 } else { 64 << 20 };
 /// Bytes of all bodies of a session that are kept. Of one that begins later the record has its length and digest.
 const KEPT_ALL_BYTES_MAX: u64 = if cfg!(test) { 32 << 20 } else { 4 << 30 };
-/// Bytes of all bodies that are in memory at a time; beyond it, and of more, a body waits in a file without a name.
+/// Bytes of all bodies that are in memory at a time; beyond it a body goes into its file sooner.
 const MEMORY_ALL_BYTES_MAX: usize = if cfg!(test) { 2 << 20 } else { 16 << 20 };
 /// Bytes of each that are in memory whatever others take.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -52,7 +48,6 @@ impl Kept {
             all: Arc::clone(&self.all),
             head: Vec::new(),
             room: Room { taken: 0, of: Arc::clone(&self.memory) },
-            pieces: Pieces::default(),
             file: None,
             bytes: 0,
             is_lost: false,
@@ -84,12 +79,11 @@ impl Kept {
 /// One body, as it passes.
 pub(crate) struct Keeping {
     ledger: Arc<Ledger>,
-    /// All of it as long as it is short; of what is in a file, what is not there yet.
+    /// All of it as long as it is short.
     head: Vec<u8>,
-    /// All of it once it is longer, until there is a file.
-    pieces: Pieces,
     room: Room,
-    file: Option<File>,
+    /// All of it once it is longer.
+    file: Option<Incoming>,
     bytes: u64,
     is_lost: bool,
     /// In the place of what is kept, when there is no more room for it.
@@ -104,11 +98,14 @@ struct Room {
 }
 
 impl Room {
-    fn take(&mut self, bytes: usize) -> bool {
-        let add = |all: usize| all.checked_add(bytes).filter(|all| *all <= MEMORY_ALL_BYTES_MAX);
-        let is_taken = self.of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
-        self.taken += if is_taken { bytes } else { 0 };
-        is_taken
+    /// Has room for all that one body may take of it.
+    fn take(&mut self) -> bool {
+        if self.taken == 0 {
+            let add = |all: usize| all.checked_add(FILED_BYTES_MIN).filter(|all| *all <= MEMORY_ALL_BYTES_MAX);
+            let is_taken = self.of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
+            self.taken = if is_taken { FILED_BYTES_MIN } else { 0 };
+        }
+        self.taken > 0
     }
 
     fn give_back(&mut self) {
@@ -123,45 +120,27 @@ impl Drop for Room {
 }
 
 impl Keeping {
-    fn add(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        let is_short = self.pieces.bytes() == 0 && self.head.len().saturating_add(bytes.len()) <= HEAD_BYTES_MAX;
-        if self.file.is_none() && !is_short {
-            let coming = self.head.len().saturating_add(bytes.len());
-            let more = coming.saturating_sub(self.pieces.free()).div_ceil(CHUNK_BYTES).saturating_mul(CHUNK_BYTES);
-            if self.room.take(more) {
-                self.pieces.add(&std::mem::take(&mut self.head));
-                self.pieces.add(bytes);
-                return Ok(());
-            }
-            self.spill()?;
+    fn add(&mut self, bytes: &[u8]) -> Result<(), LedgerError> {
+        if let Some(file) = &mut self.file {
+            return file.add(bytes);
         }
-        self.head.extend_from_slice(bytes);
-        if self.head.len() > HEAD_BYTES_MAX { self.spill() } else { Ok(()) }
-    }
-
-    /// Into the file, and no longer in memory.
-    fn spill(&mut self) -> std::io::Result<()> {
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => nameless(self.ledger.dir())?,
-        };
-        std::mem::take(&mut self.pieces).write_to(&mut file)?;
+        let coming = self.head.len().saturating_add(bytes.len());
+        if coming <= HEAD_BYTES_MAX || (coming < FILED_BYTES_MIN && self.room.take()) {
+            self.head.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let file = self.file.insert(self.ledger.begin_content()?);
+        file.add(&std::mem::take(&mut self.head))?;
         self.room.give_back();
-        file.write_all(&self.head)?;
-        self.head.clear();
-        self.file = Some(file);
-        Ok(())
+        file.add(bytes)
     }
 
-    fn payload(&mut self) -> Option<Json> {
-        if self.file.is_none() {
-            let pieces = std::mem::take(&mut self.pieces);
-            return if pieces.bytes() == 0 { self.ledger.payload(&self.head) } else { self.ledger.payload_of(pieces) }
-                .ok();
+    /// `digest` is of all that was kept, where that is known.
+    fn payload(&mut self, digest: Option<Digest>) -> Option<Json> {
+        match self.file.take() {
+            None => self.ledger.payload(&self.head).ok(),
+            Some(file) => file.store_payload(digest).ok(),
         }
-        self.spill().ok()?;
-        let file = self.file.take()?;
-        self.ledger.payload_from(file).ok()
     }
 }
 
@@ -177,10 +156,13 @@ impl Keep for Keeping {
             return;
         }
         self.all.fetch_add(kept.len() as u64, Ordering::Relaxed);
-        self.is_lost = self.add(kept).is_err();
+        if self.add(kept).is_err() {
+            // Where there is no room, none of it is to stand in the way of what follows.
+            (self.is_lost, self.file) = (true, None);
+        }
     }
 
-    fn finish(mut self: Box<Self>) -> Option<Json> {
+    fn finish(mut self: Box<Self>, sha256: Option<[u8; 32]>) -> Option<Json> {
         if self.is_lost {
             return None;
         }
@@ -188,23 +170,13 @@ impl Keep for Keeping {
             let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
             return Some(json!({ "sha256": digest, "bytes": self.bytes }));
         }
-        let payload = self.payload()?;
+        // Of what was cut off it is another's.
+        let payload = self.payload(sha256.filter(|_| self.bytes <= KEPT_BYTES_MAX).map(Digest))?;
         if self.bytes <= KEPT_BYTES_MAX {
             return Some(payload);
         }
         Some(json!({ "beginning": payload, "bytes": self.bytes }))
     }
-}
-
-static NEXT: AtomicU64 = AtomicU64::new(0);
-
-/// A file that goes away with this process, however that ends.
-fn nameless(dir: &std::path::Path) -> std::io::Result<File> {
-    let name = format!("kept-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let path: PathBuf = dir.join(name);
-    let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
 }
 
 #[cfg(test)]
@@ -222,7 +194,7 @@ mod tests {
             let bytes: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
             let mut keeping = Box::new(kept.begin());
             bytes.chunks(1000).for_each(|piece| keeping.write(piece));
-            let member = keeping.finish().unwrap();
+            let member = keeping.finish(None).unwrap();
             ledger.flush().unwrap();
             assert_eq!(ledger.payload_bytes(&member).unwrap(), bytes, "{length}");
         }
@@ -230,7 +202,7 @@ mod tests {
         // Little, as other tests of this process measure its memory.
         let piece = vec![7; 1 << 20];
         (0..5).for_each(|_| keeping.write(&piece));
-        let told = keeping.finish().unwrap();
+        let told = keeping.finish(None).unwrap();
         ledger.flush().unwrap();
         assert_eq!(told["bytes"], 5 << 20);
         assert_eq!(ledger.payload_bytes(&told["beginning"]).unwrap().len(), 4 << 20);
@@ -245,7 +217,7 @@ mod tests {
         let keep = |bytes: &[u8]| {
             let mut keeping = Box::new(kept.begin());
             keeping.write(bytes);
-            keeping.finish().unwrap()
+            keeping.finish(None).unwrap()
         };
         kept.all.store(KEPT_ALL_BYTES_MAX - 1, Ordering::Relaxed);
         assert!(keep(b"ab").get("sha256").is_none());

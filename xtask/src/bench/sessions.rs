@@ -195,6 +195,10 @@ fn folder_bytes(folder: &Path) -> Result<u64, Failure> {
         // The store itself, not the sessions' folders.
         if entry.file_name().to_string_lossy().starts_with("ledger.db") {
             bytes += entry.metadata()?.len();
+        } else if entry.file_name() == "blobs" {
+            for blob in std::fs::read_dir(entry.path())? {
+                bytes += blob?.metadata()?.len();
+            }
         }
     }
     Ok(bytes)

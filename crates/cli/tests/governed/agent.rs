@@ -123,7 +123,10 @@ fn sizes(world: &World, log: &[Value]) {
     };
     let (all, entries) = (bundled(&[]), bundled(&["--without-payloads"]));
     let stored = |name: &str| std::fs::metadata(world.ledger.join(name)).map_or(0, |file| file.len());
-    let database = stored("ledger.db") + stored("ledger.db-wal");
+    let filed = std::fs::read_dir(world.ledger.join("blobs")).map_or(0, |files| {
+        files.map(|file| file.unwrap().metadata().unwrap()).filter(|file| file.is_file()).map(|file| file.len()).sum()
+    });
+    let database = stored("ledger.db") + stored("ledger.db-wal") + filed;
     let models: usize = log.iter().filter(|e| e["body"]["request"].is_object()).count();
     println!(
         "transcript {transcript} bytes; ledger {database} bytes on disk, {} entries of {entries} bytes, {} bytes of contents, {models} calls of models",

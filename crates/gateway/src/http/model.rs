@@ -135,7 +135,7 @@ impl Asked {
         let mut told = self.head.clone();
         if let (Some(body), Some(told)) = (&self.body, told.as_object_mut()) {
             keep.write(body);
-            told.insert("body".to_owned(), keep.finish()?);
+            told.insert("body".to_owned(), keep.finish(None)?);
         }
         let model = json!({
             "of": of, "api": self.call.api.map(flyball_intent::ModelApi::name), "provider": self.call.provider,
@@ -354,7 +354,7 @@ fn is_turned_away(status: StatusCode) -> bool {
 impl Reading {
     fn record(mut self, gate: &dyn Gate, asked: u64, is_whole: bool) {
         let Some(keep) = self.keep.take() else { return };
-        let body = keep.finish().unwrap_or_else(|| json!({ "lost": self.bytes }));
+        let body = keep.finish(None).unwrap_or_else(|| json!({ "lost": self.bytes }));
         let read = self.read.as_ref();
         let tools = read.map(ModelAnswer::tool_uses).unwrap_or_default();
         let tools: Vec<Json> = tools.iter().map(|tool| json!({ "id": tool.id, "name": tool.name })).collect();

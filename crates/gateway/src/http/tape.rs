@@ -104,8 +104,10 @@ impl Half {
 
     /// What stands for it in an entry.
     pub fn told(self, is_whole: bool) -> Json {
-        let body = self.keep.and_then(Keep::finish).unwrap_or_else(|| json!({ "lost": self.bytes }));
-        let digest = hex::encode(self.digest.finalize());
+        let digest: [u8; 32] = self.digest.finalize().into();
+        let body =
+            self.keep.and_then(|keep| keep.finish(Some(digest))).unwrap_or_else(|| json!({ "lost": self.bytes }));
+        let digest = hex::encode(digest);
         json!({
             "body": body, "sha256": digest, "bytes": self.bytes, "pieces": self.pieces, "trailers": self.trailers, "whole": is_whole,
         })

@@ -32,7 +32,7 @@ where
     // Who breaks off ends both.
     let _ = tokio::try_join!(up, down);
     let said = Arc::into_inner(said)?.into_inner().unwrap_or_else(PoisonError::into_inner);
-    said.finish()
+    said.finish(None)
 }
 
 /// INVARIANT: a piece is kept before it goes on: what it causes is kept behind it.

@@ -1,7 +1,7 @@
 //! Blobs against their digests, payloads against their commitments, and both against the entries that name them.
 
 use super::{Found, Place, erased::Erasures};
-use crate::{CHUNK_BYTES, Digest, References, digest::Hasher};
+use crate::{CHUNK_BYTES, Digest, Ledger, LedgerError, References, digest::Hasher, filed};
 use rusqlite::Connection;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -114,13 +114,13 @@ pub(crate) fn tell(code: &'static str, users: &Users, message: &str, found: &mut
 /// A payload's row, by the digest of its content.
 type Commitments = HashMap<Digest, Vec<(Digest, Vec<u8>)>>;
 
-pub(super) fn check(db: &Connection, relied: &Relied, found: &mut Found) {
-    if let Err(error) = check_stored(db, relied, found) {
+pub(super) fn check(ledger: &Ledger, db: &Connection, relied: &Relied, found: &mut Found) {
+    if let Err(error) = check_stored(ledger, db, relied, found) {
         found.add("FB0344", Place::Ledger, format!("the blobs cannot be read: {error}"));
     }
 }
 
-fn check_stored(db: &Connection, relied: &Relied, found: &mut Found) -> rusqlite::Result<()> {
+fn check_stored(ledger: &Ledger, db: &Connection, relied: &Relied, found: &mut Found) -> rusqlite::Result<()> {
     let mut commitments = Commitments::new();
     let mut payloads = HashSet::new();
     {
@@ -144,7 +144,7 @@ fn check_stored(db: &Connection, relied: &Relied, found: &mut Found) -> rusqlite
         let (digest, bytes) = (Digest(row.get(0)?), row.get::<_, i64>(1)?.unsigned_abs());
         stored.insert(digest);
         let committed = commitments.get(&digest).map(Vec::as_slice).unwrap_or_default();
-        check_blob(db, digest, bytes, committed, relied, found)?;
+        check_blob(ledger, db, (digest, bytes), committed, relied, found)?;
     }
     let named = relied.blobs.keys().chain(commitments.keys());
     for digest in named.filter(|digest| !stored.contains(*digest)).collect::<BTreeSet<_>>() {
@@ -159,9 +159,9 @@ fn check_stored(db: &Connection, relied: &Relied, found: &mut Found) -> rusqlite
 }
 
 fn check_blob(
+    ledger: &Ledger,
     db: &Connection,
-    digest: Digest,
-    bytes: u64,
+    (digest, bytes): (Digest, u64),
     committed: &[(Digest, Vec<u8>)],
     relied: &Relied,
     found: &mut Found,
@@ -179,10 +179,30 @@ fn check_blob(
         hasher.update(data);
         salted.iter_mut().for_each(|hasher| hasher.update(data));
     }
+    let users = || relied.users(&digest, committed.iter().map(|(commitment, _)| commitment));
+    if read == 0 && bytes > 0 {
+        let each = |data: &[u8]| {
+            hasher.update(data);
+            salted.iter_mut().for_each(|hasher| hasher.update(data));
+        };
+        match read_file(ledger, digest, bytes, each) {
+            Ok(Some(there)) => read = there,
+            // It was erased since, while this was read as it was before.
+            Ok(None) if ledger.has_blob(&digest).is_ok_and(|is_stored| !is_stored) => return Ok(()),
+            Ok(None) => {
+                let message = format!("blob {digest} of {bytes} bytes is gone: it has no pieces, and no file");
+                tell("FB0340", &users(), &message, found);
+                return Ok(());
+            }
+            Err(error) => {
+                tell("FB0340", &users(), &format!("blob {digest}: {error}"), found);
+                return Ok(());
+            }
+        }
+    }
     if read != bytes || hasher.finish() != digest {
-        let users = relied.users(&digest, committed.iter().map(|(commitment, _)| commitment));
         let message = format!("the {read} stored bytes of blob {digest} (of {bytes}) are others");
-        tell("FB0340", &users, &message, found);
+        tell("FB0340", &users(), &message, found);
     }
     for (hasher, (commitment, _)) in salted.into_iter().zip(committed) {
         if hasher.finish() != *commitment {
@@ -191,4 +211,26 @@ fn check_blob(
         }
     }
     Ok(())
+}
+
+/// Reads a blob's file, one byte beyond its length at most; how long it is.
+fn read_file(
+    ledger: &Ledger,
+    digest: Digest,
+    bytes: u64,
+    mut each: impl FnMut(&[u8]),
+) -> Result<Option<u64>, LedgerError> {
+    let mut read = 0;
+    while read <= bytes {
+        let most = usize::try_from(bytes - read + 1).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let Some(data) = filed::piece(ledger.dir(), &digest, read, most)? else {
+            return Ok((read > 0).then_some(read));
+        };
+        if data.is_empty() {
+            break;
+        }
+        each(&data);
+        read += data.len() as u64;
+    }
+    Ok(Some(read))
 }

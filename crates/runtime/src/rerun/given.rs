@@ -98,7 +98,7 @@ impl Given {
     /// What was kept, for the record.
     pub fn finish(&self) -> Option<Json> {
         match std::mem::take(&mut *self.source()) {
-            Source::Kept(keeping, ..) => keeping.finish(),
+            Source::Kept(keeping, ..) => keeping.finish(None),
             Source::Fresh | Source::Again(_) | Source::Along(..) => None,
         }
     }
@@ -347,7 +347,7 @@ mod tests {
         for n in 0..1000 {
             names.write(&mut keeping, Asker::default(), CLOCK_GETTIME << 40, &clock(1_795_343_738, n * 100_000));
         }
-        let told = Box::new(keeping).finish().unwrap();
+        let told = Box::new(keeping).finish(None).unwrap();
         ledger.flush().unwrap();
         let bytes = ledger.payload_bytes(&told).unwrap();
         assert!(bytes.len() < 6000, "{}", bytes.len());

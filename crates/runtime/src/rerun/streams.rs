@@ -109,7 +109,7 @@ fn pass(from: &mut dyn Read, to: &mut dyn FnMut(&[u8]) -> bool) {
 }
 
 fn finished(keeping: Keeping) -> Json {
-    Box::new(keeping).finish().unwrap_or_default()
+    Box::new(keeping).finish(None).unwrap_or_default()
 }
 
 impl Passing {
