@@ -3,6 +3,7 @@
 //! INVARIANT: what was written is looked at and judged before a request goes out, however long its connection has stood open.
 
 mod chromium;
+mod lanes;
 
 use crate::core::{Core, Notice, Outgoing};
 use crate::gate::Settled;
@@ -15,6 +16,7 @@ use flyball_gateway::{Answered, Asking, Gate, Keep, Later};
 use flyball_kernel::{Charter, Value, Verdict};
 use flyball_ledger::Kind;
 use flyball_sandbox::{CHROMIUM_DIR, JAVA_TRUST_FILE, Passing, SYSTEM_CHROMIUM, SYSTEM_JAVA_TRUST, Through};
+use lanes::Lanes;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -76,7 +78,7 @@ struct Parts {
 }
 
 struct Open {
-    runtime: tokio::runtime::Runtime,
+    lanes: Lanes,
     egress: Arc<Egress>,
 }
 
@@ -153,7 +155,7 @@ impl Outward {
     /// The program has ended: what is still to be recorded of its calls is waited for.
     pub(crate) fn finish(&self) {
         if let Some(Ok(open)) = self.open.get() {
-            open.runtime.block_on(open.egress.models.recorded(RECORD_WAIT_MAX));
+            open.lanes.wait(open.egress.models.recorded(RECORD_WAIT_MAX));
         }
     }
 
@@ -167,12 +169,7 @@ impl Outward {
     }
 
     fn make(&self) -> Result<Open, String> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads())
-            .thread_name("flyball-http")
-            .enable_all()
-            .build()
-            .map_err(|e| e.to_string())?;
+        let lanes = Lanes::new(threads()).map_err(|e| e.to_string())?;
         let Parts { authority, credentials, charter, opens, replay } = &self.parts;
         let egress = Arc::new(Egress {
             gate: Arc::new(self.session.clone()),
@@ -186,7 +183,7 @@ impl Outward {
             opens: *opens,
             replay: std::mem::take(&mut *replay.lock().unwrap_or_else(PoisonError::into_inner)),
         });
-        Ok(Open { runtime, egress })
+        Ok(Open { lanes, egress })
     }
 
     /// For the record each time, for people once.
@@ -220,12 +217,12 @@ impl Through for Outward {
             Err(why) => return self.alert(&format!("no connection can be served: {why}")),
         };
         let egress = Arc::clone(&open.egress);
-        // On the runtime's own threads: this one has a small stack, and only waits.
-        let serving = open.runtime.spawn(async move {
+        // On threads for that: this one has a small stack, and only waits.
+        let served = open.lanes.serve(async move {
             let (inside, outside) = (tokio(inside)?, outside.map(tokio).transpose()?);
             egress.serve(Connection { inside, outside, name, address, agent, cause }).await
         });
-        if let Ok(Err(error)) = open.runtime.block_on(serving)
+        if let Ok(Err(error)) = served
             && error.kind() == std::io::ErrorKind::PermissionDenied
         {
             self.alert(&format!("a connection to {address} was ended: {error}"));
@@ -245,10 +242,9 @@ impl Through for Outward {
     }
 }
 
-/// How many threads pass things on. Each more than there is work for takes the processor from the program that is governed, and
-/// waits for the others at the gate, of which there is one.
+/// How many threads pass things on. More than there are processors would only wait for each other at the gate, of which there is one.
 fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).clamp(1, THREADS_MAX))
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().min(THREADS_MAX))
 }
 
 fn denied(text: String) -> Answered {

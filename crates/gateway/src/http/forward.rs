@@ -1,5 +1,6 @@
 //! Requests of one connection, one by one to the gate and on.
 
+use super::abreast::{Driven, Ended, abreast};
 use super::asked::{Asked, Unread, asked};
 use super::body::Through;
 use super::credentials::{self, Blot};
@@ -78,19 +79,18 @@ where
 {
     let place = Arc::new(place);
     let outside = TokioIo::new(outside);
-    let (server, connection) = if is_h2 {
+    let (server, driven): (_, Driven) = if is_h2 {
         let (sender, connection) = client::conn::http2::handshake(TokioExecutor::new(), outside).await?;
-        (Server::Two(sender), tokio::spawn(async { drop(connection.await) }))
+        (Server::Two(sender), Box::pin(async { drop(connection.await) }))
     } else {
         let (sender, connection) = client::conn::http1::Builder::new()
             .preserve_header_case(true)
             .title_case_headers(false)
             .handshake(outside)
             .await?;
-        (Server::One(Mutex::new(sender)), tokio::spawn(async { drop(connection.with_upgrades().await) }))
+        (Server::One(Mutex::new(sender)), Box::pin(async { drop(connection.with_upgrades().await) }))
     };
-    let closing = async { drop(connection.await) };
-    serve(egress, inside, server, closing, is_h2, place, left).await
+    serve(egress, inside, server, Some(driven), is_h2, place, left).await
 }
 
 /// The same where what is on record answers.
@@ -107,15 +107,15 @@ where
 {
     let place = Arc::new(place);
     let server = Server::Past(Answering { past, gate: Arc::clone(&egress.gate), place: Arc::clone(&place) });
-    serve(egress, inside, server, std::future::pending(), is_h2, place, left).await
+    serve(egress, inside, server, None, is_h2, place, left).await
 }
 
-/// `closing`: the server's connection goes.
+/// `driven`: the server's connection.
 async fn serve<I>(
     egress: Arc<Egress>,
     inside: I,
     server: Server,
-    closing: impl Future<Output = ()>,
+    mut driven: Option<Driven>,
     is_h2: bool,
     place: Arc<Place>,
     left: Left,
@@ -138,10 +138,10 @@ where
             .max_concurrent_streams(STREAMS_MAX)
             .serve_connection(inside, service);
         let mut serving = std::pin::pin!(serving);
-        tokio::select! {
-            served = &mut serving => served,
-            () = closed(closing, &way) => {
-                serving.as_mut().graceful_shutdown();
+        match abreast(serving.as_mut(), &mut driven).await {
+            Ended::Client(served) => served,
+            Ended::Server => {
+                way.closes(|| serving.as_mut().graceful_shutdown());
                 serving.await
             }
         }
@@ -157,25 +157,28 @@ where
             .serve_connection(inside, service)
             .with_upgrades();
         let mut serving = std::pin::pin!(serving);
-        tokio::select! {
-            served = &mut serving => served,
-            () = closed(closing, &way) => {
-                serving.as_mut().graceful_shutdown();
+        match abreast(serving.as_mut(), &mut driven).await {
+            Ended::Client(served) => served,
+            Ended::Server => {
+                way.closes(|| serving.as_mut().graceful_shutdown());
                 serving.await
             }
         }
     };
+    // What was allowed still goes out, though nobody waits for its answer.
+    driven.map(tokio::spawn);
     // INVARIANT: a connection is one of so many, and ends with the session, until the last of it has ended.
     let mut streams = std::mem::take(&mut *way.streams.lock().unwrap_or_else(PoisonError::into_inner));
     while streams.join_next().await.is_some() {}
     served
 }
 
-/// The server has closed its connection, which the client is to know before it asks for more; not that it became a stream.
-async fn closed(closing: impl Future<Output = ()>, way: &Way) {
-    closing.await;
-    if way.has_upgraded.load(Ordering::SeqCst) {
-        std::future::pending().await
+impl Way {
+    /// The server has closed its connection, which the client is to know before it asks for more; not that it became a stream.
+    fn closes(&self, tell: impl FnOnce()) {
+        if !self.has_upgraded.load(Ordering::SeqCst) {
+            tell();
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! Invariants: a request reaches the server only after the gate allowed it; its host is the one that the connection was allowed
 //! for; the server gets it in this module's own framing, so that there are no two ways to read where it ends.
 
+mod abreast;
 mod asked;
 #[cfg(test)]
 mod attacks;
