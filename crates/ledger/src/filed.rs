@@ -24,6 +24,8 @@ use std::{
 pub const FILED_BYTES_MIN: usize = 1 << 20;
 const FOLDER: &str = "blobs";
 const COMING: &str = "coming";
+/// There where files may stand that have no row.
+const UNSWEPT: &str = "unswept";
 const BUFFER_BYTES: usize = 64 << 10;
 const HASHED_BYTES: usize = 128 << 10;
 
@@ -229,9 +231,26 @@ pub(crate) fn is_any_coming(dir: &Path) -> Result<bool, LedgerError> {
     Ok(!names(&coming(dir))?.is_empty())
 }
 
-/// Takes away what has no row: whoever named it was cut off before its commit, or after what it erased. Nobody else may have the
-/// ledger open for writing.
+/// Notes that a process was killed that may have named something, or erased its row: to be called before what it left is taken in, and
+/// kept until nobody else has the ledger open, however long that takes.
+pub(crate) fn note_unswept(dir: &Path) -> Result<(), LedgerError> {
+    let path = folder(dir).join(UNSWEPT);
+    let mut options = fs::OpenOptions::new();
+    match options.write(true).create_new(true).mode(0o600).open(&path) {
+        Ok(_) => sync(&folder(dir)),
+        // There is no content in files, or it is noted.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => Ok(()),
+        Err(e) => Err(LedgerError::io("make the file", &path, e)),
+    }
+}
+
+/// Takes away what has no row, where such may be: whoever named it was cut off before its commit, or after what it erased. Nobody else may
+/// have the ledger open for writing.
 pub(crate) fn sweep_settled(ledger: &Ledger) -> Result<(), LedgerError> {
+    let note = folder(ledger.dir()).join(UNSWEPT);
+    if fs::symlink_metadata(&note).is_err() {
+        return Ok(());
+    }
     for name in names(&folder(ledger.dir()))? {
         let digest = name.parse::<Digest>().ok().filter(|digest| digest.to_hex() == name);
         if let Some(digest) = digest
@@ -240,7 +259,7 @@ pub(crate) fn sweep_settled(ledger: &Ledger) -> Result<(), LedgerError> {
             erase(ledger.dir(), &digest)?;
         }
     }
-    Ok(())
+    remove(&note).map(drop)
 }
 
 fn names(folder: &Path) -> Result<Vec<String>, LedgerError> {

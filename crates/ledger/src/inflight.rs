@@ -150,21 +150,19 @@ impl Inflight {
 /// Takes in what processes that were killed left behind. Must be done before the tip of a stream is read.
 pub(crate) fn take_in(ledger: &Ledger) -> Result<(), LedgerError> {
     let _turn = turn(ledger.dir())?;
-    take_in_turn(ledger).map(drop)
+    take_in_turn(ledger)
 }
 
 /// The same when the ledger is being opened: nobody puts anything through this handle yet.
 pub(crate) fn take_in_first(ledger: &Ledger) -> Result<(), LedgerError> {
     let _turn = turn(ledger.dir())?;
-    let was_any = take_in_turn(ledger)?;
+    take_in_turn(ledger)?;
     // Others that live may be about to commit what they named; who comes is waiting for the turn.
-    if was_any && files(ledger.dir())?.len() == 1 { filed::sweep_settled(ledger) } else { Ok(()) }
+    if files(ledger.dir())?.len() == 1 { filed::sweep_settled(ledger) } else { Ok(()) }
 }
 
-/// Whether there was any.
-fn take_in_turn(ledger: &Ledger) -> Result<bool, LedgerError> {
+fn take_in_turn(ledger: &Ledger) -> Result<(), LedgerError> {
     let dir = ledger.dir();
-    let mut was_any = false;
     for path in files(dir)? {
         let fail = |e| LedgerError::io("read what a killed process left in", &path, e);
         let file = match File::open(&path) {
@@ -176,14 +174,13 @@ fn take_in_turn(ledger: &Ledger) -> Result<bool, LedgerError> {
             Err(TryLockError::WouldBlock) => continue,
             Err(TryLockError::Error(e)) => return Err(fail(e)),
         }
+        filed::note_unswept(dir)?;
         let committed = committed(ledger, &file)?;
         (&file).rewind().map_err(fail)?;
         take_in_one(ledger, &file, committed)?;
         fs::remove_file(&path).map_err(fail)?;
-        was_any = true;
     }
-    filed::sweep_coming(dir, |handle| !folder(dir).join(handle).exists())?;
-    Ok(was_any)
+    filed::sweep_coming(dir, |handle| !folder(dir).join(handle).exists())
 }
 
 /// Whether living processes have anything in files of theirs.
