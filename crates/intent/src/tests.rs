@@ -381,6 +381,20 @@ fn agents_are_started() {
     ] {
         check(line, expect);
     }
+    // As a hook tells it, and as the boundary does.
+    for escaped in [r"\u004d", r"\x5cu004d"] {
+        let settings = format!(r#" {{"permissions":{{"default{escaped}ode":"bypassPermissions"}}}}"#);
+        let actions = run(&["claude", "--settings", &settings, "x"]);
+        compare(&actions, "agent.spawn claude rights=bypassPermissions,unrestricted task=x", &settings);
+    }
+    for loader in
+        ["ld-linux-x86-64.so.2", "ld-linux-x86-64.so.2 --library-path /x --argv0 rg", "ld-musl-x86_64.so.1 --"]
+    {
+        check(
+            &format!("{loader} /usr/bin/codex exec --yolo fix"),
+            "agent.spawn codex rights=unrestricted,yolo task=fix",
+        );
+    }
     sh("claude -p \"$TASK\" --agent \"$WHO\"", "agent.spawn opaque task=\"$TASK\"");
     sh("claude -p <<'EOF'\nfix it\nEOF", "agent.spawn claude task=fix it");
     sh("A='--yolo'; codex exec $A fix", "agent.spawn codex rights=unrestricted,yolo task=fix");

@@ -531,12 +531,17 @@ fn clip(text: &str) -> String {
     text.chars().take(TASK_CHARS_MAX).collect()
 }
 
+/// JSON, also where its backslashes are written as the boundary tells them, so that `\x5c` stands for each. JSON itself knows no `\x`.
+fn json(text: &str) -> Option<Json> {
+    serde_json::from_str(text).or_else(|_| serde_json::from_str(&text.replace(r"\x5c", r"\"))).ok()
+}
+
 fn claude(line: &Line, rights: &mut Rights) {
     rights.modes(line, "permission-mode");
     rights.tools(line, "allowedTools");
     rights.flags(line, &["dangerously-skip-permissions", "allow-dangerously-skip-permissions"], true);
     for settings in line.values("settings") {
-        let of = settings.known().and_then(|text| serde_json::from_str::<Json>(text).ok());
+        let of = settings.known().and_then(json);
         let Some(permissions) = of.as_ref().and_then(Json::as_object) else {
             rights.are_more = true;
             continue;

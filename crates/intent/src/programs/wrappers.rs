@@ -98,11 +98,33 @@ fn table(program: &str) -> Option<Table> {
             "F no-fork",
         ],
         "exec" => &["a=", "c", "l"],
+        // The dynamic loader, called as a program.
+        _ if is_loader(program) => &[
+            "list",
+            "verify",
+            "inhibit-cache",
+            "library-path=",
+            "inhibit-rpath=",
+            "glibc-hwcaps-prepend=",
+            "glibc-hwcaps-mask=",
+            "audit=",
+            "preload=",
+            "argv0=",
+            "list-tunables",
+            "list-diagnostics",
+            "help",
+            "version",
+        ],
         "command" => &["p", "v", "V"],
         "unbuffer" | "catchsegv" | "dbus-run-session" | "fakeroot" | "winpty" => &[],
         _ => return None,
     };
     Some(Table { stops: true, ..Table::of(options) })
+}
+
+fn is_loader(program: &str) -> bool {
+    program == "ld.so"
+        || (program.contains(".so.") && (program.starts_with("ld-linux") || program.starts_with("ld-musl")))
 }
 
 fn opaque(to: &mut Reading<'_>) -> bool {
