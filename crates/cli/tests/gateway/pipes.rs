@@ -312,8 +312,10 @@ fn each_session_has_processes_of_all_servers_of_a_file() {
     processes.sort();
     assert!(processes.windows(2).all(|two| two[0] != two[1]), "{processes:?}");
     // Each is ruled on as its own server's.
-    let log = it.world.ok(&["log", "@", "--json", "--verb", "tool.call"]);
-    assert!(log.contains(r#""server":"a""#) && log.contains(r#""server":"b""#), "{log}");
+    until(|| {
+        let log = it.world.ok(&["log", "@", "--json", "--verb", "tool.call"]);
+        log.contains(r#""server":"a""#) && log.contains(r#""server":"b""#)
+    });
     // One that dies takes its calls with it, and neither its session nor the other server.
     let died = it.call_of("a__odd", &one, json!({"die": true}));
     assert!(died.body.contains("the server ended before it answered"), "{}", died.body);
