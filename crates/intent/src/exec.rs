@@ -79,6 +79,12 @@ fn read(exec: &Exec<'_>, commands: bool) -> Vec<Action> {
     };
     let mut reading = Reading::new(exec.home, exec.git, commands);
     programs::read(&mut reading, &command);
+    if let Some(script) = exec.script {
+        // What interprets it gets the line's argument, the script, and the script's own arguments.
+        let own = script.argument.into_iter().chain([exec.program]).map(|word| Word::Known(word.to_owned()));
+        let args: Vec<Word> = own.chain(command.args.iter().cloned()).collect();
+        programs::agents::runs_file(&mut reading, &command, script.interpreter, &args);
+    }
     let mut implies: Vec<String> = reading.found.iter().map(|a| a.verb.name().to_owned()).collect();
     implies.sort();
     implies.dedup();

@@ -443,8 +443,8 @@ fn runs_package(to: &mut Reading<'_>, by: &Command, args: &[Word]) {
     }
 }
 
-/// A program's file that an interpreter runs; whether it is a harness: `node …/gemini.js ARGS…`.
-pub(super) fn runs_file(to: &mut Reading<'_>, by: &Command, file: &str, args: &[Word]) -> bool {
+/// A program's file that an interpreter runs, or an interpreter; whether it is a harness: `node …/gemini.js ARGS…`, `#!…/claude`.
+pub(crate) fn runs_file(to: &mut Reading<'_>, by: &Command, file: &str, args: &[Word]) -> bool {
     let Some(agent) = named(&names::program(file, None)) else { return false };
     agent.starts(to, &Command { program: agent.name.to_owned(), args: args.to_vec(), ..by.clone() });
     true

@@ -100,3 +100,16 @@ fn agents_are_started() {
     sh("claude -p <<'EOF'\nfix it\nEOF", "agent.spawn claude task=fix it");
     sh("A='--yolo'; codex exec $A fix", "agent.spawn codex rights=unrestricted,yolo task=fix");
 }
+
+#[test]
+fn an_agent_interprets_a_script() {
+    let of = |interpreter, argument| {
+        let (argv, script) = (["./s".to_owned(), "fix".to_owned()], Some(Script { interpreter, argument }));
+        exec_actions(&Exec { program: "/w/s", argv: &argv, cwd: "/w", home: "/home/u", script, git: None })
+    };
+    let rights = "rights=dangerously-skip-permissions,unrestricted";
+    let expect = format!("agent.spawn claude {rights} task=/w/s");
+    compare(&of("/usr/bin/claude", Some("--dangerously-skip-permissions")), &expect, "#!");
+    compare(&of("/usr/bin/sh", None), "", "#!/usr/bin/sh");
+    compare(&of("/usr/bin/env", Some("node")), "", "#!/usr/bin/env node");
+}
