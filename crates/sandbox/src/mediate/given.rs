@@ -62,6 +62,7 @@ impl Wanted {
         let now = rustix::time::clock_gettime(clock);
         let pair = |fraction: i64| [now.tv_sec.to_ne_bytes(), fraction.to_ne_bytes()].concat();
         match self.number {
+            libc::SYS_getrandom if self.clock == OF_BOOT => boot(),
             libc::SYS_getrandom => {
                 let mut bytes = vec![0; usize::try_from(self.length).unwrap_or_default()];
                 // The kernel gives what is asked for once it is up; zeros would be no randomness, so that less is told as less.
@@ -97,6 +98,9 @@ const SEED_BYTES: u64 = 32;
 const OF_DEVICE: u64 = 1;
 const OF_PROGRAM: u64 = 2;
 const OF_UUID: u64 = 3;
+const OF_BOOT: u64 = 4;
+/// What tells one start of the machine from another: for all of a session the same, and in its replay that of then.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 /// What a new program finds beside its arguments (`AT_RANDOM`).
 const PROGRAM_BYTES: u64 = 16;
 
@@ -105,13 +109,15 @@ const PROGRAM_BYTES: u64 = 16;
 pub(super) enum Device {
     Random,
     Uuid,
+    Boot,
 }
 
 /// What they are called.
-const DEVICES: [(&[u8], Device); 3] = [
+const DEVICES: [(&[u8], Device); 4] = [
     (b"/dev/urandom\0", Device::Random),
     (b"/dev/random\0", Device::Random),
     (b"/proc/sys/kernel/random/uuid\0", Device::Uuid),
+    (b"/proc/sys/kernel/random/boot_id\0", Device::Boot),
 ];
 
 /// Whether this call opens a file for reading, and which where that is a random one.
@@ -138,6 +144,7 @@ impl Device {
         let (clock, length) = match self {
             Self::Random => (OF_DEVICE, SEED_BYTES),
             Self::Uuid => (OF_UUID, 16),
+            Self::Boot => (OF_BOOT, 16),
         };
         Wanted { number: libc::SYS_getrandom, clock, length, address: 0 }
     }
@@ -150,6 +157,7 @@ impl Device {
         let bytes = match self {
             Self::Random => stretched(seed),
             Self::Uuid => uuid(seed)?,
+            Self::Boot => text(u128::from_be_bytes(*seed.first_chunk().ok_or(libc::EIO)?)),
         };
         if rustix::io::pwrite(&file, &bytes, 0).map_err(raw)? != bytes.len() {
             return Err(libc::EIO);
@@ -174,9 +182,18 @@ fn stretched(seed: &[u8]) -> Vec<u8> {
 /// A random one (RFC 9562, version 4), and a line feed.
 fn uuid(bytes: &[u8]) -> Result<Vec<u8>, Errno> {
     let random = u128::from_be_bytes(*bytes.first_chunk().ok_or(libc::EIO)?);
-    let all = random & !(0xf << 76 | 0x3 << 62) | 4 << 76 | 2 << 62;
+    Ok(text(random & !(0xf << 76 | 0x3 << 62) | 4 << 76 | 2 << 62))
+}
+
+fn text(all: u128) -> Vec<u8> {
     let part = |from: u32, digits: usize| format!("{:0digits$x}", all >> from & ((1 << (4 * digits)) - 1));
-    Ok(format!("{}-{}-{}-{}-{}\n", part(96, 8), part(80, 4), part(64, 4), part(48, 4), part(0, 12)).into_bytes())
+    format!("{}-{}-{}-{}-{}\n", part(96, 8), part(80, 4), part(64, 4), part(48, 4), part(0, 12)).into_bytes()
+}
+
+/// The number of this start of the machine.
+fn boot() -> Vec<u8> {
+    let told = std::fs::read_to_string(BOOT).unwrap_or_default();
+    u128::from_str_radix(&told.trim().replace('-', ""), 16).map_or(Vec::new(), |all| all.to_be_bytes().to_vec())
 }
 
 /// What a program that begins is given.
@@ -235,5 +252,7 @@ mod tests {
         let bytes: Vec<u8> = (0..16).collect();
         assert_eq!(uuid(&bytes).unwrap(), b"00010203-0405-4607-8809-0a0b0c0d0e0f\n");
         assert_eq!(uuid(&[1; 15]), Err(libc::EIO));
+        let told = std::fs::read(BOOT).unwrap();
+        assert_eq!(text(u128::from_be_bytes(*boot().first_chunk().unwrap())), told);
     }
 }
