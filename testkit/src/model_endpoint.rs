@@ -20,6 +20,8 @@ mod responses;
 #[derive(Debug, Clone, Default)]
 pub struct Turn {
     blocks: Vec<Block>,
+    /// Held by who wants it to be late.
+    late: Option<Arc<Mutex<()>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -31,7 +33,7 @@ enum Block {
 impl Turn {
     /// A turn that only says something, and so ends the agent's run.
     pub fn say(text: &str) -> Self {
-        Self { blocks: vec![Block::Text(text.to_owned())] }
+        Self { blocks: vec![Block::Text(text.to_owned())], late: None }
     }
 
     /// A turn that calls one tool.
@@ -67,6 +69,13 @@ impl Turn {
     /// A turn that changes files with Codex's `apply_patch` tool, which takes a text.
     pub fn patch(patch: &str) -> Self {
         Self::call("apply_patch", Value::String(patch.to_owned()))
+    }
+
+    /// The same turn, of which but the first event comes as long as somebody has that lock.
+    #[must_use]
+    pub fn late(mut self, lock: &Arc<Mutex<()>>) -> Self {
+        self.late = Some(Arc::clone(lock));
+        self
     }
 
     /// The same turn with one more tool call.
@@ -267,11 +276,13 @@ struct Answer {
     status: u16,
     media_type: &'static str,
     body: String,
+    /// Behind so many bytes of the body it waits for whoever has that.
+    late: Option<(usize, Arc<Mutex<()>>)>,
 }
 
 impl Answer {
     fn json(status: u16, body: &Value) -> Self {
-        Self { status, media_type: "application/json", body: body.to_string() }
+        Self { status, media_type: "application/json", body: body.to_string(), late: None }
     }
 
     /// Server-sent events, each named by its type.
@@ -279,7 +290,8 @@ impl Answer {
         let line = |event: &Value| {
             format!("event: {}\ndata: {event}\n\n", event.get("type").and_then(Value::as_str).unwrap_or_default())
         };
-        Self { status: 200, media_type: "text/event-stream", body: events.iter().map(line).collect() }
+        let body = events.iter().map(line).collect();
+        Self { status: 200, media_type: "text/event-stream", body, late: None }
     }
 }
 
@@ -312,7 +324,10 @@ fn messages(body: &Value, script: Script<'_>) -> Answer {
     let (turn, index) = turn_of(body, script);
     let model = body["model"].as_str().unwrap_or("scripted");
     if body["stream"].as_bool() == Some(true) {
-        Answer::events(&events(&turn, index, model))
+        let mut answer = Answer::events(&events(&turn, index, model));
+        let first = answer.body.find("\n\n").map_or(0, |end| end + 2);
+        answer.late = turn.late.map(|lock| (first, lock));
+        answer
     } else {
         let blocks: Vec<Value> = content(&turn, index);
         Answer::json(200, &message(index, model, blocks, Some(stop_reason(&turn))))

@@ -3,8 +3,6 @@
 use crate::failure::{Failure, Kind, chain};
 use crate::output::{Output, Style, visible};
 use crate::place::Place;
-use crate::workspace::told_behind;
-use flyball_runtime::read;
 use flyball_runtime::replay::{self, Levels, Obstacle, Outcome, ReplayError, Replayed};
 use flyball_runtime::rerun::{self, Rerun, RerunError};
 use flyball_runtime::{Notice, Watcher};
@@ -45,9 +43,6 @@ pub fn fork(
 ) -> Result<u8, Failure> {
     let (ledger, id) = place.session(wanted)?;
     let options = rerun::fork(&ledger, &id, until, argv, reopen).map_err(|e| not_run(out, e))?;
-    if let Some(behind) = read::behind(&ledger, &id, until)? {
-        out.warn(&format!("flyball: {}", told_behind(&behind)));
-    }
     drop(ledger);
     crate::run::fork(out, place, &options)
 }
@@ -86,8 +81,16 @@ fn print(out: Output, replayed: &Replayed) {
             out.line(&format!("{}: {about}", out.paint(Style::Yellow, "inconclusive")));
         }
     }
-    if let Some(Rerun { session, recorded, made, reopened, in_the_copy, more_in_the_copy }) = rerun {
-        out.line(&format!("  run again in session {session}: {made} actions, {recorded} on record"));
+    if let Some(Rerun { session, recorded, made, reopened, in_the_copy, more_in_the_copy, is_paced, in_vain }) = rerun {
+        let pace = if *is_paced { ", each answer no sooner than then" } else { "" };
+        out.line(&format!("  run again in session {session}: {made} actions, {recorded} on record{pace}"));
+        if !in_vain.is_empty() {
+            let which: Vec<String> = in_vain.iter().map(u64::to_string).collect();
+            out.line(&format!(
+                "  waited in vain for what came before an answer, or behind one: entry {}",
+                which.join(", ")
+            ));
+        }
         let told = in_the_copy.iter().take(SHOWN_MAX).map(|done| format!("entry {} {}", done.seq, visible(&done.verb)));
         let told: Vec<String> = told.collect();
         let more = in_the_copy.len().saturating_sub(SHOWN_MAX) + more_in_the_copy;

@@ -149,14 +149,14 @@ pub trait Gate: Send + Sync {
     /// Records something that was seen and is no attempt; gives its entry.
     fn observe(&self, actor: &str, cause: &[u64], body: Json) -> Option<u64>;
 
-    /// Somewhere to keep what passes, so that the record has it; `None` where there is no record of that.
-    fn keep(&self) -> Option<Box<dyn Keep>> {
+    /// The last attempt on record, whoever's, without waiting for anybody; `None` where nobody asks what came before what.
+    fn latest(&self) -> Option<u64> {
         None
     }
 
-    /// [`Self::keep`] for whoever will have the digest of all of it at the end.
-    fn keep_digested(&self) -> Option<Box<dyn Keep>> {
-        self.keep()
+    /// Somewhere to keep what passes, so that the record has it; `None` where there is no record of that.
+    fn keep(&self) -> Option<Box<dyn Keep>> {
+        None
     }
 
     /// A model's answer to that attempt calls tools, which it names so. Quick: the answer is on its way.

@@ -24,7 +24,6 @@
 
 mod blob;
 pub mod bundle;
-mod commitment;
 mod cosign;
 mod digest;
 mod dsse;
@@ -59,8 +58,7 @@ mod vkey;
 pub mod witness;
 mod writer;
 
-pub use blob::{CHUNK_BYTES, INLINE_BYTES_MAX};
-pub use commitment::commit;
+pub use blob::{CHUNK_BYTES, INLINE_BYTES_MAX, commit};
 pub use cosign::Cosigner;
 pub use digest::Digest;
 pub use dsse::{ENVELOPE_BYTES_MAX, Envelope};

@@ -216,6 +216,9 @@ impl Core {
             }
             Err(error) => return deny(format!("flyball: denied, it could not be read: {error}\n")),
         };
+        if self.gate.order.as_ref().is_some_and(|order| order.holds(call.ticket, &actions)) {
+            return Decision::Hold;
+        }
         if self.gate.wants_capture(&actions)
             && let Err(error) = self.capture_before(&cause, outward)
         {
@@ -397,6 +400,7 @@ impl Core {
     pub(crate) fn withdrawn(&mut self, ticket: Ticket) {
         self.underway.remove(&ticket);
         self.unpark(ticket);
+        self.gate.order.iter().for_each(|order| order.withdrawn(ticket));
         let group = self.held.iter().find(|(_, t)| **t == ticket).map(|(g, _)| *g);
         if let Some(group) = group {
             self.held.remove(&group);

@@ -18,6 +18,7 @@ mod signing;
 pub use labels::labelled_files;
 
 use crate::clock::Clock;
+use crate::rerun::Order;
 use crate::status::{ENVELOPES_TOLD_MAX, Status};
 use asked::Put;
 use changing::{Changing, Part};
@@ -30,6 +31,8 @@ use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::{Value as Json, json};
 use signing::LastAct;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use questions::set_of;
 pub use questions::{Also, AlsoAsked, Answer, Answered, Question};
@@ -67,6 +70,10 @@ pub struct Gate {
     captured: Option<String>,
     last_act: LastAct,
     changing: Changing,
+    /// The last attempt, for who must not wait for a decision.
+    latest: Arc<AtomicU64>,
+    /// In a replay: what came before what then.
+    pub(crate) order: Option<Arc<Order>>,
 }
 
 /// How an attempt is made.
@@ -87,9 +94,9 @@ pub struct Counts {
     pub allowed: u64,
     /// Denied at once or by an answer.
     pub denied: u64,
-    /// Put to people; one that they refused is among those denied too.
+    /// Put to people.
     pub held: u64,
-    /// Carried out in another form than was attempted.
+    /// Changed.
     pub modified: u64,
 }
 
@@ -180,7 +187,14 @@ impl Gate {
             captured: None,
             last_act: LastAct::default(),
             changing: Changing::default(),
+            latest: Arc::default(),
+            order: None,
         }
+    }
+
+    /// The number of the last attempt, as it stands.
+    pub(crate) fn latest(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.latest)
     }
 
     /// Rules on what one attempt implies, all together. On `allow` the dispatch is recorded: carry it out, then say
@@ -276,6 +290,8 @@ impl Gate {
         let named = self.foreseen.find(cause.first().copied(), action);
         let cause: Vec<u64> = cause.iter().copied().chain(named).collect();
         let seq = self.stream()?.stage(at_ns, Kind::Attempt, &action.agent, &cause, &Put::new(action, batch, named))?;
+        self.latest.store(seq, Ordering::SeqCst);
+        self.order.iter().for_each(|order| order.came(action));
         let action = action.clone();
         let event = match (batch, named) {
             (Some(first), of) => Event::Together { batch: first.unwrap_or(seq), of, action },
@@ -335,6 +351,7 @@ impl Gate {
                     self.is_changed_at_once(group, &rulings, &because)?;
                 } else {
                     // A program's own call can't be rewritten under it: the changed form is told, not substituted.
+                    self.counts.modified += 1;
                     verdict = Verdict::Deny;
                     self.withdraw_all(&rulings, "it would have to be changed, which this surface can't do")?;
                 }

@@ -26,6 +26,8 @@ pub(crate) struct Kept {
     all: Arc<AtomicU64>,
     /// Bytes that are in memory beside each body's head.
     memory: Arc<AtomicUsize>,
+    /// The last attempt on record.
+    latest: Arc<AtomicU64>,
 }
 
 /// Which model's call made a tool call.
@@ -36,21 +38,19 @@ struct ToolCalls {
 }
 
 impl Kept {
-    pub fn new(ledger: &Arc<Ledger>) -> Self {
-        Self { ledger: Arc::clone(ledger), calls: Mutex::default(), all: Arc::default(), memory: Arc::default() }
+    /// `latest`: the last attempt on record, as it stands.
+    pub fn new(ledger: &Arc<Ledger>, latest: Arc<AtomicU64>) -> Self {
+        let (calls, all, memory) = Default::default();
+        Self { ledger: Arc::clone(ledger), calls, all, memory, latest }
+    }
+
+    /// The last attempt on record.
+    pub fn latest(&self) -> u64 {
+        self.latest.load(Ordering::SeqCst)
     }
 
     /// Room for one body.
     pub fn begin(&self) -> Keeping {
-        self.begin_of(false)
-    }
-
-    /// Room for one whose digest is known at its end.
-    pub fn begin_digested(&self) -> Keeping {
-        self.begin_of(true)
-    }
-
-    fn begin_of(&self, is_digested: bool) -> Keeping {
         let is_full = self.all.load(Ordering::Relaxed) >= KEPT_ALL_BYTES_MAX;
         Keeping {
             ledger: Arc::clone(&self.ledger),
@@ -58,7 +58,6 @@ impl Kept {
             head: Vec::new(),
             room: Room { taken: 0, of: Arc::clone(&self.memory) },
             file: None,
-            is_digested,
             bytes: 0,
             is_lost: false,
             digest: is_full.then(Sha256::new),
@@ -94,8 +93,6 @@ pub(crate) struct Keeping {
     room: Room,
     /// All of it once it is longer.
     file: Option<Incoming>,
-    /// Whether whoever writes it will say its digest.
-    is_digested: bool,
     bytes: u64,
     is_lost: bool,
     /// In the place of what is kept, when there is no more room for it.
@@ -141,8 +138,7 @@ impl Keeping {
             self.head.extend_from_slice(bytes);
             return Ok(());
         }
-        let file = if self.is_digested { self.ledger.begin_digested()? } else { self.ledger.begin_content()? };
-        let file = self.file.insert(file);
+        let file = self.file.insert(self.ledger.begin_content()?);
         file.add(&std::mem::take(&mut self.head))?;
         self.room.give_back();
         file.add(bytes)
@@ -151,7 +147,7 @@ impl Keeping {
     /// `digest` is of all that was kept, where that is known.
     fn payload(&mut self, digest: Option<Digest>) -> Option<Json> {
         match self.file.take() {
-            None => self.ledger.payload_of(&self.head, digest).ok(),
+            None => self.ledger.payload(&self.head).ok(),
             Some(file) => file.store_payload(digest).ok(),
         }
     }
@@ -201,31 +197,24 @@ mod tests {
     fn bodies_of_every_length_are_kept_as_they_passed() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(Ledger::open(dir.path()).unwrap());
-        let kept = Kept::new(&ledger);
+        let kept = Kept::new(&ledger, Arc::default());
         for length in [0, 10, 4096, 4097, HEAD_BYTES_MAX, HEAD_BYTES_MAX + 1, 1 << 20, (1 << 20) + 1, 2 << 20, 3 << 20]
         {
             let bytes: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
-            for (keeping, digest) in [(kept.begin(), None), (kept.begin_digested(), Some(Digest::of(&bytes).0))] {
-                let mut keeping = Box::new(keeping);
-                bytes.chunks(1000).for_each(|piece| keeping.write(piece));
-                let member = keeping.finish(digest).unwrap();
-                ledger.flush().unwrap();
-                assert_eq!(ledger.payload_bytes(&member).unwrap(), bytes, "{length}");
-            }
+            let mut keeping = Box::new(kept.begin());
+            bytes.chunks(1000).for_each(|piece| keeping.write(piece));
+            let member = keeping.finish(None).unwrap();
+            ledger.flush().unwrap();
+            assert_eq!(ledger.payload_bytes(&member).unwrap(), bytes, "{length}");
         }
+        let mut keeping = Box::new(kept.begin());
         // Little, as other tests of this process measure its memory.
         let piece = vec![7; 1 << 20];
-        let all = Digest::of(&piece.repeat(5)).0;
-        // The digest of all of it is not that of its beginning.
-        for (keeping, digest) in [(kept.begin(), None), (kept.begin_digested(), Some(all))] {
-            let mut keeping = Box::new(keeping);
-            (0..5).for_each(|_| keeping.write(&piece));
-            let told = keeping.finish(digest).unwrap();
-            ledger.flush().unwrap();
-            assert_eq!(told["bytes"], 5 << 20);
-            assert_eq!(ledger.payload_bytes(&told["beginning"]).unwrap().len(), 4 << 20);
-        }
-        assert!(ledger.verify(None).unwrap().ok);
+        (0..5).for_each(|_| keeping.write(&piece));
+        let told = keeping.finish(None).unwrap();
+        ledger.flush().unwrap();
+        assert_eq!(told["bytes"], 5 << 20);
+        assert_eq!(ledger.payload_bytes(&told["beginning"]).unwrap().len(), 4 << 20);
     }
 
     /// A session can't fill the disk by what passes.
@@ -233,7 +222,7 @@ mod tests {
     fn beyond_a_session_s_room_there_is_a_digest() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(Ledger::open(dir.path()).unwrap());
-        let kept = Kept::new(&ledger);
+        let kept = Kept::new(&ledger, Arc::default());
         let keep = |bytes: &[u8]| {
             let mut keeping = Box::new(kept.begin());
             keeping.write(bytes);
@@ -249,7 +238,7 @@ mod tests {
     #[test]
     fn the_latest_tool_calls_are_known() {
         let dir = tempfile::tempdir().unwrap();
-        let kept = Kept::new(&Arc::new(Ledger::open(dir.path()).unwrap()));
+        let kept = Kept::new(&Arc::new(Ledger::open(dir.path()).unwrap()), Arc::default());
         for n in 0..5000_u64 {
             kept.calls(n, &[format!("t{n}")]);
         }

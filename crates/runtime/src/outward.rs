@@ -7,6 +7,7 @@ mod lanes;
 
 use crate::core::{Core, Notice, Outgoing};
 use crate::gate::Settled;
+use crate::kept::Kept;
 use crate::rerun::not_kept;
 use crate::supervisor::Session;
 use flyball_gateway::http::{
@@ -351,12 +352,12 @@ impl Gate for Session {
         .flatten()
     }
 
-    fn keep(&self) -> Option<Box<dyn Keep>> {
-        self.kept(|kept| Box::new(kept.begin()) as Box<dyn Keep>)
+    fn latest(&self) -> Option<u64> {
+        self.kept(Kept::latest)
     }
 
-    fn keep_digested(&self) -> Option<Box<dyn Keep>> {
-        self.kept(|kept| Box::new(kept.begin_digested()) as Box<dyn Keep>)
+    fn keep(&self) -> Option<Box<dyn Keep>> {
+        self.kept(|kept| Box::new(kept.begin()) as Box<dyn Keep>)
     }
 
     fn calls(&self, attempt: u64, ids: &[String]) {

@@ -331,7 +331,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     core.open_inbox(inbox);
     core.replayable = replayable;
     core.sockets = Sockets::new(&plan.spec.expose, options.again.is_some());
-    core.refusals = rerunning::refusals(options);
+    rerunning::prepare(&mut core, options);
     let authority = match authority {
         Some(authority) => Some((authority, true)),
         None => rerunning::unread(options, &plan)?.map(|authority| (authority, false)),
@@ -385,7 +385,7 @@ fn govern(
     let listener =
         control::listen(session_dir).map_err(|cause| RunError::System { what: "open the control socket", cause })?;
     let ledger = Arc::clone(&core.ledger);
-    let kept = Kept::new(&core.ledger);
+    let kept = Kept::new(&core.ledger, core.gate.latest());
     let shared = Arc::new(Shared {
         core: Mutex::new(core),
         running: OnceLock::new(),

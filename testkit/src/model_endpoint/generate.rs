@@ -20,7 +20,7 @@ pub(super) fn answer(path: &str, body: &Value, script: Script<'_>) -> Option<Ans
     match method {
         "streamGenerateContent" => {
             let body = format!("data: {answer}\r\n\r\n");
-            Some(Answer { status: 200, media_type: "text/event-stream", body })
+            Some(Answer { status: 200, media_type: "text/event-stream", body, late: None })
         }
         "generateContent" => Some(Answer::json(200, &answer)),
         _ => None,

@@ -66,12 +66,18 @@ fn read_chunk(reader: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<bool>
 /// Writes the answer and says that the connection closes with it.
 pub(super) fn write_answer(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
     let reason = if answer.status == 200 { "OK" } else { "Not Found" };
-    let Answer { status, media_type, body } = answer;
+    let Answer { status, media_type, body, late } = answer;
     let head = format!("HTTP/1.1 {status} {reason}\r\ncontent-type: {media_type}\r\nconnection: close\r\n");
     // An event stream has no length: it ends with the connection, as the service's own does.
     let length =
         if *media_type == "text/event-stream" { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-    stream.write_all(format!("{head}{length}\r\n{body}").as_bytes())?;
+    let (now, later) = body.split_at_checked(late.as_ref().map_or(body.len(), |(at, _)| *at)).unwrap_or((body, ""));
+    stream.write_all(format!("{head}{length}\r\n{now}").as_bytes())?;
+    stream.flush()?;
+    if let Some((_, lock)) = late {
+        drop(lock.lock());
+    }
+    stream.write_all(later.as_bytes())?;
     stream.flush()
 }
 

@@ -10,14 +10,15 @@ use flyball_testkit::user::User;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 pub fn cases() -> Vec<Case> {
     let needs = |_| Claude::find().err();
     vec![
         Case { name: "a_claude_session_runs_again_to_a_match", needs, run: matches },
         Case { name: "a_claude_session_that_does_something_else_diverges", needs, run: diverges },
+        Case { name: "a_claude_session_that_ends_while_it_tidies_runs_again", needs, run: tidies },
     ]
 }
 
@@ -139,4 +140,65 @@ fn diverges(user: User) {
     let (was, is) = (difference["recorded"].to_string(), difference["recomputed"].to_string());
     assert!(was.contains("one") && is.contains("two"), "{told:#}");
     scene.model.nobody_came();
+}
+
+/// Files that the session tidies away ten seconds after its start, for it to be long at it.
+const OLD: usize = 600;
+
+/// The model's last answer comes while Claude tidies its home, and ends the session there; from a record it would be there at once.
+fn tidies(user: User) {
+    let world = World::new(user);
+    let old = world.repo.home().join(".claude/projects/old");
+    std::fs::create_dir_all(&old).unwrap();
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(90 * 24 * 3600);
+    for n in 0..OLD {
+        let file = std::fs::File::create(old.join(format!("{n:08}-0000-4000-8000-000000000000.jsonl"))).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    world.user.own(&world.repo.home()).unwrap();
+    let lock = Arc::new(Mutex::new(()));
+    let held = lock.lock().unwrap();
+    let endpoint = ModelEndpoint::start(vec![Turn::bash("echo 1 > one"), Turn::say("done").late(&lock)]).unwrap();
+    world.init("", "");
+    world.edit("rules.cedar", "[\"localhost\",", "[\"host.internal\", \"localhost\",");
+    let claude = Claude::find().unwrap();
+    let invocation = Invocation::new(&claude, &endpoint, &world.repo, user, "write the file").unwrap();
+    let front = world.front(&["run", "--json", "--record", "--apply", "never", "--on-hold", "deny"]);
+    let mut command = invocation.governed(&front);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deletes = |entries: &[Value]| {
+        let is_it = |e: &&Value| {
+            let path = e["body"]["resource"]["path"].as_str().unwrap_or_default();
+            e["kind"] == "attempt" && e["body"]["verb"] == "fs.delete" && path.contains("/projects/old/")
+        };
+        entries.iter().filter(is_it).count()
+    };
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    loop {
+        // Until it has begun there is no session to ask about.
+        let output = world.flyball(&["log", "@", "--json"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let entries: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        if deletes(&entries) > 20 {
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "it does not tidy: {text}");
+    }
+    drop(held);
+    let output = child.wait_with_output().unwrap();
+    let session = support::summary(&output);
+    assert_eq!(session["exit"], 0, "{session}\n{}", support::stderr(&output));
+    let count = deletes(&entries(&world, &session));
+    assert!((20..OLD).contains(&count), "it ended while it tidied: {count}");
+    drop(endpoint);
+    for _ in 0..3 {
+        let told = replay(&world, &session, "4").0;
+        assert_eq!(told["result"], "match", "{told:#}");
+        assert_eq!(told["rerun"]["in_vain"], serde_json::json!([]), "{told:#}");
+    }
+    let load = Load::new();
+    let told = replay(&world, &session, "4").0;
+    drop(load);
+    assert_eq!(told["result"], "match", "beside other work: {told:#}");
+    world.verifies();
 }

@@ -31,6 +31,7 @@ mod demo;
 mod exporting;
 mod fleet;
 mod forking;
+mod holding;
 mod hostile;
 mod labels;
 mod lacking;
@@ -77,6 +78,7 @@ fn main() {
         demo::cases(),
         exporting::cases(),
         fleet::cases(),
+        holding::cases(),
         hostile::cases(),
         labels::cases(),
         lacking::cases(),

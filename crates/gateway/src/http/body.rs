@@ -2,10 +2,12 @@
 
 use super::credentials::Blot;
 use super::model::Exchange;
+use super::past::{Due, Turn};
 use super::tape::Side;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -20,16 +22,66 @@ enum Rest {
 
 /// A body that is on record, in the pieces in which it came.
 pub(super) struct Past {
-    pub pieces: VecDeque<Frame<Bytes>>,
+    pieces: VecDeque<(u64, Frame<Bytes>)>,
     /// Whether it breaks off at the end.
-    pub breaks: bool,
+    breaks: bool,
     /// Whether its length was said beforehand.
-    pub is_sized: bool,
+    is_sized: bool,
+    turn: Option<Arc<dyn Turn>>,
+    /// What comes next is not due yet.
+    waits: Option<Due>,
 }
 
 impl Past {
+    /// `turn`: when each of the pieces is due, and the end.
+    pub fn new(
+        pieces: VecDeque<(u64, Frame<Bytes>)>,
+        breaks: bool,
+        is_sized: bool,
+        turn: Option<Arc<dyn Turn>>,
+    ) -> Self {
+        let mut past = Self { pieces, breaks, is_sized, turn, waits: None };
+        // One that is empty ends with its head.
+        past.goes_on(true);
+        past
+    }
+
     fn bytes(&self) -> u64 {
-        self.pieces.iter().filter_map(|piece| piece.data_ref()).map(|data| data.len() as u64).sum()
+        self.pieces.iter().filter_map(|(_, piece)| piece.data_ref()).map(|data| data.len() as u64).sum()
+    }
+
+    /// Looks when what comes next is due.
+    fn goes_on(&mut self, is_first: bool) {
+        let next = self.pieces.front().map(|(part, _)| *part);
+        self.waits = match (next, &self.turn) {
+            (Some(part), Some(turn)) => turn.due(part),
+            (None, Some(turn)) if !is_first => turn.due(u64::MAX),
+            _ => None,
+        };
+        if next.is_none() && self.waits.is_none() {
+            self.turn = None;
+        }
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(due) = &mut self.waits {
+            std::task::ready!(due.as_mut().poll(context));
+            self.waits = None;
+        }
+        Poll::Ready(match self.pieces.pop_front() {
+            Some((_, piece)) => {
+                self.goes_on(false);
+                Some(Ok(piece))
+            }
+            None => {
+                self.turn = None;
+                std::mem::take(&mut self.breaks).then(|| Err("it broke off there".into()))
+            }
+        })
+    }
+
+    fn is_end(&self) -> bool {
+        self.pieces.is_empty() && !self.breaks && self.waits.is_none()
     }
 }
 
@@ -37,27 +89,21 @@ impl Rest {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self {
             Self::Live(rest) => Pin::new(rest).poll_frame(context).map_err(Broken::from),
-            Self::Past(past) => Poll::Ready(match past.pieces.pop_front() {
-                Some(piece) => Some(Ok(piece)),
-                None if std::mem::take(&mut past.breaks) => Some(Err("it broke off there".into())),
-                None => None,
-            }),
+            Self::Past(past) => past.poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Live(rest) => rest.is_end_stream(),
-            Self::Past(past) => past.pieces.is_empty() && !past.breaks,
+            Self::Past(past) => past.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Live(rest) => rest.size_hint(),
-            Self::Past(past) if !past.breaks && (past.is_sized || past.pieces.is_empty()) => {
-                SizeHint::with_exact(past.bytes())
-            }
+            Self::Past(past) if !past.breaks && (past.is_sized || past.is_end()) => SizeHint::with_exact(past.bytes()),
             Self::Past(_) => SizeHint::default(),
         }
     }

@@ -31,7 +31,7 @@ pub use authority::{Authority, AuthorityError};
 pub use credentials::Credential;
 pub use java::java_trust;
 pub use model::Models;
-pub use past::{Answer, Met, Past, Replay, Told};
+pub use past::{Answer, Due, Met, Past, Replay, Told, Turn};
 pub use tape::{Places, tell_met};
 
 use crate::gate::Gate;

@@ -77,13 +77,25 @@ pub trait Past: Send + Sync {
 }
 
 /// An answer as it was given.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     /// Head and lengths, as the record has them; or, where the server did not answer, why.
     pub head: Result<Told, String>,
     /// All bytes of its body.
     pub body: Vec<u8>,
+    /// When each part of it is given; `None`: at once. Dropped once nothing more is.
+    pub turn: Option<Arc<dyn Turn>>,
 }
+
+/// When the parts of an answer are given: what came before each then is to come before it again.
+pub trait Turn: Send + Sync {
+    /// Waits, not for good, until that part and those before it may be given: the head (0), the pieces of the body (from 1 on, as the record
+    /// counts them), the end ([`u64::MAX`]). `None`: it may at once. It counts as given then.
+    fn due(&self, part: u64) -> Option<Due>;
+}
+
+/// See [`Turn::due`].
+pub type Due = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What an entry tells of an answer.
 #[derive(Clone, Debug, Deserialize)]
@@ -123,15 +135,19 @@ impl Answering {
         let past = Arc::clone(&self.past);
         let looking = move || past.answer(&joined(head, half.told(is_whole)));
         let answer = tokio::task::spawn_blocking(looking).await.map_err(|error| error.to_string())??;
-        response(answer.head?, answer.body).ok_or_else(|| "its answer on record can't be read".to_owned())
+        if let Some(due) = answer.turn.as_ref().and_then(|turn| turn.due(0)) {
+            due.await;
+        }
+        let answered = response(answer.head?, answer.body, answer.turn);
+        answered.ok_or_else(|| "its answer on record can't be read".to_owned())
     }
 }
 
-fn response(told: Told, body: Vec<u8>) -> Option<Response<Through>> {
+fn response(told: Told, body: Vec<u8>, turn: Option<Arc<dyn Turn>>) -> Option<Response<Through>> {
     let headers = headers(&told.headers)?;
     let is_sized = headers.contains_key(header::CONTENT_LENGTH);
-    let mut response =
-        Response::new(Through::past(body::Past { pieces: frames(&told, body)?, breaks: !told.whole, is_sized }));
+    let past = body::Past::new(frames(&told, body)?, !told.whole, is_sized, turn);
+    let mut response = Response::new(Through::past(past));
     *response.status_mut() = StatusCode::from_u16(told.status).ok()?;
     *response.headers_mut() = headers;
     if told.version == format!("{:?}", Version::HTTP_10) {
@@ -143,21 +159,23 @@ fn response(told: Told, body: Vec<u8>) -> Option<Response<Through>> {
     Some(response)
 }
 
+/// With the number of each ([`Turn::due`]).
+///
 /// INVARIANT: as many pieces as there are bytes, at most, whatever the record says.
-fn frames(told: &Told, body: Vec<u8>) -> Option<VecDeque<Frame<Bytes>>> {
+fn frames(told: &Told, body: Vec<u8>) -> Option<VecDeque<(u64, Frame<Bytes>)>> {
     let mut body = Bytes::from(body);
     let mut frames = VecDeque::new();
-    for length in told.pieces.iter().filter(|length| **length > 0) {
+    for (part, length) in (1..).zip(&told.pieces).filter(|(_, length)| **length > 0) {
         if *length > body.len() {
             break;
         }
-        frames.push_back(Frame::data(body.split_to(*length)));
+        frames.push_back((part, Frame::data(body.split_to(*length))));
     }
     if !body.is_empty() {
-        frames.push_back(Frame::data(body));
+        frames.push_back((u64::MAX, Frame::data(body)));
     }
     if let Some(trailers) = &told.trailers {
-        frames.push_back(Frame::trailers(headers(trailers)?));
+        frames.push_back((u64::MAX, Frame::trailers(headers(trailers)?)));
     }
     Some(frames)
 }
@@ -179,7 +197,7 @@ mod tests {
 
     fn read(told: Json, body: &[u8]) -> (Vec<Vec<u8>>, bool, Option<u64>) {
         let told = Told::deserialize(&told).unwrap();
-        let response = response(told, body.to_vec()).unwrap();
+        let response = response(told, body.to_vec(), None).unwrap();
         let (mut body, mut pieces, mut is_whole) = (response.into_body(), Vec::new(), true);
         let sized = body.size_hint().exact();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -212,7 +230,61 @@ mod tests {
         // Whatever the record says of pieces: all bytes, once, and no more.
         assert_eq!(read(told(none(), json!([0, 9, 9]), true), b"abc"), (words(&["abc"]), true, None));
         for head in [json!([["no header", "x"]]), json!([["x", "a\nb"]])] {
-            assert!(response(Told::deserialize(&told(head, none(), true)).unwrap(), Vec::new()).is_none());
+            assert!(response(Told::deserialize(&told(head, none(), true)).unwrap(), Vec::new(), None).is_none());
+        }
+    }
+
+    /// Parts are due once they are let.
+    struct Let(tokio::sync::watch::Receiver<u64>);
+
+    impl Turn for Let {
+        fn due(&self, part: u64) -> Option<Due> {
+            let mut seen = self.0.clone();
+            if *seen.borrow() >= part {
+                return None;
+            }
+            Some(Box::pin(async move { _ = seen.wait_for(|to| *to >= part).await }))
+        }
+    }
+
+    #[test]
+    fn each_piece_and_the_end_come_when_they_are_due() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for (whole, sized) in [(true, true), (true, false), (false, false)] {
+            let headers = if sized { json!([["content-length", "3"]]) } else { json!([]) };
+            let told = json!({ "status": 200, "headers": headers, "pieces": [1, 0, 2], "whole": whole });
+            let (allow, seen) = tokio::sync::watch::channel(0);
+            let turn: Arc<dyn Turn> = Arc::new(Let(seen));
+            let answer = response(Told::deserialize(&told).unwrap(), b"abc".to_vec(), Some(turn)).unwrap();
+            let mut body = answer.into_body();
+            assert_eq!(body.size_hint().exact(), sized.then_some(3));
+            let mut poll = || {
+                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                match Pin::new(&mut body).poll_frame(&mut context) {
+                    std::task::Poll::Ready(Some(Ok(frame))) => {
+                        (frame.into_data().unwrap().to_vec(), body.is_end_stream())
+                    }
+                    std::task::Poll::Ready(_) => (b"over".to_vec(), body.is_end_stream()),
+                    std::task::Poll::Pending => (b"waits".to_vec(), body.is_end_stream()),
+                }
+            };
+            let waits = (b"waits".to_vec(), false);
+            runtime.block_on(async {
+                assert_eq!(poll(), waits);
+                allow.send(1).unwrap();
+                assert_eq!((poll(), poll()), ((b"a".to_vec(), false), waits.clone()));
+                // The piece in between was empty: the number of the one behind it is its own.
+                allow.send(2).unwrap();
+                assert_eq!(poll(), waits);
+                allow.send(3).unwrap();
+                assert_eq!((poll(), poll()), ((b"bc".to_vec(), false), waits.clone()));
+                allow.send(u64::MAX).unwrap();
+                // What broke off is told once what came before it has gone on.
+                if !whole {
+                    assert_eq!(poll(), waits);
+                }
+                assert_eq!(poll(), (b"over".to_vec(), true));
+            });
         }
     }
 }

@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Pieces of a body whose lengths are kept; what comes behind them is one piece.
 const PIECES_MAX: usize = 65_536;
+/// Parts of an answer of which is kept what came before them; of later ones it is not.
+const AFTER_MAX: usize = 4096;
 /// Places whose connections are counted.
 const PLACES_MAX: usize = 4096;
 
@@ -79,13 +81,16 @@ pub(super) struct Half {
     bytes: u64,
     pieces: Vec<usize>,
     trailers: Option<Json>,
+    /// The last attempt of the session before each part, wherever that is another one than before the part before: the head is 0, pieces count
+    /// from 1 on, the end comes behind them.
+    after: Vec<(u64, u64)>,
     /// Whether all of it came, once it is over.
     whole: Option<bool>,
 }
 
 impl Half {
     pub fn new(gate: &dyn Gate) -> Self {
-        Self { keep: gate.keep_digested(), ..Self::default() }
+        Self { keep: gate.keep(), ..Self::default() }
     }
 
     pub fn takes(&mut self, frame: &Frame<Bytes>) {
@@ -102,15 +107,31 @@ impl Half {
         }
     }
 
+    /// The next part is given: a piece or the end, or, where nothing came yet, the head.
+    fn gives(&mut self, gate: &dyn Gate, is_head: bool) {
+        let part = if is_head { 0 } else { self.pieces.len() as u64 + 1 };
+        if self.after.len() < AFTER_MAX
+            && self.pieces.len() < PIECES_MAX
+            && let Some(latest) = gate.latest()
+            && self.after.last().is_none_or(|(_, last)| *last != latest)
+        {
+            self.after.push((part, latest));
+        }
+    }
+
     /// What stands for it in an entry.
     pub fn told(self, is_whole: bool) -> Json {
         let digest: [u8; 32] = self.digest.finalize().into();
         let body =
             self.keep.and_then(|keep| keep.finish(Some(digest))).unwrap_or_else(|| json!({ "lost": self.bytes }));
         let digest = hex::encode(digest);
-        json!({
+        let mut told = json!({
             "body": body, "sha256": digest, "bytes": self.bytes, "pieces": self.pieces, "trailers": self.trailers, "whole": is_whole,
-        })
+        });
+        if let (false, Some(told)) = (self.after.is_empty(), told.as_object_mut()) {
+            told.insert("after".to_owned(), json!(self.after));
+        }
+        told
     }
 }
 
@@ -142,7 +163,9 @@ impl Tape {
 
     /// The answer begins.
     pub fn answers<B>(&self, response: &Response<B>) {
-        self.lock().answer = Some(Ok(answer_head(response)));
+        let mut halves = self.lock();
+        halves.answer = Some(Ok(answer_head(response)));
+        halves.answered.gives(&*self.gate, true);
     }
 
     /// There is none.
@@ -154,11 +177,18 @@ impl Tape {
     }
 
     fn takes(&self, is_answer: bool, frame: &Frame<Bytes>) {
-        self.lock().half(is_answer).takes(frame);
+        let mut halves = self.lock();
+        if is_answer {
+            halves.answered.gives(&*self.gate, false);
+        }
+        halves.half(is_answer).takes(frame);
     }
 
     fn ends(&self, is_answer: bool, is_whole: bool) {
         let mut halves = self.lock();
+        if is_answer && halves.answered.whole.is_none() && halves.answer.is_some() {
+            halves.answered.gives(&*self.gate, false);
+        }
         halves.half(is_answer).whole.get_or_insert(is_whole);
         self.tell(&mut halves);
     }

@@ -48,12 +48,8 @@ impl Act {
         json!([self.told(), self.outcome.1]).to_string()
     }
 
-    /// Whether it opened a file that was there, to write, and left what was in it.
     fn writes_on(&self) -> bool {
-        let attr = |name: &str| self.action.pointer(&format!("/attrs/{name}")).and_then(Json::as_bool);
-        self.action.get("verb").and_then(Json::as_str) == Some("fs.write")
-            && self.action.get("surface").and_then(Json::as_str) == Some("fs")
-            && (attr("create"), attr("truncate")) == (Some(false), Some(false))
+        writes_on(&self.action)
     }
 }
 
@@ -154,8 +150,16 @@ fn above(entry: &Entry, body: &Json, causes: &BTreeMap<u64, u64>, acts: &BTreeMa
     0
 }
 
+/// Whether it opened a file that was there, to write, and left what was in it.
+pub(super) fn writes_on(action: &Json) -> bool {
+    let attr = |name: &str| action.pointer(&format!("/attrs/{name}")).and_then(Json::as_bool);
+    action.get("verb").and_then(Json::as_str) == Some("fs.write")
+        && action.get("surface").and_then(Json::as_str) == Some("fs")
+        && (attr("create"), attr("truncate")) == (Some(false), Some(false))
+}
+
 /// What was attempted, without the numbers of other entries.
-fn action(mut body: Json) -> Json {
+pub(super) fn action(mut body: Json) -> Json {
     if let Some(body) = body.as_object_mut() {
         body.remove("batch");
         body.remove("named_by");

@@ -307,7 +307,7 @@ mod tests {
     fn each_thread_is_given_what_it_was_given_in_its_order() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(Ledger::open(dir.path()).unwrap());
-        let given = Given::keeping(Kept::new(&ledger).begin());
+        let given = Given::keeping(Kept::new(&ledger, Arc::default()).begin());
         let mut next = 0_u8;
         let mut fresh = move || {
             next += 1;
@@ -343,7 +343,7 @@ mod tests {
         let mut names = Names::default();
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(Ledger::open(dir.path()).unwrap());
-        let mut keeping = Kept::new(&ledger).begin();
+        let mut keeping = Kept::new(&ledger, Arc::default()).begin();
         for n in 0..1000 {
             names.write(&mut keeping, Asker::default(), CLOCK_GETTIME << 40, &clock(1_795_343_738, n * 100_000));
         }

@@ -12,6 +12,7 @@ mod fork;
 mod given;
 mod index;
 mod network;
+mod order;
 mod program;
 mod refusals;
 mod streams;
@@ -31,6 +32,7 @@ pub use fork::Fork;
 pub(crate) use given::Given;
 use network::Noted;
 pub(crate) use network::{Exchanges, Recorded as RecordedNetwork, not_kept};
+pub(crate) use order::Order;
 use program::Program;
 pub(crate) use refusals::Refusals;
 use serde::{Deserialize, Serialize};
@@ -61,6 +63,11 @@ pub struct Rerun {
     /// See there.
     #[serde(skip_serializing_if = "is_zero")]
     pub more_in_the_copy: usize,
+    /// It was run a second time, with each answer no sooner than it came then: the first time it was over too soon for what the record has.
+    #[serde(rename = "paced")]
+    pub is_paced: bool,
+    /// Entries of the record that an answer, or a call, was held back for in vain.
+    pub in_vain: Vec<u64>,
 }
 
 /// An irreversible action of a replay, which ended with it.
@@ -345,6 +352,7 @@ pub struct Again {
     given: Option<Vec<u8>>,
     answers: Mutex<Answers>,
     exchanges: Arc<Mutex<Exchanges>>,
+    order: Arc<Order>,
     refusals: Refusals,
 }
 
@@ -397,7 +405,12 @@ impl Again {
     /// What is on record of its network.
     pub(crate) fn network(&self, ledger: &Arc<Ledger>, session: Session) -> RecordedNetwork {
         let (exchanges, ledger, parent) = (Arc::clone(&self.exchanges), Arc::clone(ledger), self.parent.clone());
-        RecordedNetwork { exchanges, ledger, parent, session }
+        RecordedNetwork { exchanges, order: self.order(), ledger, parent, session }
+    }
+
+    /// What came before what.
+    pub(crate) fn order(&self) -> Arc<Order> {
+        Arc::clone(&self.order)
     }
 
     pub(crate) fn input(&self) -> Input {
@@ -422,21 +435,45 @@ impl Again {
 /// [`RerunError`] when it can't be begun; nothing was run then.
 pub fn replay(home: &Home, session: &str, level: u8, watcher: &dyn Watcher) -> Result<Replayed, RerunError> {
     let ledger = Ledger::open_read(home.dir())?;
-    let mut replayed = replay::replay(&ledger, session, level)?;
+    let replayed = replay::replay(&ledger, session, level)?;
     if replayed.result != Outcome::Match {
         return Ok(replayed);
     }
-    let options = options(&ledger, session, level)?;
     drop(ledger);
-    let summary = crate::supervisor::run(home, &options, watcher).map_err(|e| RerunError::Run(Box::new(e)))?;
-    let ledger = Ledger::open_read(home.dir())?;
-    compared(&ledger, &mut replayed, &summary, level)?;
-    drop(ledger);
-    tidy(home, &summary.session);
-    Ok(replayed)
+    let (made, is_too_soon) = run(home, replayed.clone(), false, watcher)?;
+    if is_too_soon && made.result == Outcome::Diverged {
+        // What the program does by itself after so long is missing: it was over by then.
+        return Ok(run(home, replayed, true, watcher)?.0);
+    }
+    Ok(made)
 }
 
-fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: u8) -> Result<(), RerunError> {
+/// Runs it once. `is_paced`: its answers come no sooner than they did. Also: whether it was over too soon for what is missing.
+fn run(
+    home: &Home,
+    mut replayed: Replayed,
+    is_paced: bool,
+    watcher: &dyn Watcher,
+) -> Result<(Replayed, bool), RerunError> {
+    let level = replayed.asked;
+    let ledger = Ledger::open_read(home.dir())?;
+    let options = options(&ledger, &replayed.found.session, level, is_paced)?;
+    drop(ledger);
+    let order = options.again.as_ref().map(|again| again.order());
+    let summary = crate::supervisor::run(home, &options, watcher).map_err(|e| RerunError::Run(Box::new(e)))?;
+    let is_too_soon = order.as_ref().is_some_and(|order| order.was_over_too_soon());
+    let ledger = Ledger::open_read(home.dir())?;
+    let is_cut = compared(&ledger, &mut replayed, &summary, level)?;
+    drop(ledger);
+    if let (Some(rerun), Some(order)) = (&mut replayed.rerun, order) {
+        (rerun.is_paced, rerun.in_vain) = (is_paced, order.in_vain());
+    }
+    tidy(home, &summary.session);
+    Ok((replayed, is_too_soon && !is_cut))
+}
+
+/// Holds both against each other; whether this one was ended where it asked the network for something else.
+fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: u8) -> Result<bool, RerunError> {
     let recorded = Done::read(ledger, &replayed.found.session)?;
     let again = Done::read(ledger, &summary.session)?;
     let Noted { differences: mut found, lacks } = network::noted(ledger, &summary.session)?;
@@ -453,12 +490,14 @@ fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: 
         reopened: acts.reopened,
         more_in_the_copy: done.len().saturating_sub(IN_THE_COPY_MAX),
         in_the_copy: done.into_iter().take(IN_THE_COPY_MAX).map(|(seq, verb)| InTheCopy { seq, verb }).collect(),
+        is_paced: false,
+        in_vain: Vec::new(),
     });
     if let Some(first) = found.iter().map(|difference| difference.seq).min() {
         // It was ended there: what is missing since then says nothing.
         found.extend(acts.difference.filter(|was| !was.recomputed.is_null() && was.seq < first));
         diverged(replayed, found);
-        return Ok(());
+        return Ok(true);
     }
     found.extend(acts.difference);
     let index =
@@ -469,7 +508,7 @@ fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: 
     }
     found.extend(compare::ends(&recorded, &again));
     diverged(replayed, found);
-    Ok(())
+    Ok(false)
 }
 
 /// The first of these differences is what there is to say.
@@ -494,7 +533,7 @@ fn tidy(home: &Home, session: &str) {
 }
 
 /// How the recorded program is run again.
-fn options(ledger: &Ledger, session: &str, level: u8) -> Result<RunOptions, RerunError> {
+fn options(ledger: &Ledger, session: &str, level: u8, is_paced: bool) -> Result<RunOptions, RerunError> {
     let body = ledger.body(&ledger.entry(session, 1)?)?;
     let lost = |why: &str| RerunError::Record { seq: 1, why: why.to_owned() };
     let text = |key: &str| body.get(key).and_then(Json::as_str).map(translate::path);
@@ -552,6 +591,7 @@ fn options(ledger: &Ledger, session: &str, level: u8) -> Result<RunOptions, Reru
             given,
             answers: Mutex::new(Answers::of(ledger, session, 1)?),
             exchanges: Arc::new(Mutex::new(Exchanges::of(ledger, session)?)),
+            order: Arc::new(Order::of(ledger, session, level, is_paced)?),
             refusals: Refusals::of(ledger, session)?,
         })),
     })

@@ -3,7 +3,7 @@
 //! INVARIANT: what answers is what is on record, each exchange once. What is not on record is noted in the replay's own session and
 //! makes it another one.
 
-use super::RerunError;
+use super::{Order, RerunError};
 use crate::replay::{Difference, differ};
 use crate::supervisor::Session;
 use flyball_gateway::http::{Answer, Met, Past, Told};
@@ -139,6 +139,7 @@ pub(crate) fn noted(ledger: &Ledger, session: &str) -> Result<Noted, RerunError>
 /// The same, in the place of the world.
 pub(crate) struct Recorded {
     pub exchanges: Arc<Mutex<Exchanges>>,
+    pub order: Arc<Order>,
     pub ledger: Arc<Ledger>,
     /// The recorded session.
     pub parent: String,
@@ -178,11 +179,12 @@ impl Recorded {
     fn recorded(&self, seq: u64) -> Result<Answer, String> {
         let body = self.entry(seq)?;
         if let Some(why) = body.pointer("/http/failed").and_then(Json::as_str) {
-            return Ok(Answer { head: Err(why.to_owned()), body: Vec::new() });
+            return Ok(Answer { head: Err(why.to_owned()), body: Vec::new(), turn: Some(self.order.turn(seq)) });
         }
         let answer = body.pointer("/http/answer").unwrap_or(&Json::Null);
         let head = Told::deserialize(answer).map_err(|e| e.to_string())?;
-        Ok(Answer { head: Ok(head), body: self.payload(answer.get("body"))? })
+        let body = self.payload(answer.get("body"))?;
+        Ok(Answer { head: Ok(head), body, turn: Some(self.order.turn(seq)) })
     }
 
     /// A request that is not on record: against the one that is most like it.

@@ -1,16 +1,16 @@
 //! What a run that is recorded, or is one again, has beside any other: its streams, and answers that were given before.
 
-use super::{RunError, RunOptions, Session, Shared, with};
-use crate::core::Notice;
+use super::{RunError, RunOptions, Session, Shared, lock, with};
+use crate::core::{Core, Notice};
 use crate::plan::Plan;
-use crate::rerun::{self, Again, Fork, Given, Input, Refusals, Streams};
+use crate::rerun::{self, Again, Fork, Given, Input, Order, Refusals, Streams};
 use flyball_gateway::http::{Authority, Places, Replay};
 use flyball_kernel::Charter;
 use flyball_ledger::Ledger;
-use flyball_sandbox::Network;
+use flyball_sandbox::{Decision, Network};
 use std::io::IsTerminal;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Between two looks for the program's handle.
@@ -33,10 +33,18 @@ pub(super) fn streams(options: &RunOptions) -> Result<Ends, RunError> {
     Ok((Some(inside), Some((ours, input, options.again.is_none()))))
 }
 
-/// Where time and random bytes come from.
-pub(super) fn given(shared: &Shared, keeps: bool) -> Given {
+/// Where time and random bytes come from. In a replay calls may wait from here on.
+pub(super) fn given(shared: &Arc<Shared>, keeps: bool) -> Given {
     match &shared.before.again {
-        Some(again) => again.given(),
+        Some(again) => {
+            let (order, session) = (again.order(), Arc::downgrade(shared));
+            let releasing = std::thread::Builder::new().name("order".into()).spawn(move || release(&order, &session));
+            // Nothing is held where nobody would let it go on.
+            if releasing.is_err() {
+                lock(shared).gate.order = None;
+            }
+            again.given()
+        }
         None if keeps => Given::keeping(shared.kept.begin()),
         None => Given::default(),
     }
@@ -59,12 +67,32 @@ pub(super) fn network(shared: &Shared, session: &Session, ledger: &Arc<Ledger>, 
     }
 }
 
-/// What becomes of what programs are told when they are refused something.
-pub(super) fn refusals(options: &RunOptions) -> Refusals {
-    match &options.again {
+/// What becomes of what programs are told when they are refused something, and what came before what.
+pub(super) fn prepare(core: &mut Core, options: &RunOptions) {
+    core.gate.order = options.again.as_ref().map(|again| again.order());
+    core.refusals = match &options.again {
         Some(again) => again.refusals(),
         None if options.record => Refusals::Kept,
         None => Refusals::Own,
+    };
+}
+
+/// Lets calls go on that waited for what came before them, to the end of the session.
+fn release(order: &Order, session: &Weak<Shared>) {
+    loop {
+        let tickets = order.released();
+        let Some(shared) = session.upgrade().filter(|shared| !shared.over.load(Ordering::SeqCst)) else { return };
+        for ticket in tickets {
+            // The program may act before its handle is in place.
+            let running = loop {
+                match shared.running.get() {
+                    Some(running) => break running,
+                    None if shared.over.load(Ordering::SeqCst) => return,
+                    None => std::thread::sleep(HANDLE_LOOK),
+                }
+            };
+            running.answer(ticket, Decision::Again);
+        }
     }
 }
 
