@@ -3,6 +3,8 @@
 use crate::failure::{Failure, Kind, chain};
 use crate::output::{Output, Style, visible};
 use crate::place::Place;
+use crate::workspace::told_behind;
+use flyball_runtime::read;
 use flyball_runtime::replay::{self, Levels, Obstacle, Outcome, ReplayError, Replayed};
 use flyball_runtime::rerun::{self, Rerun, RerunError};
 use flyball_runtime::{Notice, Watcher};
@@ -43,6 +45,9 @@ pub fn fork(
 ) -> Result<u8, Failure> {
     let (ledger, id) = place.session(wanted)?;
     let options = rerun::fork(&ledger, &id, until, argv, reopen).map_err(|e| not_run(out, e))?;
+    if let Some(behind) = read::behind(&ledger, &id, until)? {
+        out.warn(&format!("flyball: {}", told_behind(&behind)));
+    }
     drop(ledger);
     crate::run::fork(out, place, &options)
 }

@@ -3,7 +3,7 @@
 use crate::failure::{Failure, Kind};
 use crate::output::{Cell, Output, Style, table, visible, visible_lines};
 use crate::place::Place;
-use flyball_runtime::read::{self, At, ChangedPath, Content, FileDiff, Node, Step};
+use flyball_runtime::read::{self, At, Behind, ChangedPath, Content, FileDiff, Node, Step};
 use serde_json::json;
 use std::path::Path;
 
@@ -117,11 +117,29 @@ pub fn diff(out: Output, place: &Place, wanted: &str, from: &str, to: u64) -> Re
         out.json(&diff);
         return Ok(());
     }
-    if diff.files.is_empty() {
-        out.note(&format!("the workspace was the same at entries {from} and {to}"));
+    match (diff.files.is_empty(), diff.behind.is_empty()) {
+        (true, true) => out.note(&format!("the workspace was the same at entries {from} and {to}")),
+        (true, false) => {
+            out.note(&format!("nothing that was seen of the workspace differs between entries {from} and {to}"))
+        }
+        (false, _) => {}
     }
     diff.files.iter().for_each(|f| file(out, f));
+    diff.behind.iter().for_each(|behind| out.note(&told_behind(behind)));
     Ok(())
+}
+
+/// What a step's workspace lacks that was done before it.
+pub fn told_behind(behind: &Behind) -> String {
+    let Behind { seq, as_of, next } = behind;
+    let seen = match as_of {
+        Some(as_of) => format!("the workspace at entry {seq} is as of the last look at it, entry {as_of}"),
+        None => format!("the workspace was not looked at before entry {seq}: it is as the session found it"),
+    };
+    match next {
+        Some(next) => format!("{seen}; what was done since then is in what entry {next} saw"),
+        None => format!("{seen}; what was done since then was not seen"),
+    }
 }
 
 /// `flyball diff S S`: two sessions, each at its last step or at one of its own (`S:SEQ`).

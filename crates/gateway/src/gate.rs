@@ -159,6 +159,11 @@ pub trait Gate: Send + Sync {
         None
     }
 
+    /// [`Self::keep`] for whoever will have the digest of all of it at the end.
+    fn keep_digested(&self) -> Option<Box<dyn Keep>> {
+        self.keep()
+    }
+
     /// A model's answer to that attempt calls tools, which it names so. Quick: the answer is on its way.
     fn calls(&self, _attempt: u64, _ids: &[String]) {}
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     Digest, Entry, FILED_BYTES_MIN, Ledger, LedgerError,
+    commitment::{Opening, commit},
     digest::Hasher,
     filed,
     writer::{Item, to_sql},
@@ -24,7 +25,10 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Stopped`], [`LedgerError::ReadOnly`].
     pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, LedgerError> {
-        let digest = Digest::of(bytes);
+        self.put_digested(bytes, Digest::of(bytes))
+    }
+
+    fn put_digested(&self, bytes: &[u8], digest: Digest) -> Result<Digest, LedgerError> {
         // What is already there is written no second time; of a short one, asking costs more than that.
         if !self.remembers(&digest) && (bytes.len() <= UNASKED_BYTES_MAX || !self.has_blob(&digest)?) {
             for (piece, chunk) in (0..).zip(bytes.chunks(CHUNK_BYTES)) {
@@ -48,13 +52,11 @@ impl Ledger {
         if head.len() < FILED_BYTES_MIN {
             return Ok((self.put_blob(&head)?, head.len() as u64));
         }
-        let (mut content, mut hasher) = (self.begin_content()?, Hasher::new());
+        let mut content = self.begin_content()?;
         let mut read = head.len();
         // The room for its beginning serves for the rest.
         while read > 0 {
-            let bytes = head.get(..read).unwrap_or_default();
-            hasher.update(bytes);
-            content.add(bytes)?;
+            content.add(head.get(..read).unwrap_or_default())?;
             read = loop {
                 match reader.read(&mut head) {
                     Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
@@ -62,7 +64,7 @@ impl Ledger {
                 }
             };
         }
-        content.store(Some(hasher.finish()))
+        content.store()
     }
 
     /// The whole content of a blob, once it is committed.
@@ -104,15 +106,24 @@ impl Ledger {
     }
 
     /// `bytes` as a member of an entry's body: up to 4 KiB as they are, `{"text":…}` or, if not UTF-8, `{"base64":…}`;
-    /// else stored, and `{"bytes":N,"commitment":"sha256:…"}`, where the commitment is SHA-256 of a random salt of 32
-    /// bytes and the content. So an entry never tells the digest of what may have to be erased, and an erased payload
+    /// else stored, and `{"bytes":N,"commitment":"sha256:…"}`, where [`commit`] gives the commitment, of a random salt of 32
+    /// bytes and the content's digest. So an entry never tells the digest of what may have to be erased, and an erased payload
     /// cannot be found again by guessing; nor does its erasure break a proof.
     ///
     /// # Errors
     /// As for [`Ledger::put_blob`].
     pub fn payload(&self, bytes: &[u8]) -> Result<Value, LedgerError> {
+        self.payload_of(bytes, None)
+    }
+
+    /// [`Self::payload`] of content whose digest may be known.
+    ///
+    /// # Errors
+    /// As for [`Self::payload`].
+    pub fn payload_of(&self, bytes: &[u8], digest: Option<Digest>) -> Result<Value, LedgerError> {
         if bytes.len() > INLINE_BYTES_MAX {
-            return Ok(self.commit_payload(bytes)?.0);
+            let digest = digest.unwrap_or_else(|| Digest::of(bytes));
+            return Ok(self.commit_payload(bytes, digest)?.0);
         }
         Ok(match std::str::from_utf8(bytes) {
             Ok(text) => json!({ "text": text }),
@@ -144,7 +155,10 @@ impl Ledger {
             return Err(LedgerError::NoBlob(commitment.to_string()));
         };
         let bytes = self.blob(&digest)?;
-        if commit(&salt, &bytes) != commitment {
+        let mut opening = Opening::new(commitment, &salt, &digest);
+        opening.update(&bytes);
+        // Of that digest the bytes are: they were read as its.
+        if !opening.opens(&digest) {
             return Err(LedgerError::damaged(self.dir(), format!("the payload of {commitment} is another")));
         }
         Ok(bytes)
@@ -169,7 +183,7 @@ impl Ledger {
     pub(crate) fn payload_of_body(&self, body: &Value) -> Result<(Value, Digest), LedgerError> {
         let bytes = serde_json::to_vec(body);
         let bytes = bytes.map_err(|e| LedgerError::Malformed { what: "a body", cause: e.to_string() })?;
-        let (payload, commitment) = self.commit_payload(&bytes)?;
+        let (payload, commitment) = self.commit_payload(&bytes, Digest::of(&bytes))?;
         Ok((json!({ "payload": payload }), commitment))
     }
 
@@ -180,10 +194,10 @@ impl Ledger {
         Ok(salt)
     }
 
-    fn commit_payload(&self, bytes: &[u8]) -> Result<(Value, Digest), LedgerError> {
+    fn commit_payload(&self, bytes: &[u8], digest: Digest) -> Result<(Value, Digest), LedgerError> {
         let salt = self.new_salt()?;
-        let digest = self.put_blob(bytes)?;
-        let commitment = commit(&salt, bytes);
+        self.put_digested(bytes, digest)?;
+        let commitment = commit(&salt, &digest);
         self.queue()?.push([Item::Payload { commitment, salt, digest }])?;
         self.remember(commitment)?;
         Ok((json!({ "bytes": bytes.len(), "commitment": commitment.to_string() }), commitment))
@@ -223,13 +237,4 @@ impl Ledger {
         let found = found.and_then(|mut s| s.query_row([digest.0], |row| row.get::<_, i64>(0)).optional());
         Ok(found.map_err(|e| self.fail(e))?.map(i64::unsigned_abs))
     }
-}
-
-/// The salted commitment to a payload.
-#[must_use]
-pub fn commit(salt: &[u8; 32], bytes: &[u8]) -> Digest {
-    let mut hasher = Hasher::new();
-    hasher.update(salt);
-    hasher.update(bytes);
-    hasher.finish()
 }

@@ -130,31 +130,3 @@ impl Hasher {
         digest
     }
 }
-
-/// Hashed at a time, by each of two: what the processor still has at hand for the second.
-const TURN_BYTES: usize = 16 << 10;
-
-/// The digest of content, and the one behind a salt, in one pass.
-pub(crate) struct Both {
-    plain: Hasher,
-    salted: Hasher,
-}
-
-impl Both {
-    pub(crate) fn new(salt: &[u8; 32]) -> Self {
-        let (plain, mut salted) = (Hasher::new(), Hasher::new());
-        salted.update(salt);
-        Self { plain, salted }
-    }
-
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        for turn in bytes.chunks(TURN_BYTES) {
-            self.plain.update(turn);
-            self.salted.update(turn);
-        }
-    }
-
-    pub(crate) fn finish(self) -> (Digest, Digest) {
-        (self.plain.finish(), self.salted.finish())
-    }
-}

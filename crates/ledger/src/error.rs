@@ -169,13 +169,13 @@ pub enum LedgerError {
         cause: String,
     },
     /// Another version of Flyball wrote this bundle.
-    #[error("`{}` is a bundle of version {found}, and this version reads {known}", path.display())]
+    #[error("`{}` is a bundle of version {found}, and this flyball reads those up to {known}", path.display())]
     BundleVersion {
         /// The file.
         path: PathBuf,
         /// Its version.
         found: u64,
-        /// The one that is known.
+        /// The last one that is known.
         known: u64,
     },
     /// The bundle is larger than its reader is willing to take.
@@ -440,7 +440,7 @@ pub const CODES: &[(&str, &str, &str)] = &[
     (
         "FB0325",
         "a bundle of another version",
-        "The bundle's first member says its format's version, and this flyball reads another. Formats are never guessed.",
+        "The bundle's first member says its format's version, and this flyball reads others. Formats are never guessed.",
     ),
     (
         "FB0326",

@@ -5,11 +5,7 @@
 //! what has a row has its file. A name in `coming` begins with that of its handle's file in `inflight`: where that is gone, nobody
 //! will ask for it any more.
 
-use crate::{
-    Digest, Ledger, LedgerError,
-    digest::{Both, Hasher},
-    writer::Item,
-};
+use crate::{Digest, Ledger, LedgerError, commitment::commit, digest::Hasher, writer::Item};
 use rustix::fs::{Advice, Mode, OFlags};
 use serde_json::{Value, json};
 use std::{
@@ -26,8 +22,10 @@ const FOLDER: &str = "blobs";
 const COMING: &str = "coming";
 /// There where files may stand that have no row.
 const UNSWEPT: &str = "unswept";
-const BUFFER_BYTES: usize = 64 << 10;
-const HASHED_BYTES: usize = 128 << 10;
+/// Hashed and written at a time: more in one write costs the system less, and each body on its way has so much in memory.
+const BUFFER_BYTES: usize = 128 << 10;
+/// As soon as so much more is written, the disk begins with it: the sync at the end, and whoever syncs beside it, waits for no more than that.
+const BEGUN_BYTES: u64 = 1 << 20;
 
 /// What one handle knows of its ledger's folders for content: that they are there, and on the disk.
 #[derive(Default)]
@@ -44,7 +42,13 @@ pub struct Incoming {
     path: PathBuf,
     file: File,
     buffer: Vec<u8>,
+    /// Of what was written, as it came; none where whoever brings it is to say its digest.
+    hasher: Option<Hasher>,
     bytes: u64,
+    /// In the file.
+    written: u64,
+    /// Of that, what the disk was told to begin with.
+    begun: u64,
     is_queued: bool,
 }
 
@@ -54,6 +58,18 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::ReadOnly`]; those of the file, as [`LedgerError::Io`].
     pub fn begin_content(&self) -> Result<Incoming, LedgerError> {
+        self.begin(Some(Hasher::new()))
+    }
+
+    /// [`Self::begin_content`] for whoever will know its digest at the end, so that it is not hashed twice.
+    ///
+    /// # Errors
+    /// As for [`Self::begin_content`].
+    pub fn begin_digested(&self) -> Result<Incoming, LedgerError> {
+        self.begin(None)
+    }
+
+    fn begin(&self, hasher: Option<Hasher>) -> Result<Incoming, LedgerError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let handle = self.queue()?.file_name().ok_or_else(|| LedgerError::ReadOnly(self.dir().to_owned()))?;
         let name = format!("{handle}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -65,7 +81,18 @@ impl Ledger {
             self.folders().made.store(true, Ordering::Release);
         }
         let file = options.open(&path).map_err(|e| LedgerError::io("make the file", &path, e))?;
-        Ok(Incoming { ledger: self.clone(), name, path, file, buffer: Vec::new(), bytes: 0, is_queued: false })
+        Ok(Incoming {
+            ledger: self.clone(),
+            name,
+            path,
+            file,
+            buffer: Vec::new(),
+            hasher,
+            bytes: 0,
+            written: 0,
+            begun: 0,
+            is_queued: false,
+        })
     }
 }
 
@@ -83,67 +110,77 @@ impl Incoming {
             self.buffer.extend_from_slice(bytes);
             return Ok(());
         }
-        (&self.file).write_all(bytes).map_err(|e| self.fail(e))
+        self.write_out(bytes)
     }
 
     fn write(&mut self) -> Result<(), LedgerError> {
-        let written = (&self.file).write_all(&self.buffer);
-        self.buffer.clear();
-        written.map_err(|e| self.fail(e))
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let written = self.write_out(&buffer);
+        buffer.clear();
+        self.buffer = buffer;
+        written
+    }
+
+    fn write_out(&mut self, bytes: &[u8]) -> Result<(), LedgerError> {
+        self.hasher.iter_mut().for_each(|hasher| hasher.update(bytes));
+        (&self.file).write_all(bytes).map_err(|e| self.fail(e))?;
+        self.written = self.written.saturating_add(bytes.len() as u64);
+        let more = self.written.saturating_sub(self.begun);
+        if more >= BEGUN_BYTES {
+            // What is asked for is that none of it stays in memory: so it is written out, and nobody waits until it is.
+            let _ = rustix::fs::fadvise(&self.file, self.begun, std::num::NonZeroU64::new(more), Advice::DontNeed);
+            self.begun = self.written;
+        }
+        Ok(())
     }
 
     fn fail(&self, error: std::io::Error) -> LedgerError {
         LedgerError::io("keep content in", &self.path, error)
     }
 
-    /// Stores it, as [`Ledger::put_blob`] does. `digest` is its digest, where that is known.
+    /// Stores it, as [`Ledger::put_blob`] does.
     ///
     /// # Errors
     /// Those of the file, as [`LedgerError::Io`]; otherwise as for [`Ledger::put_blob`].
-    pub fn store(mut self, digest: Option<Digest>) -> Result<(Digest, u64), LedgerError> {
-        self.write()?;
-        let digest = match digest {
-            Some(digest) => digest,
-            None => {
-                let mut hasher = Hasher::new();
-                self.each(|bytes| hasher.update(bytes))?;
-                hasher.finish()
-            }
-        };
+    pub fn store(mut self) -> Result<(Digest, u64), LedgerError> {
+        let digest = self.finish(None)?;
         let bytes = self.bytes;
         self.queue(digest, None)?;
         Ok((digest, bytes))
     }
 
-    /// Stores it as a payload, and gives the member of an entry that stands for it, as [`Ledger::payload`] does.
+    /// Stores it as a payload, and gives the member of an entry that stands for it, as [`Ledger::payload`] does. `digest` is its
+    /// digest, where that is known; else it is the one of what came.
     ///
     /// # Errors
     /// As for [`Self::store`].
     pub fn store_payload(mut self, digest: Option<Digest>) -> Result<Value, LedgerError> {
-        self.write()?;
+        let digest = self.finish(digest)?;
         let salt = self.ledger.new_salt()?;
-        let (digest, commitment) = match digest {
-            Some(digest) => {
-                let mut salted = Hasher::new();
-                salted.update(&salt);
-                self.each(|bytes| salted.update(bytes))?;
-                (digest, salted.finish())
-            }
-            None => {
-                let mut both = Both::new(&salt);
-                self.each(|bytes| both.update(bytes))?;
-                both.finish()
-            }
-        };
+        let commitment = commit(&salt, &digest);
         let (ledger, bytes) = (self.ledger.clone(), self.bytes);
         self.queue(digest, Some(Item::Payload { commitment, salt, digest }))?;
         ledger.remember(commitment)?;
         Ok(json!({ "bytes": bytes, "commitment": commitment.to_string() }))
     }
 
-    /// All that was written, in turn.
-    fn each(&self, mut each: impl FnMut(&[u8])) -> Result<(), LedgerError> {
-        let (mut buffer, mut at) = (vec![0; HASHED_BYTES], 0);
+    /// Nothing more comes: all of it is written, and this is its digest.
+    fn finish(&mut self, digest: Option<Digest>) -> Result<Digest, LedgerError> {
+        self.write()?;
+        // A write that failed left less, whoever went on after it.
+        if self.file.metadata().map_err(|e| self.fail(e))?.len() != self.bytes {
+            return Err(self.fail(ErrorKind::UnexpectedEof.into()));
+        }
+        match (digest, self.hasher.take()) {
+            (Some(digest), _) => Ok(digest),
+            (None, Some(hasher)) => Ok(hasher.finish()),
+            (None, None) => self.read_back(),
+        }
+    }
+
+    /// Whoever was to say its digest has it of something else.
+    fn read_back(&self) -> Result<Digest, LedgerError> {
+        let (mut buffer, mut at, mut hasher) = (vec![0; BUFFER_BYTES], 0, Hasher::new());
         while at < self.bytes {
             let read = match self.file.read_at(&mut buffer, at) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
@@ -152,10 +189,10 @@ impl Incoming {
             if read == 0 {
                 return Err(self.fail(ErrorKind::UnexpectedEof.into()));
             }
-            each(buffer.get(..read).unwrap_or_default());
+            hasher.update(buffer.get(..read).unwrap_or_default());
             at += read as u64;
         }
-        Ok(())
+        Ok(hasher.finish())
     }
 
     /// INVARIANT: it is on the disk, under a name that is, before what relies on it is queued.

@@ -24,6 +24,7 @@
 
 mod blob;
 pub mod bundle;
+mod commitment;
 mod cosign;
 mod digest;
 mod dsse;
@@ -58,7 +59,8 @@ mod vkey;
 pub mod witness;
 mod writer;
 
-pub use blob::{CHUNK_BYTES, INLINE_BYTES_MAX, commit};
+pub use blob::{CHUNK_BYTES, INLINE_BYTES_MAX};
+pub use commitment::commit;
 pub use cosign::Cosigner;
 pub use digest::Digest;
 pub use dsse::{ENVELOPE_BYTES_MAX, Envelope};

@@ -4,10 +4,10 @@ use crate::LedgerError;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use std::{os::unix::fs::FileExt as _, path::Path, time::Duration};
 
-/// The format that this version writes, in `user_version`. Since 2 long blobs have files of their own; a ledger of an earlier version is
-/// of this one from when it is first opened for writing.
-pub(crate) const VERSION: i64 = 2;
-/// The first format; what is in one is the same.
+/// The format that this version writes, in `user_version`. Since 2 long blobs have files of their own, since 3 commitments are over a
+/// content's digest (`crate::commitment`); a ledger of an earlier version is of this one from when it is first opened for writing.
+pub(crate) const VERSION: i64 = 3;
+/// The first format; what is in one is read as it ever was.
 const FIRST_VERSION: i64 = 1;
 /// `FLYB`: tells a ledger from any other SQLite file.
 const APPLICATION: i64 = 0x464c_5942;

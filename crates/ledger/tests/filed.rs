@@ -112,7 +112,7 @@ fn is_whole(dir: &Path, bytes: &[u8]) {
 fn content_of_any_length_is_kept_as_it_came() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(dir.path()).unwrap();
-    for (seed, length) in [0, 1, 65_536, FILED_BYTES_MIN, (3 << 20) + 5].into_iter().enumerate() {
+    for (seed, length) in [0, 1, 131_071, 131_072, 131_073, FILED_BYTES_MIN, (3 << 20) + 5].into_iter().enumerate() {
         let bytes = content(seed, length);
         let member = kept(&ledger, &bytes);
         ledger.flush().unwrap();
@@ -120,20 +120,24 @@ fn content_of_any_length_is_kept_as_it_came() {
             assert!(ledger.payload_bytes(&member).unwrap() == bytes, "{length}");
         }
         // Once more, with its digest known, and as a file's content: one copy, and commitments of their own.
-        let mut again = ledger.begin_content().unwrap();
-        again.add(&bytes).unwrap();
-        let again = again.store_payload(Some(Digest::of(&bytes))).unwrap();
+        let [again, unsaid] = [Some(Digest::of(&bytes)), None].map(|digest| {
+            let mut again = ledger.begin_digested().unwrap();
+            again.add(&bytes).unwrap();
+            again.store_payload(digest).unwrap()
+        });
         assert_eq!(ledger.put_blob_from(&bytes[..]).unwrap(), (Digest::of(&bytes), length as u64));
         ledger.flush().unwrap();
-        assert_ne!(again["commitment"], member["commitment"]);
-        assert!(ledger.payload_bytes(&again).unwrap() == bytes, "{length}");
+        for again in [again, unsaid] {
+            assert_ne!(again["commitment"], member["commitment"]);
+            assert!(ledger.payload_bytes(&again).unwrap() == bytes, "{length}");
+        }
     }
     let streamed = content(9, FILED_BYTES_MIN + 1);
     ledger.put_blob_from(&streamed[..]).unwrap();
     drop(ledger.begin_content().unwrap());
     ledger.flush().unwrap();
     assert!(ledger.blob(&Digest::of(&streamed)).unwrap() == streamed);
-    assert_eq!((names(&dir.path().join("blobs")).len(), coming(dir.path()).len()), (7, 0));
+    assert_eq!((names(&dir.path().join("blobs")).len(), coming(dir.path()).len()), (9, 0));
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&file_of(dir.path(), &streamed)), 0o600);
     assert_eq!((mode(&dir.path().join("blobs")), mode(&dir.path().join("blobs/coming"))), (0o700, 0o700));
@@ -219,6 +223,45 @@ fn whatever_is_put_in_a_file_s_place_is_found_and_its_entry_named() {
         let _ = std::fs::remove_file(&path);
         std::fs::copy(&aside, &path).unwrap();
         assert!(ledger.verify(None).unwrap().ok, "{what}");
+    }
+}
+
+/// Its digest is of what came, whatever is in the file.
+#[test]
+fn what_is_put_in_its_place_before_it_has_its_name_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path()).unwrap();
+    append(&ledger, "s", json!({"name": "s"}));
+    let (bytes, others) = (content(1, 1_500_000), content(2, 1_500_000));
+    let alone = |name: Vec<String>| dir.path().join("blobs/coming").join(&name[0]);
+
+    // While it comes: shorter, longer.
+    for length in [1_000_000, 2_000_000] {
+        let mut coming_now = ledger.begin_content().unwrap();
+        coming_now.add(&bytes).unwrap();
+        std::fs::File::options().write(true).open(alone(coming(dir.path()))).unwrap().set_len(length).unwrap();
+        assert!(matches!(coming_now.store_payload(None), Err(LedgerError::Io { .. })), "{length}");
+        assert_eq!(coming(dir.path()), [] as [&str; 0]);
+    }
+
+    // All of it is others', of the same length: written over while it comes, and swapped once it is synced.
+    let mut coming_now = ledger.begin_content().unwrap();
+    coming_now.add(&bytes).unwrap();
+    std::fs::write(alone(coming(dir.path())), &others).unwrap();
+    let over = append(&ledger, "s", json!({"stdin": coming_now.store_payload(None).unwrap()}));
+    let other = Connection::open(dir.path().join("ledger.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let member = kept(&ledger, &bytes[1..]);
+    let (swapped, at) = (dir.path().join("swapped"), alone(coming(dir.path())));
+    std::fs::write(&swapped, &others[1..]).unwrap();
+    std::fs::rename(&swapped, &at).unwrap();
+    other.execute_batch("ROLLBACK").unwrap();
+    let swapped = append(&ledger, "s", json!({ "stdin": member }));
+    let report = ledger.verify(None).unwrap();
+    for seq in [over, swapped] {
+        for code in ["FB0340", "FB0341"] {
+            assert!(report.problems.iter().any(|p| p.code == code && p.seq == Some(seq)), "{code} {seq} {report:#?}");
+        }
     }
 }
 
@@ -371,7 +414,7 @@ fn a_ledger_of_the_first_version_opens_and_is_of_this_one_then() {
     assert!(ledger.verify(None).unwrap().ok);
     assert_eq!(version(), 1, "reading changes nothing");
     let ledger = Ledger::open(dir.path()).unwrap();
-    assert_eq!(version(), 2);
+    assert_eq!(version(), 3);
     let long = append(&ledger, "s", json!({"stdin": kept(&ledger, &bytes)}));
     let other = append(&ledger, "s", json!({"stdin": kept(&ledger, &bytes[1..])}));
     // What was stored in the database stays there, and serves for both.

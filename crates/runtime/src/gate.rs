@@ -94,9 +94,9 @@ pub struct Counts {
     pub allowed: u64,
     /// Denied at once or by an answer.
     pub denied: u64,
-    /// Put to people.
+    /// Put to people; one that they refused is among those denied too.
     pub held: u64,
-    /// Changed.
+    /// Carried out in another form than was attempted.
     pub modified: u64,
 }
 
@@ -351,7 +351,6 @@ impl Gate {
                     self.is_changed_at_once(group, &rulings, &because)?;
                 } else {
                     // A program's own call can't be rewritten under it: the changed form is told, not substituted.
-                    self.counts.modified += 1;
                     verdict = Verdict::Deny;
                     self.withdraw_all(&rulings, "it would have to be changed, which this surface can't do")?;
                 }

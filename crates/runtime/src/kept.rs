@@ -51,6 +51,15 @@ impl Kept {
 
     /// Room for one body.
     pub fn begin(&self) -> Keeping {
+        self.begin_of(false)
+    }
+
+    /// Room for one whose digest is known at its end.
+    pub fn begin_digested(&self) -> Keeping {
+        self.begin_of(true)
+    }
+
+    fn begin_of(&self, is_digested: bool) -> Keeping {
         let is_full = self.all.load(Ordering::Relaxed) >= KEPT_ALL_BYTES_MAX;
         Keeping {
             ledger: Arc::clone(&self.ledger),
@@ -58,6 +67,7 @@ impl Kept {
             head: Vec::new(),
             room: Room { taken: 0, of: Arc::clone(&self.memory) },
             file: None,
+            is_digested,
             bytes: 0,
             is_lost: false,
             digest: is_full.then(Sha256::new),
@@ -93,6 +103,8 @@ pub(crate) struct Keeping {
     room: Room,
     /// All of it once it is longer.
     file: Option<Incoming>,
+    /// Whether whoever writes it will say its digest.
+    is_digested: bool,
     bytes: u64,
     is_lost: bool,
     /// In the place of what is kept, when there is no more room for it.
@@ -138,7 +150,8 @@ impl Keeping {
             self.head.extend_from_slice(bytes);
             return Ok(());
         }
-        let file = self.file.insert(self.ledger.begin_content()?);
+        let file = if self.is_digested { self.ledger.begin_digested()? } else { self.ledger.begin_content()? };
+        let file = self.file.insert(file);
         file.add(&std::mem::take(&mut self.head))?;
         self.room.give_back();
         file.add(bytes)
@@ -147,7 +160,7 @@ impl Keeping {
     /// `digest` is of all that was kept, where that is known.
     fn payload(&mut self, digest: Option<Digest>) -> Option<Json> {
         match self.file.take() {
-            None => self.ledger.payload(&self.head).ok(),
+            None => self.ledger.payload_of(&self.head, digest).ok(),
             Some(file) => file.store_payload(digest).ok(),
         }
     }
@@ -201,20 +214,27 @@ mod tests {
         for length in [0, 10, 4096, 4097, HEAD_BYTES_MAX, HEAD_BYTES_MAX + 1, 1 << 20, (1 << 20) + 1, 2 << 20, 3 << 20]
         {
             let bytes: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
-            let mut keeping = Box::new(kept.begin());
-            bytes.chunks(1000).for_each(|piece| keeping.write(piece));
-            let member = keeping.finish(None).unwrap();
-            ledger.flush().unwrap();
-            assert_eq!(ledger.payload_bytes(&member).unwrap(), bytes, "{length}");
+            for (keeping, digest) in [(kept.begin(), None), (kept.begin_digested(), Some(Digest::of(&bytes).0))] {
+                let mut keeping = Box::new(keeping);
+                bytes.chunks(1000).for_each(|piece| keeping.write(piece));
+                let member = keeping.finish(digest).unwrap();
+                ledger.flush().unwrap();
+                assert_eq!(ledger.payload_bytes(&member).unwrap(), bytes, "{length}");
+            }
         }
-        let mut keeping = Box::new(kept.begin());
         // Little, as other tests of this process measure its memory.
         let piece = vec![7; 1 << 20];
-        (0..5).for_each(|_| keeping.write(&piece));
-        let told = keeping.finish(None).unwrap();
-        ledger.flush().unwrap();
-        assert_eq!(told["bytes"], 5 << 20);
-        assert_eq!(ledger.payload_bytes(&told["beginning"]).unwrap().len(), 4 << 20);
+        let all = Digest::of(&piece.repeat(5)).0;
+        // The digest of all of it is not that of its beginning.
+        for (keeping, digest) in [(kept.begin(), None), (kept.begin_digested(), Some(all))] {
+            let mut keeping = Box::new(keeping);
+            (0..5).for_each(|_| keeping.write(&piece));
+            let told = keeping.finish(digest).unwrap();
+            ledger.flush().unwrap();
+            assert_eq!(told["bytes"], 5 << 20);
+            assert_eq!(ledger.payload_bytes(&told["beginning"]).unwrap().len(), 4 << 20);
+        }
+        assert!(ledger.verify(None).unwrap().ok);
     }
 
     /// A session can't fill the disk by what passes.

@@ -360,6 +360,10 @@ impl Gate for Session {
         self.kept(|kept| Box::new(kept.begin()) as Box<dyn Keep>)
     }
 
+    fn keep_digested(&self) -> Option<Box<dyn Keep>> {
+        self.kept(|kept| Box::new(kept.begin_digested()) as Box<dyn Keep>)
+    }
+
     fn calls(&self, attempt: u64, ids: &[String]) {
         self.kept(|kept| kept.calls(attempt, ids));
     }

@@ -9,6 +9,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case { name: "a_fork_goes_on_from_a_step_of_what_was_applied", needs: nothing, run: applied },
         Case { name: "a_fork_needs_what_is_in_no_record_nowhere", needs: nothing, run: not_kept },
+        Case { name: "what_was_done_since_the_last_look_is_named", needs: nothing, run: behind },
     ]
 }
 
@@ -110,4 +111,28 @@ fn not_kept(user: User) {
     world.user.own(&world.repo.workspace().join("link/theirs")).unwrap();
     let err = refused(&world, &session, until);
     assert!(err.contains("FB0608") && err.contains("link/theirs"), "{err}");
+}
+
+fn behind(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    world.run("echo a > a.txt; cat a.txt");
+    let log = world.log();
+    let is_write = |e: &&Value| e["body"]["verb"] == "fs.write" && e["body"]["surface"] == "fs";
+    let written = log.iter().find(is_write).unwrap();
+    let done = log.iter().find(|e| e["kind"] == "outcome" && e["body"]["of"] == written["seq"]).unwrap();
+    let step = done["seq"].as_u64().unwrap();
+    let look = |e: &&Value| e["kind"] == "observe" && e["body"]["workspace"].is_object();
+    let next =
+        log.iter().filter(look).find(|e| e["seq"].as_u64() > Some(step)).expect("the look before `cat`")["seq"].clone();
+    let diff = |to: &Value| world.flyball(&["diff", "@", "1", &to.to_string()]).output().unwrap();
+    let named = format!("what entry {next} saw");
+    let said = stderr(&diff(&done["seq"]));
+    assert!(said.contains("nothing that was seen of the workspace differs") && said.contains(&named), "{said}");
+    let output = diff(&next);
+    let (shown, said) = (String::from_utf8_lossy(&output.stdout).into_owned(), stderr(&output));
+    assert!(shown.contains("a.txt") && !said.contains("as of the last look"), "{shown}\n{said}");
+    let fork = |step: &str| world.flyball(&["replay", "@", "--until", step, "--then", "--", "true"]).output().unwrap();
+    let said = stderr(&fork(&step.to_string()));
+    assert!(said.contains(&named), "{said}");
 }

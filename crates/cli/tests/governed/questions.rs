@@ -14,6 +14,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "all_whose_rules_stop_it_are_shown_and_have_to_agree", needs: nothing, run: two_tiers },
         Case { name: "who_is_asked_in_anothers_place_does_not_hide_the_rest", needs: nothing, run: handed_on },
         Case { name: "an_answer_to_one_question_leaves_the_others_open", needs: nothing, run: beside },
+        Case { name: "what_is_refused_for_another_part_counts_as_put_to_nobody", needs: nothing, run: put_to_nobody },
     ]
 }
 
@@ -205,4 +206,21 @@ forbid (principal, action == Action::"fs.write", resource) when { resource.path 
     let output = child.wait_with_output().unwrap();
     assert!(!String::from_utf8_lossy(&output.stdout).contains("through"), "{}", stderr(&output));
     world.verifies();
+}
+
+fn put_to_nobody(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    let (session, output) = world.run("sh -c 'printf x > .github/workflows/ci.yml; cat ~/.ssh/id_rsa; rm -rf /'; true");
+    let log = world.log();
+    assert!(
+        log.iter().any(|e| e["kind"] == "ruling" && e["body"]["verdict"] == "hold"),
+        "one part would be asked about"
+    );
+    assert_eq!((count(&log, "question"), &session["held"]), (0, &0.into()), "{session}\n{}", stderr(&output));
+    let shown: Value = serde_json::from_str(&world.ok(&["show", "@", "--json"])).unwrap();
+    let listed: Value = serde_json::from_str(&world.ok(&["ps", "--json"])).unwrap();
+    for counted in ["actions", "allowed", "denied", "held", "modified"] {
+        assert_eq!((&shown[counted], &listed[counted]), (&session[counted], &session[counted]), "{counted}");
+    }
 }

@@ -86,10 +86,10 @@ fn a_session_in_a_file_is_verified_by_a_stranger() {
     std::fs::write(other.repo().join("half.flyball"), &bytes[..bytes.len() / 2]).unwrap();
     let (text, code) = said(&mut other, &["verify", "half.flyball"]);
     assert!(code == "103" && text.contains("error[FB0324]") && text.contains("cut off after byte"), "{text}");
-    let two = String::from_utf8_lossy(&bytes[..600]).replace("\"version\":1", "\"version\":2").into_bytes();
-    std::fs::write(other.repo().join("two.flyball"), two.iter().chain(&bytes[600..]).copied().collect::<Vec<_>>())
+    let three = String::from_utf8_lossy(&bytes[..600]).replace("\"version\":2", "\"version\":3").into_bytes();
+    std::fs::write(other.repo().join("three.flyball"), three.iter().chain(&bytes[600..]).copied().collect::<Vec<_>>())
         .unwrap();
-    let (text, code) = said(&mut other, &["verify", "two.flyball"]);
+    let (text, code) = said(&mut other, &["verify", "three.flyball"]);
     assert!(code == "1" && text.contains("error[FB0325]"), "{text}");
     let (text, code) = said(&mut other, &["verify", "s.flyball", "--max-bytes", "100"]);
     assert!(code == "1" && text.contains("error[FB0326]") && text.contains("--max-bytes"), "{text}");

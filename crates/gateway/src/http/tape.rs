@@ -90,7 +90,7 @@ pub(super) struct Half {
 
 impl Half {
     pub fn new(gate: &dyn Gate) -> Self {
-        Self { keep: gate.keep(), ..Self::default() }
+        Self { keep: gate.keep_digested(), ..Self::default() }
     }
 
     pub fn takes(&mut self, frame: &Frame<Bytes>) {

@@ -3,6 +3,7 @@
 use super::{PayloadLine, read::Reading};
 use crate::{
     CHUNK_BYTES, Digest, LedgerError,
+    commitment::Opening,
     digest::Hasher,
     verify::{
         Found, Place,
@@ -133,31 +134,32 @@ impl Content {
             && !committed.is_empty()
             && bytes <= BODY_BYTES_MAX
             && self.kept_bytes.saturating_add(bytes) <= BODIES_BYTES_MAX;
-        let work = bytes.saturating_mul(1 + committed.len() as u64);
+        let mut openings: Vec<Opening> = committed.iter().map(|(of, salt)| Opening::new(*of, salt, &digest)).collect();
+        let times = 1 + openings.iter().filter(|opening| opening.is_over_content()).count();
+        let work = bytes.saturating_mul(times as u64);
         self.work_left = self.work_left.checked_sub(work).ok_or_else(|| {
             reading.too_large("bytes to hash of one blob under many commitments", work, self.work_left)
         })?;
         let fail = |e| LedgerError::store(&reading.path, e);
         let mut hasher = Hasher::new();
-        let mut salted: Vec<Hasher> = committed.iter().map(|_| Hasher::new()).collect();
-        salted.iter_mut().zip(committed).for_each(|(hasher, (_, salt))| hasher.update(salt));
         let mut piece = Vec::new();
         for number in 0..bytes.div_ceil(CHUNK_BYTES as u64) {
             piece.clear();
             let read = (&mut reading.from).take(CHUNK_BYTES as u64).read_to_end(&mut piece);
             read.map_err(|e| reading.io(e))?;
             hasher.update(&piece);
-            salted.iter_mut().for_each(|hasher| hasher.update(&piece));
+            openings.iter_mut().for_each(|opening| opening.update(&piece));
             if is_kept {
                 let sql = "INSERT INTO chunks (digest, piece, data) VALUES (?1, ?2, ?3)";
                 db.execute(sql, (digest.0, to_sql(number), &piece)).map_err(fail)?;
             }
         }
-        if hasher.finish() != digest {
+        let there = hasher.finish();
+        if there != digest {
             tell("FB0340", &users, &format!("the {bytes} bytes of blob {digest} are others"), found);
         }
-        for (hasher, (commitment, salt)) in salted.into_iter().zip(committed) {
-            if hasher.finish() != *commitment {
+        for (opening, (commitment, salt)) in openings.into_iter().zip(committed) {
+            if !opening.opens(&there) {
                 let message = format!("payload and salt do not give the commitment {commitment}");
                 self.relied.tell_of_payload(commitment, &message, found);
             } else if is_kept {

@@ -12,8 +12,10 @@ pub use write::{Export, Exported};
 
 use serde::{Deserialize, Serialize};
 
-/// The version that is written, and the only one that is read.
-pub const VERSION: u64 = 1;
+/// The version that is written. Since 2 commitments may be over a content's digest (`crate::commitment`).
+pub const VERSION: u64 = 2;
+/// The first one that is read.
+const FIRST_VERSION: u64 = 1;
 const FORMAT: &str = "flyball-bundle";
 
 /// Members, in their order. Those that end in a slash are any number of files, in the order of their names.
@@ -38,7 +40,7 @@ mod member {
 pub struct Manifest {
     /// `flyball-bundle`.
     pub format: String,
-    /// [`VERSION`].
+    /// [`VERSION`], or an earlier one.
     pub version: u64,
     /// The session.
     pub session: String,

@@ -1,7 +1,7 @@
 //! Reading a bundle and verifying it, in one pass and bounded memory: the tree's root first, then each entry against its
 //! digest, then content against what entries commit to. What holds is kept in a store of its own, for whoever reads entries.
 
-use super::{FORMAT, Manifest, VERSION, content::Content, member, tar};
+use super::{FIRST_VERSION, FORMAT, Manifest, VERSION, content::Content, member, tar};
 use crate::{
     Digest, ENTRY_BYTES_MAX, Keychain, Ledger, LedgerError, Registers, Report, key, merkle, multiproof,
     note::{Checkpoint, Note, NoteVerifier},
@@ -169,7 +169,7 @@ impl<R: Read> Reading<R> {
         if version.format != FORMAT {
             return Err(self.broken("its manifest is of something else".into()));
         }
-        if version.version != VERSION {
+        if !(FIRST_VERSION..=VERSION).contains(&version.version) {
             let (path, found) = (self.path.clone(), version.version);
             return Err(LedgerError::BundleVersion { path, found, known: VERSION });
         }

@@ -1,7 +1,7 @@
 //! Blobs against their digests, payloads against their commitments, and both against the entries that name them.
 
 use super::{Found, Place, erased::Erasures};
-use crate::{CHUNK_BYTES, Digest, Ledger, LedgerError, References, digest::Hasher, filed};
+use crate::{CHUNK_BYTES, Digest, Ledger, LedgerError, References, commitment::Opening, digest::Hasher, filed};
 use rusqlite::Connection;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -167,8 +167,7 @@ fn check_blob(
     found: &mut Found,
 ) -> rusqlite::Result<()> {
     let mut hasher = Hasher::new();
-    let mut salted: Vec<Hasher> = committed.iter().map(|_| Hasher::new()).collect();
-    salted.iter_mut().zip(committed).for_each(|(hasher, (_, salt))| hasher.update(salt));
+    let mut openings: Vec<Opening> = committed.iter().map(|(of, salt)| Opening::new(*of, salt, &digest)).collect();
     let mut statement = db.prepare_cached("SELECT data FROM chunks WHERE digest = ?1 AND piece < ?2 ORDER BY piece")?;
     let pieces = crate::writer::to_sql(bytes.div_ceil(CHUNK_BYTES as u64));
     let mut rows = statement.query((digest.0, pieces))?;
@@ -177,13 +176,13 @@ fn check_blob(
         let data = row.get_ref(0)?.as_blob()?;
         read += data.len() as u64;
         hasher.update(data);
-        salted.iter_mut().for_each(|hasher| hasher.update(data));
+        openings.iter_mut().for_each(|opening| opening.update(data));
     }
     let users = || relied.users(&digest, committed.iter().map(|(commitment, _)| commitment));
     if read == 0 && bytes > 0 {
         let each = |data: &[u8]| {
             hasher.update(data);
-            salted.iter_mut().for_each(|hasher| hasher.update(data));
+            openings.iter_mut().for_each(|opening| opening.update(data));
         };
         match read_file(ledger, digest, bytes, each) {
             Ok(Some(there)) => read = there,
@@ -200,12 +199,13 @@ fn check_blob(
             }
         }
     }
-    if read != bytes || hasher.finish() != digest {
+    let there = hasher.finish();
+    if read != bytes || there != digest {
         let message = format!("the {read} stored bytes of blob {digest} (of {bytes}) are others");
         tell("FB0340", &users(), &message, found);
     }
-    for (hasher, (commitment, _)) in salted.into_iter().zip(committed) {
-        if hasher.finish() != *commitment {
+    for (opening, (commitment, _)) in openings.into_iter().zip(committed) {
+        if !opening.opens(&there) {
             let message = format!("payload and salt do not give the commitment {commitment}");
             relied.tell_of_payload(commitment, &message, found);
         }

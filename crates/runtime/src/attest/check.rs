@@ -161,7 +161,7 @@ fn against(out: &mut Checked, statement: &Json, record: Record<'_>) -> Result<()
         out.problems.push(format!("this {name} has no entry {last} of a session `{}`", out.session));
         return Ok(());
     };
-    let folded = Folded::of(entries, &out.session, last)?;
+    let mut folded = Folded::of(entries, &out.session, last)?;
     if !folded.missing.is_empty() {
         let missing: Vec<String> = folded.missing.iter().take(10).map(u64::to_string).collect();
         let s = if folded.missing.len() == 1 { "y" } else { "ies" };
@@ -172,6 +172,7 @@ fn against(out: &mut Checked, statement: &Json, record: Record<'_>) -> Result<()
         ));
         return Ok(());
     }
+    folded.count_as(statement);
     let subjects = || statement.get("subject").and_then(Json::as_array).into_iter().flatten();
     let mut artifacts = Vec::new();
     for subject in subjects().filter(|s| s.get("annotations").is_some()) {

@@ -55,6 +55,15 @@ impl Folded {
         Ok(Self { fold, workspace, missing })
     }
 
+    /// Counts actions by rulings alone, where that is how a statement does it: so they were made when what was to be asked about
+    /// and was refused for another part still counted as held.
+    pub fn count_as(&mut self, said: &Json) {
+        let tally = &mut self.fold.tally;
+        if said.pointer("/predicate/actions") == Some(&json!(tally.counts_by_rulings)) {
+            tally.counts = tally.counts_by_rulings;
+        }
+    }
+
     /// The digest of the file that stood at a path that the session touched.
     pub fn digest_at(&self, path: &str) -> Option<String> {
         match self.workspace.node(path)? {

@@ -1,7 +1,7 @@
 //! The workspace as of a step: the fold of every change that was recorded up to it, over the real tree.
 
 use super::{History, ReadError};
-use flyball_ledger::Kind;
+use flyball_ledger::{Entry, Kind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -90,10 +90,11 @@ pub(super) fn changed(tree: &BTreeMap<String, Touched>) -> impl Iterator<Item = 
 
 /// The last barrier at or before a step, and the state's digest there.
 pub(super) fn barrier(history: &History, seq: u64) -> Option<(u64, Option<String>)> {
-    let entry = history
-        .entries()
-        .iter()
-        .rev()
-        .find(|e| e.seq <= seq && e.kind == Kind::Observe && e.body.get("workspace").is_some())?;
+    let entry = history.entries().iter().rev().find(|e| e.seq <= seq && is_look(e))?;
     Some((entry.seq, entry.body.pointer("/workspace/state").and_then(|s| s.as_str()).map(str::to_owned)))
+}
+
+/// Whether an entry tells what a look at the workspace saw.
+pub(super) fn is_look(entry: &Entry) -> bool {
+    entry.kind == Kind::Observe && entry.body.get("workspace").is_some()
 }

@@ -34,8 +34,8 @@ pub use trace::{Trace, TraceNode, lineage, trace};
 pub use why::{Became, Quoted, Said, Why, WhyReason, WhyRuling, why};
 pub(crate) use workspace::relative_to;
 pub use workspace::{
-    At, ChangedPath, Content, FileDiff, SessionsDiff, Step, Undone, WorkspaceDiff, at, at_path, diff, diff_of_two,
-    undone,
+    At, Behind, ChangedPath, Content, FileDiff, SessionsDiff, Step, Undone, WorkspaceDiff, at, at_path, behind, diff,
+    diff_of_two, undone,
 };
 
 use flyball_ledger::LedgerError;

@@ -1,9 +1,9 @@
 //! The workspace at a step, and between two steps.
 
-use super::fold::{Node, Touched, barrier, changed, fold};
+use super::fold::{Node, Touched, barrier, changed, fold, is_look};
 use super::{History, ReadError};
 use crate::state::{State, StateError};
-use flyball_ledger::{Digest, Kind, Ledger, LedgerError};
+use flyball_ledger::{Digest, Entry, Kind, Ledger, LedgerError};
 use serde::Serialize;
 use similar::TextDiff;
 use std::collections::BTreeMap;
@@ -58,6 +58,17 @@ pub enum Content {
     Folder(Vec<ChangedPath>),
 }
 
+/// What the record saw of the workspace at a step, where something was done since the last look: what that left is not in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Behind {
+    /// The step.
+    pub seq: u64,
+    /// The entry of the last look before it; without one, what is known is what stood there before the session.
+    pub as_of: Option<u64>,
+    /// The entry of the next look, which has it.
+    pub next: Option<u64>,
+}
+
 /// What changed in the workspace between two steps.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkspaceDiff {
@@ -69,6 +80,9 @@ pub struct WorkspaceDiff {
     pub to: u64,
     /// Each path that differs.
     pub files: Vec<FileDiff>,
+    /// Of the two steps, those that the record had not seen the workspace at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub behind: Vec<Behind>,
 }
 
 /// How a path differs.
@@ -176,7 +190,26 @@ pub fn diff(ledger: &Ledger, session: &str, from: u64, to: u64) -> Result<Worksp
             note,
         });
     }
-    Ok(WorkspaceDiff { session: session.to_owned(), from, to, files })
+    let behind = [from, to].into_iter().filter_map(|seq| behind_at(&history, seq)).collect();
+    Ok(WorkspaceDiff { session: session.to_owned(), from, to, files, behind })
+}
+
+/// Whether something was carried out between a step and the last look at the workspace before it.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read or the entry is not there.
+pub fn behind(ledger: &Ledger, session: &str, seq: u64) -> Result<Option<Behind>, ReadError> {
+    let history = History::read(ledger, session)?;
+    history.entry(seq)?;
+    Ok(behind_at(&history, seq))
+}
+
+fn behind_at(history: &History, seq: u64) -> Option<Behind> {
+    let as_of = barrier(history, seq).map(|(seq, _)| seq);
+    let since = |e: &&Entry| e.seq > as_of.unwrap_or_default() && e.seq <= seq;
+    let is_behind = history.entries().iter().filter(since).any(|e| e.kind == Kind::Dispatch);
+    let next = history.entries().iter().find(|e| e.seq > seq && is_look(e)).map(|e| e.seq);
+    is_behind.then_some(Behind { seq, as_of, next })
 }
 
 /// A step of a session.

@@ -25,6 +25,11 @@ forbid (principal, action == Action::"fs.move", resource);
 
 /// The statement on these entries, behind an opening under a charter that is replaced by the one above.
 fn stated(entries: Vec<(Kind, Json)>, subjects: &Subjects<'_>) -> Json {
+    checked(entries, subjects, &Json::Null)
+}
+
+/// The same where it is made to check another.
+fn checked(entries: Vec<(Kind, Json)>, subjects: &Subjects<'_>, other: &Json) -> Json {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(dir.path()).unwrap();
     let stream = ledger.stream("s").unwrap();
@@ -42,7 +47,8 @@ fn stated(entries: Vec<(Kind, Json)>, subjects: &Subjects<'_>) -> Json {
     }
     stream.flush().unwrap();
     drop(stream);
-    let folded = Folded::of(&ledger, "s", last).unwrap();
+    let mut folded = Folded::of(&ledger, "s", last).unwrap();
+    folded.count_as(other);
     let leaf = ledger.entry("s", last).unwrap().leaf.to_string();
     let said = of(&ledger, "s", last, "a note", folded, subjects).unwrap();
     assert_eq!(said["predicate"]["head"], json!({ "stream": "s", "seq": last, "leaf": leaf, "index": last - 1 }));
@@ -56,6 +62,22 @@ fn ruling(of: u64, verdict: &str, rules: &[&str]) -> (Kind, Json) {
 
 fn contract(name: &str, holds: bool) -> (Kind, Json) {
     (Kind::Observe, json!({ "contract": { "contract": name, "holds": holds, "checks": [] } }))
+}
+
+#[test]
+fn a_statement_of_before_is_checked_by_how_it_counted() {
+    let (commits, tree) = (Told::default(), Tree { told: None, digest: None });
+    let subjects = Subjects { artifacts: &[], commits: &commits, tree: &tree };
+    let attempt = |verb: &str| (Kind::Attempt, json!({ "verb": verb }));
+    let withdrawn = (Kind::Outcome, json!({ "of": 3, "ok": false, "withdrawn": "why" }));
+    let entries = vec![attempt("fs.delete"), ruling(3, "hold", &["no"]), withdrawn];
+    let counts =
+        |held: u64, denied: u64| json!({ "actions": 1, "allowed": 0, "denied": denied, "held": held, "modified": 0 });
+    let said = |counts: Json| json!({ "predicate": { "actions": counts } });
+    let made = |other: &Json| checked(entries.clone(), &subjects, other)["predicate"]["actions"].clone();
+    assert_eq!(made(&Json::Null), counts(0, 1));
+    assert_eq!(made(&said(counts(1, 0))), counts(1, 0));
+    assert_eq!(made(&said(counts(0, 0))), counts(0, 1), "what neither counts is not taken over");
 }
 
 #[test]
