@@ -496,7 +496,14 @@ fn capture(
     // It may grow meanwhile: what was read is what is recorded, and whoever writes to it keeps it on watch.
     if bytes <= at_once {
         let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default().saturating_add(1));
-        (&file).take(at_once.saturating_add(1)).read_to_end(&mut content).map_err(look)?;
+        // There was room for one more: a read that gave as many as the file had has met its end.
+        let is_whole = rustix::io::read(&file, rustix::buffer::spare_capacity(&mut content)).is_ok()
+            && content.len() as u64 == bytes;
+        if !is_whole {
+            rewind(&file).map_err(look)?;
+            content.clear();
+            (&file).take(at_once.saturating_add(1)).read_to_end(&mut content).map_err(look)?;
+        }
         if content.len() as u64 <= at_once {
             let (digest, size) = (ledger.put_blob(&content)?.to_string(), content.len() as u64);
             content.truncate(keep_bytes.map_or(0, |max| max.saturating_add(1)));

@@ -57,7 +57,8 @@ const HINTS: &str = concat!(
 
 struct Shapes {
     hints: Regex,
-    all: RegexSet,
+    /// Where a hint was found: most sessions write none, and compiling it takes as long as looking at a thousand files.
+    all: OnceLock<Option<RegexSet>>,
     /// One by one, where it comes to that: they take longer to compile than most sessions need.
     each: Vec<(&'static str, String, OnceLock<Option<Regex>>)>,
 }
@@ -67,8 +68,7 @@ static SHAPES_COMPILED: LazyLock<Option<Shapes>> = LazyLock::new(|| {
     // Bytes, not characters: the classes stay small and so do the automata.
     let bytes = |shape: &str| format!("(?-u){shape}");
     let each: Vec<_> = SHAPES.iter().map(|(kind, shape)| (*kind, bytes(shape), OnceLock::new())).collect();
-    let all = RegexSet::new(each.iter().map(|(_, shape, _)| shape)).ok()?;
-    Some(Shapes { hints: Regex::new(&bytes(HINTS)).ok()?, all, each })
+    Some(Shapes { hints: Regex::new(&bytes(HINTS)).ok()?, all: OnceLock::new(), each })
 });
 
 /// The kinds, sorted, of which `new` holds a secret that `old` did not.
@@ -77,8 +77,10 @@ pub(super) fn new_kinds(old: Option<&[u8]>, new: &[u8]) -> Vec<&'static str> {
     if !shapes.hints.is_match(new) {
         return Vec::new();
     }
+    let all = || RegexSet::new(shapes.each.iter().map(|(_, shape, _)| shape)).ok();
+    let Some(all) = shapes.all.get_or_init(all) else { return vec!["unread"] };
     let mut kinds = Vec::new();
-    for index in shapes.all.matches(new) {
+    for index in all.matches(new) {
         let Some((kind, shape, compiled)) = shapes.each.get(index) else { continue };
         let Some(shape) = compiled.get_or_init(|| Regex::new(shape).ok()) else { return vec!["unread"] };
         let known: BTreeSet<&[u8]> = old.map(|old| secrets(shape, old).collect()).unwrap_or_default();

@@ -98,19 +98,21 @@ impl Look {
             Some(Entry::Node(_, stat)) if is_whiteout(&stat) && !self.is_copy() => Ok(Found::node(Node::Absent)),
             Some(found) => {
                 let (stamp, closed_link) = match &found {
-                    Entry::File(file, _) => (stamp_of(file), None),
+                    Entry::File(file, stat) => (Some(stamp_of(file, stat)), None),
                     Entry::Node(_, stat) => (None, is_linked_file(stat).then_some(stat.st_ino)),
                 };
                 Ok(Found { stamp, closed_link, what: found.what() })
             }
-            None if self.is_copy() || !self.shows_lower(above)? => Ok(Found::node(Node::Absent)),
-            None => match self.lower(above, name) {
-                Err(Errno::ACCESS) => Ok(Found::node(Node::Other)),
-                found => {
-                    let found = found.map_err(err("read", rel))?;
-                    Ok(Found::what(found.map_or(What::Node(Node::Absent), Entry::what)))
-                }
-            },
+            None if self.is_copy() => Ok(Found::node(Node::Absent)),
+            None => {
+                let below = match self.lower(above, name) {
+                    // Whether it shows takes a look at every directory on the way, and where nothing is, nothing can.
+                    Ok(None) => return Ok(Found::node(Node::Absent)),
+                    Err(Errno::ACCESS) => What::Node(Node::Other),
+                    found => found.map_err(err("read", rel))?.map_or(What::Node(Node::Absent), Entry::what),
+                };
+                Ok(Found::what(if self.shows_lower(above)? { below } else { What::Node(Node::Absent) }))
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::node::node_in;
 use super::{Layers, Node, Result, beneath, beneath::err};
+use rustix::fs::Stat;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
@@ -52,11 +53,13 @@ pub struct Stamp {
 pub fn stamp(layers: &Layers, rel: &Path) -> Option<Stamp> {
     let root = beneath::root(&layers.upper).ok()?;
     let file = beneath::file(root.as_fd(), rel).ok()?;
-    stamp_of(&file)
+    let found = rustix::fs::fstat(&file).ok()?;
+    Some(stamp_of(&file, &found))
 }
 
-/// The stamp of an open regular file.
-pub(super) fn stamp_of(file: &File) -> Option<Stamp> {
+/// The stamp of an open regular file, as it was found when that was opened. What was written between that and now by somebody who
+/// has closed it since has another stamp, and so is looked at again: never the other way round.
+pub(super) fn stamp_of(file: &File, found: &Stat) -> Stamp {
     // The operating system grants a read lease on a file only while nobody has it open for writing. Given back at once:
     // who opens it for writing meanwhile would wait for that.
     // Another thread of ours may do so in between, which is signalled: by one that nobody minds.
@@ -66,16 +69,15 @@ pub(super) fn stamp_of(file: &File) -> Option<Stamp> {
             && libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == 0
             && libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) == 0
     };
-    let found = rustix::fs::fstat(file).ok()?;
     let ns = |seconds: i64, part: u64| i128::from(seconds) * 1_000_000_000 + i128::from(part);
-    Some(Stamp {
+    Stamp {
         ino: found.st_ino,
-        size: u64::try_from(found.st_size).ok()?,
+        size: u64::try_from(found.st_size).unwrap_or(u64::MAX),
         mtime_ns: ns(found.st_mtime, found.st_mtime_nsec),
         ctime_ns: ns(found.st_ctime, found.st_ctime_nsec),
         links: found.st_nlink,
         has_writers: !leased,
-    })
+    }
 }
 
 /// Linux's number; `libc` has no name for it here.
