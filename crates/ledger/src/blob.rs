@@ -31,10 +31,10 @@ impl Ledger {
     fn put_digested(&self, bytes: &[u8], digest: Digest) -> Result<Digest, LedgerError> {
         // What is already there is written no second time; of a short one, asking costs more than that.
         if !self.remembers(&digest) && (bytes.len() <= UNASKED_BYTES_MAX || !self.has_blob(&digest)?) {
-            for (piece, chunk) in (0..).zip(bytes.chunks(CHUNK_BYTES)) {
-                self.queue()?.push([Item::Chunk { digest, piece, bytes: chunk.to_vec() }])?;
-            }
-            self.queue()?.push([Item::Blob { digest, bytes: bytes.len() as u64 }])?;
+            let chunk = |(piece, chunk): (u64, &[u8])| Item::Chunk { digest, piece, bytes: chunk.to_vec() };
+            let chunks = (0..).zip(bytes.chunks(CHUNK_BYTES)).map(chunk);
+            // In one go: each is a write to the file of what is in flight.
+            self.queue()?.push(chunks.chain([Item::Blob { digest, bytes: bytes.len() as u64 }]))?;
             self.remember(digest)?;
         }
         Ok(digest)

@@ -188,7 +188,7 @@ struct Wire {
 struct WireRef<'a, B> {
     stream: &'a str,
     seq: u64,
-    at: String,
+    at: &'a str,
     kind: &'static str,
     actor: &'a str,
     cause: &'a [u64],
@@ -219,7 +219,9 @@ pub(crate) fn encode<B: Serialize>(head: &Head<'_>, body: &B, refs: &References)
         /// Grown once: what waits for its commit is kept, and takes what it is long.
         static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    let wire = WireRef { stream, seq, at: time::format_ns(at_ns), kind: kind.as_str(), actor, cause, body, refs };
+    let digits = time::digits_ns(at_ns);
+    let at = std::str::from_utf8(&digits).unwrap_or_default();
+    let wire = WireRef { stream, seq, at, kind: kind.as_str(), actor, cause, body, refs };
     ROOM.with_borrow_mut(|room| {
         let written = serde_json::to_writer(&mut *room, &wire);
         let bytes = written.map(|()| room.as_slice().to_vec());

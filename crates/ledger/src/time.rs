@@ -3,6 +3,11 @@
 /// `2026-11-21T02:59:25.000000001Z` for nanoseconds since the Unix epoch. Total: `u64::MAX` is in the year 2554.
 #[must_use]
 pub fn format_ns(at_ns: u64) -> String {
+    std::str::from_utf8(&digits_ns(at_ns)).unwrap_or_default().to_owned()
+}
+
+/// The same as bytes, which are ASCII.
+pub(crate) fn digits_ns(at_ns: u64) -> [u8; 30] {
     let (seconds, nanos) = (at_ns / 1_000_000_000, at_ns % 1_000_000_000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil_of(days);
@@ -28,7 +33,7 @@ pub fn format_ns(at_ns: u64) -> String {
             }
         }
     }
-    std::str::from_utf8(&out).unwrap_or_default().to_owned()
+    out
 }
 
 /// The nanoseconds of a text that [`format_ns`] gives; `None` for any other text, also for other RFC 3339.

@@ -37,6 +37,7 @@ pub(crate) use outgoing::Outgoing;
 use outgoing::Requests;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tool_calls::ToolCalls;
@@ -427,10 +428,8 @@ impl Core {
     }
 
     fn record_outcomes(&mut self, attempts: &[u64], ok: bool, attrs: &BTreeMap<String, Value>) {
-        for &of in attempts {
-            if let Err(error) = self.gate.outcome(of, ok, attrs.clone()) {
-                self.outbox.push(Notice::Alert(format!("an outcome could not be recorded: {error}")));
-            }
+        for error in self.gate.outcomes(attempts, ok, attrs) {
+            self.outbox.push(Notice::Alert(format!("an outcome could not be recorded: {error}")));
         }
     }
 
@@ -648,7 +647,11 @@ fn is_bottomless(path: &Path) -> bool {
 }
 
 pub(crate) fn parent_of(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // In one go: read to its end, a file of `/proc` that tells no length takes six.
+    let mut stat = [0; 512];
+    let read = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    let stat = stat.get(..read)?;
     // The name in parentheses may hold anything, parentheses included: the fields start after the last one.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    let fields = stat.get(stat.iter().rposition(|byte| *byte == b')')? + 1..)?;
+    std::str::from_utf8(fields).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }

@@ -446,6 +446,13 @@ impl Gate {
         seq
     }
 
+    /// The same of several attempts that ended together, which are queued together; what went wrong with any of them.
+    pub(crate) fn outcomes(&mut self, of: &[u64], ok: bool, attrs: &BTreeMap<String, Value>) -> Vec<GateError> {
+        let told: Vec<_> = of.iter().map(|of| self.outcome_staged(*of, ok, attrs.clone()).map(drop)).collect();
+        let queued = self.stream().and_then(|stream| Ok(stream.queue_staged()?));
+        told.into_iter().chain([queued]).filter_map(Result::err).collect()
+    }
+
     /// The same, queued with what is noted next, which its caller does at once.
     pub(crate) fn outcome_staged(
         &mut self,

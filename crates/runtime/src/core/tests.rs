@@ -292,3 +292,19 @@ fn the_sessions_own_agent_is_none_that_it_starts() {
     );
     assert_eq!(started(&[(one, &["sh", "f"]), (one, &["claude", "x"])]), ["x"]);
 }
+
+/// What became of a call is queued, and so outlives the process, when its call is over: with nothing recorded after it.
+#[test]
+fn every_outcome_of_a_call_is_on_record_when_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut core = session(dir.path());
+    let delete = |path: &str| Action::new("fs.delete", Resource::file(path), Surface::Fs).unwrap();
+    let opened = core.opened;
+    let asked = core.gate.ask(&["/a", "/b", "/c"].map(delete), &[opened]);
+    assert_eq!((asked.verdict, asked.attempts.len()), (Verdict::Allow, 3));
+    core.record_outcomes(&asked.attempts, true, &BTreeMap::new());
+    // Of the ledger's queue alone: the stream's own would queue what is staged first.
+    core.ledger.flush().unwrap();
+    let only = flyball_ledger::Filter { kinds: vec![Kind::Outcome], ..Default::default() };
+    assert_eq!(core.ledger.entries("s", 1.., only).unwrap().count(), 3);
+}
