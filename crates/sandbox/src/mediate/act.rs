@@ -281,8 +281,7 @@ pub(super) fn perform(view: &View, umask: &mut Umask, act: Act) -> Answer {
         Act::Unlink { at, flags, .. } => sys::unlink(at.parent.as_raw_fd(), &at.given_name(), flags).into(),
         Act::Rename { from, to, flags, .. } => {
             // Its directories get the modes of the old ones, whatever the caller's umask.
-            umask.set(0o077);
-            moving::rename(&from, &to, flags).into()
+            moving::rename(&from, &to, flags, || umask.set(0o077)).into()
         }
         Act::Link { file, at } => moving::link(view.own_descriptors.as_fd(), &file, &at).into(),
         Act::Symlink { target, at } => sys::symlink(&target, at.parent.as_raw_fd(), &at.given_name()).into(),

@@ -25,10 +25,11 @@ const AT_ONCE_BYTES_MAX: u64 = 4 << 20;
 const DEPTH_MAX: usize = 128;
 const XATTR_BYTES_MAX: usize = 1 << 16;
 
-/// `renameat2`, also where the overlay can't.
-pub(super) fn rename(from: &Place, to: &Place, flags: u32) -> Result<(), Errno> {
+/// `renameat2`, also where the overlay can't; then directories are made, before which `closed` closes them to others.
+pub(super) fn rename(from: &Place, to: &Place, flags: u32, closed: impl FnOnce()) -> Result<(), Errno> {
     match rename_as_is(from, to, flags) {
         Err(libc::EXDEV) if flags & libc::RENAME_EXCHANGE == 0 && is_one_mount(from, to) => {
+            closed();
             // What went wrong on the way is not what the caller asked for; that the overlay can't is.
             move_tree(from, to, flags).map_err(|errno| if errno == libc::ENOTEMPTY { errno } else { libc::EXDEV })
         }

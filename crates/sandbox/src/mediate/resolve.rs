@@ -270,10 +270,20 @@ impl View {
     fn resolve_absolute(&self, caller: &Caller<'_>, path: &[u8], last: Last) -> Result<Found, Errno> {
         match self.short_way(path, last) {
             Ok(Some(found)) => Ok(found),
+            Err(libc::ENOENT) if self.is_plainly_missing(path) => Err(libc::ENOENT),
             // `/proc/self` and magic links mean something else to the caller than to us: walk by hand.
             Ok(None) | Err(libc::ENOENT | libc::ELOOP) => Walk::new(self, caller, last)?.run(path),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Whether the way to the path's last name ends at a name that nothing has, before any link: such a way leads nowhere for
+    /// anybody. Where `/proc` shows the machine's processes, the walk says who may learn even that.
+    fn is_plainly_missing(&self, path: &[u8]) -> bool {
+        let path = trim_slashes(path);
+        let cut = path.iter().rposition(|byte| *byte == b'/').filter(|cut| *cut > 0 && self.places.is_none());
+        let head = cut.and_then(|cut| CString::new(path.get(..cut)?).ok());
+        head.is_some_and(|head| sys::is_missing_in_root(self.root.as_fd(), &head))
     }
 
     /// One `openat2` to the parent; `None` where that does not decide it.

@@ -107,10 +107,21 @@ const RACES_MAX: usize = 256;
 
 /// `openat2` for a parent directory or file below `root`, never through a `/proc` magic link.
 pub(super) fn open_in_root(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
+    open_in(root, path, flags, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS)
+}
+
+/// Whether a directory's path ends, below `root`, at a name that nothing has, with no link on the way to it.
+pub(super) fn is_missing_in_root(root: BorrowedFd<'_>, path: &CStr) -> bool {
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_NO_SYMLINKS;
+    open_in(root, path, flags, resolve).err() == Some(libc::ENOENT)
+}
+
+fn open_in(root: BorrowedFd<'_>, path: &CStr, flags: i32, resolve: u64) -> Result<OwnedFd, Errno> {
     // SAFETY: all-zero is a valid value of this plain structure.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = (flags | libc::O_CLOEXEC) as u64;
-    how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
+    how.resolve = resolve;
     let size = size_of::<libc::open_how>();
     let mut tries = 0;
     loop {
