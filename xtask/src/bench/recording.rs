@@ -16,10 +16,13 @@ const RUN_BYTES: u64 = 192 << 20;
 const PACED_CONNECTIONS: u32 = 16;
 const PACED_EVENTS: u32 = 500;
 const PACED_EVERY_MS: u32 = 10;
+/// Bytes a second of a network of 1 Gbit/s, for all connections together.
+const NETWORK_BYTES: u64 = 125_000_000;
 /// Ticks of a processor's clock a second, as the system tells times in `/proc`.
 const TICKS: f64 = 100.0;
 
-/// `/…/EVENT_BYTES/ANSWER_BYTES`: a stream of such events, or, of none, one body. Every answer is another.
+/// `x-sizes: EVENT_BYTES,ANSWER_BYTES`: a stream of such events, or, of none, one body; with `,EVERY_MS` so many events, one each time;
+/// with `,0,RATE` so many bytes a second, where what the reader did not take in 50 ms is not caught up. Every answer is another.
 const ORIGIN: &str = r#"
 const https = require('https'), fs = require('fs');
 const event = (name, data) => `event: ${name}\ndata: ${JSON.stringify({ type: name, ...data })}\n\n`;
@@ -33,7 +36,7 @@ const pieces = new Map();
 let nth = 0;
 https.createServer({ cert: fs.readFileSync('cert.pem'), key: fs.readFileSync('key.pem') }, (q, a) => {
   q.on('data', () => 0).on('end', () => {
-    const kind = q.headers['x-kind'], [bytes, length, every] = q.headers['x-sizes'].split(',').map(Number);
+    const kind = q.headers['x-kind'], [bytes, length, every, rate] = q.headers['x-sizes'].split(',').map(Number);
     const first = kind === 'events' ? event('message_start', { message: { id: 'm' + nth++ + Date.now(), usage: { input_tokens: 5, output_tokens: 1 } } }) : String(nth++).padEnd(64, '-');
     const last = kind === 'events' ? event('message_delta', { usage: { output_tokens: 9 } }) + event('message_stop', {}) : '';
     a.writeHead(200, { 'content-type': kind === 'events' ? 'text/event-stream' : 'application/octet-stream' });
@@ -46,6 +49,17 @@ https.createServer({ cert: fs.readFileSync('cert.pem'), key: fs.readFileSync('ke
     }
     const same = pieces.get(bytes) ?? pieces.set(bytes, piece(bytes)).get(bytes);
     let left = Math.ceil(length / same.length);
+    if (rate) {
+      let due = performance.now();
+      const step = same.length / rate * 1000;
+      const more = () => {
+        const now = performance.now();
+        due = Math.max(due, now - 50);
+        while (left > 0 && due <= now) { left--; due += step; if (!a.write(same)) return a.once('drain', more); }
+        if (left > 0) setTimeout(more, 1); else a.end(last);
+      };
+      return more();
+    }
     const more = () => { while (left > 0) { left--; if (!a.write(same)) return a.once('drain', more); } a.end(last); };
     more();
   });
@@ -144,23 +158,27 @@ fn table(place: &Place, rounds: usize) -> Result<String, Failure> {
     let mut out = format!(
         "`cargo xtask bench recording`, {}, medians of {rounds} interleaved rounds of {} MiB over one TLS connection; client in Python \
          and server in Node, on the same cores as the broker\n\n\
-         | | not kept, MiB/s | kept | | supervisor's processor, ms a MiB, not kept | kept |\n|---|---|---|---|---|---|\n",
+         | as fast as it goes | {COLUMNS}",
         super::machine(),
         RUN_BYTES >> 20
     );
     for row in rows {
-        let [not, kept] = place.both(&row, rounds)?;
-        let rate = |seen: Seen| seen.mib / seen.seconds.max(1e-9);
-        let each = |seen: Seen| seen.processor_ms / seen.mib.max(1e-9);
-        out.push_str(&format!(
-            "| {} | {:.0} | {:.0} | {:.2} | {:.1} | {:.1} |\n",
-            row.name,
-            rate(not),
-            rate(kept),
-            rate(kept) / rate(not).max(1e-9),
-            each(not),
-            each(kept)
-        ));
+        out.push_str(&place.line(&row, rounds)?);
+    }
+    let network = |name, kind, event: u64, mib: u64, connections: u32| {
+        let (bytes, each) = (mib << 20, u64::from(connections));
+        let sizes = format!("{event},{bytes},0,{}", NETWORK_BYTES / each);
+        Row { name, kind, sizes, answers: RUN_BYTES / bytes / each, connections }
+    };
+    let rows = [
+        network("events of 4 KB, answers of 4 MiB, one connection", "events", 4096, 4, 1),
+        network("the same on four", "events", 4096, 4, 4),
+        network("bodies of 16 MiB, one connection", "body", 0, 16, 1),
+        network("the same on four", "body", 0, 16, 4),
+    ];
+    out.push_str(&format!("\n| the server sends 125 MB a second in all, as a network of 1 Gbit/s | {COLUMNS}"));
+    for row in rows {
+        out.push_str(&place.line(&row, rounds)?);
     }
     let paced = Row {
         name: "",
@@ -183,7 +201,25 @@ fn table(place: &Place, rounds: usize) -> Result<String, Failure> {
     Ok(out.trim_end().to_owned())
 }
 
+const COLUMNS: &str =
+    "not kept, MiB/s | kept | | supervisor's processor, ms a MiB, not kept | kept |\n|---|---|---|---|---|---|\n";
+
 impl Place {
+    fn line(&self, row: &Row, rounds: usize) -> Result<String, Failure> {
+        let [not, kept] = self.both(row, rounds)?;
+        let rate = |seen: Seen| seen.mib / seen.seconds.max(1e-9);
+        let each = |seen: Seen| seen.processor_ms / seen.mib.max(1e-9);
+        Ok(format!(
+            "| {} | {:.0} | {:.0} | {:.2} | {:.1} | {:.1} |\n",
+            row.name,
+            rate(not),
+            rate(kept),
+            rate(kept) / rate(not).max(1e-9),
+            each(not),
+            each(kept)
+        ))
+    }
+
     /// Medians of rounds that are not kept and kept, in turns.
     fn both(&self, row: &Row, rounds: usize) -> Result<[Seen; 2], Failure> {
         let mut all = [Vec::new(), Vec::new()];
