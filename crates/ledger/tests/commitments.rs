@@ -2,23 +2,17 @@
 //! erased.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod common;
+
+use common::append;
 use flyball_ledger::bundle::{self, Export, Limits};
-use flyball_ledger::{Digest, Draft, Kind, Ledger, LedgerError, Report, commit};
+use flyball_ledger::{Digest, Ledger, LedgerError, Report, commit};
 use rusqlite::Connection;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::Path;
 
 /// What stands before the salt in what is hashed.
 const TAG: [u8; 32] = *b"flyball.local/payload-commitment";
-
-fn append(ledger: &Ledger, stream: &str, body: Value) -> u64 {
-    let stream = ledger.stream(stream).unwrap();
-    let kind = if stream.last_seq() == 0 { Kind::Open } else { Kind::Attempt };
-    let at_ns = stream.last_at_ns() + 1;
-    let seq = stream.append(Draft { at_ns, kind, actor: "x".into(), cause: vec![], body }).unwrap();
-    stream.flush().unwrap();
-    seq
-}
 
 fn db(dir: &Path) -> Connection {
     Connection::open(dir.join("ledger.db")).unwrap()

@@ -1,6 +1,9 @@
 //! Erasure: content and salt are gone from every file, the entries and every proof stand, and only what was asked for is lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+mod common;
+
+use common::append;
 use flyball_ledger::bundle::{self, Export, Limits};
 use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
 use serde_json::json;
@@ -9,15 +12,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 const SECRET: &str = "a-secret-that-must-be-forgotten-";
-
-fn append(ledger: &Ledger, stream: &str, body: serde_json::Value) -> u64 {
-    let stream = ledger.stream(stream).unwrap();
-    let kind = if stream.last_seq() == 0 { Kind::Open } else { Kind::Attempt };
-    let at_ns = stream.last_at_ns() + 1;
-    let seq = stream.append(Draft { at_ns, kind, actor: "x".into(), cause: vec![], body }).unwrap();
-    stream.flush().unwrap();
-    seq
-}
 
 /// Whether these bytes are in any file of the folder.
 fn is_anywhere(dir: &Path, wanted: &[u8]) -> bool {

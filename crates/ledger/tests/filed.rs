@@ -1,6 +1,9 @@
 //! Long content in files of its own: as it came, whoever is killed and whatever is put in its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+mod common;
+
+use common::append;
 use flyball_ledger::bundle::{self, Export, Limits};
 use flyball_ledger::{Digest, Draft, FILED_BYTES_MIN, Kind, Ledger, LedgerError};
 use rusqlite::Connection;
@@ -20,15 +23,6 @@ fn kept(ledger: &Ledger, bytes: &[u8]) -> Value {
     let mut content = ledger.begin_content().unwrap();
     bytes.chunks(70_001).for_each(|piece| content.add(piece).unwrap());
     content.store_payload(None).unwrap()
-}
-
-fn append(ledger: &Ledger, stream: &str, body: Value) -> u64 {
-    let stream = ledger.stream(stream).unwrap();
-    let kind = if stream.last_seq() == 0 { Kind::Open } else { Kind::Attempt };
-    let at_ns = stream.last_at_ns() + 1;
-    let seq = stream.append(Draft { at_ns, kind, actor: "x".into(), cause: vec![], body }).unwrap();
-    stream.flush().unwrap();
-    seq
 }
 
 fn file_of(dir: &Path, bytes: &[u8]) -> PathBuf {
