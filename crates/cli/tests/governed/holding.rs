@@ -1,6 +1,7 @@
 //! Programs that do one thing beside another while they wait for an answer, run again: a recorded answer is there at once, and what came
 //! before it then comes before it again.
 
+use crate::people;
 use crate::rerunning::{entries, matches, programs, replay};
 use crate::support::{Case, World, stderr, summary};
 use flyball_testkit::user::User;
@@ -23,6 +24,7 @@ pub fn cases() -> Vec<Case> {
         Case { name: "answers_wait_for_what_other_processes_did", needs, run: processes },
         Case { name: "answers_at_once_wait_each_for_its_own", needs, run: at_once },
         Case { name: "who_did_not_wait_for_an_answer_does_not_again", needs, run: gone },
+        Case { name: "a_replay_that_somebody_ends_says_nothing_of_the_program", needs, run: ended },
     ]
 }
 
@@ -223,4 +225,33 @@ fn gone(user: User) {
     for level in ["4", "5"] {
         matches(&scene.world, &scene.session, level);
     }
+}
+
+fn ended(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    // Its second call is another one each time, so that a replay holds it.
+    let text = "echo x > a.txt; echo y > $(stat -c %y a.txt | tr -dc 0-9)";
+    let program = world.repo.workspace().join("other.sh");
+    std::fs::write(&program, text).unwrap();
+    world.user.own(&program).unwrap();
+    let output =
+        world.flyball(&["run", "--json", "--record", "--apply", "never", "--", "sh", "other.sh"]).output().unwrap();
+    let session = summary(&output)["session"].as_str().unwrap().to_owned();
+    let replaying = world
+        .flyball(&["replay", &session, "--level", "4", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let running = people::wait_for("a write of the replay", || {
+        let all = world.ok(&["ps", "--json"]);
+        let mut all = all.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        all.find(|s| s["state"] == "running" && s["actions"].as_u64() >= Some(2))
+    });
+    world.ok(&["kill", running["id"].as_str().unwrap(), "--reason", "a test"]);
+    let output = replaying.wait_with_output().unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&told["result"], output.status.code()), (&"inconclusive".into(), Some(1)), "{told:#}");
+    assert!(told.to_string().contains("somebody ended the replay"), "{told:#}");
 }

@@ -499,6 +499,13 @@ fn compared(ledger: &Ledger, replayed: &mut Replayed, summary: &Summary, level: 
         diverged(replayed, found);
         return Ok(true);
     }
+    if summary.ended_by == "person" {
+        // What is missing says nothing of the program: it was cut off.
+        replayed.result = Outcome::Inconclusive;
+        let why = format!("somebody ended the replay (session {}) before the program did", summary.session);
+        replayed.found.stands_in_the_way(4, 1, why);
+        return Ok(true);
+    }
     found.extend(acts.difference);
     let index =
         |seq: u64, digest: &str| index::same_for_all(ledger, digest).map_err(|why| RerunError::Record { seq, why });
