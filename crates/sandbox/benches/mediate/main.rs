@@ -1,8 +1,10 @@
-//! What mediation costs a call: the same worker alone, on an overlay alone (where that can be mounted) and inside, rounds
-//! interleaved, medians of each and the last one's ratio to the first.
+//! What mediation costs a call: the same worker alone, on an overlay alone and there under a bare notifier (where that can be
+//! mounted), and inside, rounds interleaved, medians of each and the last one's ratio to the first.
 //!
 //! `cargo bench -p flyball-sandbox --bench mediate`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a bench")]
+
+mod bare;
 
 use flyball_sandbox::{Call, Decision, Done, Limits, Mediator, Network, Spec, Terminal, Ticket, start};
 use std::collections::BTreeMap;
@@ -44,8 +46,10 @@ impl Drop for Allow {
 
 fn main() {
     flyball_sandbox::enter_if_launcher();
-    if std::env::args().nth(1).as_deref() == Some("work") {
-        return work();
+    match std::env::args().nth(1).as_deref() {
+        Some("work") => return work(),
+        Some("bare") => return bare::notify().map_or((), |()| work()),
+        _ => {}
     }
     // Memory, as for the figures in SANDBOX.md: a disk would hide what a call costs.
     let base = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -54,15 +58,16 @@ fn main() {
     }
     let worker = base.path().join("ws/worker");
     std::fs::copy(std::env::current_exe().unwrap(), &worker).unwrap();
-    let mut times: BTreeMap<String, [Vec<f64>; 3]> = BTreeMap::new();
+    let mut times: BTreeMap<String, [Vec<f64>; 4]> = BTreeMap::new();
     for round in 0..ROUNDS {
         let alone = Command::new(&worker).arg("work").current_dir(base.path().join("alone")).output().unwrap();
-        let overlaid = on_overlay(base.path(), &worker).unwrap_or_default();
+        let [overlaid, notified] =
+            ["work", "bare"].map(|how| on_overlay(base.path(), &worker, how).unwrap_or_default());
         let begun = Instant::now();
         let session = base.path().join(format!("session{round}"));
         let inside = mediated(base.path(), &session);
         let whole = begun.elapsed().as_secs_f64() * 1e3;
-        for (side, text) in [String::from_utf8(alone.stdout).unwrap(), overlaid, inside].iter().enumerate() {
+        for (side, text) in [String::from_utf8(alone.stdout).unwrap(), overlaid, notified, inside].iter().enumerate() {
             for line in text.lines() {
                 let (name, micros) = line.rsplit_once(' ').unwrap();
                 times.entry(name.to_owned()).or_default()[side].push(micros.parse().unwrap());
@@ -70,15 +75,19 @@ fn main() {
         }
         eprintln!("round {round}: {whole:.0} ms inside");
     }
-    println!("{:<40} {:>10} {:>10} {:>10} {:>7}", "median of 5, us a time", "alone", "overlay", "inside", "ratio");
+    println!(
+        "{:<40} {:>10} {:>10} {:>10} {:>10} {:>7}",
+        "median of 5, us a time", "alone", "overlay", "notified", "inside", "ratio"
+    );
     for (name, times) in &mut times {
-        let [alone, overlaid, inside] = times.each_mut().map(|times| median(times));
-        println!("{name:<40} {alone:>10.2} {overlaid:>10.2} {inside:>10.2} {:>7.2}", inside / alone);
+        let [alone, overlaid, notified, inside] = times.each_mut().map(|times| median(times));
+        let ratio = inside / alone;
+        println!("{name:<40} {alone:>10.2} {overlaid:>10.2} {notified:>10.2} {inside:>10.2} {ratio:>7.2}");
     }
 }
 
 /// The worker's times on an overlay as the sandbox mounts it; to mount one takes root.
-fn on_overlay(base: &Path, worker: &Path) -> Option<String> {
+fn on_overlay(base: &Path, worker: &Path, how: &str) -> Option<String> {
     let [upper, work, merged] = ["upper", "work", "merged"].map(|name| base.join("overlay").join(name));
     for dir in [&upper, &work, &merged] {
         std::fs::create_dir_all(dir).unwrap();
@@ -92,7 +101,7 @@ fn on_overlay(base: &Path, worker: &Path) -> Option<String> {
     );
     let mounted = Command::new("mount").args(["-t", "overlay", "overlay", "-o", &layers]).arg(&merged).output();
     let is_mounted = mounted.is_ok_and(|output| output.status.success());
-    let out = is_mounted.then(|| Command::new(worker).arg("work").current_dir(&merged).output().unwrap());
+    let out = is_mounted.then(|| Command::new(worker).arg(how).current_dir(&merged).output().unwrap());
     if is_mounted {
         Command::new("umount").arg(&merged).status().unwrap();
     }
