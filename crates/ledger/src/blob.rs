@@ -14,7 +14,7 @@ use std::io::Read;
 /// A piece of a blob, as a row and as it is read.
 pub const CHUNK_BYTES: usize = 1 << 20;
 /// Up to here content is queued without asking whether it is stored already.
-const UNASKED_BYTES_MAX: usize = 16 << 10;
+const UNASKED_BYTES_MAX: usize = 64 << 10;
 /// The longest payload that stands in its entry.
 pub const INLINE_BYTES_MAX: usize = 4096;
 

@@ -1,5 +1,6 @@
 //! What is queued and not yet committed, in a file: a write into the system's memory costs a microsecond, and outlives a
 //! process that is killed. So what was appended is not lost with its process; only the power can take it before it is durable.
+//! What is queued unhurried (how an action ended that is over) is written with what is queued behind it, or committed first.
 //! And it is durable once this file is synced, for less than a commit costs ([`Inflight::mark`]).
 //!
 //! Each handle for writing has such a file, `inflight/NAME`, locked for as long as its process lives. Whoever finds one that
@@ -134,8 +135,9 @@ impl Inflight {
         Ok(())
     }
 
-    /// All that is in it is committed.
+    /// All that is in it is committed, and what was to be written next.
     pub(crate) fn empty(&mut self) -> Result<(), LedgerError> {
+        self.buffer.clear();
         self.file.set_len(MAGIC.len() as u64).map_err(|e| LedgerError::io("empty", &self.path, e))?;
         self.bytes = MAGIC.len() as u64;
         Ok(())

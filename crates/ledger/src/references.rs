@@ -37,19 +37,21 @@ impl References {
 
     /// Whether the body of an encoded entry may name any, or be nested too deeply: then it has to be looked through.
     pub(crate) fn may_be_in(bytes: &[u8]) -> bool {
-        let mut opened = 0;
-        bytes.iter().enumerate().any(|(at, byte)| match byte {
-            b'{' | b'[' => {
-                opened += 1;
-                opened > DEPTH_MAX
-            }
-            // A quotation mark within a string has a backslash before it.
-            b':' => {
-                let before = bytes.get(..at).unwrap_or_default();
-                before.ends_with(b"\"blob\"") || before.ends_with(b"\"commitment\"")
-            }
-            _ => false,
-        })
+        // Without an end before the last byte: such loops are made into instructions that take many bytes at once.
+        let opened: usize = bytes.iter().map(|byte| usize::from(matches!(byte, b'{' | b'['))).sum();
+        if opened > DEPTH_MAX {
+            return true;
+        }
+        let (second, third) = (bytes.get(1..).unwrap_or_default(), bytes.get(2..).unwrap_or_default());
+        let is_end =
+            |first: u8, second: u8, third: u8| ((first == b'b') | (first == b't')) & (second == b'"') & (third == b':');
+        let ends = bytes.iter().zip(second).zip(third);
+        if !ends.fold(false, |found, ((first, second), third)| found | is_end(*first, *second, *third)) {
+            return false;
+        }
+        // A quotation mark within a string has a backslash before it.
+        let named: [&[u8]; 2] = [b"\"blob\":", b"\"commitment\":"];
+        named.iter().any(|name| bytes.windows(name.len()).any(|at| at == *name))
     }
 
     /// What a body names, stored or not.

@@ -1,7 +1,7 @@
 //! A stream of one session: numbers, causes and times are kept in order here, before anything is queued.
 
 use crate::{
-    Draft, Kind, Ledger, LedgerError, References,
+    Digest, Draft, Kind, Ledger, LedgerError, References,
     entry::{self, ENTRY_BYTES_MAX, Head},
     inflight,
     shared::SharedItem,
@@ -10,6 +10,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{
+    collections::BTreeSet,
     fs::{self, File, TryLockError},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -129,6 +130,33 @@ impl Stream {
         Ok(seq)
     }
 
+    /// The same of a body whose members `blob`, wherever they are, name these digests and no others: nobody has to look for
+    /// them, nor to make a value of it.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`].
+    pub fn append_naming<B: Serialize>(
+        &self,
+        (at_ns, kind): (u64, Kind),
+        actor: &str,
+        cause: &[u64],
+        body: &B,
+        blobs: BTreeSet<Digest>,
+    ) -> Result<u64, LedgerError> {
+        let mut tip = self.tip();
+        let seq = self.number(&mut tip, at_ns, kind, cause, |seq| {
+            let head = Head { stream: self.id(), seq, at_ns, kind, actor, cause };
+            let named = References { blobs: blobs.into_iter().collect(), ..References::default() };
+            let bytes = entry::encode(&head, body, &self.ledger.stored(named)?)?;
+            if bytes.len() <= ENTRY_BYTES_MAX {
+                return Ok(bytes);
+            }
+            self.with_references(&head, &serde_json::to_value(body).map_err(entry::malformed)?)
+        })?;
+        tip.queue_staged(self.ledger.queue()?)?;
+        Ok(seq)
+    }
+
     /// Gives an entry its number, and its bytes, without queueing it: what belongs to one decision is then queued in one go, by
     /// [`Self::queue_staged`] or with whatever is appended, waited for or flushed next.
     ///
@@ -166,6 +194,17 @@ impl Stream {
     /// [`LedgerError::Stopped`].
     pub fn queue_staged(&self) -> Result<(), LedgerError> {
         self.tip().queue_staged(self.ledger.queue()?)
+    }
+
+    /// The same of what comes of an action that is over: it outlives this process from the next entry that is queued on, or from
+    /// the next commit, for which it gathers no longer than others.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stopped`].
+    pub fn queue_staged_unhurried(&self) -> Result<(), LedgerError> {
+        let mut tip = self.tip();
+        tip.staged_bytes = 0;
+        if tip.staged.is_empty() { Ok(()) } else { self.ledger.queue()?.push_unhurried(tip.staged.drain(..)).map(drop) }
     }
 
     fn number(

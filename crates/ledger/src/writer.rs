@@ -135,6 +135,16 @@ impl Queue {
 
     /// Queues items, together and in order; waits while the queue is full. Returns the ticket for [`Queue::wait`].
     pub(crate) fn push(&self, items: impl IntoIterator<Item = Item>) -> Result<u64, LedgerError> {
+        self.push_all(items, true)
+    }
+
+    /// The same of what may go with its process for a moment: it stands in the file with what is queued next, or is committed
+    /// before that.
+    pub(crate) fn push_unhurried(&self, items: impl IntoIterator<Item = Item>) -> Result<u64, LedgerError> {
+        self.push_all(items, false)
+    }
+
+    fn push_all(&self, items: impl IntoIterator<Item = Item>, is_written: bool) -> Result<u64, LedgerError> {
         let mut state = self.lock();
         while state.stopped.is_none() && state.is_full() {
             self.hurry(&mut state);
@@ -150,10 +160,11 @@ impl Queue {
             state.queued += 1;
             state.items.push_back(item);
         }
-        if let (Ok(()), Some(inflight)) = (&written, state.inflight.as_mut()) {
+        if let (Ok(()), Some(inflight), true) = (&written, state.inflight.as_mut(), is_written) {
             written = inflight.write();
         }
-        // INVARIANT: in the file before anyone hears that it is queued, and before the writer, which waits for this lock, sees it.
+        // INVARIANT: in the file before anyone hears that it is queued, and before the writer, which waits for this lock, sees it;
+        // what is unhurried before anything queued behind it, and before the writer throws it away uncommitted.
         if let Err(error) = written {
             self.stop_locked(&mut state, &error);
             return self.check(&state).map(|()| 0);
@@ -201,6 +212,9 @@ impl Queue {
     pub(crate) fn wait_on_disk(&self, stream: &Progress, seq: u64) -> Result<(), LedgerError> {
         let is_committed = || stream.durable_seq.load(Ordering::Acquire) >= seq;
         let mut state = self.lock();
+        if let Err(error) = state.inflight.as_mut().map_or(Ok(()), Inflight::write) {
+            self.stop_locked(&mut state, &error);
+        }
         let Some(wanted) = state.inflight.as_ref().map(|file| file.mark().written) else {
             drop(state);
             return self.wait_durable(stream, seq);
@@ -267,6 +281,10 @@ impl Queue {
     }
 
     fn stop_locked(&self, state: &mut State, error: &LedgerError) {
+        // What a failed write was to add is no longer there to be added.
+        if let Some(Err(later)) = state.inflight.as_mut().map(Inflight::write) {
+            state.stopped.get_or_insert_with(|| format!("{error} ({}); and {later}", error.code()));
+        }
         // The first cause is the one that counts.
         state.stopped.get_or_insert_with(|| format!("{error} ({})", error.code()));
         state.items.clear();
@@ -593,6 +611,60 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
+    /// What stands in the file of what is in flight.
+    fn in_file(dir: &Path) -> Vec<u8> {
+        let files = std::fs::read_dir(dir.join("inflight")).unwrap().map(|entry| entry.unwrap().path());
+        files.flat_map(|path| std::fs::read(path).unwrap()).collect()
+    }
+
+    fn has(dir: &Path, text: &[u8]) -> bool {
+        in_file(dir).windows(text.len()).any(|window| window == text)
+    }
+
+    #[test]
+    fn what_is_unhurried_is_in_the_file_before_all_that_comes_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::new(dir.path()).unwrap();
+        let stream = Arc::new(Progress { name: "s".into(), durable_seq: AtomicU64::new(0) });
+        let entry = |seq, text: &str| Item::Entry {
+            stream: Arc::clone(&stream),
+            seq,
+            kind: Kind::Outcome,
+            bytes: text.as_bytes().to_vec(),
+        };
+        queue.push_unhurried([entry(1, "first")]).unwrap();
+        assert!(!has(dir.path(), b"first"));
+        queue.push([entry(2, "second")]).unwrap();
+        let file = in_file(dir.path());
+        let at = |text: &[u8]| file.windows(text.len()).position(|window| window == text).unwrap();
+        assert!(at(b"first") < at(b"second"));
+        // Who waits for the disk waits for it, too.
+        queue.push_unhurried([entry(3, "third")]).unwrap();
+        queue.wait_on_disk(&stream, 3).unwrap();
+        assert!(has(dir.path(), b"third"));
+        // What the writer took and could not commit stands nowhere else.
+        queue.push_unhurried([entry(4, "fourth")]).unwrap();
+        queue.lock().is_awaited = true;
+        assert_eq!(queue.take().unwrap().len(), 4);
+        queue.stop(&LedgerError::Key { path: dir.path().into(), cause: "a commit failed".into() });
+        assert!(has(dir.path(), b"fourth"));
+    }
+
+    #[test]
+    fn what_is_committed_is_not_written_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::new(dir.path()).unwrap();
+        let stream = Arc::new(Progress { name: "s".into(), durable_seq: AtomicU64::new(0) });
+        let entry =
+            |seq| Item::Entry { stream: Arc::clone(&stream), seq, kind: Kind::Outcome, bytes: b"gone".to_vec() };
+        queue.push_unhurried([entry(1)]).unwrap();
+        queue.lock().is_awaited = true;
+        queue.done(queue.take().unwrap().len()).unwrap();
+        queue.empty_file().unwrap();
+        queue.push([Item::Blob { digest: Digest::of(b""), bytes: 0 }]).unwrap();
+        assert!(!has(dir.path(), b"gone"), "what was erased meanwhile would come back");
+    }
+
     /// A failed sync stops the queue while the writer commits something else.
     #[test]
     fn what_is_on_the_disk_by_our_word_outlives_a_stop_during_a_commit() {
@@ -608,8 +680,6 @@ mod tests {
         queue.wait_on_disk(&stream, 2).unwrap();
         queue.stop(&LedgerError::Key { path: dir.path().into(), cause: "a sync failed".into() });
         queue.done(taken.len()).unwrap();
-        let file = std::fs::read_dir(dir.path().join("inflight")).unwrap().map(|entry| entry.unwrap().path());
-        let kept = file.flat_map(|path| std::fs::read(path).unwrap()).collect::<Vec<u8>>();
-        assert!(kept.windows(12).any(|window| window == b"acknowledged"), "{} bytes are left", kept.len());
+        assert!(has(dir.path(), b"acknowledged"), "{} bytes are left", in_file(dir.path()).len());
     }
 }

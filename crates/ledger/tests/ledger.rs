@@ -155,6 +155,30 @@ fn what_is_staged_is_queued_in_order_with_the_bytes_of_what_is_appended() {
 }
 
 #[test]
+fn what_a_body_is_said_to_name_is_what_its_entry_relies_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path()).unwrap();
+    let stream = ledger.stream("s").unwrap();
+    let (blob, none) = (ledger.put_blob(b"content").unwrap(), Digest::of(b"never stored"));
+    let body = json!({"changes": [{"blob": blob.to_string()}, {"blob": none.to_string()}]});
+    let long = json!({"changes": [{"blob": blob.to_string(), "path": "x".repeat(ENTRY_BYTES_MAX)}]});
+    let named = || [blob, none].into();
+    let seq = stream.append_naming((1, Kind::Observe), "tester", &[], &body, named()).unwrap();
+    stream.append_naming((1, Kind::Observe), "tester", &[seq], &long, named()).unwrap();
+    assert!(matches!(
+        stream.append_naming((0, Kind::Observe), "tester", &[], &body, named()),
+        Err(LedgerError::TimeBackwards { .. })
+    ));
+    stream.flush().unwrap();
+    let entries = all(&ledger, "s");
+    assert_eq!((entries.len(), &entries[0].body, entries[0].actor.as_str()), (2, &body, "tester"));
+    assert_eq!((entries[0].refs.blobs.clone(), entries[0].refs.payloads.len()), (vec![blob], 0));
+    assert_eq!(ledger.body(&entries[1]).unwrap(), long);
+    assert_eq!((entries[1].refs.blobs.clone(), entries[1].refs.payloads.len()), (vec![blob], 1));
+    assert!(ledger.verify(None).unwrap().ok);
+}
+
+#[test]
 fn blobs_payloads_and_large_bodies() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(dir.path()).unwrap();

@@ -312,7 +312,7 @@ impl Capture {
             && !is_forced
             && !is_open
             && last.is_some_and(|(seen, at)| Some(seen) == stamp && is_settled(seen, at));
-        let seen = if is_same { None } else { self.read(look, ledger, rel, found.what, (keep_bytes, keep_base))? };
+        let seen = if is_same { None } else { self.read(look, ledger, rel, found, (keep_bytes, keep_base))? };
         let seen = seen.map(|seen| Seen { is_open, ..seen });
         self.forced.remove(rel.as_os_str());
         let is_link = keep_bytes.is_some()
@@ -338,11 +338,18 @@ impl Capture {
         look: &mut Look,
         ledger: &Ledger,
         rel: &Path,
-        there: What,
+        there: Found,
         (keep_bytes, keep_base): (Option<usize>, bool),
     ) -> Result<Option<Seen>, CaptureError> {
-        let (node, content) = capture(there, rel, ledger, keep_bytes)?;
         let path = translate::text(rel);
+        // What came and went since the last look left nothing to tell, nor anything below it that could be looked at.
+        let is_known = || self.state.knows(&path) || self.state.standing_below(&path).next().is_some();
+        if there.is_bare && !self.moved.contains(rel.as_os_str()) && !is_known() {
+            let (was, node) = (Node::Absent, Node::Absent);
+            let (change, content, is_open) = (None, None, false);
+            return Ok(Some(Seen { rel: rel.to_path_buf(), was, node, change, content, is_open }));
+        }
+        let (node, content) = capture(there.what, rel, ledger, keep_bytes)?;
         self.watch_below(rel, &path, &node);
         let was = self.state.node(&path).or_else(|| self.state.base(&path));
         let keep = keep_bytes.filter(|_| keep_base);

@@ -6,6 +6,7 @@ mod answered;
 mod content;
 mod labels;
 mod notice;
+mod observed;
 mod outgoing;
 pub(crate) mod outside;
 mod point;

@@ -23,14 +23,14 @@ use crate::status::{ENVELOPES_TOLD_MAX, Status};
 use asked::Put;
 use changing::{Changing, Part};
 use flyball_kernel::{Action, Effect, Event, Input, Kernel, Reason, Ruling, Value, Verdict};
-use flyball_ledger::{Draft, Kind, LedgerError, Stream};
+use flyball_ledger::{Digest, Draft, Kind, LedgerError, Stream};
 use foreseen::Foreseen;
 use questions::Group;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::{Value as Json, json};
 use signing::LastAct;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -449,7 +449,8 @@ impl Gate {
     /// The same of several attempts that ended together, which are queued together; what went wrong with any of them.
     pub(crate) fn outcomes(&mut self, of: &[u64], ok: bool, attrs: &BTreeMap<String, Value>) -> Vec<GateError> {
         let told: Vec<_> = of.iter().map(|of| self.outcome_staged(*of, ok, attrs.clone()).map(drop)).collect();
-        let queued = self.stream().and_then(|stream| Ok(stream.queue_staged()?));
+        // Should this process be killed in the next 20 ms, nobody saw how they ended: that they were begun is on record.
+        let queued = self.stream().and_then(|stream| Ok(stream.queue_staged_unhurried()?));
         told.into_iter().chain([queued]).filter_map(Result::err).collect()
     }
 
@@ -495,6 +496,21 @@ impl Gate {
     /// [`GateError`] when it can't be recorded.
     pub fn note(&mut self, kind: Kind, actor: &str, cause: &[u64], body: Json) -> Result<u64, GateError> {
         self.append(kind, actor, cause, body)
+    }
+
+    /// Records what was seen, in a body whose members `blob` name these contents and no others.
+    ///
+    /// # Errors
+    /// [`GateError`] when it can't be recorded.
+    pub(crate) fn note_naming(
+        &mut self,
+        actor: &str,
+        cause: &[u64],
+        body: &impl Serialize,
+        blobs: BTreeSet<Digest>,
+    ) -> Result<u64, GateError> {
+        let at = (self.clock.now_ns(), Kind::Observe);
+        Ok(self.stream()?.append_naming(at, actor, cause, body, blobs)?)
     }
 
     /// Waits until all that was recorded is durable.

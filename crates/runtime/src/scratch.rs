@@ -17,7 +17,14 @@ pub struct Scratch {
     protected: Vec<PathBuf>,
     /// The folder that was asked about last, and whether it is one: a program works through one folder after the other, and
     /// to match each path and all that it is in takes longer than the system call that is asked about.
-    last: Mutex<(PathBuf, bool)>,
+    last: Mutex<Last>,
+}
+
+/// The folder and the path that were asked about last, each with whether it is scratch: of one call's path it is asked several times.
+#[derive(Debug, Default)]
+struct Last {
+    folder: (PathBuf, bool),
+    path: Option<(PathBuf, bool)>,
 }
 
 /// A pattern that can't be read.
@@ -58,9 +65,22 @@ impl Scratch {
     /// Whether what happens at this path is not recorded file by file.
     #[must_use]
     pub fn covers(&self, path: &Path) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, covers)) = last.path.as_ref()
+            && known.as_os_str() == path.as_os_str()
+        {
+            return *covers;
+        }
+        let covers = self.is_covered(path, &mut last.folder);
+        last.path = Some((path.to_path_buf(), covers));
+        covers
+    }
+
+    fn is_covered(&self, path: &Path, last: &mut (PathBuf, bool)) -> bool {
         // What the workspace itself lies in names nothing of it.
         let is_one_side = |folder: &&Path| is_in(folder, &self.workspace) == is_in(path, &self.workspace);
-        let named = path.parent().filter(is_one_side).is_some_and(|folder| self.holds(folder)) || self.names(path);
+        let named =
+            path.parent().filter(is_one_side).is_some_and(|folder| self.holds(folder, last)) || self.names(path);
         named && !self.protected.iter().any(|p| path.starts_with(p) || p.starts_with(path))
     }
 
@@ -73,8 +93,7 @@ impl Scratch {
     }
 
     /// Whether a pattern names this folder, or one that it is in.
-    fn holds(&self, folder: &Path) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+    fn holds(&self, folder: &Path, last: &mut (PathBuf, bool)) -> bool {
         if last.0.as_os_str() != folder.as_os_str() {
             let is_within = is_in(folder, &self.workspace);
             let mut own = folder.ancestors().take_while(|above| above.starts_with(&self.workspace) == is_within);
@@ -110,6 +129,9 @@ mod tests {
         for no in ["/w/src/a.rs", "/w/target/keep/x", "/h/.bashrc", "/etc/passwd", "/w/targets/a", "/tmpfile"] {
             assert!(!it.covers(Path::new(no)), "{no}");
         }
+        // Nor what is remembered of one path of what lies beside it.
+        assert!(it.covers(Path::new("/w/x.pyc")) && !it.covers(Path::new("/w/x.rs")));
+        assert!(it.covers(Path::new("/w/x.pyc")));
         let it = Scratch::new(&["/h/**".into(), "out/**".into()], Path::new("/h/w"), Path::new("/h"), &[]).unwrap();
         // Asked in turns: what is remembered of one folder says nothing of another.
         for _ in 0..2 {
@@ -125,6 +147,7 @@ mod tests {
                 ("/", false),
             ] {
                 assert_eq!(it.covers(Path::new(path)), is_scratch, "{path}");
+                assert_eq!(it.covers(Path::new(path)), is_scratch, "{path}, as remembered");
             }
         }
         assert!(Scratch::new(&["a[".into()], Path::new("/w"), Path::new("/h"), &[]).is_err());

@@ -161,6 +161,11 @@ impl State {
         self.paths.len()
     }
 
+    /// Whether it touched that path.
+    pub(crate) fn knows(&self, path: &str) -> bool {
+        self.paths.contains_key(path)
+    }
+
     /// What is at a path the session touched.
     #[must_use]
     pub fn node(&self, path: &str) -> Option<Node> {

@@ -163,6 +163,10 @@ pub fn text(path: &Path) -> String {
 /// Bytes as text that no two different byte strings share: what is no UTF-8, and the backslash, become `\xNN`.
 #[must_use]
 pub fn lossless(bytes: &OsStr) -> String {
+    // Nearly every path is such a one, and each call says several of them.
+    if let Some(plain) = bytes.to_str().filter(|text| !text.as_bytes().contains(&b'\\')) {
+        return plain.to_owned();
+    }
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.as_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {

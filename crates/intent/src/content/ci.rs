@@ -51,11 +51,16 @@ const FOLDERS: &[&str] = &[
     "/.woodpecker/",
 ];
 
+/// Whether the path goes on with one of [`FOLDERS`], all of which begin with a hidden one.
+fn is_at_folder(rest: &str) -> bool {
+    FOLDERS.iter().any(|folder| rest.starts_with(folder))
+}
+
 /// Whether the file is a CI definition.
 pub(super) fn is_ci(path: &str) -> bool {
     let name = crate::names::base(path);
     NAMES.contains(&name)
-        || FOLDERS.iter().any(|folder| path.contains(folder))
+        || path.match_indices("/.").any(|(at, _)| is_at_folder(path.get(at..).unwrap_or_default()))
         || name.ends_with(".Jenkinsfile")
         || name.starts_with("Jenkinsfile.")
         || name.ends_with(".gitlab-ci.yml")

@@ -153,6 +153,12 @@ fn ci_and_secrets() {
         "on: pull_request\n",
         &["fs.write /w/.github/workflows/ci.yml ci=true content=true"],
     );
+    for path in ["/w/.a/.b/.gitlab/ci/x", "/w/../.teamcity/x", "/w/..circleci/.circleci/x", "/w/./.gitea/actions/x"] {
+        assert!(reads_content(path, ContentWanted::ALL), "{path}");
+    }
+    for path in ["/w/.github/workflow/x", "/w/a.github/workflows/x", "/w/.teamcity", "/w/./github/workflows/x"] {
+        assert!(!reads_content(path, ContentWanted::ALL), "{path}");
+    }
     let key = format!("key = \"AKIA{}\"\n", "QX3VJ5LMZT7RNB2K");
     check("/w/a.txt", "", &key, &["fs.write /w/a.txt content=true secrets=[\"aws-access-key\"]"]);
     check("/w/a.txt", &key, &format!("{key}{key}more"), &[]);

@@ -70,6 +70,31 @@ fn a_look_that_fails_midway_loses_nothing_of_what_it_found() {
 }
 
 #[test]
+fn what_came_and_went_leaves_nothing_but_what_went_with_it() {
+    let mut scene = Scene::new();
+    let (upper, workspace) = (scene.dir.path().join("upper"), scene.dir.path().join("w"));
+    let look = |scene: &mut Scene| {
+        let (seen, _) = scene.capture.look(&scene.ledger, &NOTHING, &mut BTreeSet::new()).unwrap();
+        seen.into_iter().map(|s| (s.rel, s.node)).collect::<Vec<_>>()
+    };
+    // A temporary file, made and removed between two looks.
+    scene.write("lock", "");
+    std::fs::remove_file(upper.join("lock")).unwrap();
+    assert_eq!(look(&mut scene), []);
+    assert!(scene.capture.is_quiet() && !scene.capture.state.knows("lock"));
+    // Asked for, it is told of all the same.
+    scene.capture.force("lock".into());
+    assert_eq!(look(&mut scene), [("lock".into(), Node::Absent)]);
+    // A folder that no call named, and that goes with what is known in it.
+    std::fs::create_dir(upper.join("d")).unwrap();
+    scene.write("d/f", "content");
+    assert_eq!(look(&mut scene).len(), 1);
+    std::fs::remove_dir_all(upper.join("d")).unwrap();
+    scene.capture.touched(&workspace.join("d"));
+    assert_eq!(look(&mut scene), [("d/f".into(), Node::Absent)]);
+}
+
+#[test]
 fn a_file_that_grows_while_it_is_read_is_never_in_memory_as_a_whole() {
     let scene = Scene::new();
     let at = scene.dir.path().join("upper/long");

@@ -8,6 +8,7 @@
 
 mod asked;
 
+use super::observed::Observed;
 use super::{BarrierError, Core, Notice, OnHold};
 use crate::capture::{Seen, Wanted};
 use crate::gate::GateError;
@@ -350,12 +351,9 @@ impl Core {
         let mut last = None;
         while let Some(changes) = rest.next() {
             // What the workspace is, is said once it is all there; until then it is what it was.
-            let workspace = match (rest.len(), &state) {
-                (0, Some(state)) => json!({ "changes": changes, "state": state }),
-                (0, None) => json!({ "changes": changes }),
-                _ => json!({ "changes": changes, "part": true }),
-            };
-            last = Some(self.gate.note(Kind::Observe, "barrier", cause, json!({ "workspace": workspace }))?);
+            let is_part = rest.len() > 0;
+            let state = state.as_deref().filter(|_| !is_part);
+            last = Some(Observed { changes, is_part, state }.note(&mut self.gate, cause)?);
         }
         self.label_changes(changes)?;
         Ok(last)

@@ -75,12 +75,24 @@ pub(super) fn parent(root: BorrowedFd<'_>, rel: &Path) -> rustix::io::Result<(Ow
     Ok((place(root, above)?, name))
 }
 
+/// The path's one name, where it is no more than that: then nothing lies on the way that would have to be opened.
+fn plain(rel: &Path) -> Option<&OsStr> {
+    let mut parts = rel.components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(name)), None) => Some(name),
+        _ => None,
+    }
+}
+
 /// What is there; `None` where nothing is, or where a part of the way is no directory.
 pub(super) fn stat(root: BorrowedFd<'_>, rel: &Path) -> rustix::io::Result<Option<Stat>> {
     if rel.as_os_str().is_empty() {
         return rustix::fs::fstat(root).map(Some);
     }
-    let found = parent(root, rel).and_then(|(dir, name)| rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW));
+    let found = match plain(rel) {
+        Some(name) => rustix::fs::statat(root, name, AtFlags::SYMLINK_NOFOLLOW),
+        None => parent(root, rel).and_then(|(dir, name)| rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)),
+    };
     match found {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),

@@ -1,13 +1,14 @@
 //! What a session changed, by walking its upper layer or its copy.
 
 use super::base::Base;
-use super::node::{Open, is_opaque, is_whiteout, kind, named, node_in};
+use super::node::{Open, is_opaque, is_whiteout, kind, named, node_in, node_of};
 use super::{Layers, Node, Result, WorkspaceError, beneath, beneath::err, escape};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use rustix::fs::FileType;
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Changed paths that are listed, at most.
@@ -83,7 +84,7 @@ impl Scratch {
 /// # Errors
 /// The layers can't be read, or more than [`CHANGES_MAX`] paths changed.
 pub fn changes(layers: &Layers, scratch: &Scratch) -> Result<Vec<Change>> {
-    let mut walk = Walk { open: Open::new(layers)?, scratch, found: Vec::new() };
+    let mut walk = Walk { open: Open::new(layers)?, scratch, found: Vec::new(), here: None };
     match walk.open.base.clone() {
         Some(base) => walk.copy(&base)?,
         None => walk.directory(Path::new(""), true, 0)?,
@@ -112,6 +113,15 @@ struct Walk<'a> {
     open: Open,
     scratch: &'a Scratch,
     found: Vec<Change>,
+    /// The directory whose entries are looked at. One at a time: a walk may be deeper than descriptors can be had.
+    here: Option<Here>,
+}
+
+/// One directory in both layers, opened.
+struct Here {
+    rel: PathBuf,
+    upper: Option<OwnedFd>,
+    lower: Option<OwnedFd>,
 }
 
 impl Walk<'_> {
@@ -148,16 +158,35 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// That directory, opened if it is not the one that is.
+    fn here(&mut self, rel: &Path) -> Result<&Here> {
+        let here = match self.here.take().filter(|here| here.rel == rel) {
+            Some(here) => here,
+            None => {
+                let open = |layer: &OwnedFd| match beneath::place(layer.as_fd(), rel) {
+                    Ok(found) => Ok(Some(found)),
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+                    Err(e) => Err(err("look at", rel)(e)),
+                };
+                Here { rel: rel.to_owned(), upper: open(&self.open.upper)?, lower: open(&self.open.lower)? }
+            }
+        };
+        Ok(self.here.insert(here))
+    }
+
     /// One entry of the upper layer.
     fn entry(&mut self, path: &Path, merged: bool, depth: usize) -> Result<()> {
-        let upper = self.open.upper.as_fd();
-        let Some(stat) = beneath::stat(upper, path).map_err(err("look at", path))? else { return Ok(()) };
+        let name = Path::new(path.file_name().unwrap_or_default());
+        let here = self.here(path.parent().unwrap_or(Path::new("")))?;
+        let Some(upper) = &here.upper else { return Ok(()) };
+        let Some(stat) = beneath::stat(upper.as_fd(), name).map_err(err("look at", path))? else { return Ok(()) };
         // Also below an opaque directory what stands in the lower layer is what the change is measured by.
-        let was = self.open.lower_node(path)?;
+        let was = here.lower.as_ref().map(|lower| node_in(lower.as_fd(), name, &mut |_| {}));
+        let was = was.unwrap_or(Ok(Node::Absent)).map_err(err("read", path))?;
         if is_whiteout(&stat) {
             return if was == Node::Absent { Ok(()) } else { self.gone(path, depth + 1) };
         }
-        let node = node_in(upper, path, &mut |_| {}).map_err(err("read", path))?;
+        let node = node_of(upper.as_fd(), name, &stat, &mut |_| {}).map_err(err("read", path))?;
         let is_dir = kind(&stat) == FileType::Directory;
         let was_dir = matches!(was, Node::Directory { .. });
         if let Some(kind) = changed(&was, &node) {

@@ -45,6 +45,8 @@ pub struct Found {
     pub stamp: Option<Stamp>,
     /// The inode of the session's own copy of a regular file that has other names and can't be opened by this one.
     pub closed_link: Option<u64>,
+    /// Neither layer has anything there.
+    pub is_bare: bool,
     /// It.
     pub what: What,
 }
@@ -101,13 +103,13 @@ impl Look {
                     Entry::File(file, stat) => (Some(stamp_of(file, stat)), None),
                     Entry::Node(_, stat) => (None, is_linked_file(stat).then_some(stat.st_ino)),
                 };
-                Ok(Found { stamp, closed_link, what: found.what() })
+                Ok(Found { stamp, closed_link, is_bare: false, what: found.what() })
             }
             None if self.is_copy() => Ok(Found::node(Node::Absent)),
             None => {
                 let below = match self.lower(above, name) {
                     // Whether it shows takes a look at every directory on the way, and where nothing is, nothing can.
-                    Ok(None) => return Ok(Found::node(Node::Absent)),
+                    Ok(None) => return Ok(Found { is_bare: true, ..Found::node(Node::Absent) }),
                     Err(Errno::ACCESS) => What::Node(Node::Other),
                     found => found.map_err(err("read", rel))?.map_or(What::Node(Node::Absent), Entry::what),
                 };
@@ -190,7 +192,7 @@ impl Found {
     }
 
     fn what(what: What) -> Self {
-        Self { stamp: None, closed_link: None, what }
+        Self { stamp: None, closed_link: None, is_bare: false, what }
     }
 }
 

@@ -176,8 +176,20 @@ pub(super) fn is_opaque(upper: BorrowedFd<'_>, rel: &Path) -> Result<bool> {
 
 /// What one layer has there, links not followed.
 pub(super) fn node_in(root: BorrowedFd<'_>, rel: &Path, sink: &mut dyn FnMut(&[u8])) -> rustix::io::Result<Node> {
-    let Some(stat) = beneath::stat(root, rel)? else { return Ok(Node::Absent) };
-    match kind(&stat) {
+    match beneath::stat(root, rel)? {
+        Some(stat) => node_of(root, rel, &stat, sink),
+        None => Ok(Node::Absent),
+    }
+}
+
+/// The same of what was found there a moment ago.
+pub(super) fn node_of(
+    root: BorrowedFd<'_>,
+    rel: &Path,
+    stat: &Stat,
+    sink: &mut dyn FnMut(&[u8]),
+) -> rustix::io::Result<Node> {
+    match kind(stat) {
         FileType::Directory => Ok(Node::Directory { mode: stat.st_mode & 0o7777 }),
         FileType::Symlink => Ok(Node::Symlink { target: beneath::link(root, rel)? }),
         // Whoever looks, root too, is to find the same.
@@ -220,10 +232,9 @@ pub(super) fn hash(from: &mut dyn Read, sink: &mut dyn FnMut(&[u8])) -> rustix::
 
 /// `sha256:` and hex.
 pub(super) fn named(digest: &[u8]) -> String {
-    use std::fmt::Write;
-    digest.iter().fold(String::from("sha256:"), |mut out, b| {
-        // Writing to a string can't fail.
-        let _ = write!(out, "{b:02x}");
-        out
-    })
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
+    let mut out = String::with_capacity("sha256:".len() + 2 * digest.len());
+    out.push_str("sha256:");
+    out.extend(digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    out
 }

@@ -17,6 +17,10 @@ fn check(world: &World, paths: &[&str]) {
         };
         assert_eq!(node, node_at(&world.layers, rel).unwrap(), "{}", rel.display());
         assert_eq!(found.stamp, stamp(&world.layers, rel), "{}", rel.display());
+        if found.is_bare {
+            assert_eq!(node_at(&world.layers, rel).unwrap(), Node::Absent, "{}", rel.display());
+            assert_eq!(base_node(&world.layers, rel).unwrap(), Node::Absent, "{}", rel.display());
+        }
         assert_eq!(look.base(rel, 100).unwrap(), base_node(&world.layers, rel).unwrap(), "{}", rel.display());
     }
     assert_eq!(
