@@ -14,6 +14,7 @@ mod determinism;
 mod exec;
 mod fuzz;
 mod oracle;
+mod posix;
 mod suite;
 mod tidy;
 
@@ -37,6 +38,7 @@ cargo xtask CHORE
   oracle determinism  chain a long run's rulings in debug and release, from the start and from snapshots; --steps N (20,000)
   attacks [NAME…]   run syd's attacks (built once, in minutes) inside sessions and write docs/attacks.md;
                     --no-build, --syd PATH, --flyball PATH
+  posix             hold pjdfstest's cases inside a session against the same alone; --no-build, --pjdfstest PATH, --flyball PATH
   agentdojo FILE    rule on recorded runs of AgentDojo (.jsonl, .gz) by charters/agentdojo-*; --rulings PATH writes each
                     call's ruling, --debug builds no release
   bench [NAME…]     measure beside the baselines and write docs/benchmarks.md: kernel, ledger,
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         "oracle" => oracle::oracle(&rest),
         "bench" => bench::bench(&rest),
         "attacks" => attacks::attacks(&rest),
+        "posix" => posix::posix(&rest),
         "agentdojo" => agentdojo::agentdojo(&rest),
         _ => {
             eprint!("{USAGE}");

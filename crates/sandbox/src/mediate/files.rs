@@ -146,12 +146,18 @@ impl Context<'_> {
 
     pub(super) fn mknod(&self, dirfd: i32, path: u64, mode: u32, umask: u32) -> Result<Plan, Errno> {
         let kind = match mode & libc::S_IFMT {
-            0 | libc::S_IFREG => FileKind::File,
-            libc::S_IFIFO | libc::S_IFSOCK => FileKind::Other,
-            // Device nodes; a 0:0 one would be an overlay's whiteout.
-            _ => return Err(libc::EPERM),
+            0 | libc::S_IFREG => Some(FileKind::File),
+            libc::S_IFIFO | libc::S_IFSOCK => Some(FileKind::Other),
+            // A 0:0 one would be an overlay's whiteout.
+            libc::S_IFCHR | libc::S_IFBLK => None,
+            libc::S_IFDIR => return Err(libc::EPERM),
+            _ => return Err(libc::EINVAL),
         };
         let at = self.new_name(dirfd, path)?;
+        let Some(kind) = kind else {
+            // As the kernel has it, who may not make devices hears first what else is wrong.
+            return Err(if at.is_dots() || at.look()?.is_some() { libc::EEXIST } else { libc::EPERM });
+        };
         let path = at.path();
         let attempt = match kind {
             FileKind::File => Attempt::Open { path, write: true, create: true, truncate: false, existing: None },
