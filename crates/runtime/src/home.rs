@@ -55,6 +55,12 @@ impl Home {
         self.dir.join("sessions")
     }
 
+    /// An empty folder: what each sandbox mounts its root on, where nobody else sees it.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.dir.join("root")
+    }
+
     /// One session's folder.
     #[must_use]
     pub fn session(&self, id: &str) -> PathBuf {

@@ -208,7 +208,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let (inside, streams) = rerunning::streams(options)?;
     // One waits for the disk, one for another process, one for the processor.
     let (begun, charter, ledger) = std::thread::scope(|scope| {
-        let begun = scope.spawn(move || flyball_sandbox::begin(inside));
+        let begun = scope.spawn(move || flyball_sandbox::begin(&home.root(), inside));
         let ledger = scope.spawn(|| -> Result<_, LedgerError> {
             let ledger = Ledger::open(home.dir())?;
             let swept = crate::recover::dead_sessions(home, &ledger)?;

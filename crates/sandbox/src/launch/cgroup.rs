@@ -63,9 +63,7 @@ pub(crate) struct Usable {
 
 impl Cgroup {
     /// Makes the session's groups with these limits; `None` when no group can be made at all.
-    pub(crate) fn new(limits: &Limits) -> Option<Self> {
-        let hierarchies = Hierarchies::of_this_process();
-        hierarchies.remove_stale();
+    pub(crate) fn new(limits: &Limits, hierarchies: &Hierarchies) -> Option<Self> {
         let name = fresh_name();
         let mut made = Self {
             name: name.clone(),
@@ -87,13 +85,11 @@ impl Cgroup {
             made.killer = group.join("cgroup.kill").exists().then(|| group.clone());
         }
         if made.freezer.is_none() {
-            made.freezer = made.make_v1(&hierarchies, "freezer", &name).map(Freezer::V1);
+            made.freezer = made.make_v1(hierarchies, "freezer", &name).map(Freezer::V1);
         }
         for limit in wanted(limits) {
             let is_held = unified.as_ref().is_some_and(|group| limit.hold(group, limit.v2))
-                || made
-                    .make_v1(&hierarchies, limit.controller, &name)
-                    .is_some_and(|group| limit.hold(&group, limit.v1));
+                || made.make_v1(hierarchies, limit.controller, &name).is_some_and(|group| limit.hold(&group, limit.v1));
             if !is_held {
                 made.unlimited.push(limit.name);
             }
@@ -291,7 +287,8 @@ impl Hierarchies {
     pub(crate) fn try_out(&self) -> Usable {
         let limits = Limits { pids_max: Some(1000), memory_bytes_max: Some(1 << 30), cpu_percent_max: Some(100) };
         let all = ["pids", "memory", "cpu"];
-        Cgroup::new(&limits).map_or_else(Usable::default, |made| Usable {
+        self.remove_stale();
+        Cgroup::new(&limits, self).map_or_else(Usable::default, |made| Usable {
             freezer: made.has_freezer(),
             limits: all.into_iter().filter(|name| !made.unlimited.contains(name)).collect(),
         })

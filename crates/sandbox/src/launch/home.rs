@@ -274,6 +274,6 @@ fn copy(inside: &OwnedFd, name: &OsStr, real: &Path, meta: &fs::Metadata) -> io:
 }
 
 /// Makes a directory for this user only, with its parents.
-pub(super) fn make_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -10,7 +10,7 @@ use super::netns;
 use super::selftest;
 use super::step::{At, Step};
 use super::sys::{self, Forked};
-use super::wire::{self, Boot, Orders, Reply, Report, Request};
+use super::wire::{self, Boot, First, Handed, Orders, Reply, Report, Request};
 use crate::spec::{Network, Terminal};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -22,6 +22,7 @@ use rustix::termios::Winsize;
 use rustix::thread::{CapabilitySet, UnshareFlags};
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 
 /// The launcher's sockets, and its orders.
 pub(super) struct Sockets {
@@ -43,12 +44,23 @@ struct Watch<'a> {
     _locks: Vec<OwnedFd>,
 }
 
+/// Pid 1, started ahead of its orders.
+struct Ahead {
+    pid: i32,
+    /// Where it waits for them.
+    orders: OwnedFd,
+}
+
 /// Runs the launcher to its end; returns its exit code.
 pub(super) fn run(control: OwnedFd, alive: &OwnedFd, is_apart: bool) -> i32 {
     // Ahead of the orders: this takes milliseconds. What fails is told once they are here, when somebody listens.
-    let begun = begin(is_apart);
+    let begun = begin(&control, is_apart);
     let Some((sockets, watch)) = orders(control, alive) else { return 2 };
-    match begun.and_then(|()| start_init(&sockets)) {
+    let started = begun.and_then(|ahead| match ahead {
+        Some(ahead) => hand_on(ahead, &sockets),
+        None => start_init(&sockets),
+    });
+    match started {
         Ok((init, is_apart)) => {
             // Whoever waits for the sockets' end waits for pid 1 alone.
             drop(sockets);
@@ -65,15 +77,49 @@ pub(super) fn run(control: OwnedFd, alive: &OwnedFd, is_apart: bool) -> i32 {
     }
 }
 
-/// A session of its own, and namespaces; without them it keeps apart once it has its orders.
-fn begin(is_apart: bool) -> Step<()> {
+/// A session of its own, and namespaces, in which pid 1 begins with what all sessions have alike; without namespaces it keeps
+/// apart once it has its orders.
+fn begin(control: &OwnedFd, is_apart: bool) -> Step<Option<Ahead>> {
     sys::block_signals();
+    // Taken whatever comes of the rest: the orders come behind it.
+    let first = match is_apart {
+        true => None,
+        false => wire::receive::<First>(control, RecvFlags::empty()).doing("reading the first orders")?,
+    };
     rustix::process::setsid().doing("starting a session")?;
-    if is_apart {
-        return Ok(());
-    }
+    // Without namespaces, or the supervisor is gone: there will be no more orders either.
+    let Some(First { base }) = first.map(|first| first.message) else { return Ok(None) };
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-    namespaces(!user.is_root(), user.as_raw(), group.as_raw())
+    namespaces(!user.is_root(), user.as_raw(), group.as_raw())?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing the launcher to others")?;
+    let (orders, inside) = wire::pair().doing("making sockets")?;
+    match sys::fork().doing("starting pid 1")? {
+        Forked::Parent(pid) => Ok(Some(Ahead { pid, orders })),
+        Forked::Child => {
+            // The other descriptors are the launcher's alone. Their owners are never dropped here.
+            let own = [control, &inside].map(AsRawFd::as_raw_fd);
+            let closed = sys::close_from(3, &own).doing("leaving the launcher's descriptors");
+            let code = match closed.and_then(|()| init_ahead(control, inside, &base)) {
+                Ok(()) => 0,
+                Err(failure) => {
+                    // It lies there until somebody listens.
+                    let _ = wire::send(control, &failure.report(), &[]);
+                    1
+                }
+            };
+            sys::exit_now(code)
+        }
+    }
+}
+
+/// Gives pid 1 its orders; the session's locks stay here, with the one that outlives the tree.
+fn hand_on(ahead: Ahead, sockets: &Sockets) -> Step<(i32, bool)> {
+    let handed = Handed { has_group: sockets.group.is_some() };
+    let fds: Vec<BorrowedFd<'_>> =
+        [&sockets.boot, &sockets.agent, &sockets.end].into_iter().chain(&sockets.group).map(AsFd::as_fd).collect();
+    // One that is gone by now has told why.
+    let _ = wire::send(&ahead.orders, &handed, &fds);
+    Ok((ahead.pid, false))
 }
 
 /// Waits for the orders; `None` when there will be none.
@@ -121,23 +167,20 @@ fn stand_apart() -> Step<()> {
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1)).doing("taking over orphans")
 }
 
-/// Pid 1's number, and whether it is that of the machine, for want of namespaces.
+/// Pid 1's number where there are no namespaces, and that it is none: the machine has its own.
 fn start_init(sockets: &Sockets) -> Step<(i32, bool)> {
     let boot = read_boot(&sockets.boot)?;
-    let is_apart = boot.places.is_some();
-    if is_apart {
-        stand_apart()?;
-    }
+    stand_apart()?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing the launcher to others")?;
     match sys::fork().doing("starting pid 1")? {
-        Forked::Parent(init) => Ok((init, is_apart)),
+        Forked::Parent(init) => Ok((init, true)),
         Forked::Child => {
             // The locks are the launcher's alone: it is the one that outlives the tree. Their owners are never dropped here.
             let mut own =
                 [&sockets.control, &sockets.agent, &sockets.end, &sockets.boot].map(AsRawFd::as_raw_fd).to_vec();
             own.extend(sockets.group.as_ref().map(AsRawFd::as_raw_fd));
             let closed = sys::close_from(3, &own).doing("leaving the launcher's locks");
-            let code = match closed.and_then(|()| init(&boot, sockets)) {
+            let code = match closed.and_then(|()| init_apart(&boot, sockets)) {
                 Ok(()) => 0,
                 Err(failure) => {
                     let _ = wire::send(&sockets.control, &failure.report(), &[]);
@@ -179,20 +222,42 @@ fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }
 }
 
-fn init(boot: &Boot, sockets: &Sockets) -> Step<()> {
-    // The launcher's own death, which the supervisor can't cause unseen, ends this one. Where no kernel ends the rest with
-    // it, it has to do that first: it hears of the death as of a child's.
-    let is_apart = boot.places.is_some();
-    let death = if is_apart { Signal::CHILD } else { Signal::KILL };
-    let launcher = rustix::process::getppid();
-    rustix::process::set_parent_process_death_signal(Some(death)).doing("binding to the launcher")?;
+/// Pid 1 of namespaces of its own: first what all sessions have alike, then, with the orders, the rest.
+fn init_ahead(control: &OwnedFd, orders: OwnedFd, base: &Path) -> Step<()> {
+    // The launcher's own death, which the supervisor can't cause unseen, ends this one, and the kernel the rest with it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing("binding to the launcher")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing pid 1 to others")?;
-    if is_apart {
-        stand_apart()?;
-    } else {
-        mounts::enter(boot)?;
-        netns::configure(boot.spec.network != Network::Closed).doing("setting up the inner network")?;
+    let root = mounts::begin(base)?;
+    let network = netns::begin().doing("setting up the inner network")?;
+    let handed = wire::receive::<Handed>(&orders, RecvFlags::empty()).doing("waiting for the orders")?;
+    drop(orders);
+    // There will be none.
+    let Some(handed) = handed else { return Ok(()) };
+    let mut fds = handed.fds.into_iter();
+    let (Some(boot), Some(agent), Some(end)) = (fds.next(), fds.next(), fds.next()) else { return Ok(()) };
+    let group = fds.next().filter(|_| handed.message.has_group);
+    let control = control.try_clone().doing("reading the orders")?;
+    let sockets = Sockets { control, agent, end, boot, group };
+    let boot = read_boot(&sockets.boot)?;
+    mounts::enter(root, &boot)?;
+    if boot.spec.network != Network::Closed {
+        network.be_everywhere().doing("setting up the inner network")?;
     }
+    init(&boot, &sockets, || true)
+}
+
+/// The first process where no kernel ends the rest with it: it has to do that first, and hears of the launcher's death as of
+/// a child's.
+fn init_apart(boot: &Boot, sockets: &Sockets) -> Step<()> {
+    let launcher = rustix::process::getppid();
+    rustix::process::set_parent_process_death_signal(Some(Signal::CHILD)).doing("binding to the launcher")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing pid 1 to others")?;
+    stand_apart()?;
+    init(boot, sockets, || rustix::process::getppid() == launcher)
+}
+
+fn init(boot: &Boot, sockets: &Sockets, has_launcher: impl Fn() -> bool) -> Step<()> {
+    let is_apart = boot.places.is_some();
     let terminal = match boot.spec.terminal {
         Terminal::Inherit | Terminal::Captured => None,
         Terminal::Pty { rows, columns } => {
@@ -215,7 +280,7 @@ fn init(boot: &Boot, sockets: &Sockets) -> Step<()> {
     }
     settle(is_apart)?;
     wire::send(&sockets.control, &Report::Tested, &[]).doing("reporting")?;
-    serve(sockets, &children, agent, || !is_apart || rustix::process::getppid() == launcher);
+    serve(sockets, &children, agent, has_launcher);
     if is_apart {
         end_all();
     }

@@ -6,8 +6,9 @@
 //! from then on only serves the supervisor and reaps. The agent gives up everything, puts the filter on, waits for the
 //! go, and execs the program.
 //!
-//! The launcher starts ahead of its orders ([`begin`]) with a socket and a pipe. Control: the orders, then requests to pid 1; its
-//! end tells pid 1 that the supervisor is dead, and pid 1 ends all. The pipe's end tells the launcher so: it thaws what stands
+//! The launcher starts ahead of its orders ([`begin`]) with a socket and a pipe, and pid 1 mounts what all sessions have alike
+//! (the system, devices, private places) before it has them. Control: the new root's place, the orders, which the launcher hands
+//! on, then requests to pid 1; its end tells pid 1 that the supervisor is dead, and pid 1 ends all. The pipe's end tells the launcher so: it thaws what stands
 //! frozen, which could not die otherwise, and kills pid 1. With the orders, a sealed memfd, come the sockets agent (until the
 //! exec) and end (the agent's wait status), and the session's locks, which the launcher holds until all of the tree is gone
 //! ([`end_leftovers`] waits for that).
@@ -34,6 +35,7 @@ mod wire;
 pub(crate) use cgroup::{Cgroup, Hierarchies};
 pub(crate) use confine::LANDLOCK_ABI_MIN;
 pub use error::{CODES, LaunchError, weakness_name};
+pub(crate) use home::make_dir;
 pub use leftovers::end_leftovers;
 pub use mounts::{
     CHROMIUM_DIR, HOOKS_PROGRAM, HOOKS_SOCKET, HOOKS_SOCKET_FILE, INBOX, JAVA_TRUST_FILE, SYSTEM_CHROMIUM,
@@ -161,22 +163,31 @@ pub(crate) struct Begun {
     control: OwnedFd,
     /// Its other end is the launcher's: whatever ends this process, the launcher reads its end.
     alive: OwnedFd,
+    hierarchies: Hierarchies,
 }
 
 /// A program's standard input, output and errors, where they are not the caller's own.
 pub type Streams = [OwnedFd; 3];
 
-/// Starts a launcher, to be given its orders by [`launch`].
+/// Starts a launcher, to be given its orders by [`launch`]. `base`: an empty folder which the new root is mounted on where only
+/// the launcher sees it; several launchers may have the same.
 ///
 /// # Errors
 /// What the system said.
-pub(crate) fn begin(is_apart: bool, streams: Option<Streams>) -> io::Result<Begun> {
+pub(crate) fn begin(base: &Path, is_apart: bool, streams: Option<Streams>) -> io::Result<Begun> {
     let (control, control_inside) = wire::pair()?;
     sockopt::set_socket_passcred(&control, true)?;
     sockopt::set_socket_timeout(&control, Timeout::Recv, Some(START_WAIT_MAX))?;
     let (alive_inside, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let launcher = spawn([&control_inside, &alive_inside].map(AsRawFd::as_raw_fd), is_apart, streams)?;
-    Ok(Begun { starting: Starting { launcher: Some(launcher) }, control, alive })
+    let starting = Starting { launcher: Some(launcher), init: None };
+    if !is_apart {
+        wire::send(&control, &wire::First { base: base.to_owned() }, &[])?;
+    }
+    // Meanwhile.
+    let hierarchies = Hierarchies::of_this_process();
+    hierarchies.remove_stale();
+    Ok(Begun { starting, control, alive, hierarchies })
 }
 
 /// Streams whose output and errors come out of one pipe, and nothing to read.
@@ -186,7 +197,7 @@ fn captured() -> io::Result<(OwnedFd, Streams)> {
     Ok((output, [null, inside.try_clone()?, inside]))
 }
 
-/// Builds the boundary that `spec` describes and puts an agent in it that waits, `filter` installed, for the go. `is_apart`:
+/// Builds the boundary that `spec` describes and starts an agent in it, which puts `filter` on and waits for the go. `is_apart`:
 /// without namespaces; the workspace must have been copied. `begun`: a launcher to use, if it is of that kind.
 ///
 /// # Errors
@@ -197,7 +208,7 @@ pub(crate) fn launch(
     is_apart: bool,
     begun: Option<Begun>,
 ) -> Result<Untested, LaunchError> {
-    let prepared = prepare::prepare(spec, is_apart)?;
+    let prepared = prepare::prepare(spec, is_apart, begun.as_ref().map(|begun| &begun.hierarchies))?;
     let setup =
         |step: &'static str| move |source: io::Error| LaunchError::Setup { step: step.into(), path: None, source };
     let boot = prepare::orders(spec, filter, &prepared).map_err(setup("writing the launcher's orders"))?;
@@ -215,9 +226,13 @@ pub(crate) fn launch(
     };
     let begun = match begun.filter(|_| output.is_none()) {
         Some(begun) => begun,
-        None => begin(is_apart, streams).map_err(setup("starting the launcher"))?,
+        None => {
+            let base = spec.session_dir.join("root");
+            home::make_dir(&base).map_err(|source| prepare::folder_error(&base, source))?;
+            begin(&base, is_apart, streams).map_err(setup("starting the launcher"))?
+        }
     };
-    let Begun { mut starting, control, alive } = begun;
+    let Begun { mut starting, control, alive, .. } = begun;
     let freezer = prepared.cgroup.as_ref().and_then(Cgroup::freezer_file);
     let group = prepared.cgroup.as_ref().and_then(Cgroup::birthplace);
     let orders = wire::Orders { has_freezer: freezer.is_some(), has_group: group.is_some() };
@@ -240,29 +255,27 @@ pub(crate) fn launch(
     let (Report::Ready { weaker }, Some(root), Some(init_pid)) = (ready.message, fds.next(), ready.pid) else {
         return Err(starting.died());
     };
-    // What is gone by now went with pid 1, which says why it went.
-    let or_told = |error| told(&control).unwrap_or(error);
-    let (agent_pid, notify) = take_over(&mut starting, &agent, prepared.cgroup.as_ref()).map_err(or_told)?;
-    let init = pidfd(init_pid).map_err(setup("watching pid 1")).map_err(or_told)?;
-    let Some(launcher) = starting.launcher.take() else { return Err(starting.died()) };
-    Ok(Untested(Launched {
-        init,
+    starting.init = match pidfd(init_pid) {
+        Ok(init) => Some(init),
+        // It ended with the agent, which says why, or says so itself: both are heard in `tested`.
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => None,
+        Err(error) => return Err(setup("watching pid 1")(error)),
+    };
+    Ok(Untested {
         init_pid,
-        agent_pid,
-        notify,
         root,
-        net: NetHelper { control: Arc::new(Mutex::new(control)) },
+        control,
         pty_master: fds.next(),
         output,
         cgroup: prepared.cgroup,
         weaker: prepared.weaker.into_iter().chain(weaker).collect(),
-        places: prepared.places.map(Arc::new),
+        places: prepared.places,
         agent,
         end,
-        launcher,
-        _alive: alive,
-        _locks: prepared.locks,
-    }))
+        alive,
+        locks: prepared.locks,
+        starting,
+    })
 }
 
 /// Waits until the agent has its filter on, takes the listener over and puts it into its groups.
@@ -318,6 +331,8 @@ fn spawn(inherited: [i32; 2], is_apart: bool, streams: Option<Streams>) -> io::R
 #[derive(Debug)]
 struct Starting {
     launcher: Option<Child>,
+    /// Pid 1, once it has said that it is there.
+    init: Option<OwnedFd>,
 }
 
 impl Starting {
@@ -357,32 +372,70 @@ fn failure(report: &Report) -> Option<LaunchError> {
 
 impl Drop for Starting {
     fn drop(&mut self) {
-        if let Some(launcher) = &mut self.launcher {
+        let Some(launcher) = &mut self.launcher else { return };
+        match &self.init {
+            // The launcher ends after it.
+            Some(init) => {
+                let _ = rustix::process::pidfd_send_signal(init, Signal::KILL);
+                ended(init, launcher);
+            }
             // Pid 1 has the launcher's death as its own.
-            let _ = launcher.kill();
-            let _ = launcher.wait();
+            None => {
+                let _ = launcher.kill();
+                let _ = launcher.wait();
+            }
         }
     }
 }
 
-/// A boundary that stands and is being tried from inside.
+/// Waits until pid 1, which was killed, is gone, and the launcher with it. A tree that does not die in time (a dead network file
+/// system, say) leaves a zombie rather than a hang.
+fn ended(init: &OwnedFd, launcher: &mut Child) {
+    let timeout = rustix::event::Timespec::try_from(END_WAIT_MAX).ok();
+    let mut polled = [rustix::event::PollFd::new(init, rustix::event::PollFlags::IN)];
+    if matches!(rustix::event::poll(&mut polled, timeout.as_ref()), Ok(1..)) {
+        let _ = launcher.wait();
+    }
+}
+
+/// A boundary that stands and is being tried from inside, while the agent gets ready in it.
 #[derive(Debug)]
-pub(crate) struct Untested(Launched);
+pub(crate) struct Untested {
+    init_pid: i32,
+    root: OwnedFd,
+    control: OwnedFd,
+    pty_master: Option<OwnedFd>,
+    output: Option<OwnedFd>,
+    cgroup: Option<Cgroup>,
+    weaker: Vec<Weakness>,
+    places: Option<Places>,
+    agent: OwnedFd,
+    end: OwnedFd,
+    alive: OwnedFd,
+    locks: Vec<OwnedFd>,
+    starting: Starting,
+}
 
 impl Untested {
     /// Layers that are missing.
     pub(crate) fn weaker(&self) -> &[Weakness] {
-        &self.0.weaker
+        &self.weaker
     }
 
-    /// Waits until every way round was tried.
+    /// Takes the agent over and waits until every way round was tried.
     ///
     /// # Errors
-    /// One leads round it, or pid 1 is gone; all of it is ended then.
+    /// See [`LaunchError`]: the agent could not be made ready, one way leads round, or pid 1 is gone; all of it is ended then.
     pub(crate) fn tested(self) -> Result<Launched, LaunchError> {
         let broken = |source| LaunchError::Setup { step: "testing the boundary".into(), path: None, source };
-        let control = self.0.net.control.lock().unwrap_or_else(PoisonError::into_inner);
-        let report = wire::receive::<Report>(&*control, RecvFlags::empty()).map_err(broken)?.map(|told| told.message);
+        let Self { init_pid, root, control, pty_master, output, cgroup, weaker, .. } = self;
+        // INVARIANT: `starting` comes last and is dropped first: it ends the tree before its groups and locks go.
+        let (places, agent, end, alive, locks, mut starting) =
+            (self.places, self.agent, self.end, self.alive, self.locks, self.starting);
+        // What is gone by now went with pid 1, which says why it went.
+        let or_told = |error| told(&control).unwrap_or(error);
+        let (agent_pid, notify) = take_over(&mut starting, &agent, cgroup.as_ref()).map_err(or_told)?;
+        let report = wire::receive::<Report>(&control, RecvFlags::empty()).map_err(broken)?.map(|told| told.message);
         match report {
             Some(Report::Tested) => {}
             Some(report) => {
@@ -390,10 +443,28 @@ impl Untested {
             }
             None => return Err(broken(io::ErrorKind::UnexpectedEof.into())),
         }
-        sockopt::set_socket_timeout(&*control, Timeout::Recv, Some(ANSWER_WAIT_MAX))
+        sockopt::set_socket_timeout(&control, Timeout::Recv, Some(ANSWER_WAIT_MAX))
             .map_err(|error| broken(error.into()))?;
-        drop(control);
-        Ok(self.0)
+        let Some(init) = starting.init.take() else { return Err(starting.died()) };
+        let Some(launcher) = starting.launcher.take() else { return Err(starting.died()) };
+        Ok(Launched {
+            init,
+            init_pid,
+            agent_pid,
+            notify,
+            root,
+            net: NetHelper { control: Arc::new(Mutex::new(control)) },
+            pty_master,
+            output,
+            cgroup,
+            weaker,
+            places: places.map(Arc::new),
+            agent,
+            end,
+            launcher,
+            _alive: alive,
+            _locks: locks,
+        })
     }
 }
 
@@ -477,12 +548,7 @@ impl Launched {
 impl Drop for Launched {
     fn drop(&mut self) {
         self.kill_all();
-        let timeout = rustix::event::Timespec::try_from(END_WAIT_MAX).ok();
-        let mut polled = [rustix::event::PollFd::new(&self.init, rustix::event::PollFlags::IN)];
-        // A tree that does not die in time (a dead network file system, say) leaves a zombie rather than a hang.
-        if matches!(rustix::event::poll(&mut polled, timeout.as_ref()), Ok(1..)) {
-            let _ = self.launcher.wait();
-        }
+        ended(&self.init, &mut self.launcher);
     }
 }
 

@@ -119,17 +119,22 @@ pub const JAVA_HOME_TRUST: &[&str] = &["lib/security/cacerts", "jre/lib/security
 /// Where masks come from: visible inside, empty and closed.
 const MASKS: &str = "/.masked";
 
-/// Builds the new root and moves into it. Runs as init, in its own namespaces.
-pub(super) fn enter(boot: &Boot) -> Step<()> {
-    let spec = &boot.spec;
+/// Begins the new root, on an empty folder, with what takes no knowledge of the session. Runs as init, in its own namespaces.
+pub(super) fn begin(base: &Path) -> Step<Root> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .doing("cutting off the host's mounts")?;
-    let root = Root::new(&spec.session_dir.join("root"))?;
+    let root = Root::new(base)?;
     system(&root)?;
     private_places(&root)?;
     devices(&root)?;
     mount_at(root.dir(Path::new("/proc"))?, "proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, "")
         .doing("mounting a fresh /proc")?;
+    Ok(root)
+}
+
+/// Completes the new root and moves into it.
+pub(super) fn enter(root: Root, boot: &Boot) -> Step<()> {
+    let spec = &boot.spec;
     for path in spec.programs.iter().chain(&spec.expose) {
         if path.exists() {
             root.bind(path, path, READ_ONLY)?;

@@ -22,8 +22,13 @@ const RTA_OIF: u16 = 4;
 /// Pending connections of a broker's listener.
 const BACKLOG_MAX: i32 = 128;
 
-/// Brings loopback up; with `is_everywhere_local`, makes every IPv4 and IPv6 address an address of this namespace.
-pub(super) fn configure(is_everywhere_local: bool) -> io::Result<()> {
+/// The network's inside, being set up.
+pub(super) struct Inner {
+    netlink: OwnedFd,
+}
+
+/// Brings loopback up.
+pub(super) fn begin() -> io::Result<Inner> {
     let netlink = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
@@ -31,15 +36,19 @@ pub(super) fn configure(is_everywhere_local: bool) -> io::Result<()> {
         None, // NETLINK_ROUTE is protocol 0
     )?;
     request(&netlink, RTM_NEWLINK, 0, &loopback_up())?;
-    if is_everywhere_local {
-        request(&netlink, RTM_NEWROUTE, NLM_F_CREATE, &local_route(libc::AF_INET as u8))?;
-        match request(&netlink, RTM_NEWROUTE, NLM_F_CREATE, &local_route(libc::AF_INET6 as u8)) {
+    Ok(Inner { netlink })
+}
+
+impl Inner {
+    /// Makes every IPv4 and IPv6 address an address of this namespace.
+    pub(super) fn be_everywhere(&self) -> io::Result<()> {
+        request(&self.netlink, RTM_NEWROUTE, NLM_F_CREATE, &local_route(libc::AF_INET as u8))?;
+        match request(&self.netlink, RTM_NEWROUTE, NLM_F_CREATE, &local_route(libc::AF_INET6 as u8)) {
             // A kernel without IPv6 has no IPv6 to close.
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
-            other => other?,
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+            other => other,
         }
     }
-    Ok(())
 }
 
 /// A TCP listener at exactly `address`.

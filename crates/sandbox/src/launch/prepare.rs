@@ -1,7 +1,7 @@
 //! What is checked and made before the launcher starts: the session's folders, the control groups, the orders.
 
 use super::apart;
-use super::cgroup::Cgroup;
+use super::cgroup::{Cgroup, Hierarchies};
 use super::confine::LANDLOCK_ABI_MIN;
 use super::error::LaunchError;
 use super::home::make_dir;
@@ -40,9 +40,10 @@ pub(crate) fn can_stand_apart() -> bool {
     !rustix::process::geteuid().is_root() && landlock_abi() >= apart::ALONE_ABI_MIN
 }
 
-/// Checks the spec against the machine and makes the session's folders. `is_apart`: there are no namespaces, and the
+/// Checks the spec against the machine and makes the session's folders, and its groups in `hierarchies` if these were looked up
+/// before. `is_apart`: there are no namespaces, and the
 /// workspace was copied.
-pub(super) fn prepare(spec: &Spec, is_apart: bool) -> Result<Prepared, LaunchError> {
+pub(super) fn prepare(spec: &Spec, is_apart: bool, hierarchies: Option<&Hierarchies>) -> Result<Prepared, LaunchError> {
     strings(spec)?;
     workspace(spec)?;
     if spec.terminal == Terminal::Inherit {
@@ -64,7 +65,14 @@ pub(super) fn prepare(spec: &Spec, is_apart: bool) -> Result<Prepared, LaunchErr
     let is_copy = has_copy(spec);
     let locks = session_dirs(spec, is_copy)?;
 
-    let cgroup = Cgroup::new(&spec.limits);
+    let cgroup = match hierarchies {
+        Some(hierarchies) => Cgroup::new(&spec.limits, hierarchies),
+        None => {
+            let hierarchies = Hierarchies::of_this_process();
+            hierarchies.remove_stale();
+            Cgroup::new(&spec.limits, &hierarchies)
+        }
+    };
     let mut unlimited: Vec<&str> = match &cgroup {
         Some(cgroup) => cgroup.unlimited.clone(),
         None => [
@@ -244,14 +252,10 @@ fn has_copy(spec: &Spec) -> bool {
 fn session_dirs(spec: &Spec, is_copy: bool) -> Result<Vec<OwnedFd>, LaunchError> {
     let layers = spec.session_dir.join("workspace");
     let upper = layers.join("upper");
-    let mut folders = vec![spec.session_dir.join("root")];
     if !is_copy {
-        folders.extend([upper.clone(), layers.join("work")]);
-    }
-    for path in folders {
-        make_dir(&path).map_err(|source| folder_error(&path, source))?;
-    }
-    if !is_copy {
+        for path in [upper.clone(), layers.join("work")] {
+            make_dir(&path).map_err(|source| folder_error(&path, source))?;
+        }
         like(&upper, spec.left.as_deref().unwrap_or(spec.lower())).map_err(|source| folder_error(&upper, source))?;
     }
     let mut locks = vec![lock(&spec.session_dir)?];
@@ -299,7 +303,7 @@ pub(super) fn like(upper: &Path, lower: &Path) -> io::Result<()> {
     Ok(rustix::fs::utimensat(rustix::fs::CWD, upper, &times, rustix::fs::AtFlags::empty())?)
 }
 
-fn folder_error(path: &Path, source: io::Error) -> LaunchError {
+pub(super) fn folder_error(path: &Path, source: io::Error) -> LaunchError {
     match source.raw_os_error() {
         Some(libc::ENOSPC | libc::EDQUOT) => LaunchError::SessionDirFull { path: path.to_owned() },
         _ => LaunchError::SessionDirUnwritable { path: path.to_owned(), source },

@@ -117,7 +117,7 @@ fn cut_off() -> Step<()> {
 }
 
 fn network() -> Step<()> {
-    netns::configure(true).doing("setting up the inner network")?;
+    netns::begin().and_then(|network| network.be_everywhere()).doing("setting up the inner network")?;
     for address in ["203.0.113.7:80", "[2001:db8::7]:80"] {
         let address = address.parse().map_err(io::Error::other).doing("reading an address")?;
         match netns::listen(address).map(drop) {

@@ -13,11 +13,25 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Longest message, bytes. The specification itself is larger and travels in a memfd.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Descriptors in one message.
 const FDS_MAX: usize = 8;
+
+/// What the launcher is told at once: enough for what all sessions have alike.
+#[derive(Serialize, Deserialize)]
+pub(super) struct First {
+    /// An empty folder that the new root is mounted on, where only the launcher and what it starts see it.
+    pub(super) base: PathBuf,
+}
+
+/// What the launcher hands on to pid 1. With it: the orders, the agent's socket and the end's, and the group if there is one.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Handed {
+    pub(super) has_group: bool,
+}
 
 /// What the launcher is told to do, in a memfd, and what else it needs for that.
 #[derive(Serialize, Deserialize)]

@@ -229,10 +229,12 @@ pub fn start(spec: Spec, mediator: Box<dyn Mediator>) -> Result<Running, StartEr
 pub struct Begun(launch::Begun);
 
 /// Begins a sandbox before it is known what it is to be: [`build`] goes on with it. `None` where that can't be done; what is
-/// wrong `build` will say. With `streams` the program has these in the place of the caller's own.
+/// wrong `build` will say. `base`: an empty folder, made where it is missing, that nothing is written into: the new root is
+/// mounted on it where only the sandbox sees it. With `streams` the program has these in the place of the caller's own.
 #[must_use]
-pub fn begin(streams: Option<launch::Streams>) -> Option<Begun> {
-    launch::begin(false, streams).ok().map(Begun)
+pub fn begin(base: &Path, streams: Option<launch::Streams>) -> Option<Begun> {
+    let begun = launch::make_dir(base).and_then(|()| launch::begin(base, false, streams));
+    begun.ok().map(Begun)
 }
 
 /// A sandbox that stands, with nothing running in it yet; dropping it takes it down.

@@ -2,7 +2,7 @@
 
 use flyball_sandbox::{
     Attempt, Call, Decision, Done, Exit, Limits, Mediator, Network, Refusal, Running, Spec, StartError, Terminal,
-    Ticket, Weakness, start,
+    Ticket, Weakness,
 };
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -70,6 +70,8 @@ pub struct Scene {
     /// More of the program's environment.
     pub env: Vec<(OsString, OsString)>,
     pub expose: Vec<PathBuf>,
+    /// Begun ahead of its orders, its root on this folder.
+    pub ahead: Option<PathBuf>,
 }
 
 /// A run under way.
@@ -93,7 +95,14 @@ impl Scene {
         for dir in ["ws", "session", "home"] {
             std::fs::create_dir(base.path().join(dir)).unwrap();
         }
-        Self { base, network: Network::Closed, limits: Limits::default(), env: Vec::new(), expose: Vec::new() }
+        Self {
+            base,
+            network: Network::Closed,
+            limits: Limits::default(),
+            env: Vec::new(),
+            expose: Vec::new(),
+            ahead: None,
+        }
     }
 
     pub fn workspace(&self) -> PathBuf {
@@ -131,6 +140,7 @@ impl Scene {
         argv: &[&str],
         decide: impl FnMut(&Call) -> Decision + Send + 'static,
     ) -> Result<Run, StartError> {
+        let begun = self.ahead.as_ref().map(|place| flyball_sandbox::begin(place, None).expect("a launcher"));
         let base = self.base.path();
         let mut env = self.env.clone();
         env.push(("PATH".into(), std::env::var_os("PATH").unwrap()));
@@ -161,7 +171,7 @@ impl Scene {
         let log = Arc::new(Mutex::new(Vec::new()));
         let (live, held) = channel();
         let recorder = Recorder { decide: Box::new(decide), log: log.clone(), live };
-        let running = start(spec, Box::new(recorder))?;
+        let running = flyball_sandbox::build(spec, begun)?.ready(Box::new(recorder))?.go()?;
         Ok(Run { running, log, held })
     }
 

@@ -10,6 +10,7 @@ const WAIT: Duration = Duration::from_secs(30);
 
 pub fn all() -> Vec<Trial> {
     vec![
+        trial("what_was_begun_on_one_folder_stays_apart", begun_ahead),
         trial("the_broker_dials_what_was_allowed_and_nothing_else", broker),
         trial("names_get_addresses_and_are_asked_about_by_name", names),
         Trial::test("an_ordinary_user_gets_the_same", ordinary),
@@ -41,6 +42,7 @@ fn lacking() -> Vec<Trial> {
         "every_call_is_the_same_as_alone",
         "git_and_shell_pipelines_work",
         "a_denied_call_has_no_effect_and_says_why",
+        "what_was_begun_on_one_folder_stays_apart",
     ];
     let programs = [
         "an_argument_that_changes_under_an_exec_ends_the_tree",
@@ -97,6 +99,26 @@ fn runs() {
     assert_eq!(scene.text("d/g"), "hello\n");
     let open = |event: &Event| matches!(event, Event::Asked(call) if matches!(&call.attempt, Attempt::Open { path, create: true, .. } if *path == scene.workspace().join("d/f")));
     assert_eq!(log.iter().filter(|event| open(event)).count(), 1);
+}
+
+/// Launchers that begin before they know their session have their roots on one folder, each where nobody else sees it.
+fn begun_ahead() {
+    let mut scenes = [Scene::new(), Scene::new()];
+    let place = scenes[0].base.path().join("place");
+    for (scene, name) in scenes.iter_mut().zip(["one", "other"]) {
+        scene.ahead = Some(place.clone());
+        std::fs::write(scene.workspace().join("name"), name).unwrap();
+    }
+    let unused = flyball_sandbox::begin(&place, None).unwrap();
+    let script = "cat name > seen; test -e /usr/bin/env && test -c /dev/null";
+    let runs: Vec<_> = scenes.iter().map(|scene| scene.start(&["/bin/sh", "-c", script], allow)).collect();
+    for run in runs {
+        assert_eq!(run.running.wait().status, Status::Code(0));
+    }
+    drop(unused);
+    let seen = scenes.each_ref().map(|scene| scene.text("seen"));
+    assert_eq!(seen, ["one", "other"]);
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0, "nothing of them is on the host");
 }
 
 /// Caller and supervisor share a core while a descriptor is handed over: nothing of that may stay, or be inherited.
