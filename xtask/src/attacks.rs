@@ -68,13 +68,7 @@ pub(crate) fn attacks(arguments: &[String]) -> Result<(), Failure> {
             }
         },
     };
-    let flyball = match flyball {
-        Some(path) => path,
-        None => {
-            exec::run(exec::cargo().args(["build", "--quiet", "--locked", "-p", "flyball"]))?;
-            exec::root().join("target/debug/flyball")
-        }
-    };
+    let flyball = exec::flyball(flyball)?;
     let is_all = wanted.is_empty();
     let is_whole = is_all && users.len() == 2;
     let names: Vec<String> = names(&syd)?.into_iter().filter(|name| is_all || wanted.contains(name)).collect();

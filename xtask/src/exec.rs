@@ -52,3 +52,14 @@ pub(crate) fn cargo() -> Command {
     command.current_dir(root());
     command
 }
+
+/// The binary that is given, or the debug one, built.
+pub(crate) fn flyball(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    match given {
+        Some(path) => Ok(path),
+        None => {
+            run(cargo().args(["build", "--quiet", "--locked", "-p", "flyball"]))?;
+            Ok(root().join("target/debug/flyball"))
+        }
+    }
+}

@@ -33,13 +33,7 @@ pub(crate) fn posix(arguments: &[String]) -> Result<(), Failure> {
         println!("posix: skipped: pjdfstest {VERSION} is not built here (without --no-build it is, in minutes)");
         return Ok(());
     };
-    let flyball = match flyball {
-        Some(path) => path,
-        None => {
-            exec::run(exec::cargo().args(["build", "--quiet", "--locked", "-p", "flyball"]))?;
-            exec::root().join("target/debug/flyball")
-        }
-    };
+    let flyball = exec::flyball(flyball)?;
     let is_root = exec::read(Command::new("id").arg("-u"))?.trim() == "0";
     let users: &[Option<u32>] = if is_root { &[None, Some(ORDINARY)] } else { &[None] };
     let mut differ = Vec::new();
