@@ -266,7 +266,7 @@ fn many(user: User) {
     let (seen, told) = (said(&output), stderr(&output));
     assert!(seen.contains("made-and-seen") && seen.contains("end"), "{seen}\n{told}");
     eprintln!("{files} files: the supervisor took {peak} KiB");
-    // What the record says of the workspace is held in memory, so it grows with the files, by four KiB each as it stands.
+    // What the record says of the workspace is held in memory, so it grows with the files.
     assert!(peak < (64 << 10) + 8 * files, "the supervisor took {peak} KiB");
     let log = world.log();
     assert!(!log.iter().any(|e| e["body"]["alert"] == "unexplained"), "{told}");

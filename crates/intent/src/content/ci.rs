@@ -51,7 +51,16 @@ const FOLDERS: &[&str] = &[
     "/.woodpecker/",
 ];
 
-/// Whether the path goes on with one of [`FOLDERS`], all of which begin with a hidden one.
+// What is looked for is looked for at hidden folders alone.
+const _: () = {
+    let mut rest = FOLDERS;
+    while let [folder, others @ ..] = rest {
+        assert!(matches!(folder.as_bytes(), [b'/', b'.', ..]), "a folder that is not hidden");
+        rest = others;
+    }
+};
+
+/// Whether the path goes on with one of [`FOLDERS`].
 fn is_at_folder(rest: &str) -> bool {
     FOLDERS.iter().any(|folder| rest.starts_with(folder))
 }
