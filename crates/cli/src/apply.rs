@@ -13,7 +13,7 @@ const LISTED_MAX: usize = 20;
 /// `flyball apply S`.
 pub fn apply(out: Output, place: &Place, args: &Act) -> Result<(), Failure> {
     let (ledger, id) = place.session(&args.session.session)?;
-    if args.reason().is_empty() && flyball_runtime::read::show(&ledger, &id)?.learning {
+    if args.reason().is_empty() && flyball_runtime::read::has_learned(&ledger, &id)? {
         return Err(Failure::user(
             "FB0533",
             "this session learned: its changes were let through whatever the charter says",

@@ -83,7 +83,7 @@ pub fn declassify(out: Output, place: &Place, args: &Act, by: &ByKey, label: &st
 /// `flyball rollback S SEQ`.
 pub fn rollback(out: Output, place: &Place, args: &Act, seq: u64) -> Result<(), Failure> {
     let (ledger, id) = place.session(&args.session.session)?;
-    flyball_runtime::read::History::read(&ledger, &id)?.entry(seq)?;
+    flyball_runtime::read::entry(&ledger, &id, seq)?;
     let home = place.home()?;
     let recorded = flyball_runtime::rollback(&home, &id, seq, args.reason()).map_err(|e| crate::apply::rewound(&e))?;
     // The rollback's own entry holds the digest of what came out, which it compared with the one recorded at the step.

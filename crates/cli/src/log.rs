@@ -5,8 +5,7 @@ use crate::failure::Failure;
 use crate::output::{Output, Style, cut, visible};
 use crate::place::Place;
 use flyball_ledger::{Entry, Erased, Kind, Ledger};
-use flyball_runtime::read::{Filter, History};
-use std::collections::BTreeSet;
+use flyball_runtime::read::{self, Filter};
 use std::time::Duration;
 
 /// How often a followed session is looked at again: quick enough to read along, too seldom to be felt.
@@ -21,50 +20,35 @@ pub fn log(out: Output, place: &Place, args: &Log) -> Result<(), Failure> {
         );
     }
     let (ledger, id) = place.session(&args.session.session)?;
-    let mut filter = Filter {
+    let filter = Filter {
         kinds: args.kind.clone(),
         verbs: args.verb.clone(),
         verdicts: args.verdict.clone(),
         since: args.since,
     };
-    // A verdict comes after its attempt: an attempt that did not pass at first may pass later, once and in order.
-    let mut shown = BTreeSet::new();
-    let mut history = History::read(&ledger, &id)?;
+    let mut log = read::Log::new(&ledger, &id, filter)?;
     loop {
-        let erased = flyball_runtime::evidence::erased(&history);
-        for entry in history.log(&filter) {
-            if shown.insert(entry.seq) {
-                print(out, &history, entry, erased.get(&entry.seq));
-            }
-        }
-        if filter.verdicts.is_empty() {
-            filter.since = Some(history.last());
-        }
-        let is_over = history.entries().iter().any(|e| e.kind == Kind::Close) || !ledger.is_owned(&id);
-        if !args.follow || is_over {
+        // Whether it is still written to is asked before what was written is read: nothing is missed at the end.
+        let version = ledger.data_version()?;
+        let is_owned = ledger.is_owned(&id);
+        let erased = flyball_runtime::evidence::erased(&ledger, &id)?;
+        log.read_on(|entry, said| print(out, entry, said, erased.get(&entry.seq)))?;
+        if !args.follow || log.is_closed() || !is_owned {
             return Ok(());
         }
-        wait_for_more(&ledger, &id, &mut history)?;
+        wait_for_more(&ledger, &id, version)?;
     }
 }
 
-/// The ledger has no way to call a reader: it is asked whether anything was committed, and then read on.
-fn wait_for_more(ledger: &Ledger, id: &str, history: &mut History) -> Result<(), Failure> {
-    let mut seen = None;
-    // Whether it is still written to is asked before what was written is read: nothing is missed at the end.
-    while ledger.is_owned(id) {
-        let version = ledger.data_version()?;
-        if seen != Some(version) && history.read_on(ledger)? {
-            return Ok(());
-        }
-        seen = Some(version);
+/// The ledger has no way to call a reader: it is asked whether anything was committed since.
+fn wait_for_more(ledger: &Ledger, id: &str, version: i64) -> Result<(), Failure> {
+    while ledger.is_owned(id) && ledger.data_version()? == version {
         std::thread::sleep(FOLLOW_EVERY);
     }
-    history.read_on(ledger)?;
     Ok(())
 }
 
-fn print(out: Output, history: &History, entry: &Entry, erased: Option<&Erased>) {
+fn print(out: Output, entry: &Entry, said: &str, erased: Option<&Erased>) {
     if out.is_json {
         let mut object = entry.to_json();
         if let (Some(members), Some(e)) = (object.as_object_mut(), erased) {
@@ -77,7 +61,7 @@ fn print(out: Output, history: &History, entry: &Entry, erased: Option<&Erased>)
         return;
     }
     let gone = erased.map(|e| format!(" ({})", flyball_runtime::evidence::say_erased(e))).unwrap_or_default();
-    let said = visible(&format!("{}{gone}", history.say(entry)));
+    let said = visible(&format!("{said}{gone}"));
     let verdict = entry.body.get("verdict").and_then(|v| v.as_str()).unwrap_or_default();
     let style = match entry.kind {
         Kind::Ruling | Kind::Answer => Style::of_verdict(verdict),

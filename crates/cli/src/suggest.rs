@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 /// `flyball suggest S`.
 pub fn suggest(out: Output, place: &Place, args: &Suggest) -> Result<(), Failure> {
     let (ledger, id) = place.session(&args.session.session)?;
-    let workspace = PathBuf::from(read::show(&ledger, &id)?.line.workspace);
+    let opening = read::opening(&ledger, &id)?;
+    let workspace = PathBuf::from(opening.body.get("workspace").and_then(|w| w.as_str()).unwrap_or_default());
     let dir = match &args.charter {
         Some(named) => Some(charter_dir::locate(Some(named))?),
         None => Some(workspace.join(FOLDER)).filter(|dir| dir.join("charter.toml").exists()),

@@ -1,7 +1,7 @@
 //! Evidence for strangers: a session as a bundle, and what a bundle shows by itself, without any ledger.
 
 use crate::attest::{self, Keys, Record};
-use crate::read::{self, History, ReadError, SignedAnswers};
+use crate::read::{self, ReadError, SignedAnswers};
 use flyball_kernel::{Charter, Sources};
 use flyball_ledger::bundle::{Export, Exported, Opened};
 use flyball_ledger::witness::WitnessedBy;
@@ -10,7 +10,7 @@ use flyball_ledger::{
 };
 use serde::Serialize;
 use serde_json::Value as Json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 
 /// Writes a session as a bundle, with its charters' files beside it.
@@ -18,11 +18,19 @@ use std::io::Write;
 /// # Errors
 /// [`ReadError`] when the ledger can't be read, or `out` written.
 pub fn export(ledger: &Ledger, session: &str, payloads: bool, out: impl Write) -> Result<Exported, ReadError> {
-    let history = History::of_kinds(ledger, session, &[Kind::Open, Kind::Charter, Kind::Observe])?;
-    let charters: Vec<Recorded> = history.entries().iter().filter_map(charter).collect();
+    let (mut charters, mut attestations) = (Vec::new(), VecDeque::new());
+    let kinds = vec![Kind::Open, Kind::Charter, Kind::Observe];
+    for entry in ledger.entries(session, .., Filter { kinds, ..Filter::default() })? {
+        let mut entry = entry?;
+        entry.body = read::whole_body(ledger, &entry)?;
+        charters.extend(charter(&entry));
+        attestations.extend(attestation(&entry).filter(|_| entry.kind == Kind::Observe));
+        if attestations.len() > ATTESTATIONS_MAX {
+            attestations.pop_front();
+        }
+    }
     let mut beside = charter_files(&charters);
-    let observed = history.entries().iter().rev().filter(|entry| entry.kind == Kind::Observe);
-    for (name, blob) in observed.filter_map(attestation).take(ATTESTATIONS_MAX) {
+    for (name, blob) in attestations {
         // One that was erased is said to have been; a longer one goes with the blobs only.
         match ledger.blob(&blob) {
             Ok(bytes) if bytes.len() <= ATTESTATION_BYTES_MAX => _ = beside.insert(name, bytes),
@@ -44,9 +52,18 @@ pub fn forget(home: &crate::Home, session: &str, seq: u64, reason: &str) -> Resu
 }
 
 /// What was erased of a session, by the number of the entry whose content it was.
-#[must_use]
-pub fn erased(history: &History) -> BTreeMap<u64, Erased> {
-    history.entries().iter().filter_map(Erased::of).map(|erased| (erased.seq, erased)).collect()
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read or the session is not there.
+pub fn erased(ledger: &Ledger, session: &str) -> Result<BTreeMap<u64, Erased>, ReadError> {
+    let mut out = BTreeMap::new();
+    let kinds = vec![Kind::Intervention];
+    for entry in ledger.entries(session, .., Filter { kinds, ..Filter::default() })? {
+        let mut entry = entry?;
+        entry.body = read::whole_body(ledger, &entry)?;
+        out.extend(Erased::of(&entry).map(|erased| (erased.seq, erased)));
+    }
+    Ok(out)
 }
 
 /// Who erased what stood there, when and why.

@@ -83,10 +83,6 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
         past.record("apply-refused", reason, alert, None).map_err(failed)?;
         return Err(TakingError::Content(refused));
     }
-    let expected: BTreeMap<_, _> =
-        // What was never read (a device, a file too large to keep) can't be compared; the layers' own word has to do.
-        past.capture.state.bases().filter(|(_, node)| *node != Node::Other)
-            .map(|(p, node)| (translate::path(p), node)).collect();
     let digest = past.capture.state.digest();
     // What is scratch can be made again, and was never looked at: it is not taken.
     let changes = workspace::changes(&past.capture.layers, past.capture.scratch()).map_err(failed)?;
@@ -95,10 +91,16 @@ pub fn apply(home: &Home, session: &str, reason: &str) -> Result<Applied, Taking
     if !own.is_empty() {
         return Err(TakingError::Charter(own));
     }
+    // What was never read (a device, a file too large to keep) can't be compared; the layers' own word has to do.
+    let expected = changes.iter().filter_map(|change| {
+        let base = past.capture.state.base(&translate::text(&change.path))?;
+        (base != change.was && base != Node::Other).then(|| (change.path.clone(), base))
+    });
+    let expected = expected.collect();
     // On record before it takes effect; what became of it follows.
     past.record("apply", reason, json!({ "digest": digest, "phase": "begun" }), None).map_err(failed)?;
     let plan = workspace::Plan { changes, expected };
-    match workspace::apply(&past.capture.layers, &plan, &dir.join(recover::APPLY)) {
+    match workspace::apply(&past.capture.layers, plan, &dir.join(recover::APPLY)) {
         Ok(applied) => {
             // INVARIANT: first: a layer that was applied is none any more. Until it is on record, too, the journal says so.
             set_aside(&dir).map_err(after)?;

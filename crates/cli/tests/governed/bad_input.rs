@@ -250,9 +250,35 @@ fn passed(user: User) {
     world.verifies();
 }
 
+/// Kibibytes that reading a session, or taking its workspace somewhere, may take for each file that it made, and for all that is not
+/// of the files.
+const ACT_FILE_KIB_MAX: u64 = 3;
+const ACT_KIB_MAX: u64 = 4 << 10;
+
 /// More than one entry of the record can tell of. `FLYBALL_MANY=1000000` makes as many.
 fn many(user: User) {
     let files: u64 = std::env::var("FLYBALL_MANY").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
+    let (few, all) = (made(user, 20), made(user, files));
+    for ((what, few), (_, all)) in few.iter().zip(&all) {
+        eprintln!("{files} files: {what} took {all} KiB, and {few} of 20 files");
+        let max = few + ACT_KIB_MAX + ACT_FILE_KIB_MAX * files;
+        assert!(*all < max, "{what} took {all} KiB, more than {max}: that of 20 files took {few}");
+    }
+}
+
+/// Runs a command to its end; gives the kibibytes that it took at most.
+fn held(world: &World, words: &[&str]) -> u64 {
+    const MEASURED: &str = "import resource, subprocess, sys\nsubprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n\
+        print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
+    let mut command = world.user.command(Path::new("/usr/bin/python3"), &world.repo.home());
+    command.args(["-c", MEASURED]).args(world.front(words)).current_dir(world.repo.workspace());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", stderr(&output));
+    said(&output).trim().parse().unwrap()
+}
+
+/// Makes so many files in a session, takes a folder of them back, and applies them; gives what each act took.
+fn made(user: User, files: u64) -> Vec<(&'static str, u64)> {
     let world = World::new(user);
     world.init("", "");
     let script = format!(
@@ -267,13 +293,22 @@ fn many(user: User) {
     assert!(seen.contains("made-and-seen") && seen.contains("end"), "{seen}\n{told}");
     eprintln!("{files} files: the supervisor took {peak} KiB");
     // What the record says of the workspace is held in memory, so it grows with the files.
-    assert!(peak < (64 << 10) + 8 * files, "the supervisor took {peak} KiB");
+    assert!(peak < (64 << 10) + 2 * files, "the supervisor took {peak} KiB");
     let log = world.log();
     assert!(!log.iter().any(|e| e["body"]["alert"] == "unexplained"), "{told}");
     // Before a folder of them went.
     let seen = log.iter().find(|e| e["kind"] == "attempt" && e.to_string().contains("made-and-seen")).unwrap();
-    world.ok(&["rollback", "@", &seen["seq"].to_string(), "--reason", "a test"]);
-    world.ok(&["apply", "@"]);
+    let (seen, last) = (seen["seq"].to_string(), log.last().unwrap()["seq"].to_string());
+    let acts: [(&str, &[&str]); 7] = [
+        ("show", &["show", "@"]),
+        ("log", &["log", "@", "--json"]),
+        ("log of refusals", &["log", "@", "--verdict", "deny"]),
+        ("at", &["at", "@", &last, "--json"]),
+        ("diff", &["diff", "@", &seen, &last, "--json"]),
+        ("rollback", &["rollback", "@", &seen, "--reason", "a test"]),
+        ("apply", &["apply", "@"]),
+    ];
+    let held = acts.map(|(what, words)| (what, held(&world, words)));
     let workspace = world.repo.workspace();
     let count = |folder: &Path| -> usize {
         let folders = std::fs::read_dir(folder).map(Iterator::collect::<Vec<_>>).unwrap_or_default();
@@ -285,4 +320,5 @@ fn many(user: User) {
         (files - 1).to_string()
     );
     world.verifies();
+    held.to_vec()
 }

@@ -1,7 +1,8 @@
 //! The workspace as of a step: the fold of every change that was recorded up to it, over the real tree.
 
-use super::{History, ReadError};
-use flyball_ledger::{Entry, Kind};
+use super::ReadError;
+use super::history::whole_body;
+use flyball_ledger::{Digest, Entry, Filter, Kind, Ledger};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -37,64 +38,205 @@ impl Node {
     }
 }
 
+/// A [`Node`] in little room: a session may touch a million of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Packed {
+    Absent,
+    File { digest: Digest, size: u64, mode: u32 },
+    Other(Box<Node>),
+}
+
+impl Packed {
+    fn of(node: Node) -> Self {
+        let digest = node.digest.as_deref().and_then(|text| text.parse().ok());
+        let packed = match (node.kind.as_str(), digest, node.size, node.mode) {
+            ("absent", ..) => Self::Absent,
+            ("file", Some(digest), Some(size), Some(mode)) => Self::File { digest, size, mode },
+            _ => return Self::Other(Box::new(node)),
+        };
+        // What is written otherwise is kept as it is written.
+        if packed.node() == node { packed } else { Self::Other(Box::new(node)) }
+    }
+
+    fn node(&self) -> Node {
+        match self {
+            Self::Absent => Node { kind: "absent".to_owned(), ..Node::default() },
+            Self::File { digest, size, mode } => Node {
+                kind: "file".to_owned(),
+                digest: Some(digest.to_string()),
+                size: Some(*size),
+                mode: Some(*mode),
+                target: None,
+            },
+            Self::Other(node) => Node::clone(node),
+        }
+    }
+
+    fn is_absent(&self) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::File { .. } => false,
+            Self::Other(node) => node.is_absent(),
+        }
+    }
+}
+
 /// A path that a session touched.
 #[derive(Clone, Debug)]
 pub(super) struct Touched {
-    /// What stood there before the session.
-    pub base: Node,
-    /// What stands there at the step.
-    pub node: Node,
+    base: Packed,
+    node: Packed,
     /// The entry of the last change at or before the step; `None` while it was not touched yet.
     pub since: Option<u64>,
 }
 
-/// Every path that the session ever touched, as of a step.
-pub(super) fn fold(history: &History, seq: u64) -> Result<BTreeMap<String, Touched>, ReadError> {
-    #[derive(Deserialize)]
-    struct Change {
-        path: String,
-        node: Node,
-        #[serde(default)]
-        base: Option<Node>,
+impl Touched {
+    /// What stood there before the session.
+    pub fn base(&self) -> Node {
+        self.base.node()
     }
-    let mut tree = BTreeMap::<String, Touched>::new();
-    for entry in history.entries().iter().filter(|e| e.kind == Kind::Observe) {
-        let Some(changes) = entry.body.pointer("/workspace/changes") else { continue };
-        let changes: Vec<Change> = serde_json::from_value(changes.clone()).map_err(|e| ReadError::Malformed {
-            session: history.session.clone(),
+
+    /// What stands there at the step.
+    pub fn node(&self) -> Node {
+        self.node.node()
+    }
+
+    /// Whether it stands changed.
+    fn is_changed(&self) -> bool {
+        self.node != self.base && !(self.node.is_absent() && self.base.is_absent())
+    }
+
+    /// Whether the same stands there at the step of another fold.
+    pub fn stands_as(&self, other: &Self) -> bool {
+        self.node == other.node || (self.node.is_absent() && other.node.is_absent())
+    }
+}
+
+/// Every path that a session ever touched, as of a step.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tree(BTreeMap<Box<str>, Touched>);
+
+impl Tree {
+    /// Takes the session's next entry in; what it says of the workspace counts up to the step.
+    pub fn take(&mut self, entry: &Entry, step: u64) -> Result<(), ReadError> {
+        #[derive(Deserialize)]
+        struct Change {
+            path: String,
+            node: Node,
+            #[serde(default)]
+            base: Option<Node>,
+        }
+        if entry.kind != Kind::Observe {
+            return Ok(());
+        }
+        let Some(changes) = entry.body.pointer("/workspace/changes") else { return Ok(()) };
+        let changes = Vec::<Change>::deserialize(changes).map_err(|e| ReadError::Malformed {
+            session: entry.stream.clone(),
             seq: entry.seq,
             what: e.to_string(),
         })?;
         let is_rebased = crate::state::is_rebased(&entry.body);
         for Change { path, node, base } in changes {
             // INVARIANT: the first change of a path carries what stood there before the session.
-            let base = base.unwrap_or_else(|| Node { kind: "absent".to_owned(), ..Node::default() });
+            let base = base.map_or(Packed::Absent, Packed::of);
             let first = || Touched { node: base.clone(), base: base.clone(), since: None };
-            let touched = tree.entry(path).or_insert_with(first);
-            if entry.seq <= seq {
+            let touched = self.0.entry(path.into()).or_insert_with(first);
+            if entry.seq <= step {
                 if is_rebased {
                     touched.base = base;
                 }
-                touched.node = node;
+                touched.node = Packed::of(node);
                 touched.since = Some(entry.seq);
             }
         }
+        Ok(())
     }
-    Ok(tree)
+
+    /// What is known of a path, if the session ever touched it.
+    pub fn get(&self, path: &str) -> Option<&Touched> {
+        self.0.get(path)
+    }
+
+    /// Every path, and what is known of it.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Touched)> {
+        self.0.iter().map(|(path, touched)| (&**path, touched))
+    }
+
+    /// Those that stand changed.
+    pub fn changed(&self) -> impl Iterator<Item = (&str, &Touched)> {
+        self.iter().filter(|(_, touched)| touched.is_changed())
+    }
 }
 
-/// Those that stand changed.
-pub(super) fn changed(tree: &BTreeMap<String, Touched>) -> impl Iterator<Item = (&String, &Touched)> {
-    tree.iter().filter(|(_, t)| !t.node.same(&t.base))
+/// The workspace as the record has it at a step, and when it looked.
+#[derive(Debug, Default)]
+pub(super) struct Stood {
+    pub tree: Tree,
+    /// The last look at or before the step, and the state's digest, where it tells it.
+    pub as_of: Option<(u64, Option<String>)>,
+    /// The first look after the step.
+    pub next: Option<u64>,
+    /// Whether something was carried out between that last look and the step.
+    pub is_behind: bool,
 }
 
-/// The last barrier at or before a step, and the state's digest there.
-pub(super) fn barrier(history: &History, seq: u64) -> Option<(u64, Option<String>)> {
-    let entry = history.entries().iter().rev().find(|e| e.seq <= seq && is_look(e))?;
-    Some((entry.seq, entry.body.pointer("/workspace/state").and_then(|s| s.as_str()).map(str::to_owned)))
+/// Folds a session's entries one by one, which may be more than fit in memory.
+pub(super) fn stood(ledger: &Ledger, session: &str, step: u64) -> Result<Stood, ReadError> {
+    let mut stood = Stood::default();
+    let kinds = vec![Kind::Observe, Kind::Dispatch];
+    for entry in ledger.entries(session, .., Filter { kinds, ..Filter::default() })? {
+        let mut entry = entry?;
+        if entry.kind == Kind::Dispatch {
+            stood.is_behind |= entry.seq <= step;
+            continue;
+        }
+        entry.body = whole_body(ledger, &entry)?;
+        stood.tree.take(&entry, step)?;
+        if entry.body.get("workspace").is_none() {
+            continue;
+        }
+        if entry.seq <= step {
+            let state = entry.body.pointer("/workspace/state").and_then(|state| state.as_str());
+            (stood.as_of, stood.is_behind) = (Some((entry.seq, state.map(str::to_owned))), false);
+        } else if stood.next.is_none() {
+            stood.next = Some(entry.seq);
+        }
+    }
+    Ok(stood)
 }
 
-/// Whether an entry tells what a look at the workspace saw.
-pub(super) fn is_look(entry: &Entry) -> bool {
-    entry.kind == Kind::Observe && entry.body.get("workspace").is_some()
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn what_is_packed_comes_back_and_takes_little_room() {
+        let digest = Digest::of(b"x").to_string();
+        let file = |digest: &str| Node {
+            kind: "file".to_owned(),
+            digest: Some(digest.to_owned()),
+            size: Some(7),
+            mode: Some(0o644),
+            target: None,
+        };
+        let all = [
+            Node { kind: "absent".to_owned(), ..Node::default() },
+            Node { kind: "absent".to_owned(), mode: Some(1), ..Node::default() },
+            file(&digest),
+            file(&digest.to_uppercase()),
+            file("sha256:7"),
+            Node { size: None, ..file(&digest) },
+            Node { target: Some("t".to_owned()), ..file(&digest) },
+            Node { kind: "hologram".to_owned(), ..file(&digest) },
+            Node { kind: "directory".to_owned(), mode: Some(0o755), ..Node::default() },
+        ];
+        for one in &all {
+            assert_eq!(Packed::of(one.clone()).node(), *one);
+            for other in &all {
+                assert_eq!(Packed::of(one.clone()) == Packed::of(other.clone()), one == other, "{one:?} {other:?}");
+            }
+        }
+        assert!(size_of::<Touched>() <= 112);
+    }
 }

@@ -24,28 +24,13 @@ impl History {
     /// # Errors
     /// [`ReadError`] when the ledger can't be read or the session is not there.
     pub fn read(ledger: &Ledger, session: &str) -> Result<Self, ReadError> {
-        Ok(Self::new(session, entries(ledger, session, 1, &[])?))
-    }
-
-    /// Reads only entries of these kinds: the rest is skipped undecoded.
-    pub(crate) fn of_kinds(ledger: &Ledger, session: &str, kinds: &[Kind]) -> Result<Self, ReadError> {
-        Ok(Self::new(session, entries(ledger, session, 1, kinds)?))
-    }
-
-    /// Reads on: what was appended since. Gives whether there was anything.
-    ///
-    /// # Errors
-    /// [`ReadError`] when the ledger can't be read.
-    pub fn read_on(&mut self, ledger: &Ledger) -> Result<bool, ReadError> {
-        let more = entries(ledger, &self.session, self.last() + 1, &[])?;
-        let is_any = !more.is_empty();
-        for entry in more {
-            if let Some(of) = attempt_of(&entry) {
-                self.lives.entry(of).or_default().push(self.entries.len());
-            }
-            self.entries.push(entry);
+        let mut out = Vec::new();
+        for entry in ledger.entries(session, .., flyball_ledger::Filter::default())? {
+            let mut entry = entry?;
+            entry.body = whole_body(ledger, &entry)?;
+            out.push(entry);
         }
-        Ok(is_any)
+        Ok(Self::new(session, out))
     }
 
     /// Over entries that were read already.
@@ -124,133 +109,10 @@ impl History {
         self.life(of).rev().filter(|e| e.kind == Kind::Ruling).find_map(|e| e.body.get("verdict")?.as_str())
     }
 
-    /// Entries that pass a filter.
-    #[must_use]
-    pub fn log(&self, filter: &Filter) -> Vec<&Entry> {
-        self.entries.iter().filter(|e| self.passes(filter, e)).collect()
-    }
-
-    fn passes(&self, filter: &Filter, entry: &Entry) -> bool {
-        if filter.since.is_some_and(|since| entry.seq <= since) {
-            return false;
-        }
-        if !filter.kinds.is_empty() && !filter.kinds.iter().any(|k| k == entry.kind.as_str()) {
-            return false;
-        }
-        if filter.verbs.is_empty() && filter.verdicts.is_empty() {
-            return true;
-        }
-        let Some(of) = attempt_of(entry) else { return false };
-        let verb = self.find(of).and_then(|e| e.body.get("verb")?.as_str()).unwrap_or_default();
-        let group = verb.split('.').next().unwrap_or_default();
-        let verb_passes = filter.verbs.is_empty() || filter.verbs.iter().any(|v| v == verb || v == group);
-        let verdict_passes = filter.verdicts.is_empty()
-            || self.life(of).any(|e| {
-                e.kind == Kind::Ruling
-                    && e.body
-                        .get("verdict")
-                        .and_then(Json::as_str)
-                        .is_some_and(|v| filter.verdicts.iter().any(|w| w == v))
-            });
-        verb_passes && verdict_passes
-    }
-
     /// An entry in one line, for people.
     #[must_use]
     pub fn say(&self, entry: &Entry) -> String {
-        let body = &entry.body;
-        let text = |key: &str| body.get(key).and_then(Json::as_str).unwrap_or_default();
-        let about = || match attempt_of(entry).and_then(|of| self.find(of)) {
-            Some(attempt) => self.say_attempt(attempt),
-            None => String::new(),
-        };
-        let said = match entry.kind {
-            Kind::Attempt => self.say_attempt(entry),
-            Kind::Ruling => {
-                let rules: Vec<&str> = body
-                    .get("reasons")
-                    .and_then(Json::as_array)
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|r| r.get("rule")?.as_str())
-                    .collect();
-                let of = body.get("of").and_then(Json::as_u64).unwrap_or_default();
-                let by = if rules.is_empty() { String::new() } else { format!(" by {}", rules.join(", ")) };
-                format!("{} {of}{by}", text("verdict"))
-            }
-            Kind::Dispatch => format!("began: {}", about()),
-            Kind::Outcome => format!("{}: {}", say_outcome(body), about()),
-            Kind::Question => format!("asks {}: {}", people(body), about()),
-            Kind::Answer => format!("{} by {}: {}", text("verdict"), text("by"), quote_or_nothing(text("reason"))),
-            Kind::Intervention => {
-                let to = body.get("to").and_then(Json::as_u64).map(|to| format!(" to {to}")).unwrap_or_default();
-                format!("{}{to} by {}{}", text("act"), text("by"), because(text("reason")))
-            }
-            Kind::Open => {
-                let argv: Vec<&str> =
-                    body.get("argv").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
-                format!("`{}` in {}", argv.join(" "), text("workspace"))
-            }
-            Kind::Observe if body.get("shared").is_some() => {
-                let registers = body.get("registers").and_then(Json::as_array);
-                let said = registers.into_iter().flatten().filter_map(|r| {
-                    let refused = if r.get("made")?.as_bool()? { "" } else { ", and no more can be taken" };
-                    Some(format!("{} is at {}{refused}", r.get("register")?.as_str()?, r.get("value")?))
-                });
-                said.collect::<Vec<_>>().join("; ")
-            }
-            Kind::Observe if body.get("labelled").is_some() => {
-                let count = body.get("labelled").and_then(Json::as_object).map_or(0, serde_json::Map::len);
-                format!("{count} files carry labels of earlier sessions")
-            }
-            Kind::Observe if body.get("snapshot").is_some() => {
-                let before = body.pointer("/snapshot/before").and_then(Json::as_u64).unwrap_or_default();
-                format!("the point just before entry {before}: `flyball rollback` goes to {}", entry.seq)
-            }
-            Kind::Observe if body.get("contract").is_some() => {
-                let is = body.pointer("/contract/holds").and_then(Json::as_bool) == Some(true);
-                let name = body.pointer("/contract/contract").and_then(Json::as_str).unwrap_or_default();
-                format!("contract {name} {}", if is { "holds" } else { "does not hold" })
-            }
-            Kind::Observe if body.get("contract_command").is_some() => {
-                let text = |key: &str| body.pointer(&format!("/contract_command/{key}")).and_then(Json::as_str);
-                let argv = body.pointer("/contract_command/argv").and_then(Json::as_array);
-                let argv: Vec<&str> = argv.into_iter().flatten().filter_map(Json::as_str).collect();
-                let what = text("because").map(|because| format!(": {because}")).unwrap_or_default();
-                format!("contract {} ran `{}`{what}", text("contract").unwrap_or_default(), argv.join(" "))
-            }
-            Kind::Observe if body.get("attestation").is_some() => "attested".to_owned(),
-            Kind::Observe if body.get("elsewhere").is_some() => {
-                let told =
-                    |key: &str| body.pointer(&format!("/elsewhere/{key}")).and_then(Json::as_str).unwrap_or_default();
-                format!("in session {}: {} {}", told("stream"), told("phase"), told("action/verb"))
-            }
-            Kind::Observe => {
-                let changes = body.pointer("/workspace/changes").and_then(Json::as_array);
-                let paths: Vec<&str> = changes.into_iter().flatten().filter_map(|c| c.get("path")?.as_str()).collect();
-                say_paths(&paths)
-            }
-            Kind::Alert => format!("{}: {}", text("alert"), text("detail")),
-            Kind::Close => {
-                let exit = body.get("exit").and_then(Json::as_i64).map(|n| format!(", exit {n}")).unwrap_or_default();
-                format!("ended by {}{exit}", text("ended_by"))
-            }
-            _ => String::new(),
-        };
-        self.short_paths(&said)
-    }
-
-    fn say_attempt(&self, entry: &Entry) -> String {
-        match serde_json::from_value::<Action>(entry.body.clone()) {
-            Ok(action) => self.short_paths(refusal::say(&action).trim_end()),
-            // An action of a newer vocabulary still has its verb.
-            Err(_) => entry.body.get("verb").and_then(Json::as_str).unwrap_or("an unreadable action").to_owned(),
-        }
-    }
-
-    /// Paths in the workspace said relative to it.
-    pub(super) fn short_paths(&self, text: &str) -> String {
-        short_paths(&self.workspace, text)
+        say(&self.workspace, entry, attempt_of(entry).and_then(|of| self.find(of)))
     }
 
     /// Questions that nobody has settled: the last question entry of each attempt that still waits.
@@ -275,6 +137,96 @@ impl History {
     }
 }
 
+/// An entry in one line, for people; of what speaks of an attempt, with that attempt.
+#[must_use]
+pub fn say(workspace: &str, entry: &Entry, attempt: Option<&Entry>) -> String {
+    let body = &entry.body;
+    let text = |key: &str| body.get(key).and_then(Json::as_str).unwrap_or_default();
+    let about = || attempt.map(|attempt| say_attempt(workspace, attempt)).unwrap_or_default();
+    let said = match entry.kind {
+        Kind::Attempt => say_attempt(workspace, entry),
+        Kind::Ruling => {
+            let rules: Vec<&str> = body
+                .get("reasons")
+                .and_then(Json::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|r| r.get("rule")?.as_str())
+                .collect();
+            let of = body.get("of").and_then(Json::as_u64).unwrap_or_default();
+            let by = if rules.is_empty() { String::new() } else { format!(" by {}", rules.join(", ")) };
+            format!("{} {of}{by}", text("verdict"))
+        }
+        Kind::Dispatch => format!("began: {}", about()),
+        Kind::Outcome => format!("{}: {}", say_outcome(body), about()),
+        Kind::Question => format!("asks {}: {}", people(body), about()),
+        Kind::Answer => format!("{} by {}: {}", text("verdict"), text("by"), quote_or_nothing(text("reason"))),
+        Kind::Intervention => {
+            let to = body.get("to").and_then(Json::as_u64).map(|to| format!(" to {to}")).unwrap_or_default();
+            format!("{}{to} by {}{}", text("act"), text("by"), because(text("reason")))
+        }
+        Kind::Open => {
+            let argv: Vec<&str> =
+                body.get("argv").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
+            format!("`{}` in {}", argv.join(" "), text("workspace"))
+        }
+        Kind::Observe if body.get("shared").is_some() => {
+            let registers = body.get("registers").and_then(Json::as_array);
+            let said = registers.into_iter().flatten().filter_map(|r| {
+                let refused = if r.get("made")?.as_bool()? { "" } else { ", and no more can be taken" };
+                Some(format!("{} is at {}{refused}", r.get("register")?.as_str()?, r.get("value")?))
+            });
+            said.collect::<Vec<_>>().join("; ")
+        }
+        Kind::Observe if body.get("labelled").is_some() => {
+            let count = body.get("labelled").and_then(Json::as_object).map_or(0, serde_json::Map::len);
+            format!("{count} files carry labels of earlier sessions")
+        }
+        Kind::Observe if body.get("snapshot").is_some() => {
+            let before = body.pointer("/snapshot/before").and_then(Json::as_u64).unwrap_or_default();
+            format!("the point just before entry {before}: `flyball rollback` goes to {}", entry.seq)
+        }
+        Kind::Observe if body.get("contract").is_some() => {
+            let is = body.pointer("/contract/holds").and_then(Json::as_bool) == Some(true);
+            let name = body.pointer("/contract/contract").and_then(Json::as_str).unwrap_or_default();
+            format!("contract {name} {}", if is { "holds" } else { "does not hold" })
+        }
+        Kind::Observe if body.get("contract_command").is_some() => {
+            let text = |key: &str| body.pointer(&format!("/contract_command/{key}")).and_then(Json::as_str);
+            let argv = body.pointer("/contract_command/argv").and_then(Json::as_array);
+            let argv: Vec<&str> = argv.into_iter().flatten().filter_map(Json::as_str).collect();
+            let what = text("because").map(|because| format!(": {because}")).unwrap_or_default();
+            format!("contract {} ran `{}`{what}", text("contract").unwrap_or_default(), argv.join(" "))
+        }
+        Kind::Observe if body.get("attestation").is_some() => "attested".to_owned(),
+        Kind::Observe if body.get("elsewhere").is_some() => {
+            let told =
+                |key: &str| body.pointer(&format!("/elsewhere/{key}")).and_then(Json::as_str).unwrap_or_default();
+            format!("in session {}: {} {}", told("stream"), told("phase"), told("action/verb"))
+        }
+        Kind::Observe => {
+            let changes = body.pointer("/workspace/changes").and_then(Json::as_array);
+            let paths: Vec<&str> = changes.into_iter().flatten().filter_map(|c| c.get("path")?.as_str()).collect();
+            say_paths(&paths)
+        }
+        Kind::Alert => format!("{}: {}", text("alert"), text("detail")),
+        Kind::Close => {
+            let exit = body.get("exit").and_then(Json::as_i64).map(|n| format!(", exit {n}")).unwrap_or_default();
+            format!("ended by {}{exit}", text("ended_by"))
+        }
+        _ => String::new(),
+    };
+    short_paths(workspace, &said)
+}
+
+fn say_attempt(workspace: &str, entry: &Entry) -> String {
+    match serde_json::from_value::<Action>(entry.body.clone()) {
+        Ok(action) => short_paths(workspace, refusal::say(&action).trim_end()),
+        // An action of a newer vocabulary still has its verb.
+        Err(_) => entry.body.get("verb").and_then(Json::as_str).unwrap_or("an unreadable action").to_owned(),
+    }
+}
+
 /// Paths below a workspace said relative to it.
 pub(super) fn short_paths(workspace: &str, text: &str) -> String {
     if workspace.is_empty() || workspace == "/" {
@@ -289,31 +241,6 @@ pub(crate) fn whole_body(ledger: &Ledger, entry: &Entry) -> Result<Json, LedgerE
         Err(LedgerError::NoBlob(_)) => Ok(entry.body.clone()),
         other => other,
     }
-}
-
-/// A stream's entries from a number on, bodies in full.
-fn entries(ledger: &Ledger, session: &str, from: u64, kinds: &[Kind]) -> Result<Vec<Entry>, ReadError> {
-    let mut out = Vec::new();
-    let filter = flyball_ledger::Filter { kinds: kinds.to_vec(), ..flyball_ledger::Filter::default() };
-    for entry in ledger.entries(session, from.., filter)? {
-        let mut entry = entry?;
-        entry.body = whole_body(ledger, &entry)?;
-        out.push(entry);
-    }
-    Ok(out)
-}
-
-/// Which entries to show.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Only these kinds; none means all.
-    pub kinds: Vec<String>,
-    /// Only what belongs to attempts of these verbs or groups; none means all.
-    pub verbs: Vec<String>,
-    /// Only what belongs to attempts that had one of these verdicts; none means all.
-    pub verdicts: Vec<String>,
-    /// Only entries after this one.
-    pub since: Option<u64>,
 }
 
 /// The attempt that an entry speaks of: its own number for an attempt, else what it names.

@@ -15,13 +15,7 @@ const CHAIN_MAX: usize = 64;
 /// A session's history as far as [`super::why`] looks at it for this entry.
 pub(super) fn around(ledger: &Ledger, session: &str, seq: u64) -> Result<History, ReadError> {
     let mut near = Near { ledger, session, found: BTreeMap::new() };
-    let asked = match near.fetch(seq) {
-        Err(ReadError::Ledger(LedgerError::NoEntry { .. })) => {
-            let last = ledger.heads()?.into_iter().find(|h| h.id == session).map(|h| h.last_seq).unwrap_or_default();
-            return Err(ReadError::NoEntry { session: session.to_owned(), seq, last });
-        }
-        other => other?,
-    };
+    let asked = near.keep(entry(ledger, session, seq)?)?;
     let opening = near.fetch(1)?;
     if let Some(of) = attempt_of(&asked) {
         near.call(of)?;
@@ -31,6 +25,20 @@ pub(super) fn around(ledger: &Ledger, session: &str, seq: u64) -> Result<History
     near.witnesses()?;
     near.charters(&opening, seq)?;
     Ok(History::new(session, near.found.into_values().collect()))
+}
+
+/// An entry of a session.
+///
+/// # Errors
+/// [`ReadError::NoEntry`] when there is none of this number, and the ledger's.
+pub fn entry(ledger: &Ledger, session: &str, seq: u64) -> Result<Entry, ReadError> {
+    match ledger.entry(session, seq) {
+        Err(LedgerError::NoEntry { .. }) => {
+            let last = ledger.heads()?.into_iter().find(|h| h.id == session).map(|h| h.last_seq).unwrap_or_default();
+            Err(ReadError::NoEntry { session: session.to_owned(), seq, last })
+        }
+        other => Ok(other?),
+    }
 }
 
 struct Near<'a> {

@@ -1,11 +1,10 @@
 //! What a session has counted, owes and carries, for people: as its supervisor says, or as its close tells.
 
 use super::session::text;
-use super::{History, ReadError};
 use crate::clock::rfc3339;
 use crate::control;
 use flyball_kernel::{BudgetUse, EnvelopeUse, OwnerLoad, Registers};
-use flyball_ledger::{Kind, Ledger};
+use flyball_ledger::{Entry, Kind, Ledger};
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -63,19 +62,25 @@ pub struct Owed {
     pub deadline: Option<String>,
 }
 
-/// The registers of a session that runs, or that was closed; `None` where nobody tells.
-pub(super) fn view(ledger: &Ledger, history: &History, is_live: bool) -> Result<Option<RegistersView>, ReadError> {
+/// The registers of a session that runs, or that was closed; `None` where nobody tells. `levels` has of each autonomy level
+/// what set it last.
+pub(super) fn view(
+    ledger: &Ledger,
+    session: &str,
+    close: Option<&Entry>,
+    is_live: bool,
+    levels: &BTreeMap<String, Levelled>,
+) -> Option<RegistersView> {
     let (as_of, found) = if is_live {
-        ("live", control::status(ledger.dir(), &history.session, STATUS_WAIT).ok().map(|s| s.registers))
+        ("live", control::status(ledger.dir(), session, STATUS_WAIT).ok().map(|s| s.registers))
     } else {
-        let close = history.entries().iter().rev().find(|e| e.kind == Kind::Close);
         let told = close.and_then(|e| e.body.get("registers"));
         ("close", told.and_then(|r| serde_json::from_value(r.clone()).ok()))
     };
-    Ok(found.map(|registers| told(as_of, registers, history)))
+    found.map(|registers| told(as_of, registers, levels))
 }
 
-fn told(as_of: &'static str, registers: Registers, history: &History) -> RegistersView {
+fn told(as_of: &'static str, registers: Registers, levels: &BTreeMap<String, Levelled>) -> RegistersView {
     let owed = registers.obligations.into_iter().map(|o| Owed {
         obligation: o.obligation,
         owner: o.owner,
@@ -86,7 +91,7 @@ fn told(as_of: &'static str, registers: Registers, history: &History) -> Registe
     RegistersView {
         as_of,
         gate: registers.gate,
-        autonomy: autonomy(registers.autonomy, history),
+        autonomy: autonomy(registers.autonomy, levels),
         budgets: registers.budgets,
         envelopes: registers.envelopes,
         obligations: owed.collect(),
@@ -95,22 +100,29 @@ fn told(as_of: &'static str, registers: Registers, history: &History) -> Registe
     }
 }
 
-/// What set the level last: a ruling's effect, or a person's act.
-fn autonomy(level: String, history: &History) -> AutonomyView {
-    let set = history.entries().iter().rev().find_map(|entry| match entry.kind {
-        Kind::Intervention if text(&entry.body, "act") == "autonomy" && text(&entry.body, "level") == level => {
+/// The entry that set an autonomy level, and who or what did.
+pub(super) type Levelled = (u64, String);
+
+/// The levels that an entry sets, by a ruling's effects or a person's act.
+pub(super) fn levelled(entry: &Entry) -> Vec<(String, Levelled)> {
+    match entry.kind {
+        Kind::Intervention if text(&entry.body, "act") == "autonomy" => {
             let (by, reason) = (text(&entry.body, "by"), text(&entry.body, "reason"));
             let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-            Some((entry.seq, format!("set by {by}{reason}")))
+            vec![(text(&entry.body, "level"), (entry.seq, format!("set by {by}{reason}")))]
         }
         Kind::Ruling => {
             let effects = entry.body.get("effects").and_then(Json::as_array).into_iter().flatten();
-            let mut lowered = effects.filter(|e| text(e, "effect") == "autonomy" && text(e, "level") == level);
-            lowered.next_back().map(|e| (entry.seq, format!("lowered: {}", text(e, "because"))))
+            let lowered = effects.filter(|e| e.get("effect").is_some_and(|effect| effect == "autonomy"));
+            let told = |e| (text(e, "level"), (entry.seq, format!("lowered: {}", text(e, "because"))));
+            lowered.map(told).collect()
         }
-        _ => None,
-    });
-    match set {
+        _ => Vec::new(),
+    }
+}
+
+fn autonomy(level: String, levels: &BTreeMap<String, Levelled>) -> AutonomyView {
+    match levels.get(&level).cloned() {
         Some((since, because)) => AutonomyView { level, since: Some(since), because },
         None => AutonomyView { level, since: None, because: "as the charter starts".to_owned() },
     }

@@ -1,6 +1,9 @@
 //! Which sessions there are and how they stand.
 
 use super::board::Board;
+use super::fold::Tree;
+use super::history::{say, whole_body};
+use super::registers::Levelled;
 use super::tally::Tally;
 use super::{History, ReadError};
 use crate::clock::rfc3339;
@@ -8,7 +11,7 @@ use crate::gate::Counts;
 use crate::replay::{self, Levels};
 use flyball_kernel::analysis::{SessionCoverage, session_coverage};
 use flyball_kernel::{Charter, Sources};
-use flyball_ledger::{Entry, Kind, Ledger, LedgerError};
+use flyball_ledger::{Entry, Filter, Kind, Ledger, LedgerError};
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -198,22 +201,44 @@ pub fn resolve(ledger: &Ledger, wanted: &str) -> Result<String, ReadError> {
     latest.map(|s| s.id).ok_or_else(|| ReadError::NoSession(wanted.to_owned()))
 }
 
+/// The entry that opened a session, body in full.
+///
+/// # Errors
+/// [`ReadError`] when the ledger can't be read or the session has none.
+pub fn opening(ledger: &Ledger, session: &str) -> Result<Entry, ReadError> {
+    let openings = Filter { kinds: vec![Kind::Open], ..Filter::default() };
+    let Some(opening) = ledger.entries(session, .., openings)?.next().transpose()? else {
+        let what = "it has no opening".to_owned();
+        return Err(ReadError::Malformed { session: session.to_owned(), seq: 0, what });
+    };
+    Ok(Entry { body: whole_body(ledger, &opening)?, ..opening })
+}
+
+/// Whether a session ran under a learning charter: its changes were let through, whatever the rules say.
+///
+/// # Errors
+/// As for [`opening`].
+pub fn has_learned(ledger: &Ledger, session: &str) -> Result<bool, ReadError> {
+    Ok(opening(ledger, session)?.body.get("learning").and_then(Json::as_bool).unwrap_or_default())
+}
+
 /// A session in full.
 ///
 /// # Errors
 /// [`ReadError`] when the ledger can't be read or the session is not there.
 pub fn show(ledger: &Ledger, session: &str) -> Result<SessionView, ReadError> {
-    let history = History::read(ledger, session)?;
-    let open = opening(&history).ok_or_else(|| ReadError::Malformed {
-        session: session.to_owned(),
-        seq: 0,
-        what: "it has no opening".to_owned(),
-    })?;
-    let line = Tally::of(history.entries())
-        .line(session, ledger.is_owned(session))
-        .ok_or_else(|| ReadError::NoSession(session.to_owned()))?;
-    let close = history.entries().iter().rev().find(|e| e.kind == Kind::Close);
-    let registers = super::registers::view(ledger, &history, line.state.is_live())?;
+    let open = opening(ledger, session)?;
+    let mut seen = Seen::default();
+    for entry in ledger.entries(session, .., Filter::default())? {
+        let mut entry = entry?;
+        entry.body = whole_body(ledger, &entry)?;
+        seen.take(entry)?;
+    }
+    let Seen { tally, tree, refusals, told, contracts, autonomy, charter, close, entries } = seen;
+    let line = tally.line(session, ledger.is_owned(session)).ok_or_else(|| ReadError::NoSession(session.to_owned()))?;
+    let registers = super::registers::view(ledger, session, close.as_ref(), line.state.is_live(), &autonomy);
+    let of_kind = |kind: Kind| told.iter().filter(move |entry| entry.kind == kind);
+    let workspace = line.workspace.clone();
     Ok(SessionView {
         line,
         registers,
@@ -224,48 +249,73 @@ pub fn show(ledger: &Ledger, session: &str) -> Result<SessionView, ReadError> {
         charter: open.body.pointer("/charter/digest").and_then(Json::as_str).unwrap_or_default().to_owned(),
         weaker: strings(&open.body, "weaker"),
         learning: open.body.get("learning").and_then(Json::as_bool).unwrap_or_default(),
-        coverage: coverage(&history, &open.body),
-        uncovered: close.map_or_else(|| strings(&open.body, "uncovered"), |c| strings(&c.body, "uncovered")),
-        changed_files: super::fold::changed(&super::fold::fold(&history, u64::MAX)?).count(),
-        refusals: refusals(&history),
-        interventions: history.entries().iter().filter(|e| e.kind == Kind::Intervention).map(intervention).collect(),
-        contracts: contracts(&history),
-        alerts: history.entries().iter().filter(|e| e.kind == Kind::Alert).map(|e| history.say(e)).collect(),
-        close: close.map(closing),
-        entries: history.entries().len(),
-        replay: if history.entries().len() <= SURVEYED_MAX { Some(replay::levels(ledger, session)?) } else { None },
+        coverage: coverage(charter.as_ref(), &open.body),
+        uncovered: strings(close.as_ref().map_or(&open.body, |close| &close.body), "uncovered"),
+        changed_files: tree.changed().count(),
+        refusals: refusals.ranked(),
+        interventions: of_kind(Kind::Intervention).map(intervention).collect(),
+        contracts,
+        alerts: of_kind(Kind::Alert).map(|alert| say(&workspace, alert, None)).collect(),
+        close: close.as_ref().map(closing),
+        entries,
+        replay: if entries <= SURVEYED_MAX { Some(replay::levels(ledger, session)?) } else { None },
     })
 }
 
 /// Entries that are looked through by the way: in about a second.
 const SURVEYED_MAX: usize = 100_000;
 
+/// What is gathered of a session's entries, which are read one by one: there may be more than fit in memory.
+#[derive(Default)]
+struct Seen {
+    tally: Tally,
+    tree: Tree,
+    refusals: Refusals,
+    /// People's acts and alerts.
+    told: Vec<Entry>,
+    /// Of each contract what was found last.
+    contracts: Vec<crate::ContractResult>,
+    autonomy: BTreeMap<String, Levelled>,
+    /// The files of the charter that was taken up last.
+    charter: Option<Json>,
+    close: Option<Entry>,
+    entries: usize,
+}
+
+impl Seen {
+    fn take(&mut self, mut entry: Entry) -> Result<(), ReadError> {
+        self.entries += 1;
+        self.tally.take(&entry);
+        self.tree.take(&entry, u64::MAX)?;
+        self.autonomy.extend(super::registers::levelled(&entry));
+        match entry.kind {
+            Kind::Ruling => self.refusals.take(&entry),
+            Kind::Observe => self.contract(&entry),
+            Kind::Charter => self.charter = entry.body.get_mut("files").map(Json::take),
+            Kind::Intervention | Kind::Alert => self.told.push(entry),
+            Kind::Close => self.close = Some(entry),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn contract(&mut self, entry: &Entry) {
+        let told = entry.body.get("contract").and_then(|told| serde_json::from_value(told.clone()).ok());
+        let Some(result): Option<crate::ContractResult> = told else { return };
+        match self.contracts.iter_mut().find(|earlier| earlier.contract == result.contract) {
+            Some(earlier) => *earlier = result,
+            None => self.contracts.push(result),
+        }
+    }
+}
+
 /// What becomes of each rule's actions, by the charter in force and what the session has and lacks.
-fn coverage(history: &History, open: &Json) -> Option<SessionCoverage> {
+fn coverage(later: Option<&Json>, open: &Json) -> Option<SessionCoverage> {
     // A charter that was taken up later is in force.
-    let later = history.entries().iter().rev().find(|e| e.kind == Kind::Charter);
-    let sources = later.and_then(|e| e.body.get("files")).or_else(|| open.pointer("/charter/files"))?;
+    let sources = later.or_else(|| open.pointer("/charter/files"))?;
     let sources: Sources = serde_json::from_value(sources.clone()).ok()?;
     let (charter, _) = Charter::compile(&sources).ok()?;
     Some(session_coverage(&charter, &crate::coverage::doors(open)))
-}
-
-/// What the record says of contracts: of each the last.
-fn contracts(history: &History) -> Vec<crate::ContractResult> {
-    let mut out: Vec<crate::ContractResult> = Vec::new();
-    let observed = history.entries().iter().filter(|entry| entry.kind == Kind::Observe);
-    for told in observed.filter_map(|entry| entry.body.get("contract")) {
-        let Ok(result) = serde_json::from_value::<crate::ContractResult>(told.clone()) else { continue };
-        match out.iter_mut().find(|earlier| earlier.contract == result.contract) {
-            Some(earlier) => *earlier = result,
-            None => out.push(result),
-        }
-    }
-    out
-}
-
-fn opening(history: &History) -> Option<&Entry> {
-    history.entries().iter().find(|e| e.kind == Kind::Open)
 }
 
 /// The attempt of the same call that implied this one. The gate names a call's first attempt as the last cause of the
@@ -280,19 +330,28 @@ pub(super) fn implied_by(history: &History, of: u64) -> Option<u64> {
     [begun, settled].into_iter().flatten().all(|seq| seq > of).then_some(first)
 }
 
-fn refusals(history: &History) -> Vec<RuleCount> {
-    let mut by_rule = BTreeMap::<String, (u64, u64)>::new();
-    for entry in history.entries().iter().filter(|e| e.kind == Kind::Ruling && text(&e.body, "verdict") == "deny") {
-        let of = entry.body.get("of").and_then(Json::as_u64).unwrap_or(entry.seq);
-        for rule in entry.body.get("reasons").and_then(Json::as_array).into_iter().flatten() {
-            let count = by_rule.entry(text(rule, "rule")).or_default();
+/// By rule how often it refused, and the last entry that it refused.
+#[derive(Default)]
+struct Refusals(BTreeMap<String, (u64, u64)>);
+
+impl Refusals {
+    fn take(&mut self, ruling: &Entry) {
+        if ruling.body.get("verdict").and_then(Json::as_str) != Some("deny") {
+            return;
+        }
+        let of = ruling.body.get("of").and_then(Json::as_u64).unwrap_or(ruling.seq);
+        for rule in ruling.body.get("reasons").and_then(Json::as_array).into_iter().flatten() {
+            let count = self.0.entry(text(rule, "rule")).or_default();
             *count = (count.0 + 1, of);
         }
     }
-    let mut out: Vec<RuleCount> =
-        by_rule.into_iter().map(|(rule, (count, last))| RuleCount { rule, count, last }).collect();
-    out.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.rule.cmp(&b.rule)));
-    out
+
+    fn ranked(self) -> Vec<RuleCount> {
+        let mut out: Vec<RuleCount> =
+            self.0.into_iter().map(|(rule, (count, last))| RuleCount { rule, count, last }).collect();
+        out.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.rule.cmp(&b.rule)));
+        out
+    }
 }
 
 pub(super) fn intervention(entry: &Entry) -> Act {

@@ -77,12 +77,6 @@ fn recount(counts: &mut Counts, before: Verdicts, after: Verdicts) {
 }
 
 impl Tally {
-    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
-        let mut tally = Self::default();
-        entries.into_iter().for_each(|e| tally.take(e));
-        tally
-    }
-
     /// Takes the next entry. One that was taken before changes nothing.
     pub fn take(&mut self, entry: &Entry) {
         if entry.seq <= self.last_seq {
@@ -239,7 +233,9 @@ mod tests {
         ledger.flush().unwrap();
         let entries = ledger.entries("s", 1.., flyball_ledger::Filter::default()).unwrap();
         let entries: Vec<Entry> = entries.map(Result::unwrap).collect();
-        let Counts { actions, allowed, denied, held, modified } = Tally::of(&entries).counts;
+        let mut tally = Tally::default();
+        entries.iter().for_each(|entry| tally.take(entry));
+        let Counts { actions, allowed, denied, held, modified } = tally.counts;
         (actions, allowed, denied, held, modified)
     }
 

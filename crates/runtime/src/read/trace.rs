@@ -65,7 +65,7 @@ pub fn lineage(ledger: &Ledger, session: &str, path: &Path, seq: Option<u64>) ->
         Some(seq) => history.entry(seq)?.seq,
         None => history.last(),
     };
-    let rel = super::workspace::relative(&history, path)?;
+    let rel = super::workspace::relative_to(history.workspace(), path)?;
     let full = format!("{}/{rel}", history.workspace());
     let mut nodes: Vec<TraceNode> = history.entries().iter().filter_map(|e| node(&history, e, None)).collect();
     nodes.retain(|n| n.seq <= last);

@@ -1,12 +1,13 @@
 //! The workspace at a step, and between two steps.
 
-use super::fold::{Node, Touched, barrier, changed, fold, is_look};
-use super::{History, ReadError};
+use super::fold::{Node, Stood, Touched, Tree, stood};
+use super::session::{opening, text};
+use super::{ReadError, entry};
 use crate::state::{State, StateError};
-use flyball_ledger::{Digest, Entry, Kind, Ledger, LedgerError};
+use flyball_ledger::{Digest, Ledger, LedgerError};
 use serde::Serialize;
 use similar::TextDiff;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
 /// A side of a file longer than this is compared by digest only, bytes.
@@ -107,10 +108,9 @@ pub struct FileDiff {
 /// # Errors
 /// [`ReadError`] when the ledger can't be read or the entry is not there.
 pub fn at(ledger: &Ledger, session: &str, seq: u64) -> Result<At, ReadError> {
-    let history = History::read(ledger, session)?;
-    history.entry(seq)?;
-    let tree = fold(&history, seq)?;
-    let (as_of, told) = barrier(&history, seq).map_or((None, None), |(seq, state)| (Some(seq), state));
+    entry(ledger, session, seq)?;
+    let Stood { tree, as_of, .. } = stood(ledger, session, seq)?;
+    let (as_of, told) = as_of.map_or((None, None), |(seq, state)| (Some(seq), state));
     // Not each look tells it.
     let state = match (as_of, told) {
         (Some(seq), None) => {
@@ -118,14 +118,13 @@ pub fn at(ledger: &Ledger, session: &str, seq: u64) -> Result<At, ReadError> {
         }
         (_, told) => told,
     };
-    Ok(At {
-        session: session.to_owned(),
-        seq,
-        as_of,
-        state,
-        workspace: history.workspace().to_owned(),
-        changes: listed(&tree, ""),
-    })
+    let workspace = workspace(ledger, session)?;
+    Ok(At { session: session.to_owned(), seq, as_of, state, workspace, changes: listed(&tree, "") })
+}
+
+/// The workspace's path, as the opening says.
+fn workspace(ledger: &Ledger, session: &str) -> Result<String, ReadError> {
+    Ok(text(&opening(ledger, session)?.body, "workspace"))
 }
 
 fn unreadable(session: &str, error: StateError) -> ReadError {
@@ -142,21 +141,17 @@ fn unreadable(session: &str, error: StateError) -> ReadError {
 /// # Errors
 /// [`ReadError`] when the ledger can't be read, the entry or path was not there, or its content is not on record.
 pub fn at_path(ledger: &Ledger, session: &str, seq: u64, path: &Path) -> Result<Content, ReadError> {
-    let history = History::read(ledger, session)?;
-    history.entry(seq)?;
-    let rel = relative(&history, path)?;
-    let tree = fold(&history, seq)?;
+    entry(ledger, session, seq)?;
+    let source = Source::new(ledger, session, seq)?;
+    let rel = relative_to(&source.workspace, path)?;
+    let tree = stood(ledger, session, seq)?.tree;
     let below = listed(&tree, &rel);
-    let source = Source { ledger, history: &history, seq };
-    match tree.get(&rel) {
-        Some(touched) => match touched.node.kind.as_str() {
+    match tree.get(&rel).map(|touched| (touched.node(), touched.since)) {
+        Some((node, since)) => match node.kind.as_str() {
             "absent" => Err(ReadError::Absent { path: rel, seq }),
-            "symlink" => Ok(Content::Link(touched.node.target.clone().unwrap_or_default())),
+            "symlink" => Ok(Content::Link(node.target.unwrap_or_default())),
             "directory" => Ok(Content::Folder(below)),
-            _ => {
-                let bytes = source.content(&rel, &touched.node)?;
-                Ok(Content::File { bytes, is_from_workspace: touched.since.is_none() })
-            }
+            _ => Ok(Content::File { bytes: source.content(&rel, &node)?, is_from_workspace: since.is_none() }),
         },
         None if rel.is_empty() || !below.is_empty() => Ok(Content::Folder(below)),
         None => source.untouched(&rel),
@@ -168,29 +163,17 @@ pub fn at_path(ledger: &Ledger, session: &str, seq: u64, path: &Path) -> Result<
 /// # Errors
 /// [`ReadError`] when the ledger can't be read or an entry is not there.
 pub fn diff(ledger: &Ledger, session: &str, from: u64, to: u64) -> Result<WorkspaceDiff, ReadError> {
-    let history = History::read(ledger, session)?;
-    history.entry(from)?;
-    history.entry(to)?;
-    let (before, after) = (fold(&history, from)?, fold(&history, to)?);
+    entry(ledger, session, from)?;
+    entry(ledger, session, to)?;
+    let (before, after) = (stood(ledger, session, from)?, stood(ledger, session, to)?);
+    let source = Source::new(ledger, session, to)?;
     let mut files = Vec::new();
     // Both folds know every path that was ever touched.
-    for (path, later) in &after {
-        let Some(earlier) = before.get(path) else { continue };
-        if earlier.node == later.node || (earlier.node.is_absent() && later.node.is_absent()) {
-            continue;
-        }
-        let source = Source { ledger, history: &history, seq: to };
-        let (unified, note) = compare((&source, &source), path, &earlier.node, &later.node);
-        files.push(FileDiff {
-            path: path.clone(),
-            change: change(&earlier.node, &later.node),
-            from: earlier.node.clone(),
-            to: later.node.clone(),
-            unified,
-            note,
-        });
+    for (path, later) in after.tree.iter() {
+        let Some(earlier) = before.tree.get(path).filter(|earlier| !earlier.stands_as(later)) else { continue };
+        files.push(file_diff((&source, &source), path, earlier.node(), later.node()));
     }
-    let behind = [from, to].into_iter().filter_map(|seq| behind_at(&history, seq)).collect();
+    let behind = [(from, &before), (to, &after)].into_iter().filter_map(|(seq, stood)| behind_at(stood, seq)).collect();
     Ok(WorkspaceDiff { session: session.to_owned(), from, to, files, behind })
 }
 
@@ -199,17 +182,13 @@ pub fn diff(ledger: &Ledger, session: &str, from: u64, to: u64) -> Result<Worksp
 /// # Errors
 /// [`ReadError`] when the ledger can't be read or the entry is not there.
 pub fn behind(ledger: &Ledger, session: &str, seq: u64) -> Result<Option<Behind>, ReadError> {
-    let history = History::read(ledger, session)?;
-    history.entry(seq)?;
-    Ok(behind_at(&history, seq))
+    entry(ledger, session, seq)?;
+    Ok(behind_at(&stood(ledger, session, seq)?, seq))
 }
 
-fn behind_at(history: &History, seq: u64) -> Option<Behind> {
-    let as_of = barrier(history, seq).map(|(seq, _)| seq);
-    let since = |e: &&Entry| e.seq > as_of.unwrap_or_default() && e.seq <= seq;
-    let is_behind = history.entries().iter().filter(since).any(|e| e.kind == Kind::Dispatch);
-    let next = history.entries().iter().find(|e| e.seq > seq && is_look(e)).map(|e| e.seq);
-    is_behind.then_some(Behind { seq, as_of, next })
+fn behind_at(stood: &Stood, seq: u64) -> Option<Behind> {
+    let as_of = stood.as_of.as_ref().map(|(seq, _)| *seq);
+    stood.is_behind.then_some(Behind { seq, as_of, next: stood.next })
 }
 
 /// A step of a session.
@@ -238,27 +217,22 @@ pub struct SessionsDiff {
 /// # Errors
 /// [`ReadError`] when the ledger can't be read or an entry is not there.
 pub fn diff_of_two(ledger: &Ledger, from: &Step, to: &Step) -> Result<SessionsDiff, ReadError> {
-    let read = |step: &Step| -> Result<_, ReadError> {
-        let history = History::read(ledger, &step.session)?;
-        history.entry(step.seq)?;
-        let tree = fold(&history, step.seq)?;
-        Ok((history, tree))
-    };
-    let ((one, before), (other, after)) = (read(from)?, read(to)?);
-    let source = |history, step: &Step| Source { ledger, history, seq: step.seq };
-    let sources = (&source(&one, from), &source(&other, to));
-    let paths: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    for step in [from, to] {
+        entry(ledger, &step.session, step.seq)?;
+    }
+    let tree = |step: &Step| stood(ledger, &step.session, step.seq).map(|stood| stood.tree);
+    let (before, after) = (tree(from)?, tree(to)?);
+    let (one, other) = (Source::new(ledger, &from.session, from.seq)?, Source::new(ledger, &to.session, to.seq)?);
+    let paths: BTreeSet<&str> = before.iter().chain(after.iter()).map(|(path, _)| path).collect();
     let mut files = Vec::new();
     for path in paths {
         let (was, is) = (before.get(path), after.get(path));
-        let Some(found) = was.or(is).map(|touched| &touched.base) else { continue };
-        let (old, new) = (was.map_or(found, |touched| &touched.node), is.map_or(found, |touched| &touched.node));
-        if old.same(new) {
-            continue;
+        let Some(found) = was.or(is).map(|touched| touched.base()) else { continue };
+        let old = was.map_or_else(|| found.clone(), |touched| touched.node());
+        let new = is.map_or(found, |touched| touched.node());
+        if !old.same(&new) {
+            files.push(file_diff((&one, &other), path, old, new));
         }
-        let (unified, note) = compare(sources, path, old, new);
-        let (path, change) = (path.clone(), change(old, new));
-        files.push(FileDiff { path, change, from: old.clone(), to: new.clone(), unified, note });
     }
     Ok(SessionsDiff { from: from.clone(), to: to.clone(), files })
 }
@@ -279,24 +253,28 @@ pub struct Undone {
 /// # Errors
 /// [`ReadError`] when the ledger can't be read.
 pub fn undone(ledger: &Ledger, session: &str, seq: u64) -> Result<Undone, ReadError> {
-    let history = History::of_kinds(ledger, session, &[Kind::Open, Kind::Observe])?;
-    let (then, now) = (fold(&history, seq)?, fold(&history, u64::MAX)?);
-    let differs = |(path, now): (&String, &Touched)| {
-        let then = then.get(path)?;
-        let is_same = then.node == now.node || (then.node.is_absent() && now.node.is_absent());
-        (!is_same).then(|| (path.clone(), change(&now.node, &then.node)))
+    let (then, now) = (stood(ledger, session, seq)?.tree, stood(ledger, session, u64::MAX)?);
+    let differs = |(path, now): (&str, &Touched)| {
+        let then = then.get(path).filter(|then| !then.stands_as(now))?;
+        Some((path.to_owned(), change(&now.node(), &then.node())))
     };
-    let as_of = barrier(&history, u64::MAX).map(|(seq, _)| seq);
-    Ok(Undone { seq, as_of, paths: now.iter().filter_map(differs).collect() })
+    let as_of = now.as_of.as_ref().map(|(seq, _)| *seq);
+    Ok(Undone { seq, as_of, paths: now.tree.iter().filter_map(differs).collect() })
 }
 
+/// Where contents as of a step are found.
 struct Source<'a> {
     ledger: &'a Ledger,
-    history: &'a History,
+    session: &'a str,
+    workspace: String,
     seq: u64,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    fn new(ledger: &'a Ledger, session: &'a str, seq: u64) -> Result<Self, ReadError> {
+        Ok(Self { ledger, session, workspace: workspace(ledger, session)?, seq })
+    }
+
     /// A file's bytes: from the ledger, or from the real workspace where it still holds exactly these.
     fn content(&self, path: &str, node: &Node) -> Result<Vec<u8>, ReadError> {
         let missing = |why: &str| ReadError::NotRecorded { path: path.to_owned(), seq: self.seq, why: why.to_owned() };
@@ -304,10 +282,9 @@ impl Source<'_> {
         let wanted: Digest = digest.parse()?;
         match self.ledger.blob(&wanted) {
             Err(LedgerError::NoBlob(_)) => {
-                let erased =
-                    self.history.entries().iter().filter_map(flyball_ledger::Erased::of).find(|e| e.took(&wanted));
-                if let Some(erased) = erased {
-                    return Err(missing(&crate::evidence::say_erased(&erased)));
+                let erased = crate::evidence::erased(self.ledger, self.session)?;
+                if let Some(erased) = erased.values().find(|e| e.took(&wanted)) {
+                    return Err(missing(&crate::evidence::say_erased(erased)));
                 }
             }
             found => return Ok(found?),
@@ -322,7 +299,7 @@ impl Source<'_> {
 
     /// A path that the session never touched: the real workspace's, which the session could not change.
     fn untouched(&self, path: &str) -> Result<Content, ReadError> {
-        let full = Path::new(self.history.workspace()).join(path);
+        let full = Path::new(&self.workspace).join(path);
         let missing = |why: String| ReadError::NotRecorded { path: path.to_owned(), seq: self.seq, why };
         let meta = match std::fs::symlink_metadata(&full) {
             Ok(meta) => meta,
@@ -343,11 +320,16 @@ impl Source<'_> {
     }
 
     fn real(&self, path: &str) -> Option<Vec<u8>> {
-        let full = Path::new(self.history.workspace()).join(path);
+        let full = Path::new(&self.workspace).join(path);
         // A pipe or device in its place would block or never end.
         std::fs::symlink_metadata(&full).ok().filter(std::fs::Metadata::is_file)?;
         std::fs::read(full).ok()
     }
+}
+
+fn file_diff(sources: (&Source<'_>, &Source<'_>), path: &str, from: Node, to: Node) -> FileDiff {
+    let (unified, note) = compare(sources, path, &from, &to);
+    FileDiff { path: path.to_owned(), change: change(&from, &to), from, to, unified, note }
 }
 
 fn compare(
@@ -393,17 +375,16 @@ fn is_binary(bytes: &[u8]) -> bool {
 }
 
 /// What stands changed at or below a path.
-fn listed(tree: &BTreeMap<String, Touched>, below: &str) -> Vec<ChangedPath> {
+fn listed(tree: &Tree, below: &str) -> Vec<ChangedPath> {
     let inside = |path: &str| {
         below.is_empty() || path.strip_prefix(below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    changed(tree)
-        .filter(|(path, _)| inside(path))
-        .map(|(path, t)| ChangedPath {
-            path: path.clone(),
-            change: change(&t.base, &t.node),
-            node: t.node.clone(),
-            since: t.since,
+    let changed = tree.changed().filter(|(path, _)| inside(path));
+    changed
+        .map(|(path, touched)| {
+            let node = touched.node();
+            let change = change(&touched.base(), &node);
+            ChangedPath { path: path.to_owned(), change, node, since: touched.since }
         })
         .collect()
 }
@@ -414,11 +395,6 @@ fn change(from: &Node, to: &Node) -> &'static str {
         (false, true) => "deleted",
         _ => "modified",
     }
-}
-
-/// The path as the record names it.
-pub(super) fn relative(history: &History, path: &Path) -> Result<String, ReadError> {
-    relative_to(history.workspace(), path)
 }
 
 /// The path as the record of a session in this workspace names it.

@@ -50,20 +50,20 @@ pub struct Applied {
 /// # Errors
 /// [`WorkspaceError::Conflicts`] with all paths that are not as expected; [`WorkspaceError::Undone`] when a step failed.
 /// In both cases, and whenever staging fails, the tree is as before.
-pub fn apply(layers: &Layers, plan: &Plan, journal: &Path) -> Result<Applied> {
+pub fn apply(layers: &Layers, plan: Plan, journal: &Path) -> Result<Applied> {
     apply_with(layers, plan, journal, &mut |_| Ok(()))
 }
 
 /// Points at which a test stops the work, as a crash would, or makes a step fail.
 pub(super) type Probe<'a> = &'a mut dyn FnMut(&'static str) -> Result<()>;
 
-pub(super) fn apply_with(layers: &Layers, plan: &Plan, journal: &Path, probe: Probe<'_>) -> Result<Applied> {
+pub(super) fn apply_with(layers: &Layers, plan: Plan, journal: &Path, probe: Probe<'_>) -> Result<Applied> {
     if std::fs::symlink_metadata(journal).is_ok() {
         return Err(WorkspaceError::Unfinished(journal.to_owned()));
     }
     let lower = beneath::root(&layers.lower)?;
     let upper = beneath::root(&layers.upper)?;
-    let (mut changes, mut stripped) = (plan.changes.clone(), Vec::new());
+    let (mut changes, mut stripped) = (plan.changes, Vec::new());
     for change in &mut changes {
         if strip(change) {
             stripped.push(change.path.clone());
@@ -198,22 +198,37 @@ fn stage(
     let stage = beneath::dir(lower, &at).map_err(err("open", &at))?;
     let mut made = Vec::new();
     let mut names = Names::default();
+    let is_each_synced = take.len() <= SYNCED_ALONE_MAX || !syncs_whole(stage.as_fd());
     for (slot, change) in take.iter().enumerate() {
         probe("stage")?;
         made.push(match names.link(lower, upper, stage.as_fd(), take, slot)? {
             Some(ino) => ino,
-            None => content(upper, stage.as_fd(), slot, change)?,
+            None => content(upper, stage.as_fd(), slot, change, is_each_synced)?,
         });
     }
     log.steps = lay(take, &made);
     spares(stage.as_fd(), &log.steps)?;
+    if !is_each_synced {
+        rustix::fs::syncfs(&stage).map_err(err("sync", &at))?;
+    }
     rustix::fs::fsync(&stage).map_err(err("sync", &at))?;
     rustix::fs::fsync(lower).map_err(err("sync", Path::new("")))?;
     Ok(stage)
 }
 
-/// One change's new content in the stage; its inode.
-fn content(upper: BorrowedFd<'_>, stage: BorrowedFd<'_>, slot: usize, change: &Change) -> Result<u64> {
+/// So many files are put on the disk each by itself: of more, the whole file system is, once. Each alone waits for the disk, and
+/// what others wrote to it meanwhile is seldom more than all of them.
+const SYNCED_ALONE_MAX: usize = 64;
+
+/// Whether a sync of the whole file system puts all its files on the disk and tells of what it could not: ext4, XFS, Btrfs and
+/// tmpfs do; FUSE, overlays and network file systems of some kernels do not.
+fn syncs_whole(dir: BorrowedFd<'_>) -> bool {
+    const KNOWN: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+    rustix::fs::fstatfs(dir).is_ok_and(|fs| KNOWN.contains(&(fs.f_type as u64)))
+}
+
+/// One change's new content in the stage; its inode. `synced`: whether it is put on the disk by itself.
+fn content(upper: BorrowedFd<'_>, stage: BorrowedFd<'_>, slot: usize, change: &Change, synced: bool) -> Result<u64> {
     let (rel, name) = (change.path.as_path(), new(slot));
     match &change.node {
         Node::File { digest, mode, .. } => {
@@ -227,7 +242,9 @@ fn content(upper: BorrowedFd<'_>, stage: BorrowedFd<'_>, slot: usize, change: &C
             likeness::holes(&from, &stat, &file);
             likeness::xattrs(from.as_fd(), file.as_fd()).map_err(err("set the attributes of", rel))?;
             rustix::fs::futimens(&file, &likeness::times(&stat)).map_err(err("set the times of", rel))?;
-            rustix::fs::fsync(&file).map_err(err("sync", rel))?;
+            if synced {
+                rustix::fs::fsync(&file).map_err(err("sync", rel))?;
+            }
             Ok(rustix::fs::fstat(&file).map_err(err("look at", rel))?.st_ino)
         }
         Node::Symlink { target } => {

@@ -241,7 +241,7 @@ fn what_the_user_does_meanwhile_is_no_change_of_the_sessions() {
     fs::write(world.copy("file"), "the session's").unwrap();
     fs::write(world.copy("d/new"), "the session's").unwrap();
     let plan = Plan { changes: world.changes(), expected: Default::default() };
-    assert_eq!(apply(&world.layers, &plan, &world.dir.path().join("journal")).unwrap_err().code(), "FB0286");
+    assert_eq!(apply(&world.layers, plan, &world.dir.path().join("journal")).unwrap_err().code(), "FB0286");
     assert_eq!(fs::read_to_string(world.lower("file")).unwrap(), "the user's");
     assert!(!world.lower("d/new").exists());
 }
@@ -254,7 +254,7 @@ fn apply_makes_the_tree_what_the_copy_is_and_leaves_the_rest_alone() {
     fs::remove_file(world.copy("tool")).unwrap();
     fs::write(world.lower("others"), "added by the user meanwhile").unwrap();
     let plan = Plan { changes: world.changes(), expected: Default::default() };
-    apply(&world.layers, &plan, &world.dir.path().join("journal")).unwrap();
+    apply(&world.layers, plan, &world.dir.path().join("journal")).unwrap();
     assert_eq!(fs::read_to_string(world.lower("moved/er/c")).unwrap(), "ccc");
     assert_eq!(fs::read_to_string(world.lower("file")).unwrap(), "changed");
     assert_eq!(fs::read_to_string(world.lower("others")).unwrap(), "added by the user meanwhile");

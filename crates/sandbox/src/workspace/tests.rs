@@ -259,7 +259,7 @@ fn everything() -> World {
 #[test]
 fn apply_takes_everything() {
     let w = everything();
-    let done = apply(&w.layers, &w.plan(), &w.journal()).unwrap();
+    let done = apply(&w.layers, w.plan(), &w.journal()).unwrap();
     assert!(done.left_out.is_empty() && done.paths.len() > 10);
     assert_eq!(
         listing(&w.layers.lower),
@@ -308,7 +308,7 @@ fn set_id_bits_of_the_sessions_making_are_not_taken() {
     ] {
         fs::set_permissions(w.dir.path().join(at), fs::Permissions::from_mode(mode)).unwrap();
     }
-    let done = apply(&w.layers, &w.plan(), &w.journal()).unwrap();
+    let done = apply(&w.layers, w.plan(), &w.journal()).unwrap();
     let stripped: Vec<_> = done.stripped.iter().map(|path| path.to_str().unwrap()).collect();
     assert_eq!(stripped, ["both", "edited", "gained", "new"]);
     assert_eq!(
@@ -329,7 +329,7 @@ fn set_id_bits_of_the_sessions_making_are_not_taken() {
 /// Runs `apply` until the `n`th point and cuts it off there; whether it got there.
 fn cut(w: &World, n: usize) -> bool {
     let mut left = n;
-    let cut = apply_with(&w.layers, &w.plan(), &w.journal(), &mut |_| {
+    let cut = apply_with(&w.layers, w.plan(), &w.journal(), &mut |_| {
         if left == 0 {
             return Err(WorkspaceError::Stopped);
         }
@@ -346,7 +346,7 @@ fn again(did: Recovered) -> Recovered {
 #[test]
 fn a_crash_at_any_point_is_recovered_from() {
     let whole = everything();
-    apply(&whole.layers, &whole.plan(), &whole.journal()).unwrap();
+    apply(&whole.layers, whole.plan(), &whole.journal()).unwrap();
     let mut seen = Vec::new();
     for n in 0.. {
         let w = everything();
@@ -354,7 +354,7 @@ fn a_crash_at_any_point_is_recovered_from() {
         if !cut(&w, n) {
             break;
         }
-        assert_eq!(apply(&w.layers, &w.plan(), &w.journal()).unwrap_err().code(), "FB0290", "point {n}");
+        assert_eq!(apply(&w.layers, w.plan(), &w.journal()).unwrap_err().code(), "FB0290", "point {n}");
         let did = recover(&w.journal()).unwrap();
         match did {
             Recovered::RolledBack => assert_eq!(listing(&w.layers.lower), before, "point {n}"),
@@ -367,7 +367,7 @@ fn a_crash_at_any_point_is_recovered_from() {
         conclude(&w.journal()).unwrap();
         assert_eq!(recover(&w.journal()).unwrap(), Recovered::Nothing);
         if did == Recovered::RolledBack {
-            apply(&w.layers, &w.plan(), &w.journal()).unwrap();
+            apply(&w.layers, w.plan(), &w.journal()).unwrap();
             assert_eq!(listing(&w.layers.lower), listing(&whole.layers.lower), "point {n}, again");
         }
     }
@@ -381,7 +381,7 @@ fn a_failing_step_undoes_the_others() {
         let w = everything();
         let before = listing(&w.layers.lower);
         let mut left = n;
-        let done = apply_with(&w.layers, &w.plan(), &w.journal(), &mut |_| {
+        let done = apply_with(&w.layers, w.plan(), &w.journal(), &mut |_| {
             if left == 0 {
                 left = usize::MAX;
                 return Err(WorkspaceError::Kind("x".into()));
@@ -403,7 +403,7 @@ fn what_somebody_else_changed_stops_it() {
     let before = w.plan();
     fs::write(w.layers.lower.join("edit"), "mine").unwrap();
     fs::write(w.layers.lower.join("new"), "mine").unwrap();
-    let WorkspaceError::Conflicts(found) = apply(&w.layers, &before, &w.journal()).unwrap_err() else { panic!() };
+    let WorkspaceError::Conflicts(found) = apply(&w.layers, before, &w.journal()).unwrap_err() else { panic!() };
     assert_eq!(found.iter().map(|c| escape(&c.path)).collect::<Vec<_>>(), ["edit", "new"]);
     assert!(!w.journal().exists());
     assert!(w.layers.lower.join("gone").exists());
@@ -411,7 +411,7 @@ fn what_somebody_else_changed_stops_it() {
     let mut plan = w.plan();
     plan.changes.retain(|c| c.path == Path::new("gone"));
     plan.expected.insert("gone".into(), Node::Absent);
-    assert_eq!(apply(&w.layers, &plan, &w.journal()).unwrap_err().code(), "FB0286");
+    assert_eq!(apply(&w.layers, plan, &w.journal()).unwrap_err().code(), "FB0286");
 }
 
 #[test]
@@ -420,7 +420,7 @@ fn an_edit_between_comparing_and_applying_is_not_lost() {
     let plan = w.plan();
     let at = w.layers.lower.join("edit");
     let mut once = true;
-    let done = apply_with(&w.layers, &plan, &w.journal(), &mut |point| {
+    let done = apply_with(&w.layers, plan, &w.journal(), &mut |point| {
         if point == "step" && std::mem::take(&mut once) {
             fs::write(&at, "a person's edit").unwrap();
         }
@@ -439,7 +439,7 @@ fn a_link_swapped_in_leads_nowhere() {
     let outside = w.dir.path().join("outside");
     plant(&outside, &[("f", "1")]);
     let mut once = true;
-    let done = apply_with(&w.layers, &plan, &w.journal(), &mut |point| {
+    let done = apply_with(&w.layers, plan, &w.journal(), &mut |point| {
         if point == "step" && std::mem::take(&mut once) {
             fs::rename(w.layers.lower.join("d"), w.layers.lower.join("d2")).unwrap();
             symlink(&outside, w.layers.lower.join("d")).unwrap();
@@ -546,7 +546,7 @@ fn a_real_overlay_is_read_rewound_and_applied() {
         fs::remove_dir_all(merged.join("d/y")).unwrap();
         let shown = listing(&merged);
         rustix::mount::unmount(&merged, rustix::mount::UnmountFlags::DETACH).unwrap();
-        apply(&w.layers, &w.plan(), &w.journal()).unwrap();
+        apply(&w.layers, w.plan(), &w.journal()).unwrap();
         assert_eq!(listing(&w.layers.lower), shown);
     });
 }
@@ -579,7 +579,7 @@ fn a_full_disk_applies_nothing() {
         plant(&w.layers.upper, &[("f", "2"), ("big", &"x".repeat(1024 * 1024))]);
         whiteout(&w, "g");
         let before = listing(&w.layers.lower);
-        let e = apply(&w.layers, &w.plan(), &w.journal()).unwrap_err();
+        let e = apply(&w.layers, w.plan(), &w.journal()).unwrap_err();
         assert_eq!((e.code(), e.hint().contains("free space")), ("FB0280", true), "{e}");
         assert_eq!(listing(&w.layers.lower), before);
         assert!(!w.journal().exists());
