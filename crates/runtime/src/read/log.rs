@@ -2,7 +2,7 @@
 
 use super::ReadError;
 use super::history::{attempt_of, say, whole_body};
-use super::session::{opening, text};
+use super::session::workspace;
 use flyball_ledger::{Entry, Kind, Ledger, LedgerError};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +46,7 @@ impl<'a> Log<'a> {
         Ok(Self {
             ledger,
             session,
-            workspace: text(&opening(ledger, session)?.body, "workspace"),
+            workspace: workspace(ledger, session)?,
             filter,
             last: 0,
             ruled: BTreeSet::new(),

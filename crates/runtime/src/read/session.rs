@@ -206,12 +206,19 @@ pub fn resolve(ledger: &Ledger, wanted: &str) -> Result<String, ReadError> {
 /// # Errors
 /// [`ReadError`] when the ledger can't be read or the session has none.
 pub fn opening(ledger: &Ledger, session: &str) -> Result<Entry, ReadError> {
+    let none = || ReadError::Malformed { session: session.to_owned(), seq: 0, what: "it has no opening".to_owned() };
+    find_opening(ledger, session)?.ok_or_else(none)
+}
+
+fn find_opening(ledger: &Ledger, session: &str) -> Result<Option<Entry>, ReadError> {
     let openings = Filter { kinds: vec![Kind::Open], ..Filter::default() };
-    let Some(opening) = ledger.entries(session, .., openings)?.next().transpose()? else {
-        let what = "it has no opening".to_owned();
-        return Err(ReadError::Malformed { session: session.to_owned(), seq: 0, what });
-    };
-    Ok(Entry { body: whole_body(ledger, &opening)?, ..opening })
+    let Some(opening) = ledger.entries(session, .., openings)?.next().transpose()? else { return Ok(None) };
+    Ok(Some(Entry { body: whole_body(ledger, &opening)?, ..opening }))
+}
+
+/// The workspace's path, as the opening says; nothing of a stream that no session opened.
+pub(super) fn workspace(ledger: &Ledger, session: &str) -> Result<String, ReadError> {
+    Ok(find_opening(ledger, session)?.map(|opening| text(&opening.body, "workspace")).unwrap_or_default())
 }
 
 /// Whether a session ran under a learning charter: its changes were let through, whatever the rules say.

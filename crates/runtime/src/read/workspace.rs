@@ -1,7 +1,7 @@
 //! The workspace at a step, and between two steps.
 
 use super::fold::{Node, Stood, Touched, Tree, stood};
-use super::session::{opening, text};
+use super::session::workspace;
 use super::{ReadError, entry};
 use crate::state::{State, StateError};
 use flyball_ledger::{Digest, Ledger, LedgerError};
@@ -120,11 +120,6 @@ pub fn at(ledger: &Ledger, session: &str, seq: u64) -> Result<At, ReadError> {
     };
     let workspace = workspace(ledger, session)?;
     Ok(At { session: session.to_owned(), seq, as_of, state, workspace, changes: listed(&tree, "") })
-}
-
-/// The workspace's path, as the opening says.
-fn workspace(ledger: &Ledger, session: &str) -> Result<String, ReadError> {
-    Ok(text(&opening(ledger, session)?.body, "workspace"))
 }
 
 fn unreadable(session: &str, error: StateError) -> ReadError {
