@@ -52,9 +52,9 @@ struct Ahead {
 }
 
 /// Runs the launcher to its end; returns its exit code.
-pub(super) fn run(control: OwnedFd, alive: &OwnedFd, is_apart: bool) -> i32 {
+pub(super) fn run(control: OwnedFd, alive: &OwnedFd) -> i32 {
     // Ahead of the orders: this takes milliseconds. What fails is told once they are here, when somebody listens.
-    let begun = begin(&control, is_apart);
+    let begun = begin(&control);
     let Some((sockets, watch)) = orders(control, alive) else { return 2 };
     let started = begun.and_then(|ahead| match ahead {
         Some(ahead) => hand_on(ahead, &sockets),
@@ -79,16 +79,21 @@ pub(super) fn run(control: OwnedFd, alive: &OwnedFd, is_apart: bool) -> i32 {
 
 /// A session of its own, and namespaces, in which pid 1 begins with what all sessions have alike; without namespaces it keeps
 /// apart once it has its orders.
-fn begin(control: &OwnedFd, is_apart: bool) -> Step<Option<Ahead>> {
+fn begin(control: &OwnedFd) -> Step<Option<Ahead>> {
     sys::block_signals();
     // Taken whatever comes of the rest: the orders come behind it.
-    let first = match is_apart {
-        true => None,
-        false => wire::receive::<First>(control, RecvFlags::empty()).doing("reading the first orders")?,
+    let first = wire::receive::<First>(control, RecvFlags::empty()).doing("reading the first orders")?;
+    // The supervisor is gone: there will be no more orders either.
+    let Some(first) = first else { return Ok(None) };
+    // INVARIANT: before anything is forked. Nobody but the launcher is to have its socket and pipe, which stood there.
+    let [input, output] = first.fds.as_slice() else {
+        return Err(std::io::Error::from(std::io::ErrorKind::InvalidData)).doing("reading the first orders");
     };
+    rustix::stdio::dup2_stdin(input).doing("taking over standard input")?;
+    rustix::stdio::dup2_stdout(output).doing("taking over standard output")?;
     rustix::process::setsid().doing("starting a session")?;
-    // Without namespaces, or the supervisor is gone: there will be no more orders either.
-    let Some(First { base }) = first.map(|first| first.message) else { return Ok(None) };
+    // Without namespaces.
+    let Some(base) = first.message.base else { return Ok(None) };
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     namespaces(!user.is_root(), user.as_raw(), group.as_raw())?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing("closing the launcher to others")?;

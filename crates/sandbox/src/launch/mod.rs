@@ -7,8 +7,8 @@
 //! go, and execs the program.
 //!
 //! The launcher starts ahead of its orders ([`begin`]) with a socket and a pipe, and pid 1 mounts what all sessions have alike
-//! (the system, devices, private places) before it has them. Control: the new root's place, the orders, which the launcher hands
-//! on, then requests to pid 1; its end tells pid 1 that the supervisor is dead, and pid 1 ends all. The pipe's end tells the launcher so: it thaws what stands
+//! (the system, devices, private places) before it has them. Control: the program's streams and the new root's place, the orders,
+//! which the launcher hands on, then requests to pid 1; its end tells pid 1 that the supervisor is dead, and pid 1 ends all. The pipe's end tells the launcher so: it thaws what stands
 //! frozen, which could not die otherwise, and kills pid 1. With the orders, a sealed memfd, come the sockets agent (until the
 //! exec) and end (the agent's wait status), and the session's locks, which the launcher holds until all of the tree is gone
 //! ([`end_leftovers`] waits for that).
@@ -47,7 +47,7 @@ pub use remove::remove_session_dir;
 
 use crate::places::Places;
 use crate::spec::{Spec, Terminal, Weakness};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::RecvFlags;
 use rustix::net::sockopt::{self, Timeout};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal};
@@ -66,8 +66,6 @@ pub(crate) const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 
 /// What the launcher is called, so that `ps` tells it apart and [`enter_if_launcher`] knows it.
 const LAUNCHER: &str = "flyball-launcher";
-/// The word for one that stays in the namespaces where it is.
-const APART: &str = "apart";
 /// How long each step of the start may take.
 const START_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long pid 1 may take to answer.
@@ -133,8 +131,8 @@ pub(crate) struct NetHelper {
 
 /// The binary must call this first thing in `main`: when it was started as the sandbox's launcher this never returns.
 ///
-/// A process is one when it was given the launcher's name and its four descriptors; anyone may start one, and gets a
-/// process that builds a sandbox around itself with no more rights than it had.
+/// A process is one when it was given the launcher's name, and a socket and a pipe in the place of its first streams; anyone may
+/// start one, and gets a process that builds a sandbox around itself with no more rights than it had.
 pub fn enter_if_launcher() {
     let mut args = std::env::args_os();
     if args.next().as_deref() != Some(OsStr::new(LAUNCHER)) {
@@ -145,13 +143,10 @@ pub fn enter_if_launcher() {
         let folder = args.next().unwrap_or_default();
         sys::exit_now(probe::run(Path::new(&folder)));
     }
-    let is_apart = args.next_if(|word| word == APART).is_some();
-    let mut fd = || {
-        let number = args.next().and_then(|text| text.to_str()?.parse().ok()).unwrap_or(-1);
-        sys::inherited(number)
-    };
-    match (fd(), fd()) {
-        (Ok(control), Ok(alive)) => sys::exit_now(init::run(control, &alive, is_apart)),
+    let given = |stream: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(stream, 3);
+    // tidy: allow print: a pipe stands there.
+    match (given(rustix::stdio::stdin()), given(rustix::stdio::stdout())) {
+        (Ok(control), Ok(alive)) => sys::exit_now(init::run(control, &alive)),
         _ => sys::exit_now(2),
     }
 }
@@ -179,11 +174,18 @@ pub(crate) fn begin(base: &Path, is_apart: bool, streams: Option<Streams>) -> io
     sockopt::set_socket_passcred(&control, true)?;
     sockopt::set_socket_timeout(&control, Timeout::Recv, Some(START_WAIT_MAX))?;
     let (alive_inside, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let launcher = spawn([&control_inside, &alive_inside].map(AsRawFd::as_raw_fd), is_apart, streams)?;
+    let (streams, errors) = match streams {
+        Some([input, output, errors]) => (Some((input, output)), errors.into()),
+        None => (None, Stdio::inherit()),
+    };
+    let launcher = spawn(control_inside, alive_inside, errors)?;
     let starting = Starting { launcher: Some(launcher), init: None };
-    if !is_apart {
-        wire::send(&control, &wire::First { base: base.to_owned() }, &[])?;
-    }
+    let (input, output) = match &streams {
+        Some((input, output)) => (input.as_fd(), output.as_fd()),
+        // tidy: allow print: it is handed on, unwritten.
+        None => (rustix::stdio::stdin(), rustix::stdio::stdout()),
+    };
+    wire::send(&control, &wire::First { base: (!is_apart).then(|| base.to_owned()) }, &[input, output])?;
     // Meanwhile.
     let hierarchies = Hierarchies::of_this_process();
     hierarchies.remove_stale();
@@ -312,19 +314,11 @@ fn told(control: &OwnedFd) -> Option<LaunchError> {
     failure(&report.message)
 }
 
-fn spawn(inherited: [i32; 2], is_apart: bool, streams: Option<Streams>) -> io::Result<Child> {
+/// Its socket and pipe stand in the place of its first streams, which it is sent: with nothing to be done between fork and exec,
+/// nothing of this process is copied for it.
+fn spawn(control: OwnedFd, alive: OwnedFd, errors: Stdio) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0(LAUNCHER).env_clear().args(is_apart.then_some(APART)).args(inherited.iter().map(i32::to_string));
-    match streams {
-        Some([input, output, errors]) => command.stdin(input).stdout(output).stderr(errors),
-        None => command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit()),
-    };
-    // SAFETY: the closure only makes system calls by number on a list that it owns and does not free: nothing that another
-    // thread's lock could hold up.
-    unsafe {
-        command.pre_exec(move || inherited.iter().try_for_each(|fd| sys::clear_cloexec(*fd)));
-    }
-    command.spawn()
+    command.arg0(LAUNCHER).env_clear().stdin(control).stdout(alive).stderr(errors).spawn()
 }
 
 /// A start under way: whatever goes wrong, the launcher and all behind it end.

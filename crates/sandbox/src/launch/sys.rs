@@ -47,27 +47,6 @@ pub(super) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Takes over a descriptor that this process was started with.
-///
-/// Only the launcher calls this, once for each number that its own supervisor passed on its command line.
-pub(super) fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_GETFD reads flags only.
-    if fd < 3 || unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return Err(io::Error::from_raw_os_error(libc::EBADF));
-    }
-    // SAFETY: the descriptor is open (just asked), no standard stream, and nothing else in this fresh process owns it:
-    // `enter_if_launcher` runs first in main and calls this once a number.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
-    Ok(fd)
-}
-
-/// Lets a descriptor pass through the exec of the launcher. Called between fork and exec: makes one system call.
-pub(super) fn clear_cloexec(fd: RawFd) -> io::Result<()> {
-    // SAFETY: F_SETFD changes a flag of this process's descriptor table only.
-    if unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 /// Closes every descriptor from `first` on, but for those in `keep`.
 ///
 /// The caller gives up every owner of a closed descriptor: it must go on to `execve`, or never drop them.

@@ -20,11 +20,12 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Descriptors in one message.
 const FDS_MAX: usize = 8;
 
-/// What the launcher is told at once: enough for what all sessions have alike.
+/// What the launcher is told at once: enough for what all sessions have alike. With it: the program's standard input and output.
 #[derive(Serialize, Deserialize)]
 pub(super) struct First {
-    /// An empty folder that the new root is mounted on, where only the launcher and what it starts see it.
-    pub(super) base: PathBuf,
+    /// An empty folder that the new root is mounted on, where only the launcher and what it starts see it; none without
+    /// namespaces.
+    pub(super) base: Option<PathBuf>,
 }
 
 /// What the launcher hands on to pid 1. With it: the orders, the agent's socket and the end's, and the group if there is one.
