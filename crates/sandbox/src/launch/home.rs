@@ -256,7 +256,9 @@ impl<'a> Plan<'a> {
 
 fn hidden(spec: &Spec) -> Vec<PathBuf> {
     let mut hidden = spec.hide.clone();
-    hidden.extend(spec.hide.iter().filter_map(|path| fs::canonicalize(path).ok()));
+    // Most are not there, which one call tells; what they lead to takes one for each part of their path.
+    let there = spec.hide.iter().filter(|path| path.exists());
+    hidden.extend(there.filter_map(|path| fs::canonicalize(path).ok().filter(|real| real != path)));
     hidden
 }
 

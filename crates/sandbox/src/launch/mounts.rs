@@ -6,14 +6,13 @@ use super::step::{At, Step};
 use super::sys;
 use super::{DNS_ADDRESS, wire::Boot};
 use crate::spec::{Network, Spec};
-use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The system, where it is there. Not `/home`, `/root`, `/mnt`, `/media`, `/srv`, `/boot`: those are data.
@@ -51,25 +50,26 @@ pub(super) const SYSTEM_SECRETS: &[&str] = &[
     "/etc/kubernetes",
     "/etc/rancher",
 ];
+const PROC: &str = "/proc";
 /// What of `/proc` speaks of, or to, the whole machine.
 const PROC_MASKED: &[&str] = &[
-    "/proc/sysrq-trigger",
-    "/proc/kcore",
-    "/proc/kmsg",
-    "/proc/keys",
-    "/proc/key-users",
-    "/proc/timer_list",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/acpi",
-    "/proc/scsi",
-    "/proc/kpagecount",
-    "/proc/kpageflags",
-    "/proc/kpagecgroup",
-    "/proc/vmallocinfo",
-    "/proc/interrupts",
+    "sysrq-trigger",
+    "kcore",
+    "kmsg",
+    "keys",
+    "key-users",
+    "timer_list",
+    "latency_stats",
+    "sched_debug",
+    "acpi",
+    "scsi",
+    "kpagecount",
+    "kpageflags",
+    "kpagecgroup",
+    "vmallocinfo",
+    "interrupts",
 ];
-const PROC_READ_ONLY: &[&str] = &["/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"];
+const PROC_READ_ONLY: &[&str] = &["sys", "irq", "bus", "fs"];
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 /// Where the program finds what it is told beside its calls, if the session's folder has a file for it. In the root
 /// itself, which is read-only: nothing can be moved over it or away.
@@ -127,15 +127,17 @@ pub(super) fn begin(base: &Path) -> Step<Root> {
     system(&root)?;
     private_places(&root)?;
     devices(&root)?;
-    mount_at(root.dir(Path::new("/proc"))?, "proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, "")
+    mount_at(root.dir(Path::new(PROC))?, "proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, "")
         .doing("mounting a fresh /proc")?;
+    make_masks(&root)?;
+    close_proc(&root)?;
     Ok(root)
 }
 
 /// Completes the new root and moves into it.
 pub(super) fn enter(root: Root, boot: &Boot) -> Step<()> {
     let spec = &boot.spec;
-    for path in spec.programs.iter().chain(&spec.expose) {
+    for path in spec.programs.iter().filter(|path| !is_of_system(path)).chain(&spec.expose) {
         if path.exists() {
             root.bind(path, path, READ_ONLY)?;
         }
@@ -159,7 +161,8 @@ pub(super) fn enter(root: Root, boot: &Boot) -> Step<()> {
     let mut protected = protected_trees(spec)?;
     let chromium = spec.session_dir.join(CHROMIUM_DIR);
     if chromium.is_dir() {
-        let tree = tree(&chromium, READ_ONLY | libc::MOUNT_ATTR_NOEXEC).at("reading a browser's settings", chromium)?;
+        let tree =
+            tree(CWD, &chromium, READ_ONLY | libc::MOUNT_ATTR_NOEXEC).at("reading a browser's settings", chromium)?;
         protected.push((SYSTEM_CHROMIUM.into(), tree));
     }
     if let Some(hooks) = &spec.hooks {
@@ -167,8 +170,8 @@ pub(super) fn enter(root: Root, boot: &Boot) -> Step<()> {
         root.bind(&hooks.program, Path::new(HOOKS_PROGRAM), READ_ONLY)?;
         for (n, place) in hooks.settings.iter().enumerate() {
             let settings = spec.session_dir.join(hooks_settings_file(n));
-            let tree =
-                tree(&settings, READ_ONLY | libc::MOUNT_ATTR_NOEXEC).at("reading the hooks' settings", settings)?;
+            let tree = tree(CWD, &settings, READ_ONLY | libc::MOUNT_ATTR_NOEXEC)
+                .at("reading the hooks' settings", settings)?;
             protected.push((place.clone(), tree));
         }
     }
@@ -180,20 +183,38 @@ pub(super) fn enter(root: Root, boot: &Boot) -> Step<()> {
         attach(tree, &place).at("protecting a path", path)?;
     }
     devpts()?;
-    masks(spec)?;
-    for path in PROC_READ_ONLY.iter().map(Path::new).filter(|path| path.exists()) {
-        cover(path, path)?;
+    masks(&root, spec)?;
+    if shown(spec).any(|path| path.starts_with(PROC) || Path::new(PROC).starts_with(path)) {
+        // What was laid over parts of it is closed as it was.
+        close_proc(&root)?;
     }
     if spec.network != Network::Closed {
         resolver()?;
     }
     for path in SYSTEM_TRUST.iter().map(Path::new).filter(|path| has_trust && path.is_file()) {
-        cover(Path::new(TRUST), path)?;
+        cover(CWD, Path::new(TRUST), CWD, path)?;
     }
     for path in java_trust_places(spec).iter().filter(|_| has_java_trust) {
-        cover(Path::new(JAVA_TRUST), path)?;
+        cover(CWD, Path::new(JAVA_TRUST), CWD, path)?;
     }
     sys::mount_setattr(root.fd(), READ_ONLY, false).doing("closing the new root")
+}
+
+/// Whether all of this folder, links resolved, is shown already, just so.
+fn is_of_system(path: &Path) -> bool {
+    let holds = |dir: &&Path| path.starts_with(dir) && fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir());
+    SYSTEM.iter().map(Path::new).any(|dir| holds(&dir))
+}
+
+/// What of the host's is laid over the new root, where the session says.
+fn shown(spec: &Spec) -> impl Iterator<Item = &PathBuf> {
+    let settings = spec.hooks.iter().flat_map(|hooks| &hooks.settings);
+    [&spec.home, &spec.workspace]
+        .into_iter()
+        .chain(&spec.programs)
+        .chain(&spec.expose)
+        .chain(&spec.protect)
+        .chain(settings)
 }
 
 /// The system's, and that of the Java that the program is told of.
@@ -289,7 +310,7 @@ fn protected_trees(spec: &Spec) -> Step<Vec<(PathBuf, OwnedFd)>> {
             (Some(lower), Ok(rel)) => lower.join(rel),
             _ => path.clone(),
         };
-        match tree(&source, READ_ONLY) {
+        match tree(CWD, &source, READ_ONLY) {
             Ok(tree) => trees.push((path.clone(), tree)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).at("reading a protected path", path),
@@ -309,40 +330,57 @@ fn pivot(root: &Root) -> Step<()> {
     rustix::process::chdir("/").doing("entering the new root")
 }
 
-fn masks(spec: &Spec) -> Step<()> {
-    let masks = Path::new(MASKS);
-    fs::create_dir_all(masks.join("dir")).doing("making masks")?;
-    fs::write(masks.join("file"), "").doing("making masks")?;
-    for name in ["dir", "file"] {
-        let closed = fs::Permissions::from_mode(0o000);
-        fs::set_permissions(masks.join(name), closed).doing("making masks")?;
+/// Empty things that nobody may open, to be laid over what is not to be seen.
+fn make_masks(root: &Root) -> Step<()> {
+    let masks = root.dir(Path::new(MASKS))?;
+    rustix::fs::mkdirat(&masks, "dir", Mode::empty()).doing("making masks")?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    rustix::fs::openat(&masks, "file", flags, Mode::empty()).doing("making masks").map(drop)
+}
+
+/// Closes what of `/proc` is not the session's: that is the same of any.
+fn close_proc(root: &Root) -> Step<()> {
+    let (masks, proc) = (root.dir(Path::new(MASKS))?, root.dir(Path::new(PROC))?);
+    for name in PROC_MASKED.iter().map(Path::new) {
+        mask(&masks, &proc, name)?;
     }
+    for name in PROC_READ_ONLY.iter().map(Path::new) {
+        if rustix::fs::statat(&proc, name, AtFlags::empty()).is_ok() {
+            cover(&proc, name, &proc, name)?;
+        }
+    }
+    Ok(())
+}
+
+fn masks(root: &Root, spec: &Spec) -> Step<()> {
+    let masks = root.dir(Path::new(MASKS))?;
     let host_keys = fs::read_dir("/etc/ssh").into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("ssh_host_") && name.ends_with("_key")
     });
-    let fixed = SYSTEM_SECRETS.iter().chain(PROC_MASKED).map(PathBuf::from);
+    let fixed = SYSTEM_SECRETS.iter().map(PathBuf::from);
     let private = [Some(&spec.session_dir), spec.home_keep.as_ref()].into_iter().flatten();
     for path in spec.hide.iter().chain(private).cloned().chain(fixed).chain(host_keys) {
-        mask(&path)?;
+        mask(&masks, CWD, &path)?;
     }
     Ok(())
 }
 
 /// Lays something empty and closed over a path, links resolved; what can't be reached needs no mask.
-fn mask(path: &Path) -> Step<()> {
-    match rustix::fs::stat(path) {
-        Ok(stat) if stat.st_mode & libc::S_IFMT == libc::S_IFDIR => cover(&Path::new(MASKS).join("dir"), path),
-        Ok(_) => cover(&Path::new(MASKS).join("file"), path),
+fn mask(masks: &OwnedFd, at: impl AsFd, path: &Path) -> Step<()> {
+    match rustix::fs::statat(&at, path, AtFlags::empty()) {
+        Ok(stat) if stat.st_mode & libc::S_IFMT == libc::S_IFDIR => cover(masks, Path::new("dir"), at, path),
+        Ok(_) => cover(masks, Path::new("file"), at, path),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => Ok(()),
         Err(error) => Err(error).at("looking at a path to hide", path),
     }
 }
 
-fn cover(source: &Path, path: &Path) -> Step<()> {
-    let place =
-        rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at("opening a path to cover", path)?;
-    let tree = tree(source, READ_ONLY | libc::MOUNT_ATTR_NOEXEC).at("copying a mount", source)?;
+/// Lays `source`, read below `from`, over `path`, read below `at`.
+fn cover(from: impl AsFd, source: &Path, at: impl AsFd, path: &Path) -> Step<()> {
+    let place = rustix::fs::openat(at, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .at("opening a path to cover", path)?;
+    let tree = tree(from, source, READ_ONLY | libc::MOUNT_ATTR_NOEXEC).at("copying a mount", source)?;
     attach(&tree, &place).at("covering a path", path)
 }
 
@@ -353,7 +391,7 @@ fn resolver() -> Step<()> {
     let text = format!("# flyball: names are answered by the session's broker\nnameserver {DNS_ADDRESS}\n");
     fs::write(&own, &text).doing("writing the resolver's configuration")?;
     if path.exists() {
-        return cover(&own, path);
+        return cover(CWD, &own, CWD, path);
     }
     // Often a link into /run, which is private and empty here. Where it is absent for good, programs ask 127.0.0.1.
     if let Ok(target) = fs::read_link(path) {

@@ -88,7 +88,7 @@ impl Root {
     pub(super) fn bind(&self, source: &Path, path: &Path, attributes: u64) -> Step<()> {
         let is_dir = std::fs::metadata(source).at("looking at a folder to show", source)?.is_dir();
         let target = if is_dir { self.dir(path)? } else { self.file(path)? };
-        attach(&tree(source, attributes).at("copying a mount", source)?, &target).at("showing a folder", path)
+        attach(&tree(CWD, source, attributes).at("copying a mount", source)?, &target).at("showing a folder", path)
     }
 
     /// An overlay at `path`: `lower`, the topmost first, are read only, changes go to `upper`; `work` is its scratch place on `upper`'s disk.
@@ -120,10 +120,10 @@ impl Root {
     }
 }
 
-/// A detached copy of a mount and all below it, with these attributes added.
-pub(super) fn tree(source: &Path, attributes: u64) -> io::Result<OwnedFd> {
+/// A detached copy of a mount and all below it, with these attributes added; `source` is read below `from`.
+pub(super) fn tree(from: impl AsFd, source: &Path, attributes: u64) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    let tree = rustix::mount::open_tree(CWD, source, flags)?;
+    let tree = rustix::mount::open_tree(from, source, flags)?;
     if attributes != 0 {
         sys::mount_setattr(&tree, attributes, true)?;
     }

@@ -7,6 +7,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 macro_rules! attacks {
@@ -26,6 +27,7 @@ attacks![
     the_session_is_invisible,
     the_host_is_invisible,
     the_system_is_read_only,
+    what_proc_tells_of_the_machine_is_closed,
     only_streams_are_inherited,
     the_environment_is_exact,
     pid_one_cannot_be_touched,
@@ -198,6 +200,22 @@ fn the_system_is_read_only() {
         assert!(!ran.text.contains(word), "{word}: {}", ran.text);
     }
     assert!(ran.text.ends_with("private\n"), "{}", ran.text);
+}
+
+fn what_proc_tells_of_the_machine_is_closed() {
+    let script = "for f in keys key-users interrupts timer_list kmsg kpagecount; do cat /proc/$f && echo read $f; done; \
+         ls /proc/acpi | grep . && echo listed; for f in sys/kernel/hostname irq/default_smp_affinity; do \
+         echo x > /proc/$f && echo wrote $f; done; echo end";
+    // Also where a charter lays parts of the host's over it.
+    for exposed in [&[] as &[&str], &["/proc/keys", "/proc/interrupts", "/proc/sys"]] {
+        let mut scene = Scene::new();
+        scene.spec.expose = exposed.iter().map(PathBuf::from).collect();
+        let ran = scene.sh(script);
+        for word in ["read ", "listed", "wrote "] {
+            assert!(!ran.text.contains(word), "{exposed:?}, {word}: {}", ran.text);
+        }
+        assert!(ran.text.ends_with("end\n"), "{exposed:?}: {}", ran.text);
+    }
 }
 
 fn only_streams_are_inherited() {
