@@ -58,7 +58,7 @@ impl Ledger {
             sync_folder(&dir)?;
         }
         let trusted = head::read(&db, &dir, &key.chain, "")?.note;
-        let reader = schema::open_write(&dir, false)?;
+        let reader = schema::open_beside(&dir)?;
 
         let queue = Arc::new(Queue::new(&dir)?);
         let keys = key.chain.clone();
@@ -152,6 +152,16 @@ impl Ledger {
     /// [`LedgerError::ReadOnly`].
     pub fn commit_now(&self) -> Result<(), LedgerError> {
         self.queue()?.commit_now();
+        Ok(())
+    }
+
+    /// Begins the store's log where it has none, which takes two waits for the disk, before there is anything to commit; does not
+    /// wait for it.
+    ///
+    /// # Errors
+    /// [`LedgerError::ReadOnly`].
+    pub fn begin_log(&self) -> Result<(), LedgerError> {
+        self.queue()?.begin_log();
         Ok(())
     }
 

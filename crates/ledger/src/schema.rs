@@ -92,6 +92,15 @@ pub(crate) fn open_write(dir: &Path, may_make: bool) -> Result<Connection, Ledge
     }
 }
 
+/// One more connection to a ledger that this process has open for writing: what a first one looks at and mends is in order.
+pub(crate) fn open_beside(dir: &Path) -> Result<Connection, LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(dir.join("ledger.db"), flags).map_err(|e| LedgerError::store(dir, e))?;
+    configure(&db, dir)?;
+    configure_writes(&db, dir)?;
+    Ok(db)
+}
+
 fn try_open_write(dir: &Path, may_make: bool) -> Result<Connection, LedgerError> {
     let fail = |e| LedgerError::store(dir, e);
     let path = dir.join("ledger.db");
@@ -130,9 +139,7 @@ fn try_open_write(dir: &Path, may_make: bool) -> Result<Connection, LedgerError>
     if pragma(&db, dir, "PRAGMA user_version")? < VERSION {
         db.pragma_update(None, "user_version", VERSION).map_err(fail)?;
     }
-    db.pragma_update(None, "wal_autocheckpoint", 4000).map_err(fail)?;
-    // What is erased is not to be read from free pages.
-    db.pragma_update(None, "secure_delete", "ON").map_err(fail)?;
+    configure_writes(&db, dir)?;
     Ok(db)
 }
 
@@ -182,6 +189,14 @@ fn configure(db: &Connection, dir: &Path) -> Result<(), LedgerError> {
     // A file that someone tampered with must not run their SQL: no functions or tables from its schema.
     db.pragma_update(None, "trusted_schema", "OFF").map_err(fail)?;
     db.pragma_update(None, "cell_size_check", "ON").map_err(fail)
+}
+
+fn configure_writes(db: &Connection, dir: &Path) -> Result<(), LedgerError> {
+    let fail = |e| LedgerError::store(dir, e);
+    db.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
+    db.pragma_update(None, "wal_autocheckpoint", 4000).map_err(fail)?;
+    // What is erased is not to be read from free pages.
+    db.pragma_update(None, "secure_delete", "ON").map_err(fail)
 }
 
 fn is_empty(db: &Connection, dir: &Path) -> Result<bool, LedgerError> {

@@ -112,6 +112,8 @@ struct State {
     queued: u64,
     done: u64,
     is_writer_idle: bool,
+    /// The log is to begin before there is anything to commit.
+    is_beginning: bool,
     /// Someone waits for what is queued.
     is_awaited: bool,
     is_closing: bool,
@@ -260,6 +262,12 @@ impl Queue {
         }
     }
 
+    /// The log is to begin now, if nothing is queued yet that begins it.
+    pub(crate) fn begin_log(&self) {
+        self.lock().is_beginning = true;
+        self.work.notify_one();
+    }
+
     /// The ticket of what was queued last.
     pub(crate) fn ticket(&self) -> u64 {
         self.lock().queued
@@ -344,10 +352,13 @@ impl Queue {
         }
     }
 
-    /// What is next to be committed; `None` at the end.
+    /// What is next to be committed, nothing where only the log is to begin; `None` at the end.
     fn take(&self) -> Option<Vec<Item>> {
         let mut state = self.lock();
         while state.items.is_empty() {
+            if state.stopped.is_none() && std::mem::take(&mut state.is_beginning) {
+                return Some(Vec::new());
+            }
             if state.is_closing || state.stopped.is_some() {
                 return None;
             }
@@ -394,8 +405,9 @@ impl Writer {
     /// Commits until the queue is closed or the store has to stop.
     pub(crate) fn run(mut self, queue: &Queue) {
         while let Some(items) = queue.take() {
+            let done = if items.is_empty() { self.begin_log() } else { self.commit(&items) };
             // INVARIANT: whatever a failed commit left behind is unknown, so there is no second try and nothing after it.
-            match self.commit(&items) {
+            match done {
                 Ok(()) => {
                     for item in &items {
                         match item {
@@ -414,6 +426,20 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// A commit that leaves everything as it is: the first in a log writes and syncs its beginning and its name as well.
+    fn begin_log(&mut self) -> Result<(), LedgerError> {
+        let is_begun = std::fs::metadata(self.dir.join("ledger.db-wal")).is_ok_and(|log| log.len() > 0);
+        if is_begun {
+            return Ok(());
+        }
+        let fail = |e| LedgerError::store(&self.dir, e);
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+        // SQLite sees when a row is overwritten by itself, and writes nothing.
+        tx.execute("INSERT INTO registers VALUES ('', 0)", []).map_err(fail)?;
+        tx.execute("DELETE FROM registers WHERE name = ''", []).map_err(fail)?;
+        tx.commit().map_err(fail)
     }
 
     fn commit(&mut self, items: &[Item]) -> Result<(), LedgerError> {
@@ -663,6 +689,27 @@ mod tests {
         queue.empty_file().unwrap();
         queue.push([Item::Blob { digest: Digest::of(b""), bytes: 0 }]).unwrap();
         assert!(!has(dir.path(), b"gone"), "what was erased meanwhile would come back");
+    }
+
+    #[test]
+    fn a_log_that_is_begun_holds_nothing_new() {
+        let dir = tempfile::tempdir().unwrap();
+        // The last to close a ledger takes its log away.
+        drop(crate::Ledger::open(dir.path()).unwrap());
+        let ledger = crate::Ledger::open(dir.path()).unwrap();
+        let reader = schema::open_read(dir.path()).unwrap();
+        let rows = || -> (i64, i64, i64) {
+            let sql =
+                "SELECT (SELECT count(*) FROM registers), (SELECT count(*) FROM entries), (SELECT size FROM head)";
+            reader.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap()
+        };
+        assert_eq!(rows(), (0, 0, 0));
+        let log = || std::fs::metadata(dir.path().join("ledger.db-wal")).unwrap().len();
+        assert_eq!(log(), 0);
+        ledger.begin_log().unwrap();
+        drop(ledger);
+        assert_ne!(log(), 0);
+        assert_eq!(rows(), (0, 0, 0));
     }
 
     /// A failed sync stops the queue while the writer commits something else.
