@@ -21,6 +21,7 @@ use lanes::Lanes;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,7 +99,8 @@ impl Trust {
         let java = has_java.then(|| session_dir.join(JAVA_TRUST_FILE));
         let chromium = chromium::prepare(Path::new(SYSTEM_CHROMIUM), &session_dir.join(CHROMIUM_DIR));
         let trust = Self { pem: session_dir.join(TRUST_FILE), java, chromium };
-        [Some(&trust.pem), trust.java.as_ref()].into_iter().flatten().try_for_each(|path| write(path, b""))?;
+        let empty = |path: &PathBuf| std::fs::write(path, b"").map_err(|e| format!("{}: {e}", path.display()));
+        [Some(&trust.pem), trust.java.as_ref()].into_iter().flatten().try_for_each(empty)?;
         Ok(trust)
     }
 
@@ -131,9 +133,11 @@ impl Trust {
     }
 }
 
-/// Into the file that stands there, where one does: it may be shown elsewhere already.
+/// Into the empty file that stands there: it may be shown elsewhere already. It is not cut: ext4 writes a file that was as soon
+/// as it is closed, and the record's first entry would wait behind it.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    std::fs::write(path, bytes).map_err(|e| format!("{}: {e}", path.display()))
+    let file = std::fs::File::options().write(true).open(path);
+    file.and_then(|mut file| file.write_all(bytes)).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 impl Outward {

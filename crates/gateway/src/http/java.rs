@@ -2,9 +2,9 @@
 //!
 //! There is no secret in it: the password that it is sealed with is the one that everybody knows.
 
-use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use sha1::{Digest, Sha1};
 
 const MAGIC: u32 = 0xfeed_feed;
 const VERSION: u32 = 2;
@@ -23,7 +23,7 @@ pub fn java_trust(bundle: &[u8]) -> Vec<u8> {
     let all: Vec<_> = all.filter(|der| der.len() <= CERTIFICATE_BYTES_MAX).collect();
     // The session's own is last in the bundle: of too many the first are left out.
     let all = all.get(all.len().saturating_sub(CERTIFICATES_MAX)..).unwrap_or_default();
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(bundle.len());
     for word in [MAGIC, VERSION, all.len() as u32] {
         out.extend(word.to_be_bytes());
     }
@@ -35,11 +35,11 @@ pub fn java_trust(bundle: &[u8]) -> Vec<u8> {
         out.extend((der.len() as u32).to_be_bytes());
         out.extend(der.as_ref());
     }
-    let mut seal = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
-    PASSWORD.encode_utf16().for_each(|unit| seal.update(&unit.to_be_bytes()));
+    let mut seal = Sha1::new();
+    PASSWORD.encode_utf16().for_each(|unit| seal.update(unit.to_be_bytes()));
     seal.update(SALT);
     seal.update(&out);
-    out.extend(seal.finish().as_ref());
+    out.extend(seal.finalize());
     out
 }
 
