@@ -603,8 +603,10 @@ impl Core {
                 }
                 return exec;
             }
-            match parent_of(at) {
-                Some(parent) if parent > 1 => at = parent,
+            // Before the program's exec nothing acted yet, and above this very process nothing ever does.
+            let parent = if self.processes.is_empty() { None } else { parent_of(at) };
+            match parent {
+                Some(parent) if parent > 1 && parent.cast_unsigned() != std::process::id() => at = parent,
                 _ => break,
             }
         }

@@ -80,6 +80,31 @@ impl Home {
     }
 }
 
+/// A session's folder before it is known whether there will be a session. It goes again unless there is one.
+#[derive(Debug)]
+pub(crate) struct Unborn(Option<PathBuf>);
+
+impl Unborn {
+    /// Makes the folder of this session.
+    pub(crate) fn make(home: &Home, id: &str) -> Result<Self, HomeError> {
+        home.make_session(id).map(|dir| Self(Some(dir)))
+    }
+
+    /// The folder, for the session that there is.
+    pub(crate) fn born(mut self) -> PathBuf {
+        self.0.take().unwrap_or_default()
+    }
+}
+
+impl Drop for Unborn {
+    fn drop(&mut self) {
+        if let Some(dir) = &self.0 {
+            // Empty. What can't be removed is looked at again by a later start.
+            let _ = fs::remove_dir(dir);
+        }
+    }
+}
+
 /// Asks the file system to lay out each session's tree apart from all others (ext4's `T`; where there is none, nothing is lost).
 /// ext4 gives out no inode that was freed in the last half minute and looks at each such one before it takes another: near a
 /// tree of some thousand files that was just removed, making one took ten times as long.
@@ -128,5 +153,22 @@ impl SessionLock {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_folder_stays_with_its_session_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        drop(Unborn::make(&home, "never").unwrap());
+        assert!(!home.session("never").exists());
+        let kept = Unborn::make(&home, "kept").unwrap().born();
+        assert_eq!(kept, home.session("kept"));
+        assert!(kept.is_dir());
     }
 }

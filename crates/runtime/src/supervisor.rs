@@ -1,6 +1,7 @@
 //! One governed run, from open to close: reads the charter, builds the boundary, serves people, writes the end.
 
 mod acts;
+mod beginning;
 mod charters;
 mod checking;
 mod constraining;
@@ -30,12 +31,12 @@ use crate::rewind;
 use crate::scratch::Scratch;
 use crate::state::State;
 use crate::terminal;
+use beginning::Beginning;
 pub(crate) use charters::charter_of;
-use charters::compiled;
 use flyball_gateway::http::Authority;
 use flyball_kernel::analysis::{Lacking, SessionKind};
 use flyball_kernel::{Charter, Kernel, ObligationUse};
-use flyball_ledger::{Draft, Kind, Ledger, LedgerError};
+use flyball_ledger::{Draft, Kind, LedgerError};
 use flyball_sandbox::{
     Asker, Built, Call, Decision, Done, EndedBy, Exit, Lull, Mediator, Running, StartError, Status, Through, Ticket,
     Weakness,
@@ -206,30 +207,14 @@ impl Shared {
 /// [`RunError`] when it can't be governed; then it did not run.
 pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<Summary, RunError> {
     let (inside, streams) = rerunning::streams(options)?;
-    // One waits for the disk, one for another process, one for the processor.
-    let (begun, charter, ledger) = std::thread::scope(|scope| {
-        let begun = scope.spawn(move || flyball_sandbox::begin(&home.root(), inside));
-        let ledger = scope.spawn(|| -> Result<_, LedgerError> {
-            let ledger = Ledger::open(home.dir())?;
-            let swept = crate::recover::dead_sessions(home, &ledger)?;
-            Ok((ledger, swept))
-        });
-        let charter = match &options.again {
-            Some(again) => compiled(&options.workspace, again.sources.clone()),
-            None if let Some(fork) = &options.fork => compiled(&options.workspace, fork.sources.clone()),
-            None => charter_of(options.charter.as_deref(), &options.workspace),
-        };
-        (begun.join().ok().flatten(), charter, ledger.join())
-    });
-    let (charter, sources) = charter?;
     let id = session_id();
+    let Beginning { begun, session_dir, charter, sources, ledger, swept } =
+        beginning::begin(home, &id, options, inside)?;
     if options.needs_contracts && charter.contracts().is_empty() {
         return Err(RunError::NoContracts);
     }
     let mut plan = plan::plan(home, &id, options, &charter)?;
     let charter = Arc::new(rerunning::charter(charter, options, &mut plan));
-    let ledger = ledger.map_err(|_| RunError::Record("the record could not be opened".into()))?;
-    let (ledger, swept) = ledger?;
     let ledger = Arc::new(ledger);
     let _witnesses = crate::witnessing::beside(home.dir());
     crate::recover::whole(home, &ledger, &swept, &plan.spec.workspace).map_err(RunError::Between)?;
@@ -238,7 +223,7 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
         true => Some(rerun::Recording::begin(&ledger, &plan)?),
         false => None,
     };
-    let session_dir = home.make_session(&id)?;
+    let session_dir = session_dir.born();
     let lock = SessionLock::take(&session_dir)
         .and_then(|held| held.ok_or_else(|| std::io::ErrorKind::WouldBlock.into()))
         .map_err(|cause| RunError::System { what: "lock the session's folder", cause })?;
@@ -258,13 +243,20 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
     let hooks = plan.hooks.as_ref().map(|hooks| hooks.prepare(&session_dir)).transpose();
     let hooks = hooks.map_err(|cause| RunError::System { what: "make the door for the harness's hooks", cause })?;
     let build = || flyball_sandbox::build(plan.spec.clone(), begun);
-    let (built, authority) = match &trust {
-        Some(trust) => {
-            let (built, authority) = trust.fill_beside(build);
-            (built, Some(authority.map_err(RunError::Http)?))
-        }
-        None => (build(), None),
-    };
+    // Who builds waits for another process most of the time.
+    let (built, authority, stream) = std::thread::scope(|scope| {
+        let stream = scope.spawn(|| ledger.stream(&id).map(|stream| (stream, control::this_user())));
+        let (built, authority) = match &trust {
+            Some(trust) => {
+                let (built, authority) = trust.fill_beside(build);
+                (built, Some(authority))
+            }
+            None => (build(), None),
+        };
+        (built, authority.transpose(), stream.join())
+    });
+    let authority = authority.map_err(RunError::Http)?;
+    let (stream, actor) = stream.map_err(|_| RunError::Record("its stream could not be opened".into()))??;
     let weaker: Vec<String> =
         built.as_ref().map(|b| b.weaker().iter().map(plan::weakness_name).collect()).unwrap_or_default();
     plan.without(&weaker);
@@ -279,12 +271,11 @@ pub fn run(home: &Home, options: &RunOptions, watcher: &dyn Watcher) -> Result<S
             .and_then(|built| coverage::require(&charter, &coverage::doors(&body)).map(|()| built)),
     };
     let replayable = rerun::replayable(&body);
-    let stream = ledger.stream(&id)?;
     let mut clock = Clock::after(wall_ns());
     let opened = stream.append(Draft {
         at_ns: options.fork.as_ref().map_or_else(|| clock.now_ns(), |fork| fork.began_ns()),
         kind: Kind::Open,
-        actor: control::this_user(),
+        actor,
         cause: Vec::new(),
         body,
     })?;
