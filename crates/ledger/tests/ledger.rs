@@ -113,11 +113,13 @@ fn what_is_staged_is_queued_in_order_with_the_bytes_of_what_is_appended() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(dir.path()).unwrap();
     let blob = ledger.put_blob(b"content").unwrap().to_string();
+    let payload = ledger.payload(&[b's'; 5000]).unwrap();
     let deep = (0..99).fold(json!(1), |inner, _| json!([inner]));
     let bodies = [
         json!({"verb": "fs.write", "of": 7, "b": [1.5, null], "said": "a \"blob\": \\ {[\u{7}"}),
         json!({"workspace": {"changes": [{"path": "a", "blob": blob}]}}),
         json!({"blob": "sha256:none", "commitment": blob}),
+        json!({ "found": [1, payload] }),
         json!({ "deep": deep }),
         json!({"long": "x".repeat(ENTRY_BYTES_MAX)}),
     ];
@@ -127,16 +129,16 @@ fn what_is_staged_is_queued_in_order_with_the_bytes_of_what_is_appended() {
         assert_eq!(other.stage(n, Kind::Attempt, "tester", &[], body).unwrap(), n);
         assert_eq!(other.last_seq(), n);
     }
-    let too_deep = json!({ "deep": [deep, [[0]]], "more": [[json!([bodies[3].clone()])]] });
+    let too_deep = json!({ "deep": [deep, [[0]]], "more": [[json!([bodies[4].clone()])]] });
     assert!(matches!(other.stage(9, Kind::Tick, "t", &[], &too_deep), Err(LedgerError::Malformed { .. })));
-    assert!(matches!(other.stage(4, Kind::Tick, "t", &[], &()), Err(LedgerError::TimeBackwards { .. })));
-    assert!(matches!(other.stage(9, Kind::Tick, "t", &[6], &()), Err(LedgerError::Cause { .. })));
+    assert!(matches!(other.stage(5, Kind::Tick, "t", &[], &()), Err(LedgerError::TimeBackwards { .. })));
+    assert!(matches!(other.stage(9, Kind::Tick, "t", &[7], &()), Err(LedgerError::Cause { .. })));
     one.flush().unwrap();
     assert!(matches!(ledger.entries("two", .., Filter::default()), Err(LedgerError::NoStream(_))));
     let last = other.append(draft(9, Kind::Tick, json!({}))).unwrap();
     other.durable(last).unwrap();
     let (appended, staged) = (all(&ledger, "one"), all(&ledger, "two"));
-    assert_eq!((appended.len(), staged.len(), last), (5, 6, 6));
+    assert_eq!((appended.len(), staged.len(), last), (6, 7, 7));
     for (one, other) in appended.iter().zip(&staged) {
         // A payload's salt is random: two of one body are two payloads.
         let is_payload = one.body.get("payload").is_some();
@@ -145,13 +147,13 @@ fn what_is_staged_is_queued_in_order_with_the_bytes_of_what_is_appended() {
         assert!(is_payload || renamed.as_bytes() == one.raw, "{renamed}");
         assert!(is_payload || one.refs == other.refs);
     }
-    assert_eq!(staged[1].refs.blobs.len(), 1);
+    assert_eq!((staged[1].refs.blobs.len(), staged[3].refs.payloads.len()), (1, 1));
     // Waiting for it, and letting go of the stream, queue it as well.
     other.stage(9, Kind::Tick, "t", &[], &()).unwrap();
-    other.durable(7).unwrap();
+    other.durable(8).unwrap();
     other.stage(9, Kind::Tick, "t", &[], &()).unwrap();
     drop(other);
-    assert_eq!(all(&ledger, "two").len(), 8);
+    assert_eq!(all(&ledger, "two").len(), 9);
 }
 
 #[test]
