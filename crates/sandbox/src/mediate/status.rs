@@ -15,6 +15,8 @@ const KEPT_MAX: usize = 4096;
 #[derive(Default)]
 pub(super) struct Statuses {
     kept: HashMap<i32, (Status, Instant)>,
+    /// Threads that are their group's first, where no more was asked of them.
+    firsts: HashMap<i32, Instant>,
     keep_from: Option<Instant>,
 }
 
@@ -47,9 +49,18 @@ impl Statuses {
         {
             return Ok(status.tgid);
         }
+        if self.firsts.get(&caller.tid).is_some_and(|since| since.elapsed() < KEPT_FOR) {
+            return Ok(caller.tid);
+        }
         // Signal 0 asks only; ESRCH: the thread is of another group.
         match sys::tgkill(caller.tid, caller.tid, 0) {
-            Ok(()) | Err(libc::EPERM) => Ok(caller.tid),
+            Ok(()) | Err(libc::EPERM) => {
+                if self.firsts.len() >= KEPT_MAX {
+                    self.firsts.clear();
+                }
+                self.firsts.insert(caller.tid, Instant::now());
+                Ok(caller.tid)
+            }
             Err(_) => self.of(caller).map(|status| status.tgid),
         }
     }
