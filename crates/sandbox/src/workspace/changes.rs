@@ -11,8 +11,8 @@ use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Changed paths that are listed, at most.
-pub const CHANGES_MAX: usize = 1_000_000;
+/// Changed paths that are listed, at most: some 300 bytes each are held.
+pub const CHANGES_MAX: usize = 4_000_000;
 
 /// How a path changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
