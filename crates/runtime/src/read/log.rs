@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Attempts that are kept at hand for what is said of them: most is said right after them.
-const RECENT_MAX: usize = 256;
+const RECENT_MAX: usize = 64;
 
 /// Which entries to show.
 #[derive(Clone, Debug, Default)]
@@ -155,5 +155,104 @@ impl<'a> Log<'a> {
         }
         self.recent.insert(of, attempt);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use flyball_ledger::Draft;
+    use serde_json::json;
+
+    const VERBS: [&str; 3] = ["fs.write", "exec", "net.connect"];
+    const VERDICTS: [&str; 3] = ["allow", "deny", "hold"];
+
+    /// Attempts that are ruled on at once, or once others were: the `n`th entry of a session.
+    fn body(n: u64) -> (Kind, Json) {
+        let pick = |list: [&'static str; 3], n: u64| list.into_iter().cycle().nth((n % 97) as usize).unwrap();
+        match n % 7 {
+            _ if n == 1 => (Kind::Open, json!({"workspace": "/w"})),
+            1 | 2 => (Kind::Attempt, json!({"verb": pick(VERBS, n / 7)})),
+            3 => (Kind::Ruling, json!({"of": n - 1, "verdict": pick(VERDICTS, n / 3)})),
+            4 if n > 400 => (Kind::Ruling, json!({"of": n - 360, "verdict": pick(VERDICTS, n / 5)})),
+            5 => (Kind::Dispatch, json!({"of": n - 3})),
+            6 => (Kind::Outcome, json!({"of": n - 5, "ok": true})),
+            _ => (Kind::Observe, json!({})),
+        }
+    }
+
+    /// What is to be given of these entries, by looking at all of them.
+    fn expected(entries: &[Entry], filter: &Filter) -> Vec<u64> {
+        let find = |of: u64| entries.iter().find(|e| e.seq == of);
+        let has = |list: &[String], text: &str| list.is_empty() || list.iter().any(|one| one == text);
+        let is_ruled = |of: u64| {
+            let rulings = entries.iter().filter(|e| e.kind == Kind::Ruling && attempt_of(e) == Some(of));
+            rulings.filter_map(|e| e.body["verdict"].as_str()).any(|verdict| has(&filter.verdicts, verdict))
+        };
+        let passes = |entry: &&Entry| {
+            let of = attempt_of(entry);
+            let verb = of.and_then(find).and_then(|e| e.body["verb"].as_str()).unwrap_or_default();
+            entry.seq > filter.since.unwrap_or_default()
+                && has(&filter.kinds, entry.kind.as_str())
+                && (filter.verbs.is_empty()
+                    || of.is_some_and(|_| {
+                        has(&filter.verbs, verb) || has(&filter.verbs, verb.split('.').next().unwrap())
+                    }))
+                && (filter.verdicts.is_empty() || of.is_some_and(is_ruled))
+        };
+        entries.iter().filter(passes).map(|e| e.seq).collect()
+    }
+
+    /// However it grows while it is read, each entry that passes is given once: in order, but for what a late verdict lets pass.
+    #[test]
+    fn a_log_that_is_read_as_it_grows_gives_the_same() {
+        const ENTRIES: u64 = 800;
+        let list = |all: &[&str]| all.iter().map(|&one| one.to_owned()).collect::<Vec<_>>();
+        let mut filters = Vec::new();
+        for kinds in [&[][..], &["outcome"], &["attempt", "ruling"]] {
+            for verbs in [&[][..], &["fs"], &["exec", "net.connect"]] {
+                for verdicts in [&[][..], &["deny"], &["hold", "allow"]] {
+                    for since in [None, Some(300)] {
+                        let (kinds, verbs, verdicts) = (list(kinds), list(verbs), list(verdicts));
+                        filters.push(Filter { kinds, verbs, verdicts, since });
+                    }
+                }
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let stream = ledger.stream("s").unwrap();
+        let append = |n: u64| {
+            let (kind, body) = body(n);
+            stream.append(Draft { at_ns: n, kind, actor: "a".into(), cause: Vec::new(), body }).unwrap();
+        };
+        append(1);
+        stream.flush().unwrap();
+        let mut logs: Vec<_> = filters.iter().map(|f| Log::new(&ledger, "s", f.clone()).unwrap()).collect();
+        let mut given = vec![Vec::new(); filters.len()];
+        for n in 2..=ENTRIES {
+            append(n);
+            if n % 53 != 0 && n != ENTRIES {
+                continue;
+            }
+            stream.flush().unwrap();
+            for (log, given) in logs.iter_mut().zip(&mut given) {
+                log.read_on(|entry, _| given.push(entry.seq)).unwrap();
+            }
+        }
+        let all: Vec<Entry> =
+            ledger.entries("s", .., flyball_ledger::Filter::default()).unwrap().map(|e| e.unwrap()).collect();
+        for (filter, given) in filters.iter().zip(&mut given) {
+            let expected = expected(&all, filter);
+            let mut whole = Vec::new();
+            Log::new(&ledger, "s", filter.clone()).unwrap().read_on(|entry, _| whole.push(entry.seq)).unwrap();
+            assert_eq!(whole, expected, "{filter:?} at once");
+            if !filter.verdicts.is_empty() {
+                given.sort_unstable();
+            }
+            assert_eq!(*given, expected, "{filter:?} as it grew");
+        }
+        assert!(given.iter().all(|given| !given.is_empty()));
     }
 }
