@@ -40,8 +40,6 @@ pub struct Global {
 
 /// The commands, in the order in which one meets them.
 #[derive(Debug, Subcommand)]
-// Of more than forty commands a call needs the arguments of one.
-#[command(defer = true)]
 pub enum Command {
     /// Write a charter fit for a repository, with examples; never overwrites
     Init {
