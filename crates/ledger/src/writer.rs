@@ -371,6 +371,10 @@ impl Queue {
             let Some(left) = GATHER.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else { break };
             state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        // INVARIANT: after a stop, which threw away what was there, nothing is written; and nothing taken would only begin the log.
+        if state.stopped.is_some() {
+            return None;
+        }
         // Whoever still waits after this commit says so again.
         state.is_awaited = false;
         let (mut taken, mut bytes) = (Vec::new(), 0);

@@ -187,10 +187,9 @@ fn each_failing_call_stops_the_store_and_loses_nothing_acknowledged() {
                 if text.contains("error FB0314") {
                     stopped += 1;
                     // Nothing of the store is written or synced again: a second try can succeed for what is lost.
-                    // (What is in flight stands in a file of its own, whose name and folder are synced with it: a commit that is under
-                    // way then comes to its own end.)
+                    // (What is in flight stands in a file of its own: a commit that is under way then comes to its own end.)
                     let Op::Failed(_, path) = &ops[failed] else { unreachable!() };
-                    let of = if path.to_string_lossy().contains("ledger.db") { "ledger.db" } else { "inflight" };
+                    let of = if path.to_string_lossy().contains("inflight") { "inflight" } else { "ledger.db" };
                     let again = ops[failed + 1..].iter().find(|op| match op {
                         Op::Write(path, ..) | Op::Sync(path) => path.to_string_lossy().contains(of),
                         _ => false,

@@ -259,6 +259,8 @@ const ACT_KIB_MAX: u64 = 4 << 10;
 fn many(user: User) {
     let files: u64 = std::env::var("FLYBALL_MANY").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
     let (few, all) = (made(user, 20), made(user, files));
+    let peak = all[0].1;
+    assert!(peak < (64 << 10) + 8 * files, "the supervisor took {peak} KiB");
     for ((what, few), (_, all)) in few.iter().zip(&all) {
         eprintln!("{files} files: {what} took {all} KiB, and {few} of 20 files");
         let max = few + ACT_KIB_MAX + ACT_FILE_KIB_MAX * files;
